@@ -1,0 +1,67 @@
+# Two commands do everything on a fresh machine: `make studio` and `make test`.
+
+PYTHON    ?= python3
+PORT      ?= 7860
+WORKSPACE ?= workspace
+MODEL     ?= assets/models/papercut
+
+VENV := .venv
+BIN  := $(VENV)/bin
+PIP  := $(BIN)/python -m pip --disable-pip-version-check
+
+# `make studio` goes on offline once installed, and an interrupted install is taken up again: a stamp is
+# written only after everything of its list is in place, and is renewed when the list changes.
+RUNTIME := $(VENV)/.runtime-installed
+EXTRAS  := $(VENV)/.test-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help studio test lint
+
+help:
+	@echo "make studio   the studio at http://127.0.0.1:$(PORT)   (PORT=, WORKSPACE=, MODEL= may be given)"
+	@echo "make test     ruff, mypy and every test (the browser test needs Chromium: apt-get install chromium)"
+	@echo "make lint     ruff and mypy alone"
+	@echo "Each creates $(VENV) and installs what it needs first (PYTHON=$(PYTHON); Python 3.11 or newer)."
+
+studio: $(RUNTIME)
+	@echo "== starting the studio on port $(PORT), workspace $(WORKSPACE), model $(MODEL)"
+	@$(BIN)/python -m app --port $(PORT) --workspace "$(WORKSPACE)" --model "$(MODEL)"
+
+lint: $(EXTRAS)
+	@echo "== ruff check"
+	@$(BIN)/ruff check .
+	@echo "== ruff format --check"
+	@$(BIN)/ruff format --check .
+	@echo "== mypy --strict (detdiffusion, training, app)"
+	@rm -f app/*.pyi  # gradio writes them on import, and mypy would read them in place of the sources
+	@$(BIN)/mypy
+
+test: lint
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	  echo "== NOTE: no Chromium on this machine, so THE BROWSER TESTS ARE SKIPPED (Debian: apt-get install chromium)"
+	@echo "== pytest"
+	@$(BIN)/python -m pytest
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: install it, or name one with PYTHON=python3.12" >&2; exit 1; }
+	@echo "== creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "python's venv module is missing (Debian: apt-get install python3-venv)" >&2; exit 1; }
+
+# opencv comes with ultralytics and links to libGL through its windows, which we never open. Where a bare server has no
+# libGL, the same version without windows takes its place.
+$(RUNTIME): requirements.txt | $(BIN)/python
+	@echo "== installing requirements.txt (torch is the CUDA build, about 5 GB; it runs on the CPU as it is)"
+	@$(PIP) install -r requirements.txt
+	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
+	  echo "== this machine has no libGL: opencv without windows is installed instead"; \
+	  version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("opencv-python"))') && \
+	  $(PIP) install --no-deps --force-reinstall "opencv-python-headless==$$version" && \
+	  $(BIN)/python -c 'import cv2'; }
+	@touch $@
+
+$(EXTRAS): requirements-test.txt $(RUNTIME)
+	@echo "== installing requirements-test.txt"
+	@$(PIP) install -r requirements-test.txt
+	@touch $@

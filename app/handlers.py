@@ -1,0 +1,245 @@
+"""Inputs of the page -> views. No gradio here: every function runs in a plain unit test."""
+
+import base64
+import math
+import secrets
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from app.services import MAX_SEED, Progress, Recipe, Result, Studio
+from app.views import Mark, ObjectRow, ObjectTable, PairTable, PictureView, data_address, hint_html, prompt_html
+from detdiffusion.attributes import Strategy, apply_strategy
+from detdiffusion.comparison import compare
+from detdiffusion.errors import ConfigError, LayoutError
+from detdiffusion.layout import Attribute, Layout, read_png
+from detdiffusion.prompt import readable_prompt
+
+MAX_JSON_BYTES = 1_000_000
+View = TypeVar("View")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The settings beside the canvas, as the page holds them."""
+
+    fixed: bool
+    seed: float | None
+    steps: float
+    guidance: float
+
+    def recipe(self) -> Recipe:
+        """ConfigError for a seed that is no whole number, or a value out of range."""
+        if not self.fixed:
+            return Recipe(new_seed(), int(self.steps), self.guidance)
+        if self.seed is None or not float(self.seed).is_integer():
+            raise ConfigError(f"fixed noise needs a seed: a whole number from 0 to {MAX_SEED}")
+        return Recipe(int(self.seed), int(self.steps), self.guidance)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A layout from a file; a studio picture also brings how it was made."""
+
+    layout: dict[str, Any]
+    recipe: Recipe | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """One picture, or the noise becoming one. `table` is None until it is finished."""
+
+    picture: PictureView
+    table: ObjectTable | None
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Every thing easy beside every thing hard, from the same noise."""
+
+    easy: PictureView
+    hard: PictureView
+    table: PairTable | None
+    seed: int
+
+
+def new_seed() -> int:
+    """A seed short enough to read out."""
+    return secrets.randbelow(1_000_000)
+
+
+def examples(folder: Path) -> dict[str, dict[str, Any]]:
+    """Name -> layout for every `*.json` of a folder, `beach-day.json` as "Beach day"."""
+    files = sorted(folder.glob("*.json"))
+    return {file.stem.replace("-", " ").capitalize(): Layout.from_json(file.read_bytes()).to_json() for file in files}
+
+
+def show_prompt(studio: Studio, value: Mapping[str, Any]) -> str:
+    """The prompt of what is on the canvas as the model reads it, as HTML; in its place, what is still wrong."""
+    if not value["objects"]:
+        return hint_html("The prompt stands here as soon as there is a box.")
+    vocabulary = studio.vocabulary
+    try:
+        prompt = readable_prompt(Layout.from_json(value), vocabulary)
+    except LayoutError as error:
+        return hint_html(str(error))
+    return prompt_html(prompt, {vocabulary.attribute_word(attribute): attribute for attribute in Attribute})
+
+
+def open_file(studio: Studio, path: Path) -> Opened:
+    """A layout JSON, or a picture that the studio made.
+
+    Raises:
+        LayoutError: it is neither, or holds a layout that this model cannot draw.
+    """
+    if path.suffix.lower() == ".png":
+        layout, record = read_png(path)
+        return Opened(studio.vocabulary.resolve(layout).to_json(), _recipe(record), _origin(studio, record))
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise LayoutError(f"{path.name} is too large to be a layout; choose a layout JSON or a picture of the studio")
+    try:
+        layout = Layout.from_json(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise LayoutError(f"{path.name} is no text; choose a layout JSON or a picture of the studio") from None
+    return Opened(studio.vocabulary.resolve(layout).to_json(), None, f"{path.name}: layout opened")
+
+
+def _recipe(record: Mapping[str, Any]) -> Recipe | None:
+    try:
+        return Recipe(int(record["seed"]), int(record.get("steps", 20)), float(record.get("guidance", 3.0)))
+    except (KeyError, TypeError, ValueError, ConfigError):
+        return None  # the layout is still worth having
+
+
+def _origin(studio: Studio, record: Mapping[str, Any]) -> str:
+    if record.get("model_sha256") in (None, studio.model_hash):
+        return "Layout, seed and settings of this picture are back"
+    return f"Made by another model ({record.get('model', 'unknown')}): this one will draw it differently"
+
+
+def generate(studio: Studio, value: Mapping[str, Any], form: Form, user: str) -> Iterator[Single]:
+    """The layout as it is tagged. LayoutError or ConfigError for bad input, Cancelled when told to stop."""
+    layout, recipe = Layout.from_json(value), form.recipe()
+    for news in studio.run([layout], recipe, user):
+        if isinstance(news, Progress):
+            yield Single(_busy(news, 0, layout), None, recipe.seed)
+        else:
+            yield Single(_finished(studio, news[0]), _object_table(studio, news[0]), recipe.seed)
+
+
+def compare_pair(studio: Studio, value: Mapping[str, Any], form: Form, user: str) -> Iterator[Pair]:
+    """All things easy, and all things hard, from the same noise. Raises as `generate` does."""
+    layout, recipe = studio.vocabulary.resolve(Layout.from_json(value)), form.recipe()
+    layouts = [apply_strategy(layout, strategy) for strategy in (Strategy.EASY, Strategy.HARD)]
+    if layouts[0] == layouts[1]:
+        raise LayoutError("everything here is background: tag at least one object easy or hard to compare")
+    for news in studio.run(layouts, recipe, user):
+        if isinstance(news, Progress):
+            pictures = _busy(news, 0, layout, Attribute.EASY), _busy(news, 1, layout, Attribute.HARD)
+            yield Pair(*pictures, None, recipe.seed)
+        else:
+            easy, hard = news
+            pictures = _finished(studio, easy, Attribute.EASY), _finished(studio, hard, Attribute.HARD)
+            yield Pair(*pictures, _pair_table(studio, easy, hard), recipe.seed)
+
+
+def generate_record(studio: Studio, layout: Mapping[str, Any], strategy: str, recipe: Recipe) -> dict[str, Any]:
+    """One picture for a program: the API's `generate`. Raises as `generate` does."""
+    try:
+        chosen = Strategy(strategy)
+    except ValueError:
+        raise ConfigError(f"strategy {strategy!r} needs to be origin, easy or hard") from None
+    asked = apply_strategy(studio.vocabulary.resolve(Layout.from_json(layout)), chosen)
+    *_, last = studio.run([asked], recipe, user="api")
+    assert not isinstance(last, Progress)  # a run ends with results
+    return _record(studio, last[0])
+
+
+def compare_record(studio: Studio, layout: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """A pair for a program: the API's `compare`. Raises as `compare_pair` does."""
+    resolved = studio.vocabulary.resolve(Layout.from_json(layout))
+    layouts = [apply_strategy(resolved, strategy) for strategy in (Strategy.EASY, Strategy.HARD)]
+    *_, last = studio.run(layouts, recipe, user="api")
+    assert not isinstance(last, Progress)  # a run ends with results
+    return {"easy": _record(studio, last[0]), "hard": _record(studio, last[1])}
+
+
+def _record(studio: Studio, result: Result) -> dict[str, Any]:
+    objects = [
+        {**shown, "confidence": row.confidence, "found": row.found}
+        for shown, row in zip(result.layout.to_json()["objects"], _object_table(studio, result).rows, strict=True)
+    ]
+    made_by = {"model": studio.model_name, "model_sha256": studio.model_hash, "detector": studio.detector.name}
+    png = base64.b64encode(result.file.read_bytes()).decode("ascii")
+    return {"objects": objects, "seed": result.recipe.seed, **made_by, "seconds": result.seconds, "png_base64": png}
+
+
+def _busy(news: Progress, index: int, layout: Layout, tag: Attribute | None = None) -> PictureView:
+    return PictureView(
+        preview=data_address(news.previews[index]) if news.previews else "",
+        caption=f"Step {news.step} of {news.steps}",
+        tag=tag,
+        ratio=layout.width / layout.height,
+        progress=news.step / news.steps,
+    )
+
+
+def _finished(studio: Studio, result: Result, tag: Attribute | None = None) -> PictureView:
+    seen = result.detections.at_least(studio.detector.min_score)
+    found = [
+        Mark(label, _corners(box), float(score))
+        for label, box, score in zip(seen.labels, seen.boxes_xyxy, seen.scores, strict=True)
+    ]
+    missed = [
+        Mark(box.label, box.xyxy, None)
+        for box, confidence in zip(result.layout.boxes, result.confidences, strict=True)
+        if confidence < studio.detector.min_score
+    ]
+    caption = f"Seed {result.recipe.seed}" + ("" if tag else f" · {result.recipe.steps} steps · {result.seconds:.1f} s")
+    ratio = result.layout.width / result.layout.height
+    return PictureView(file=result.file, marks=(*found, *missed), caption=caption, tag=tag, ratio=ratio)
+
+
+def _corners(box: Any) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = (min(1.0, max(0.0, float(value))) for value in box)
+    return x1, y1, x2, y2
+
+
+def _object_table(studio: Studio, result: Result) -> ObjectTable:
+    limit = studio.detector.min_score
+    rows = tuple(
+        ObjectRow(
+            label=box.label,
+            attribute=box.attribute or Attribute.EASY,
+            confidence=None if math.isnan(confidence) else float(confidence),
+            found=bool(confidence >= limit),
+        )
+        for box, confidence in zip(result.layout.boxes, result.confidences, strict=True)
+    )
+    return ObjectTable(rows, studio.detector.name, limit)
+
+
+def _pair_table(studio: Studio, easy: Result, hard: Result) -> PairTable:
+    limit = studio.detector.min_score
+    return PairTable(compare([easy.layout], [easy.confidences], [hard.confidences], limit), studio.detector.name, limit)
+
+
+class Opening:
+    """The example that the page opens with: its pictures are made in the background, once for all visitors."""
+
+    def __init__(self, studio: Studio, name: str, layout: Mapping[str, Any], recipe: Recipe) -> None:
+        self.name, self.layout, self.recipe = name, layout, recipe
+        form = Form(True, recipe.seed, recipe.steps, recipe.guidance)
+        worker = ThreadPoolExecutor(1, thread_name_prefix="opening")
+        self.pair: Future[Pair] = worker.submit(lambda: _last(compare_pair(studio, layout, form, "opening")))
+        self.single: Future[Single] = worker.submit(lambda: _last(generate(studio, layout, form, "opening")))
+        worker.shutdown(wait=False)
+
+
+def _last(views: Iterator[View]) -> View:
+    *_, last = views
+    return last

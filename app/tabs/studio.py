@@ -1,0 +1,364 @@
+"""The studio view: canvas left, result right, one bar of actions below. Widgets and wiring only."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import FileData
+
+from app import handlers
+from app.editor import LayoutEditor, Picture, PictureValue
+from app.handlers import Form, Opening, Pair, Single
+from app.services import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, Recipe, Studio
+from app.views import ObjectTable, PairTable, PictureView
+from detdiffusion.errors import Cancelled, DetDiffusionError, LayoutError
+
+FIXED, RANDOM = "Fixed", "Random"
+SIDE_BY_SIDE, SLIDER = "Side by side", "Slider"
+MAX_PROBLEMS = 5  # of a bad layout, named in one message
+MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+STYLES = [Path(__file__).parents[1] / "studio.css", Path(__file__).parents[1] / "editor.css"]
+SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Cantarell", "Noto Sans", "sans-serif"]
+MONO_FONTS = ["ui-monospace", "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", "monospace"]
+
+log = logging.getLogger(__name__)
+Updates = dict[Any, Any]  # component -> its new value or gr.update(...); components that are not named stay as they are
+NO_SINGLE = Single(PictureView(), ObjectTable(), 0)
+NO_PAIR = Pair(PictureView(), PictureView(), PairTable(), 0)
+
+
+def theme() -> gr.themes.Base:
+    """Paper and ink with one accent; system fonts, so that nothing is fetched."""
+    return gr.themes.Base(
+        primary_hue=gr.themes.colors.indigo,
+        neutral_hue=gr.themes.colors.stone,
+        font=SYSTEM_FONTS,
+        font_mono=MONO_FONTS,
+        radius_size=gr.themes.sizes.radius_md,
+        text_size=gr.themes.sizes.text_sm,
+        spacing_size=gr.themes.sizes.spacing_sm,
+    )
+
+
+def build(studio: Studio, opening: Opening, examples: Mapping[str, Mapping[str, Any]]) -> gr.Blocks:
+    """The page. `opening` is shown when it loads; `examples` are layouts by name."""
+    with gr.Blocks(
+        title="DetDiffusion Studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
+    ) as page:
+        _View(studio, opening, examples).wire()
+        _add_endpoints(studio)
+    return page
+
+
+class _View:
+    """The widgets of the page, and what happens between them."""
+
+    def __init__(self, studio: Studio, opening: Opening, examples: Mapping[str, Mapping[str, Any]]) -> None:
+        self.studio, self.opening, self.layouts = studio, opening, examples
+        gr.HTML(_header(studio), elem_id="header")
+        with gr.Row(elem_id="stage"):
+            with gr.Column(elem_id="layout-card", elem_classes="card"):
+                self._layout_card()
+            with gr.Column(elem_id="result-card", elem_classes="card"):
+                self._result_card()
+        with gr.Row(elem_id="actions", elem_classes="card"):
+            self._actions()
+        self.last_single = gr.State(NO_SINGLE)
+        self.last_pair = gr.State(NO_PAIR)
+
+    def _layout_card(self) -> None:
+        with gr.Row(elem_classes="bar"):
+            gr.HTML("<h2>Layout</h2>", elem_classes="title")
+            self.examples = gr.Dropdown(
+                list(self.layouts), value=self.opening.name, label="Example", container=False, elem_id="examples"
+            )
+            self.open = gr.UploadButton("Open", file_types=[".json", ".png"], size="sm", elem_id="open-file")
+        self.editor = LayoutEditor(self.studio.vocabulary.things, self.studio.vocabulary.stuff, elem_id="editor")
+        self.prompt = gr.HTML(elem_id="prompt", apply_default_css=False)
+
+    def _result_card(self) -> None:
+        self.boxes = gr.Checkbox(True, label="Detector's boxes", container=False, elem_id="show-boxes")
+        with gr.Tabs(elem_id="results", selected="compare") as self.tabs:
+            with gr.Tab("Picture", id="picture"), gr.Row(elem_id="single"):
+                self.picture = Picture(elem_id="picture")
+                self.table = gr.HTML(ObjectTable().html(), elem_id="objects", apply_default_css=False)
+            with gr.Tab("Easy / hard", id="compare"), gr.Column(elem_id="pair"):
+                self.arrangement = gr.Radio(
+                    [SIDE_BY_SIDE, SLIDER],
+                    value=SIDE_BY_SIDE,
+                    show_label=False,
+                    container=False,
+                    elem_id="arrangement",
+                    elem_classes="choice",
+                )
+                with gr.Row(elem_id="side-by-side"):
+                    self.easy = Picture(elem_id="easy")
+                    self.hard = Picture(elem_id="hard")
+                self.slider = gr.ImageSlider(
+                    type="filepath",
+                    show_label=False,
+                    container=False,
+                    buttons=[],
+                    interactive=False,
+                    max_height=900,
+                    elem_id="slider",
+                )
+                self.pairs = gr.HTML(PairTable().html(), elem_id="pairs", apply_default_css=False)
+
+    def _actions(self) -> None:
+        gr.HTML("<h3>Noise</h3>", elem_classes="title")
+        self.noise = gr.Radio(
+            [FIXED, RANDOM], value=FIXED, show_label=False, container=False, elem_id="noise", elem_classes="choice"
+        )
+        self.seed = gr.Number(
+            self.opening.recipe.seed,
+            label="Seed",
+            precision=0,
+            minimum=0,
+            maximum=MAX_SEED,
+            container=False,
+            elem_id="seed",
+        )
+        self.new_seed = gr.Button("New seed", size="sm", elem_id="new-seed")
+        with gr.Accordion("More", open=False, elem_id="more"):
+            self.steps = gr.Slider(
+                1, MAX_STEPS, self.opening.recipe.steps, step=1, label="Steps", elem_id="steps", buttons=[]
+            )
+            self.guidance = gr.Slider(
+                1,
+                MAX_GUIDANCE,
+                self.opening.recipe.guidance,
+                step=0.1,
+                label="Guidance",
+                elem_id="guidance",
+                buttons=[],
+            )
+        self.cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
+        self.compare = gr.Button("Compare easy / hard", size="sm", elem_id="compare")
+        self.generate = gr.Button("Generate", size="sm", variant="primary", elem_id="generate")
+
+    # --- wiring ---
+
+    def wire(self) -> None:
+        """Keys press these buttons too (editor.js)."""
+        form = [self.editor, self.noise, self.seed, self.steps, self.guidance]
+        buttons = [self.generate, self.compare, self.cancel]
+        single = [self.picture, self.table]
+        pair = [self.easy, self.hard, self.slider, self.pairs]
+        common = [self.seed, self.tabs, *buttons]
+        self.generate.click(
+            self._on_generate,
+            [*form, self.last_single],
+            [*single, *common, self.last_single],
+            **QUIET,
+            **MODEL_QUEUE,
+        )
+        self.compare.click(
+            self._on_compare,
+            [*form, self.last_pair],
+            [*pair, *common, self.last_pair],
+            **QUIET,
+            **MODEL_QUEUE,
+        )
+        self.cancel.click(self._on_cancel, queue=False, **QUIET)
+        layout = [self.editor, self.prompt]
+        self.editor.commit(self._on_edit, self.editor, self.prompt, trigger_mode="always_last", queue=False, **QUIET)
+        self.examples.select(self._on_example, self.examples, layout, queue=False, **QUIET)
+        self.open.upload(self._on_open, self.open, [*layout, self.noise, self.seed, self.steps, self.guidance], **QUIET)
+        self.noise.change(self._on_noise, self.noise, self.seed, queue=False, **QUIET)
+        self.new_seed.click(self._on_new_seed, None, [self.seed, self.noise], queue=False, **QUIET)
+        self.boxes.change(None, self.boxes, None, js=_toggle("result-card", "bare", "!on"), **QUIET)
+        self.arrangement.change(
+            None, self.arrangement, None, js=_toggle("pair", "sliding", f"on === '{SLIDER}'"), **QUIET
+        )
+        gr.on(
+            None, self._on_load, None, [*layout, *single, *pair, self.last_single, self.last_pair], **QUIET
+        )  # no trigger given: when the page loads
+
+    def _on_edit(self, value: Mapping[str, Any]) -> str:
+        return handlers.show_prompt(self.studio, value)
+
+    def _on_example(self, name: str) -> Updates:
+        return self._layout(self.layouts[name])
+
+    def _on_open(self, path: str) -> Updates:
+        try:
+            opened = handlers.open_file(self.studio, Path(path))
+        except DetDiffusionError as error:
+            _warn("Not opened", error)
+            return {self.editor: gr.skip()}
+        _say("Opened", opened.note)
+        recipe = opened.recipe
+        noise = {self.noise: FIXED, self.seed: recipe.seed} if recipe else {}
+        settings = {self.steps: recipe.steps, self.guidance: recipe.guidance} if recipe else {}
+        return {**self._layout(opened.layout), **noise, **settings}
+
+    def _on_noise(self, noise: str) -> Updates:
+        return {self.seed: gr.update(interactive=noise == FIXED)}
+
+    def _on_new_seed(self) -> Updates:
+        return {self.seed: handlers.new_seed(), self.noise: FIXED}
+
+    def _on_cancel(self, request: gr.Request) -> None:
+        self.studio.cancel(_user(request))
+
+    def _on_load(self) -> Iterator[Updates]:
+        """The example on the canvas at once; its pictures as soon as they are there."""
+        waiting = _picture(PictureView(caption="The example is being generated", progress=0.0))
+        yield {**self._layout(self.opening.layout), self.picture: waiting, self.easy: waiting, self.hard: waiting}
+        try:
+            pair, single = self.opening.pair.result(), self.opening.single.result()
+        except DetDiffusionError as error:
+            _warn("The example could not be generated", error)
+            yield {**self._single(NO_SINGLE), **self._pair(NO_PAIR)}
+            return
+        yield {**self._single(single), **self._pair(pair), self.last_single: single, self.last_pair: pair}
+
+    def _on_generate(
+        self,
+        value: Mapping[str, Any],
+        noise: str,
+        seed: float | None,
+        steps: float,
+        guidance: float,
+        last: Single,
+        request: gr.Request,
+    ) -> Iterator[Updates]:
+        yield {self.tabs: gr.Tabs(selected="picture"), **self._buttons(busy=True)}
+        with _Messages():
+            for view in handlers.generate(
+                self.studio, value, Form(noise == FIXED, seed, steps, guidance), _user(request)
+            ):
+                last = view if view.table else last
+                yield {**self._single(view), **self._used(noise, view.seed)}
+        yield {**self._single(last), **self._buttons(busy=False), self.last_single: last}
+
+    def _on_compare(
+        self,
+        value: Mapping[str, Any],
+        noise: str,
+        seed: float | None,
+        steps: float,
+        guidance: float,
+        last: Pair,
+        request: gr.Request,
+    ) -> Iterator[Updates]:
+        yield {self.tabs: gr.Tabs(selected="compare"), **self._buttons(busy=True)}
+        with _Messages():
+            form = Form(noise == FIXED, seed, steps, guidance)
+            for view in handlers.compare_pair(self.studio, value, form, _user(request)):
+                last = view if view.table else last
+                yield {**self._pair(view), **self._used(noise, view.seed)}
+        yield {**self._pair(last), **self._buttons(busy=False), self.last_pair: last}
+
+    # --- views -> updates ---
+
+    def _layout(self, layout: Mapping[str, Any]) -> Updates:
+        return {self.editor: layout, self.prompt: handlers.show_prompt(self.studio, layout)}
+
+    def _single(self, view: Single) -> Updates:
+        table = {self.table: view.table.html()} if view.table else {}
+        return {self.picture: _picture(view.picture), **table}
+
+    def _pair(self, view: Pair) -> Updates:
+        finished: Updates = {self.pairs: view.table.html()} if view.table else {}
+        if view.easy.file and view.hard.file:
+            finished[self.slider] = (str(view.easy.file), str(view.hard.file))
+        return {self.easy: _picture(view.easy), self.hard: _picture(view.hard), **finished}
+
+    def _buttons(self, *, busy: bool) -> Updates:
+        ready = gr.update(interactive=not busy)
+        return {self.generate: ready, self.compare: ready, self.cancel: gr.update(visible=busy)}
+
+    def _used(self, noise: str, seed: int) -> Updates:
+        """A random seed is shown once it is drawn; a fixed one is the user's, and is left alone."""
+        return {self.seed: seed} if noise == RANDOM else {}
+
+
+class _Messages:
+    """Turns errors into messages on the page. What was drawn stays; so does the last result."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, Cancelled):
+            _say("Cancelled", "The layout and the last result are as they were.")
+        elif isinstance(error, DetDiffusionError):
+            _warn("Not generated", error)
+        elif isinstance(error, Exception):
+            log.error("generation failed", exc_info=error)
+            _warn("Not generated", f"{type(error).__name__}: {error}. Your layout is untouched.")
+        return error is None or isinstance(error, Exception)
+
+
+def _add_endpoints(studio: Studio) -> None:
+    """What programs may call; the page's own events are private."""
+
+    def generate(
+        layout: dict[str, Any], seed: int = 7, strategy: str = "origin", steps: int = 20, guidance: float = 3.0
+    ) -> dict[str, Any]:
+        """Generates a layout (public JSON form). Returns its objects with the detector's confidence, and the PNG."""
+        with _ApiErrors():
+            return handlers.generate_record(studio, layout, strategy, Recipe(seed, steps, guidance))
+
+    def compare(layout: dict[str, Any], seed: int = 7, steps: int = 20, guidance: float = 3.0) -> dict[str, Any]:
+        """Generates a layout with every thing easy and every thing hard, from the same noise."""
+        with _ApiErrors():
+            return handlers.compare_record(studio, layout, Recipe(seed, steps, guidance))
+
+    gr.api(generate, api_name="generate", **MODEL_QUEUE)
+    gr.api(compare, api_name="compare", **MODEL_QUEUE)
+
+
+class _ApiErrors:
+    """Our errors reach a calling program as their text."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, DetDiffusionError):
+            raise gr.Error(str(error), print_exception=False) from error
+
+
+def _picture(view: PictureView) -> PictureValue:
+    return PictureValue(
+        image=FileData(path=str(view.file), orig_name=view.file.name) if view.file else None,
+        preview=view.preview,
+        marks=view.marks_html(),
+        caption=view.caption_html(),
+        ratio=view.ratio,
+        progress=view.progress,
+    )
+
+
+def _warn(title: str, problem: DetDiffusionError | str) -> None:
+    lines = problem.problems if isinstance(problem, LayoutError) else (str(problem),)
+    more = [f"and {len(lines) - MAX_PROBLEMS} more"] if len(lines) > MAX_PROBLEMS else []
+    gr.Warning(_message(title, *lines[:MAX_PROBLEMS], *more), title=title)
+
+
+def _say(title: str, text: str) -> None:
+    gr.Info(_message(title, text), title=title, duration=4)
+
+
+def _message(title: str, *lines: str) -> str:
+    """Gradio shows messages as HTML (so that they are escaped here), and their kind instead of their title."""
+    return "<br>".join([f"<b>{escape(title)}</b>", *map(escape, lines)])
+
+
+def _user(request: gr.Request) -> str:
+    return str(request.session_hash)
+
+
+def _toggle(element: str, name: str, condition: str) -> str:
+    return f"(on) => {{ document.getElementById('{element}').classList.toggle('{name}', {condition}); }}"
+
+
+def _header(studio: Studio) -> str:
+    words = studio.vocabulary
+    facts = f"{studio.model_name} · {len(words.things)} things, {len(words.stuff)} stuff · {studio.detector.name}"
+    return f"<h1>DetDiffusion <span>Studio</span></h1><p>{facts}</p>"

@@ -1,0 +1,176 @@
+"""What the page shows: frozen values, and the little HTML that they become. Everything from a user is escaped here."""
+
+import base64
+import io
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from PIL import Image
+
+from detdiffusion.comparison import Comparison, PairRow
+from detdiffusion.layout import Attribute
+
+DASH = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A frame over a picture: something that the detector found, or an object that it missed (`score` None)."""
+
+    label: str
+    xyxy: tuple[float, float, float, float]
+    score: float | None
+
+    def html(self) -> str:
+        x1, y1, x2, y2 = self.xyxy
+        place = f"left:{x1:.2%};top:{y1:.2%};width:{x2 - x1:.2%};height:{y2 - y1:.2%}"
+        kind, text = ("missed", "missed") if self.score is None else ("found", f"{self.score:.2f}")
+        wide = 0.026 * (len(self.label) + 7)  # about the share of the picture that the text takes
+        kind += (" low" if y1 < 0.06 else "") + (" end" if x1 + wide > 1 else "")  # it stays inside
+        return f'<div class="mark {kind}" style="{place}"><span>{escape(self.label)} <b>{text}</b></span></div>'
+
+
+@dataclass(frozen=True, slots=True)
+class PictureView:
+    """A finished picture (`file`), or the noise becoming one (`preview`, `progress` from 0 to 1)."""
+
+    file: Path | None = None
+    preview: str = ""
+    marks: tuple[Mark, ...] = ()
+    caption: str = ""
+    tag: Attribute | None = None
+    ratio: float = 1.0  # width / height
+    progress: float | None = None
+
+    def marks_html(self) -> str:
+        return "".join(mark.html() for mark in self.marks)
+
+    def caption_html(self) -> str:
+        tag = f'<b class="tag {self.tag}">{self.tag.capitalize()}</b>' if self.tag else ""
+        return f"{tag}<span>{escape(self.caption)}</span>"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRow:
+    """What the detector made of one object. `confidence` is None where it cannot know the class."""
+
+    label: str
+    attribute: Attribute
+    confidence: float | None
+    found: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectTable:
+    """The objects of one picture."""
+
+    rows: tuple[ObjectRow, ...] = ()
+    detector: str = ""
+    min_score: float = 0.0
+
+    def html(self) -> str:
+        if not self.rows:
+            return '<p class="hint">What the detector finds stands here.</p>'
+        known = [row for row in self.rows if row.confidence is not None]
+        found = sum(row.found for row in known)
+        headline = f"{found} of {len(known)} found" if known else "Background only"
+        body = "".join(self._row(row) for row in self.rows)
+        return (
+            f'<div class="numbers"><div><strong>{headline}</strong>'
+            f"<small>by {escape(self.detector)}, at confidence {self.min_score:.2f} or more</small></div></div>"
+            f'<div class="scroll"><table class="objects"><thead><tr><th>Object</th><th>Asked for</th>'
+            f"<th class=number colspan=2>Confidence</th></tr></thead><tbody>{body}</tbody></table></div>"
+        )
+
+    def _row(self, row: ObjectRow) -> str:
+        state = "" if row.confidence is None else "found" if row.found else "missed"
+        return (
+            f'<tr class="{state}"><td>{escape(row.label)}</td><td>{_tag(row.attribute)}</td>'
+            f'<td class="chart">{_bars((row.attribute, row.confidence), min_score=self.min_score)}</td>'
+            f'<td class="number">{_score(row.confidence)}{_missed(state == "missed")}</td></tr>'
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PairTable:
+    """The same objects, asked for easy and asked for hard, from the same noise: a table whose middle is the chart."""
+
+    comparison: Comparison | None = None
+    detector: str = ""
+    min_score: float = 0.0
+
+    def html(self) -> str:
+        if self.comparison is None or not self.comparison.rows:
+            return '<p class="hint">Compare shows how the detector’s confidence drops when every object is hard.</p>'
+        rows = self.comparison.rows
+        numbers = (
+            ("mean drop", f"{self.comparison.mean_drop:.2f}"),
+            ("missed when easy", f"{sum(row.missed_easy for row in rows)}<i>/{len(rows)}</i>"),
+            ("missed when hard", f"{sum(row.missed_hard for row in rows)}<i>/{len(rows)}</i>"),
+        )
+        figures = "".join(f"<div><strong>{value}</strong><small>{name}</small></div>" for name, value in numbers)
+        body = "".join(self._row(row) for row in rows)
+        axis = '<span class="axis"><i>0</i><i>0.5</i><i>1</i></span>'
+        legend = (
+            '<span class="easy"><i></i>easy</span><span class="hard"><i></i>hard</span>'
+            f'<span class="limit"><i></i>missed below {self.min_score:.2f}</span>'
+        )
+        head = (
+            f'<th>Object</th><th class="chart" title="Confidence of {escape(self.detector)}">{axis}</th>'
+            '<th class="number">Easy</th><th class="number">Hard</th><th class="number">Drop</th><th>Missed</th>'
+        )
+        return (
+            f'<div class="numbers">{figures}<p class="legend">{legend}</p></div><div class="scroll">'
+            f'<table class="pairs"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        )
+
+    def _row(self, row: PairRow) -> str:
+        bars = _bars((Attribute.EASY, row.easy), (Attribute.HARD, row.hard), min_score=self.min_score)
+        missed = [name for name, lost in (("easy", row.missed_easy), ("hard", row.missed_hard)) if lost]
+        return (
+            f'<tr><td>{escape(row.label)}</td><td class="chart">{bars}</td><td class="number">{_score(row.easy)}</td>'
+            f'<td class="number">{_score(row.hard)}</td><td class="number drop">{row.drop:.2f}</td>'
+            f"<td>{' '.join(f'<b class=missed>{name}</b>' for name in missed) or DASH}</td></tr>"
+        )
+
+
+def data_address(image: Image.Image) -> str:
+    """A small picture as an address that needs no file: for previews, which nobody keeps."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def prompt_html(prompt: str, words: dict[str, Attribute]) -> str:
+    """The prompt with its attribute words coloured as on the canvas."""
+    text = escape(prompt)
+    for word, attribute in words.items():
+        text = text.replace(escape(word), f'<b class="{attribute}">{escape(word)}</b>')
+    return f"<p>{text}</p>"
+
+
+def hint_html(text: str) -> str:
+    return f'<p class="hint">{escape(text)}</p>'
+
+
+def _tag(attribute: Attribute) -> str:
+    return f'<b class="tag {attribute}">{attribute}</b>'
+
+
+def _score(value: float | None) -> str:
+    return DASH if value is None else f"{value:.2f}"
+
+
+def _missed(missed: bool) -> str:
+    return " <b class=missed>missed</b>" if missed else ""
+
+
+def _bars(*bars: tuple[Attribute, float | None], min_score: float) -> str:
+    """Horizontal bars on a scale from 0 to 1, with the detector's limit as a line."""
+    drawn = [(attribute, value) for attribute, value in bars if value is not None]
+    if not drawn:
+        return ""
+    text = ", ".join(f"{attribute} {value:.2f}" for attribute, value in drawn)
+    inner = "".join(f'<i class="{attribute}" style="width:{value:.1%}"></i>' for attribute, value in drawn)
+    return f'<div class="bars" role="img" aria-label="{text}">{inner}<u style="left:{min_score:.1%}"></u></div>'

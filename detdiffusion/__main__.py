@@ -1,0 +1,269 @@
+"""python -m detdiffusion LAYOUT.json --out DIR: a picture of a layout, or easy and hard pairs, and what is found."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from detdiffusion.attributes import Strategy, apply_strategy
+from detdiffusion.comparison import Comparison, PairRow, compare, mean, object_confidences
+from detdiffusion.detection import Detections
+from detdiffusion.detectors import BUNDLED, load_detector
+from detdiffusion.errors import DetDiffusionError, LayoutError
+from detdiffusion.layout import Attribute, Layout, read_png, save_png
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from detdiffusion.detection import Detector
+    from detdiffusion.pipeline import DetDiffusionPipeline, StepInfo
+
+BUNDLED_MODEL = Path(__file__).resolve().parent.parent / "assets" / "models" / "papercut"
+MAX_SEED = 2**32 - 1
+PAIRS_A_BATCH = 8
+GUIDANCE = 3.0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; `--help` says the rest."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (see --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0 on success, 2 on bad input with a one-line reason on standard error."""
+    arguments = _parse(argv)
+    warnings.filterwarnings("ignore")  # of libraries, about themselves
+    try:
+        job = _prepare(arguments)
+        file = _compare(job, arguments.seeds) if arguments.compare else _generate(job, arguments.seed)
+    except (DetDiffusionError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    print(file)
+    return 0
+
+
+@dataclass(frozen=True)
+class _Job:
+    """All that a run needs, checked and loaded."""
+
+    layout: Layout
+    strategy: Strategy
+    pipeline: DetDiffusionPipeline
+    detector: Detector
+    steps: int
+    model: dict[str, str]  # name and sha256
+    out: Path
+
+    def draw(self, layouts: Sequence[Layout], seeds: Sequence[int]) -> tuple[list[Image.Image], list[Detections]]:
+        images = self.pipeline(
+            layouts, seeds=seeds, steps=self.steps, guidance_scale=GUIDANCE, on_step=_progress
+        ).images
+        return images, self.detector.detect(images)
+
+    def save(self, name: str, image: Image.Image, layout: Layout, seed: int, strategy: Strategy) -> None:
+        made = {"model": self.model["name"], "model_sha256": self.model["sha256"], "detector": self.detector.name}
+        how = {"seed": seed, "steps": self.steps, "guidance": GUIDANCE, "strategy": strategy.value}
+        save_png(self.out / name, image, layout, {**made, **how})
+
+    def write(self, name: str, values: dict[str, Any]) -> Path:
+        """A JSON file: the values, and which model, detector and settings they belong to."""
+        detector = {"name": self.detector.name, "sha256": self.detector.sha256, "min_score": self.detector.min_score}
+        size = {"width": self.layout.width, "height": self.layout.height}
+        settings = {"model": self.model, "detector": detector, "steps": self.steps, "guidance": GUIDANCE, **size}
+        file = self.out / name
+        file.write_text(json.dumps({**values, **settings}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        return file
+
+    def confidences(self, layout: Layout, found: Detections) -> np.ndarray:
+        return object_confidences(layout, found, known_labels=self.detector.labels)
+
+
+def _prepare(arguments: argparse.Namespace) -> _Job:
+    """Bad layouts are refused before anything large is loaded."""
+    layout = _read_layout(arguments.layout)
+    from detdiffusion.checkpoint import model_hash, read_vocabulary, verify
+
+    verify(arguments.model)
+    layout = read_vocabulary(arguments.model).resolve(layout)
+    if arguments.compare and all(box.attribute is Attribute.BACKGROUND for box in layout.boxes):
+        raise LayoutError("everything in this layout is background: a comparison needs an object that is easy or hard")
+    detector = load_detector(BUNDLED, arguments.model)
+    from detdiffusion.pipeline import load_pipeline
+
+    pipeline = load_pipeline(arguments.model)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    return _Job(
+        layout=apply_strategy(layout, arguments.strategy or Strategy.ORIGIN),
+        strategy=arguments.strategy or Strategy.ORIGIN,
+        pipeline=pipeline,
+        detector=detector,
+        steps=arguments.steps,
+        model={"name": arguments.model.resolve().name, "sha256": model_hash(arguments.model)},
+        out=arguments.out,
+    )
+
+
+def _generate(job: _Job, seed: int) -> Path:
+    """image.png and result.json."""
+    started = time.perf_counter()
+    images, detections = job.draw([job.layout], [seed])
+    seconds = time.perf_counter() - started
+    job.save("image.png", images[0], job.layout, seed, job.strategy)
+    confidences = job.confidences(job.layout, detections[0])
+    objects = [
+        {
+            **item,
+            "confidence": _number(value),
+            "found": None if np.isnan(value) else bool(value >= job.detector.min_score),
+        }
+        for item, value in zip(job.layout.to_json()["objects"], confidences.tolist(), strict=True)
+    ]
+    made = {"strategy": job.strategy.value, "seed": seed, "seconds": round(seconds, 3)}
+    return job.write("result.json", {"objects": objects, **made})
+
+
+def _compare(job: _Job, seeds: Sequence[int]) -> Path:
+    """pairs/SEED-easy.png and pairs/SEED-hard.png for every seed, and comparison.json."""
+    started = time.perf_counter()
+    easy, hard = (apply_strategy(job.layout, strategy) for strategy in (Strategy.EASY, Strategy.HARD))
+    confidences: dict[Strategy, list[np.ndarray]] = {Strategy.EASY: [], Strategy.HARD: []}
+    (job.out / "pairs").mkdir(exist_ok=True)
+    for start in range(0, len(seeds), PAIRS_A_BATCH):
+        drawn = seeds[start : start + PAIRS_A_BATCH]
+        images, detections = job.draw([easy, hard] * len(drawn), [seed for seed in drawn for _ in range(2)])
+        for i, (image, found) in enumerate(zip(images, detections, strict=True)):
+            seed, layout, strategy = drawn[i // 2], (easy, hard)[i % 2], (Strategy.EASY, Strategy.HARD)[i % 2]
+            job.save(f"pairs/{seed:04d}-{strategy.value}.png", image, layout, seed, strategy)
+            confidences[strategy].append(job.confidences(layout, found))
+    limit = job.detector.min_score
+    result = compare([easy] * len(seeds), confidences[Strategy.EASY], confidences[Strategy.HARD], limit)
+    return job.write(
+        "comparison.json",
+        {
+            "objects": [_object_row(job.layout, i, result, seeds) for i in range(len(job.layout.boxes))],
+            "mean_drop": _number(result.mean_drop),
+            "ci95": [_number(value) for value in result.ci95],
+            "miss_rate_easy": _number(result.miss_rate_easy),
+            "miss_rate_hard": _number(result.miss_rate_hard),
+            "seeds": list(seeds),
+            "seconds": round(time.perf_counter() - started, 3),
+        },
+    )
+
+
+def _object_row(layout: Layout, index: int, result: Comparison, seeds: Sequence[int]) -> dict[str, Any]:
+    """One object over all seeds; its numbers are null where the detector cannot judge it."""
+    rows = [row for row in result.rows if row.index == index]
+    box = layout.boxes[index]
+    return {
+        "label": box.label,
+        "box": list(box.xyxy),
+        "easy": _number(mean([row.easy for row in rows])),
+        "hard": _number(mean([row.hard for row in rows])),
+        "drop": _number(mean([row.drop for row in rows])),
+        "miss_rate_easy": _number(mean([row.missed_easy for row in rows])),
+        "miss_rate_hard": _number(mean([row.missed_hard for row in rows])),
+        "pairs": [_pair_row(row, seeds[row.pair]) for row in rows],
+    }
+
+
+def _pair_row(row: PairRow, seed: int) -> dict[str, Any]:
+    missed = {"missed_easy": row.missed_easy, "missed_hard": row.missed_hard}
+    return {"seed": seed, "easy": _number(row.easy), "hard": _number(row.hard), "drop": _number(row.drop), **missed}
+
+
+def _read_layout(path: Path) -> Layout:
+    """A layout file, or a picture that carries one."""
+    if not path.is_file():
+        raise LayoutError(f"{path}: no such file")
+    return read_png(path)[0] if path.suffix.lower() == ".png" else Layout.from_json(path.read_bytes())
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 6)
+
+
+def _progress(info: StepInfo) -> None:
+    if sys.stderr.isatty():
+        end = "\n" if info.step == info.steps else ""
+        print(f"\rstep {info.step} of {info.steps}", end=end, file=sys.stderr, flush=True)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser(
+        prog="python -m detdiffusion",
+        description="Draws a picture of a layout, lets the model's detector look at it, and writes what it finds.",
+        epilog="Exit code: 0 on success, 2 on bad input with a one-line reason on standard error.",
+    )
+    parser.add_argument(
+        "layout", type=Path, metavar="LAYOUT.json", help="layout file, or a picture saved by DetDiffusion"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for image.png and result.json")
+    parser.add_argument(
+        "--strategy",
+        type=Strategy,
+        choices=list(Strategy),
+        help="attributes as the layout has them (origin, the default), or all things easy, or all things hard",
+    )
+    parser.add_argument("--seed", type=_seed, help="of the starting noise (default 7)")
+    parser.add_argument("--steps", type=_steps, default=20, help="of the sampler, 1 to 1000 (default 20)")
+    parser.add_argument(
+        "--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder (default: the bundled model)"
+    )
+    parser.add_argument(
+        "--compare", action="store_true", help="draw every seed twice, all easy and all hard; writes comparison.json"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=seed_list,
+        metavar="0:20",
+        help="seeds of the comparison: FIRST:END or a list like 3,8 (default 0:20)",
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.compare and (arguments.strategy is not None or arguments.seed is not None):
+        parser.error("--compare draws easy and hard for all --seeds: leave --strategy and --seed out")
+    if not arguments.compare and arguments.seeds is not None:
+        parser.error("--seeds belongs to --compare; use --seed for one picture")
+    arguments.seed = 7 if arguments.seed is None else arguments.seed
+    arguments.seeds = arguments.seeds or list(range(20))
+    return arguments
+
+
+def seed_list(text: str) -> list[int]:
+    """ "0:20" (the end is left out) or "3,8,11" -> seeds."""
+    first, colon, end = text.partition(":")
+    seeds = list(range(_seed(first), _seed(end))) if colon else [_seed(part) for part in text.split(",")]
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise argparse.ArgumentTypeError(f"{text!r} needs to name at least one seed, each once, such as 0:20 or 3,8")
+    return seeds
+
+
+def _seed(text: str) -> int:
+    if not text.strip().isdecimal() or int(text) > MAX_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a seed: a whole number from 0 to {MAX_SEED}")
+    return int(text)
+
+
+def _steps(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of steps from 1 to 1000")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""What a detector says about a picture, and what the rest of the project needs of a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from detdiffusion.errors import DetectorError
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """Detections on one picture, best score first (sorted at birth).
+
+    Shapes: labels N, scores [N] in 0..1, boxes_xyxy [N, 4] in fractions of the image side. DetectorError otherwise.
+    """
+
+    labels: tuple[str, ...]
+    scores: NDArray[np.float32]
+    boxes_xyxy: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        scores = np.asarray(self.scores, np.float32)
+        boxes = np.asarray(self.boxes_xyxy, np.float32)
+        count = len(self.labels)
+        if scores.shape != (count,) or boxes.shape != (count, 4):
+            raise DetectorError(f"{count} labels, scores {scores.shape}, boxes {boxes.shape}: need [N] and [N, 4]")
+        if not (np.isfinite(boxes).all() and ((scores >= 0) & (scores <= 1)).all()):
+            raise DetectorError("detections need finite boxes and scores from 0 to 1")
+        order = np.argsort(-scores, kind="stable")
+        object.__setattr__(self, "labels", tuple(self.labels[i] for i in order))
+        object.__setattr__(self, "scores", scores[order])
+        object.__setattr__(self, "boxes_xyxy", boxes[order])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def at_least(self, min_score: float) -> Detections:
+        """Those with a score of `min_score` or more."""
+        count = int((self.scores >= min_score).sum())
+        return Detections(self.labels[:count], self.scores[:count], self.boxes_xyxy[:count])
+
+
+class Detector(Protocol):
+    """A trained detector. Its name and the hash of its weights stand beside every score that it gives."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Classes that it can know."""
+        ...
+
+    @property
+    def min_score(self) -> float:
+        """Score under which an object counts as missed."""
+        ...
+
+    def detect(self, images: Sequence[Image.Image]) -> list[Detections]:
+        """Detections down to score 0.001, one result a picture."""
+        ...
+
+
+def iou(a: Floats, b: Floats) -> Floats:
+    """Intersection over union of two lists of boxes: [N, 4], [M, 4] -> [N, M]; 0 where both are empty."""
+    a, b = np.asarray(a, np.float64).reshape(-1, 4), np.asarray(b, np.float64).reshape(-1, 4)
+    low = np.maximum(a[:, None, :2], b[None, :, :2])  # [N, M, 2]
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    overlap = np.clip(high - low, 0, None).prod(-1)  # [N, M]
+    union = _area(a)[:, None] + _area(b)[None, :] - overlap
+    return np.asarray(overlap / np.where(union > 0, union, 1))
+
+
+def _area(boxes: Floats) -> Floats:
+    return np.asarray(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(-1))

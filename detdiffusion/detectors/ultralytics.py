@@ -1,0 +1,515 @@
+"""YOLO detectors by ultralytics (AGPL-3.0): load, detect, train. The one file that imports that library.
+
+It is contained: nothing is downloaded, no pickle is read but through safe loading, and threads, environment, random
+states and `torch.save`, which the library changes at import and in calls, are put back. A detector is a folder:
+`detector.json` (name, built-in architecture, classes, image size, hash) and `model.safetensors` (half precision).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import re
+import tempfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from detdiffusion.detection import Detections
+from detdiffusion.errors import ConfigError, DataError, DetectorError
+from detdiffusion.layout import Layout
+
+DESCRIPTION_FILE = "detector.json"
+WEIGHTS_FILE = "model.safetensors"
+MIN_SCORE = 0.5  # gamma of Eq. 2: an object whose best score is lower counts as missed
+
+_LOWEST_SCORE = 0.001
+_MAX_DETECTIONS = 100
+_NMS_IOU = 0.6
+_IMAGES_A_PASS = 32
+_SECONDS_A_PICTURE = 3600.0  # the library drops what its suppression has not finished in time: it never runs out
+_PADDING = 114  # grey level of the library's own letterbox
+
+_ENVIRONMENT = {
+    "YOLO_OFFLINE": "1",
+    "YOLO_AUTOINSTALL": "0",
+    "YOLO_VERBOSE": "False",
+    "ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS": "1",
+    "ULTRALYTICS_SAFE_LOAD": "1",
+}
+_LOCK = threading.RLock()
+_SETTINGS = tempfile.TemporaryDirectory(prefix="detdiffusion-")  # the library writes a settings file: not at home
+
+EpochReport = Callable[[int, int, dict[str, float]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What `detector.json` says."""
+
+    name: str
+    architecture: str  # a built-in model of ultralytics ("yolo11n.yaml"): its name, not its text
+    labels: tuple[str, ...]
+    imgsz: int  # pixels, the side of the square that the model sees
+    min_score: float
+    sha256: str  # of the weights
+
+
+class UltralyticsDetector:
+    """A YOLO model behind the `Detector` protocol. Pictures of any size; boxes come back in fractions."""
+
+    def __init__(self, model: torch.nn.Module, about: Description) -> None:
+        self.name = about.name
+        self.sha256 = about.sha256
+        self.labels = about.labels
+        self.image_size = about.imgsz
+        self.min_score = about.min_score
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._model = model.float().eval().to(self._device).to(memory_format=torch.channels_last)
+
+    def detect(self, images: Sequence[Image.Image]) -> list[Detections]:
+        """At most 100 detections a picture, down to score 0.001, after non-maximum suppression (a class at a time)."""
+        found: list[Detections] = []
+        for start in range(0, len(images), _IMAGES_A_PASS):
+            found += self._detect_batch(images[start : start + _IMAGES_A_PASS])
+        return found
+
+    @torch.inference_mode()
+    def _detect_batch(self, images: Sequence[Image.Image]) -> list[Detections]:
+        from ultralytics.utils.nms import non_max_suppression
+
+        pictures, frames = zip(*(letterbox(image, self.image_size) for image in images), strict=True)
+        pixels = torch.from_numpy(np.stack(pictures)).to(self._device).permute(0, 3, 1, 2).float() / 255  # [B, 3, S, S]
+        rows = non_max_suppression(
+            self._model(pixels),
+            conf_thres=_LOWEST_SCORE,
+            iou_thres=_NMS_IOU,
+            multi_label=True,
+            max_det=_MAX_DETECTIONS,
+            nc=len(self.labels),
+            max_time_img=_SECONDS_A_PICTURE,
+        )
+        return [self._detections(row.cpu().numpy(), frame) for row, frame in zip(rows, frames, strict=True)]
+
+    def _detections(self, rows: np.ndarray, frame: Frame) -> Detections:
+        """Rows [N, 6] of the library (x1, y1, x2, y2 in padded pixels, score, class) -> detections."""
+        offset = np.array([frame.left, frame.top, frame.left, frame.top])
+        side = np.array([frame.width, frame.height, frame.width, frame.height])
+        boxes = np.clip((rows[:, :4] - offset) / side, 0, 1)
+        return Detections(tuple(self.labels[int(index)] for index in rows[:, 5]), rows[:, 4].clip(0, 1), boxes)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where a picture lies inside its padded square, in pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def letterbox(image: Image.Image, size: int) -> tuple[np.ndarray, Frame]:
+    """A picture scaled to fit a grey square of `size` pixels, as the library trains: [size, size, 3] uint8 RGB."""
+    import cv2
+
+    pixels = np.asarray(image.convert("RGB"))
+    scale = size / max(image.size)
+    width, height = (max(round(side * scale), 1) for side in image.size)
+    frame = Frame((size - width) // 2, (size - height) // 2, width, height)
+    if (width, height) != image.size:
+        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    square = np.full((size, size, 3), _PADDING, np.uint8)
+    square[frame.top : frame.top + height, frame.left : frame.left + width] = pixels
+    return square, frame
+
+
+def load_ultralytics(path: Path) -> UltralyticsDetector:
+    """A detector folder, or the user's own .pt file of a detection model (read through safe loading only).
+
+    Raises:
+        DetectorError: missing, damaged (both hashes are named), unsafe, or of another architecture.
+    """
+    if path.is_dir():
+        return _load_folder(path)
+    if not path.exists():
+        raise DetectorError(f"{path}: no such detector; give a detector folder or a .pt file that is on this machine")
+    if path.suffix != ".pt":
+        raise DetectorError(f"{path.name}: a detector needs to be a folder with {DESCRIPTION_FILE}, or a .pt file")
+    return _load_pt(path)
+
+
+def save_detector(model: torch.nn.Module, folder: Path, about: Description) -> None:
+    """Writes a detector folder: weights in half precision, then the description with their hash."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {key: _storable(value) for key, value in model.state_dict().items()}
+    save_file(state, folder / WEIGHTS_FILE)
+    about = replace(about, sha256=_sha256(folder / WEIGHTS_FILE))
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(asdict(about), indent=2) + "\n", encoding="utf-8")
+
+
+def write_yolo_folder(
+    out: Path, samples: Iterable[tuple[Image.Image, Layout]], labels: Sequence[str], split: str
+) -> None:
+    """Pictures and their boxes in YOLO form: `out/SPLIT/images/*.png` and `out/SPLIT/labels/*.txt`.
+
+    Objects of a class that is not in `labels` are left out: a detector of things does not learn stuff.
+    """
+    images, texts = out / split / "images", out / split / "labels"
+    images.mkdir(parents=True, exist_ok=True)
+    texts.mkdir(parents=True, exist_ok=True)
+    index = {label: i for i, label in enumerate(labels)}
+    for number, (image, layout) in enumerate(samples):
+        lines = [_yolo_line(index[box.label], box.xyxy) for box in layout.boxes if box.label in index]
+        image.save(images / f"{number:06d}.png", compress_level=1)
+        (texts / f"{number:06d}.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def train_ultralytics(
+    architecture: str,
+    data: Path,
+    labels: Sequence[str],
+    *,
+    image_size: int,
+    epochs: int,
+    batch: int,
+    seed: int,
+    out: Path,
+    workers: int = 0,
+    name: str | None = None,
+    min_score: float = MIN_SCORE,
+    on_epoch: EpochReport | None = None,
+    **hyperparameters: float,
+) -> Path:
+    """Trains a detector from scratch on a YOLO folder and returns its detector folder, `out/model`.
+
+    The same call again goes on from the last finished epoch, or returns at once if all are done. `on_epoch` gets the
+    finished epochs, their number, and the metrics; an exception that it raises ends the run, which stays resumable.
+
+    Args:
+        architecture: a built-in model of ultralytics, by name ("yolo11n.yaml").
+        data: holds train/images, train/labels, val/images, val/labels.
+        hyperparameters: any of ultralytics' training settings that are numbers (lr0, mosaic, ...).
+
+    Raises:
+        ConfigError: `out` was started with other settings, or a setting is unknown.
+        DataError: the folder lacks pictures or labels.
+    """
+    _check_yolo_folder(data)
+    words = [key for key, value in hyperparameters.items() if not isinstance(value, int | float)]
+    if words:
+        raise ConfigError(f"{', '.join(words)}: only settings that are numbers can be passed on to ultralytics")
+    settings = {"architecture": architecture, "labels": list(labels), "imgsz": image_size, "epochs": epochs}
+    settings |= {"batch": batch, "seed": seed, **hyperparameters}
+    _keep_settings(out / "settings.json", settings)
+    folder, last = out / "model", out / "weights" / "last.pt"
+    if (folder / DESCRIPTION_FILE).exists():
+        return folder
+    with _contained() as threads:
+        if not last.exists() or _finished_epochs(last) < epochs:
+            _run_training(settings, data, out, workers, threads, on_epoch)
+        name = name or architecture.removesuffix(".yaml")
+        about = Description(name, architecture, tuple(labels), image_size, min_score, sha256="")
+        save_detector(_read_pt(last)["ema"], folder, about)
+    return folder
+
+
+def _run_training(
+    settings: dict[str, Any], data: Path, out: Path, workers: int, threads: int, on_epoch: EpochReport | None
+) -> None:
+    """One run of ultralytics' own loop, from scratch or from `out/weights/last.pt`."""
+    from ultralytics.engine import trainer
+    from ultralytics.models.yolo.detect import DetectionTrainer
+
+    from detdiffusion.pipeline import preferred_dtype
+
+    settings = dict(settings)
+    architecture, labels = settings.pop("architecture"), settings.pop("labels")
+    last = out / "weights" / "last.pt"
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = preferred_dtype(device)
+    mixed = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+    class Training(DetectionTrainer):  # type: ignore[misc]
+        """Reads no data YAML (its `download:` is run as code) and fetches no font; checkpoints are written whole."""
+
+        def get_dataset(self) -> dict[str, Any]:
+            folders = {split: str((data / split / "images").resolve()) for split in ("train", "val")}
+            names = dict(enumerate(labels))
+            return {**folders, "path": data, "names": names, "nc": len(labels), "channels": 3}
+
+        def get_model(self, cfg: object = None, weights: Any = None, verbose: bool = True) -> Any:
+            model = _build(architecture, labels)
+            if weights is not None:
+                model.load_state_dict(weights.float().state_dict())
+            return model
+
+        def _setup_train(self) -> None:
+            super()._setup_train()
+            self.model.to(memory_format=torch.channels_last)
+            criterion = getattr(self.model, "criterion", None) or self.model.init_criterion()
+            self.model.criterion = _FullPrecision(criterion, device)
+
+        def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+            batch = super().preprocess_batch(batch)
+            return {**batch, "img": batch["img"].contiguous(memory_format=torch.channels_last)}
+
+        def save_model(self) -> bool:
+            self.last = last.with_suffix(".partial")
+            saved = bool(super().save_model())
+            self.last = self.last.replace(last)
+            return saved
+
+        def final_eval(self) -> None:
+            """The last weights are exported as they are: no second validation."""
+
+    overrides = {"mode": "train", "task": "detect", "model": architecture, "data": str(data), "save_dir": str(out)}
+    overrides |= {"device": "0" if device.type == "cuda" else "cpu", "workers": workers, "exist_ok": True}
+    overrides |= {"amp": False, "plots": False, "cache": "ram", "patience": 0, "verbose": False, **settings}
+    if last.exists():
+        overrides["resume"] = str(last)
+    _check_overrides(overrides)
+    for cache in data.glob("*/labels.cache"):
+        cache.unlink()  # a pickle: ultralytics would trust it
+    autocast = trainer.autocast
+    trainer.autocast = lambda *_, **__: mixed  # its own asks the network before it trusts half precision on a GPU
+    try:
+        run = Training(overrides=overrides)
+        if on_epoch is not None:
+            run.add_callback("on_fit_epoch_end", lambda at: on_epoch(at.epoch + 1, at.epochs, _metrics(at)))
+        torch.set_num_threads(threads)  # the library has just set cores - 1
+        run.train()
+    finally:
+        trainer.autocast = autocast
+
+
+def _check_overrides(overrides: dict[str, Any]) -> None:
+    from ultralytics.cfg import get_cfg
+
+    try:
+        get_cfg(overrides=overrides)
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise ConfigError(f"ultralytics refuses a setting: {_one_line(error)}") from error
+
+
+class _FullPrecision:
+    """A loss in single precision, whatever the model computed in: box distances do not survive half of it."""
+
+    def __init__(self, criterion: Any, device: torch.device) -> None:
+        self._criterion = criterion
+        self._device = device
+
+    def __call__(self, predictions: Any, batch: dict[str, Any]) -> Any:
+        with torch.autocast(self._device.type, enabled=False):
+            return self._criterion(_single(predictions), batch)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._criterion, name)
+
+
+def _single(values: Any) -> Any:
+    """Nested predictions with every floating tensor in single precision."""
+    if isinstance(values, torch.Tensor):
+        return values.float() if values.is_floating_point() else values
+    if isinstance(values, dict):
+        return {key: _single(value) for key, value in values.items()}
+    return type(values)(_single(value) for value in values) if isinstance(values, list | tuple) else values
+
+
+def _metrics(run: Any) -> dict[str, float]:
+    short = {"metrics/mAP50(B)": "AP50", "metrics/mAP50-95(B)": "mAP"}
+    loss = sum(float(value) for value in run.tloss.values())
+    return {"loss": loss, **{short[key]: float(value) for key, value in run.metrics.items() if key in short}}
+
+
+def _check_yolo_folder(data: Path) -> None:
+    for part in ("train/images", "train/labels", "val/images", "val/labels"):
+        if not next((data / part).glob("*"), None):
+            raise DataError(
+                f"{data / part} is missing or empty: a YOLO folder needs images and labels in train and val"
+            )
+
+
+def _keep_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Writes the settings of a new run; ConfigError if the run was started with others."""
+    if path.exists():
+        started = json.loads(path.read_text(encoding="utf-8"))
+        differing = sorted(key for key in {*started, *settings} if started.get(key) != settings.get(key))
+        if differing:
+            raise ConfigError(
+                f"{path.parent} was started with other settings ({', '.join(differing)}): use a new folder"
+            )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def _load_folder(folder: Path) -> UltralyticsDetector:
+    description, weights = folder / DESCRIPTION_FILE, folder / WEIGHTS_FILE
+    for file in (description, weights):
+        if not file.is_file():
+            raise DetectorError(f"{file} is missing: this is not a detector folder, or not all of it")
+    about = _read_description(description)
+    sha256 = _sha256(weights)
+    if sha256 != about.sha256:
+        raise DetectorError(f"{weights} is damaged: its SHA-256 is {sha256}, {DESCRIPTION_FILE} says {about.sha256}")
+    with _contained():
+        model = _build(about.architecture, about.labels)
+        _load_weights(model, weights, about.architecture)
+        model.fuse(verbose=False)
+    return UltralyticsDetector(model, about)
+
+
+def _read_description(path: Path) -> Description:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Description(
+            name=str(values["name"]),
+            architecture=str(values["architecture"]),
+            labels=tuple(str(label) for label in values["labels"]),
+            imgsz=int(values["imgsz"]),
+            min_score=float(values["min_score"]),
+            sha256=str(values["sha256"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DetectorError(f"{path} is damaged: {_one_line(error)}") from error
+
+
+def _load_weights(model: Any, weights: Path, architecture: str) -> None:
+    try:
+        stored = load_file(weights)
+    except (SafetensorError, OSError) as error:
+        raise DetectorError(f"{weights} cannot be read: {_one_line(error)}") from error
+    have = {key: tuple(value.shape) for key, value in stored.items()}
+    need = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    differing = sorted(key for key in {*have, *need} if have.get(key) != need.get(key))
+    if differing:
+        first = differing[0]
+        raise DetectorError(
+            f"{weights} does not fit {architecture}: {len(differing)} tensors differ, first {first} "
+            f"(is {have.get(first, 'missing')}, needs {need.get(first, 'none')})"
+        )
+    model.load_state_dict(stored)  # half -> single precision
+
+
+def _load_pt(path: Path) -> UltralyticsDetector:
+    with _contained():
+        from ultralytics.nn.tasks import DetectionModel
+
+        checkpoint = _read_pt(path)
+        model: Any = checkpoint.get("ema") or checkpoint.get("model")
+        if type(model) is not DetectionModel:
+            raise DetectorError(f"{path.name} holds {type(model).__name__}; a detector needs a YOLO detection model")
+        labels = tuple(str(label) for _, label in sorted(model.names.items()))
+        image_size = int((checkpoint.get("train_args") or {}).get("imgsz", 640))
+        model.float().fuse(verbose=False)
+    architecture = str((model.yaml or {}).get("yaml_file", path.name))
+    return UltralyticsDetector(
+        model, Description(path.stem, architecture, labels, image_size, MIN_SCORE, sha256=_sha256(path))
+    )
+
+
+def _read_pt(path: Path) -> dict[str, Any]:
+    """The checkpoint of a .pt file, through the library's allow-list of model classes and `weights_only`."""
+    from ultralytics.nn.tasks import _SafeLoad
+
+    try:
+        if not zipfile.is_zipfile(path):
+            raise DetectorError(f"{path.name} is not a checkpoint of torch, or it is cut off")
+        with _SafeLoad.loading(path):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise DetectorError(f"{path.name} is refused: it holds more than a YOLO model, and could run code") from error
+    except (RuntimeError, EOFError, OSError, AttributeError) as error:
+        raise DetectorError(f"{path.name} cannot be read: {_one_line(error)}") from error
+    if not isinstance(checkpoint, dict):
+        raise DetectorError(f"{path.name} is not a checkpoint of ultralytics")
+    return checkpoint
+
+
+def _finished_epochs(last: Path) -> int:
+    return int(_read_pt(last)["epoch"]) + 1
+
+
+def _build(architecture: str, labels: Sequence[str]) -> Any:
+    """A built-in detection model with random weights, by its file name: "yolo11n.yaml" is scale n of yolo11.yaml."""
+    from ultralytics.nn.tasks import DetectionModel
+    from ultralytics.utils import ROOT, YAML
+
+    built_in = {path.name: path for path in (ROOT / "cfg" / "models").rglob("*.yaml")}
+    file = re.sub(r"(\d+)[nsmlx](.*)$", r"\1\2", architecture)
+    scale = re.search(r"\d([nsmlx])", architecture)
+    if file not in built_in:
+        raise DetectorError(f"{architecture!r} is no built-in architecture of ultralytics (such as yolo11n.yaml)")
+    config = {**YAML.load(built_in[file]), "scale": scale[1] if scale else "", "yaml_file": architecture}
+    model = DetectionModel(config, nc=len(labels), verbose=False)
+    model.names = dict(enumerate(labels))
+    return model
+
+
+@contextmanager
+def _contained() -> Iterator[int]:
+    """Inside: ultralytics, imported, silent and offline. Afterwards all is as it was. Yields torch's threads."""
+    with _LOCK:
+        environment, threads, save = dict(os.environ), torch.get_num_threads(), torch.save
+        states = random.getstate(), np.random.get_state(), np.get_printoptions()  # noqa: NPY002 - kept, not used
+        os.environ.update(_ENVIRONMENT)
+        os.environ.setdefault("YOLO_CONFIG_DIR", _SETTINGS.name)
+        try:
+            with torch.random.fork_rng():
+                _import_ultralytics()
+                torch.set_num_threads(threads)
+                torch.save = save
+                yield threads
+        finally:
+            torch.save = save
+            torch.set_num_threads(threads)
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
+            np.set_printoptions(**states[2])
+            _restore_environment(environment)
+
+
+def _import_ultralytics() -> None:
+    try:
+        from ultralytics.utils import LOGGER
+    except ImportError as error:
+        raise DetectorError("YOLO detectors need ultralytics: pip install -r requirements.txt") from error
+    LOGGER.setLevel("ERROR")
+
+
+def _restore_environment(environment: dict[str, str]) -> None:
+    for key in set(os.environ) - set(environment):
+        del os.environ[key]
+    os.environ.update(environment)
+
+
+def _yolo_line(index: int, xyxy: tuple[float, float, float, float]) -> str:
+    x1, y1, x2, y2 = xyxy
+    return f"{index} {(x1 + x2) / 2:.6f} {(y1 + y2) / 2:.6f} {x2 - x1:.6f} {y2 - y1:.6f}\n"
+
+
+def _storable(value: torch.Tensor) -> torch.Tensor:
+    value = value.detach().cpu()
+    return (value.half() if value.is_floating_point() else value).contiguous()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

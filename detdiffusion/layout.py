@@ -1,0 +1,209 @@
+"""What should be in a picture and where: frozen values, checked at birth, with a public JSON form and a place in a PNG.
+
+JSON form: `{"width": 256, "height": 256, "objects": [{"label": "car", "box": [x1, y1, x2, y2], "attribute": "easy"}]}`,
+boxes in fractions of the image side, upper-left and lower-right corners; the attribute may be left out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from detdiffusion.errors import LayoutError
+
+MAX_OBJECTS = 100
+MAX_PIXELS = 25_000_000
+PNG_KEY = "detdiffusion"
+
+
+class Attribute(StrEnum):
+    """How a detector sees an object: it finds it, it misses it, or it cannot know its class."""
+
+    EASY = "easy"
+    HARD = "hard"
+    BACKGROUND = "background"
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One object. LayoutError unless `0 <= x1 < x2 <= 1`, the same for y, and the label is a non-empty name."""
+
+    label: str
+    xyxy: tuple[float, float, float, float]  # fractions of the image side
+    attribute: Attribute | None = None  # None: the model's vocabulary decides (things easy, stuff background)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.label, str) or not self.label.strip():
+            raise LayoutError(f"label {self.label!r} needs to be a class name")
+        problem = _box_problem(self.xyxy)
+        if problem:
+            raise LayoutError(f"{self.label}: {problem}")
+
+    @property
+    def area(self) -> float:
+        """Share of the picture that the box covers."""
+        x1, y1, x2, y2 = self.xyxy
+        return (x2 - x1) * (y2 - y1)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Size of a picture in pixels and its 1 to 100 objects. LayoutError with one problem for each fault."""
+
+    width: int
+    height: int
+    boxes: tuple[Box, ...]
+
+    def __post_init__(self) -> None:
+        problems = [*_size_problems(self.width, self.height), *_count_problems(len(self.boxes))]
+        if problems:
+            raise LayoutError(problems)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(box.label for box in self.boxes)
+
+    @classmethod
+    def from_json(cls, data: str | bytes | Mapping[str, Any]) -> Layout:
+        """Layout of its public JSON form, as text or parsed.
+
+        Raises:
+            LayoutError: it is not JSON or not a layout; all faults at once, those of objects as "object 3 (car): ...".
+        """
+        values = _parse(data)
+        problems = [f"{key} is missing" for key in ("width", "height", "objects") if key not in values]
+        if problems:
+            raise LayoutError(problems)
+        objects = values["objects"]
+        if not isinstance(objects, Sequence) or isinstance(objects, str):
+            raise LayoutError(f"objects needs to be a list, got {type(objects).__name__}")
+        problems = [*_size_problems(values["width"], values["height"]), *_count_problems(len(objects))]
+        boxes = []
+        for number, item in enumerate(objects, start=1):
+            try:
+                boxes.append(_box_from_json(item))
+            except LayoutError as error:
+                problems += [f"object {number} ({_name(item)}): {problem}" for problem in error.problems]
+        if problems:
+            raise LayoutError(problems)
+        return cls(values["width"], values["height"], tuple(boxes))
+
+    def to_json(self) -> dict[str, Any]:
+        """The public JSON form; `from_json` is its inverse."""
+        return {"width": self.width, "height": self.height, "objects": [_box_to_json(box) for box in self.boxes]}
+
+    def with_attributes(self, attributes: Sequence[Attribute]) -> Layout:
+        """The same objects with these attributes, one an object. LayoutError if there are more or fewer."""
+        if len(attributes) != len(self.boxes):
+            raise LayoutError(f"{len(attributes)} attributes for {len(self.boxes)} objects: give one an object")
+        pairs = zip(self.boxes, attributes, strict=True)
+        return replace(self, boxes=tuple(replace(box, attribute=attribute) for box, attribute in pairs))
+
+
+def save_png(path: Path, image: Image.Image, layout: Layout, metadata: Mapping[str, object]) -> None:
+    """Writes a picture that carries its layout and `metadata` (seed, model, steps, ...: JSON values), and says in
+    words that it is generated and by which model."""
+    record = {**metadata, "generated": True, "software": "DetDiffusion", "layout": layout.to_json()}
+    origin = f"This picture is generated, not photographed: DetDiffusion, model {metadata.get('model', 'unknown')}."
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text(PNG_KEY, json.dumps(record))
+    for key, text in (("Software", "DetDiffusion"), ("Description", origin), ("Comment", origin)):
+        chunks.add_itxt(key, text)
+    image.save(path, format="PNG", pnginfo=chunks)
+
+
+def read_png(path: Path) -> tuple[Layout, dict[str, Any]]:
+    """Layout and metadata of a picture that `save_png` wrote.
+
+    Raises:
+        LayoutError: the file is missing, is no picture, is too large, or carries no layout of ours.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise LayoutError(f"{path.name}: {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are read")
+            text = dict(image.info).get(PNG_KEY)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+        raise LayoutError(f"{path.name} cannot be read as a picture: {error}") from error
+    if not isinstance(text, str):
+        raise LayoutError(f"{path.name} carries no layout: use a picture file saved by DetDiffusion, not a copy of it")
+    record = _parse(text)
+    layout = Layout.from_json(_parse(record.pop("layout", {})))
+    return layout, record
+
+
+def _parse(data: object) -> dict[str, Any]:
+    try:
+        values = json.loads(data) if isinstance(data, str | bytes) else data
+    except (ValueError, RecursionError) as error:
+        raise LayoutError(f"this is not JSON: {error}") from error
+    if not isinstance(values, Mapping):
+        raise LayoutError(f"a layout needs to be a JSON object, got {type(values).__name__}")
+    return dict(values)
+
+
+def _box_from_json(item: object) -> Box:
+    if not isinstance(item, Mapping):
+        raise LayoutError('needs to be an object like {"label": "car", "box": [0.1, 0.1, 0.5, 0.5]}')
+    problems = []
+    label, corners, name = item.get("label"), item.get("box"), item.get("attribute")
+    if not isinstance(label, str) or not label.strip():
+        problems.append("label needs to be a class name")
+    problems += [problem] if (problem := _box_problem(corners)) else []
+    if name is not None and name not in tuple(Attribute):
+        problems.append(f"attribute {name!r} needs to be easy, hard or background")
+    if problems:
+        raise LayoutError(problems)
+    x1, y1, x2, y2 = (float(value) for value in corners)  # type: ignore[union-attr]  # _box_problem checked it
+    return Box(str(label), (x1, y1, x2, y2), None if name is None else Attribute(name))
+
+
+def _box_to_json(box: Box) -> dict[str, Any]:
+    item: dict[str, Any] = {"label": box.label, "box": list(box.xyxy)}
+    return item if box.attribute is None else {**item, "attribute": box.attribute.value}
+
+
+def _box_problem(corners: object) -> str | None:
+    """What is wrong with four corner coordinates, in one line; None if nothing is."""
+    if not isinstance(corners, Sequence) or isinstance(corners, str) or len(corners) != 4:
+        return f"box {corners!r} needs four numbers: x1, y1, x2, y2"
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in corners):
+        return f"box {list(corners)} needs four numbers: x1, y1, x2, y2"
+    shown = "[" + ", ".join(f"{value:g}" for value in corners) + "]"
+    if not all(math.isfinite(value) for value in corners):
+        return f"box {shown} holds a number that is not finite"
+    x1, y1, x2, y2 = corners
+    if x1 == x2 or y1 == y2:
+        return f"box {shown} is empty: it needs x1 < x2 and y1 < y2"
+    if x1 > x2 or y1 > y2:
+        return f"box {shown} is inverted: it needs x1 < x2 and y1 < y2"
+    if not (x1 >= 0 and y1 >= 0 and x2 <= 1 and y2 <= 1):
+        return f"box {shown} is outside the picture: it needs fractions from 0 to 1"
+    return None
+
+
+def _size_problems(width: object, height: object) -> list[str]:
+    sides = (("width", width), ("height", height))
+    wrong = [(name, side) for name, side in sides if type(side) is not int or side <= 0]
+    if wrong:
+        return [f"{name} {side!r} needs to be a positive whole number" for name, side in wrong]
+    pixels = math.prod(side for _, side in sides if isinstance(side, int))
+    return [f"{width}x{height} pixels; at most {MAX_PIXELS:,} are possible"] if pixels > MAX_PIXELS else []
+
+
+def _count_problems(count: int) -> list[str]:
+    if count == 0:
+        return ["the layout has no objects; it needs at least 1"]
+    return [f"the layout has {count} objects; at most {MAX_OBJECTS} are possible"] if count > MAX_OBJECTS else []
+
+
+def _name(item: object) -> str:
+    label = item.get("label") if isinstance(item, Mapping) else None
+    return label if isinstance(label, str) and label.strip() else "no label"

@@ -1,0 +1,1 @@
+"""The networks: autoencoder, feature taps, perception head and visual blueprint."""

@@ -1,0 +1,89 @@
+"""A small convolutional autoencoder with the calls of diffusers' `AutoencoderKL`, quick enough to train on a CPU.
+
+Our choice (the paper freezes Stable Diffusion's own): no normalisation layers (GroupNorm washed flat colours out), a
+pixel-unshuffle stem, and Gaussian noise on the latents in training, so that the decoder forgives the sampler's errors.
+"""
+
+from typing import NamedTuple
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+
+class PointLatent(NamedTuple):
+    """The encoder is deterministic: its "distribution" is one point."""
+
+    latents: Tensor  # [B, C, H/f, W/f]
+
+    def mode(self) -> Tensor:
+        return self.latents
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        return self.latents
+
+
+class Encoded(NamedTuple):
+    latent_dist: PointLatent
+
+
+class Decoded(NamedTuple):
+    sample: Tensor  # [B, 3, H, W], about -1..1
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)  # every block starts as the identity: deep and norm-free, yet it trains
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden: Tensor = self.conv1(nn.functional.silu(x))
+        return x + self.conv2(nn.functional.silu(hidden))
+
+
+class SmallAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Pictures [B, 3, H, W] in -1..1 <-> latents [B, latent_channels, H/f, W/f], f = 2 ** len(block_out_channels).
+
+    Args:
+        block_out_channels: width of each level, fine to coarse; the first level works at half the picture's size.
+        layers_per_block: residual blocks of each level, in the encoder and in the decoder.
+        scaling_factor: latents times this have about unit variance (as in `AutoencoderKL`; measured after training).
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        block_out_channels: tuple[int, ...] = (32, 64, 128),
+        layers_per_block: tuple[int, ...] = (1, 2, 2),
+        latent_channels: int = 8,
+        scaling_factor: float = 1.0,
+    ) -> None:
+        super().__init__()
+        widths, layers = list(block_out_channels), list(layers_per_block)
+        down: list[nn.Module] = [nn.PixelUnshuffle(2), nn.Conv2d(12, widths[0], 3, padding=1)]
+        for level, width in enumerate(widths):
+            if level:
+                down.append(nn.Conv2d(widths[level - 1], width, 4, stride=2, padding=1))
+            down += [ResidualBlock(width) for _ in range(layers[level])]
+        self.encoder = nn.Sequential(*down, nn.Conv2d(widths[-1], latent_channels, 3, padding=1))
+        up: list[nn.Module] = [nn.Conv2d(latent_channels, widths[-1], 3, padding=1)]
+        for level in reversed(range(len(widths))):
+            up += [ResidualBlock(widths[level]) for _ in range(layers[level])]
+            next_width = widths[level - 1] if level else 3
+            up += [nn.Conv2d(widths[level], next_width * 4, 3, padding=1), nn.PixelShuffle(2)]
+        self.decoder = nn.Sequential(*up)
+
+    @property
+    def downsample(self) -> int:
+        """Picture pixels a latent cell, on each side."""
+        return int(2 ** len(self.config.block_out_channels))
+
+    def encode(self, pictures: Tensor) -> Encoded:
+        return Encoded(PointLatent(self.encoder(pictures)))
+
+    def decode(self, latents: Tensor) -> Decoded:
+        return Decoded(self.decoder(latents))

@@ -1,0 +1,202 @@
+"""Layout -> prompt: the readable one of the paper, and token ids with the span of every object.
+
+Ids are built from the structure, never by parsing text, in the paper's compact form (Fig. 3):
+`An image with car <23> <44> [easy] person ...`. Our choice: the brackets and commas of the readable form (supplement
+A.1) have no tokens, so that the 77 tokens of one encoder window hold more objects.
+
+A long prompt becomes several windows of the encoder's length. No object is split, none is left out, and one more object
+changes nothing before it: each window is filled in order, and the encoder's attention is causal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detdiffusion.errors import ConfigError
+from detdiffusion.layout import Box, Layout
+from detdiffusion.vocabulary import Vocabulary, new_words, word_ids
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Token ids of one layout.
+
+    input_ids: [W, L] int64, W windows of the encoder's length L.
+    attention_mask: [W * L] bool, False on padding.
+    spans: (start, end) of each object, in the order of the layout, in the concatenated W * L sequence.
+    """
+
+    input_ids: np.ndarray
+    attention_mask: np.ndarray
+    spans: tuple[tuple[int, int], ...]
+
+
+class TextCondition(NamedTuple):
+    """What the U-Net and the perception head read, for B layouts of up to N objects.
+
+    hidden: [B, S, D] the text encoder's output.
+    mask: [B, S] bool, False on padding.
+    objects: [B, N, D] mean of `hidden` over each object's own tokens; zeros where there is no object.
+    object_mask: [B, N] bool.
+    """
+
+    hidden: Tensor
+    mask: Tensor
+    objects: Tensor
+    object_mask: Tensor
+
+    def expand(self, batch: int) -> TextCondition:
+        """One layout's condition for each of `batch` pictures."""
+        return TextCondition(*(part.expand(batch, *part.shape[1:]) for part in self))
+
+
+class _Words(NamedTuple):
+    """Token ids of everything that a prompt can hold."""
+
+    prefix: list[int]
+    suffix: list[int]
+    labels: list[list[int]]  # by class index
+    locations: list[int]
+    attributes: list[int]
+
+
+@lru_cache(maxsize=8)
+def _words(tokenizer: CLIPTokenizer, vocabulary: Vocabulary) -> _Words:
+    def ids(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"]) if text.strip() else []
+
+    new = word_ids(tokenizer, new_words(vocabulary))
+    before, _, after = vocabulary.template.partition("{objects}")
+    return _Words(
+        prefix=ids(before),
+        suffix=ids(after),
+        labels=[ids(label) for label in vocabulary.labels],
+        locations=new[len(vocabulary.attribute_words) :],
+        attributes=new[: len(vocabulary.attribute_words)],
+    )
+
+
+def readable_prompt(layout: Layout, vocabulary: Vocabulary) -> str:
+    """The prompt in the form of supplement A.1.
+
+    >>> readable_prompt(layout, vocabulary)
+    'An image with (car, <23><44>, [easy]), (road, <0><1023>, [background])'
+    """
+    objects = []
+    for box in vocabulary.resolve(layout).boxes:
+        first, last = (vocabulary.location_word(index) for index in vocabulary.corner_indices(box))
+        objects.append(f"({box.label}, {first}{last}, {_attribute_word(box, vocabulary)})")
+    return vocabulary.template.format(objects=", ".join(objects))
+
+
+def _attribute_word(box: Box, vocabulary: Vocabulary) -> str:
+    assert box.attribute is not None  # resolved
+    return vocabulary.attribute_word(box.attribute)
+
+
+def encode_prompt(layout: Layout, vocabulary: Vocabulary, tokenizer: CLIPTokenizer, max_length: int) -> Prompt:
+    """Token ids of a layout, in windows of `max_length`, each `<start> An image with OBJECTS <end>` and padding.
+
+    Raises:
+        LayoutError: a class that the vocabulary lacks.
+        CheckpointError: the tokenizer lacks location or attribute words.
+        ConfigError: one object alone is longer than a window.
+    """
+    words = _words(tokenizer, vocabulary)
+    windows: list[list[int]] = [[]]
+    spans = []
+    start = 1 + len(words.prefix)
+    room = max_length - 2 - len(words.prefix) - len(words.suffix)
+    for box in vocabulary.resolve(layout).boxes:
+        ids = _object_ids(box, vocabulary, words)
+        if len(ids) > room:
+            raise ConfigError(f"{box.label}: {len(ids)} tokens, but a window of {max_length} has room for {room}")
+        if len(windows[-1]) + len(ids) > room:
+            windows.append([])
+        first = (len(windows) - 1) * max_length + start + len(windows[-1])
+        spans.append((first, first + len(ids)))
+        windows[-1] += ids
+    return _prompt([words.prefix + window + words.suffix for window in windows], spans, tokenizer, max_length)
+
+
+def empty_prompt(tokenizer: CLIPTokenizer, max_length: int) -> Prompt:
+    """The unconditional prompt: start and end only."""
+    return _prompt([[]], [], tokenizer, max_length)
+
+
+def _object_ids(box: Box, vocabulary: Vocabulary, words: _Words) -> list[int]:
+    assert box.attribute is not None  # resolved
+    first, last = vocabulary.corner_indices(box)
+    attribute = words.attributes[vocabulary.attribute_index(box.attribute)]
+    return [*words.labels[vocabulary.class_index(box.label)], words.locations[first], words.locations[last], attribute]
+
+
+def _prompt(
+    windows: Sequence[list[int]], spans: Sequence[tuple[int, int]], tokenizer: CLIPTokenizer, max_length: int
+) -> Prompt:
+    ids = np.full((len(windows), max_length), tokenizer.pad_token_id, dtype=np.int64)
+    mask = np.zeros((len(windows), max_length), dtype=bool)
+    for row, window in enumerate(windows):
+        ids[row, : len(window) + 2] = [tokenizer.bos_token_id, *window, tokenizer.eos_token_id]
+        mask[row, : len(window) + 2] = True
+    return Prompt(ids, mask.reshape(-1), tuple(spans))
+
+
+def encode_text(text_encoder: CLIPTextModel, prompts: Sequence[Prompt], *, pad_to: int = 8) -> TextCondition:
+    """Runs all windows of all prompts through the text encoder in one call.
+
+    Columns that are padding in every window are cut first, up to a multiple of `pad_to`: eight objects do not cost 77
+    tokens. Masks hide the padding that stays, so a prompt's condition does not depend on its neighbours in the batch.
+
+    Args:
+        prompts: B prompts with windows of the same length.
+        pad_to: the window length is rounded up to a multiple of this; the encoder's own length keeps every column.
+    """
+    masks = [prompt.attention_mask.reshape(prompt.input_ids.shape) for prompt in prompts]
+    full = prompts[0].input_ids.shape[1]
+    used = max(int(mask.sum(axis=1).max()) for mask in masks)
+    length = min(full, -(-used // pad_to) * pad_to)
+    device = text_encoder.device
+    ids = torch.from_numpy(np.concatenate([prompt.input_ids[:, :length] for prompt in prompts])).to(device)
+    attend = torch.from_numpy(np.concatenate([mask[:, :length] for mask in masks])).to(device)  # [sum W, l]
+    encoded = text_encoder(input_ids=ids, attention_mask=attend).last_hidden_state  # [sum W, l, D]
+
+    counts = [len(mask) for mask in masks]
+    if len(set(counts)) == 1:
+        hidden = encoded.reshape(len(prompts), -1, encoded.shape[-1])  # [sum W, l, D] -> [B, S = W * l, D]
+        mask = attend.reshape(len(prompts), -1)
+    else:
+        hidden = _padded(encoded, counts)
+        mask = _padded(attend, counts)
+    pooling, object_mask = _pooling(prompts, full, length, hidden.shape[1])
+    objects = torch.from_numpy(pooling).to(device) @ hidden.float()  # [B, N, S] x [B, S, D] -> [B, N, D]
+    return TextCondition(hidden, mask, objects.to(hidden.dtype), torch.from_numpy(object_mask).to(device))
+
+
+def _padded(windows: Tensor, counts: Sequence[int]) -> Tensor:
+    """[sum W, l, ...] -> [B, max W * l, ...]: each prompt's windows in one sequence, zeros behind the shorter ones."""
+    parts = [part.flatten(0, 1) for part in windows.split(list(counts))]
+    return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
+
+
+def _pooling(prompts: Sequence[Prompt], full: int, length: int, sequence: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [B, N, S] that average each object's tokens, windows cut from `full` to `length`, and the mask [B, N]."""
+    most = max(1, max(len(prompt.spans) for prompt in prompts))
+    pooling = np.zeros((len(prompts), most, sequence), dtype=np.float32)
+    mask = np.zeros((len(prompts), most), dtype=bool)
+    for b, prompt in enumerate(prompts):
+        mask[b, : len(prompt.spans)] = True
+        for n, (start, end) in enumerate(prompt.spans):
+            first = start // full * length + start % full
+            pooling[b, n, first : first + end - start] = 1 / (end - start)
+    return pooling, mask

@@ -1,0 +1,92 @@
+"""Noise -> latents: starting noise by seed, guidance, previews, cancelling."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+# [M, C, h, w] noisy latents and a timestep -> the U-Net's prediction, same shape. M is B, or 2 B with guidance.
+Predict: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+# Number of the step just done, of how many, and a call that gives the finished latents as they look from here.
+OnStep: TypeAlias = Callable[[int, int, Callable[[], Tensor]], None]
+
+
+def starting_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
+    """Standard normal noise [B, *shape], each picture from its own seed on the CPU: independent of batch and device."""
+    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def sample(
+    predict: Predict,
+    scheduler: Any,
+    noise: Tensor,
+    *,
+    seeds: Sequence[int],
+    steps: int,
+    guidance_scale: float,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Latents [B, C, h, w] of `noise`, float32.
+
+    Args:
+        predict: epsilon or v, as the scheduler's config says. With guidance it sees 2 B rows, unconditional ones first.
+        scheduler: a fresh diffusers scheduler; its state is changed.
+        seeds: for schedulers that draw noise at every step (DDPM's): one stream a picture.
+        guidance_scale: 1 switches guidance off.
+        on_step: called after every step; what it raises ends the sampling.
+    """
+    scheduler.set_timesteps(steps, device=noise.device)
+    extra = _step_noise(scheduler, seeds)
+    latents: Tensor = noise * scheduler.init_noise_sigma
+    for number, t in enumerate(scheduler.timesteps, start=1):
+        scaled = scheduler.scale_model_input(latents, t)
+        prediction = guided(predict, scaled, t, guidance_scale)
+        latents = scheduler.step(prediction, t, latents, **extra).prev_sample
+        if on_step is not None:
+            on_step(number, len(scheduler.timesteps), _Finished(scheduler, prediction, scaled, t))
+    return latents
+
+
+def guided(predict: Predict, latents: Tensor, t: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance on the prediction, u + s (c - u), both halves in one batch: [B, C, h, w] float32."""
+    if scale == 1:
+        return predict(latents, t).float()
+    unconditional, conditional = predict(torch.cat([latents, latents]), t).float().chunk(2)
+    return unconditional + scale * (conditional - unconditional)
+
+
+def finished_latents(prediction: Tensor, latents: Tensor, alpha_bar: Tensor, prediction_type: str) -> Tensor:
+    """The clean latents that a prediction implies.
+
+    Args:
+        prediction: epsilon, v or the clean latents themselves, as `prediction_type` names it in diffusers.
+        latents: sqrt(alpha_bar) clean + sqrt(1 - alpha_bar) noise.
+    """
+    signal, noise = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+    if prediction_type == "epsilon":
+        return (latents - noise * prediction) / signal
+    if prediction_type == "v_prediction":
+        return signal * latents - noise * prediction
+    return prediction
+
+
+class _Finished:
+    """Gives the finished latents of one step when it is called: previews cost nothing unless someone looks."""
+
+    def __init__(self, scheduler: Any, prediction: Tensor, latents: Tensor, t: Tensor) -> None:
+        self._scheduler, self._prediction, self._latents, self._t = scheduler, prediction, latents, t
+
+    def __call__(self) -> Tensor:
+        alpha_bar = self._scheduler.alphas_cumprod[self._t.long().cpu()].to(self._latents)
+        return finished_latents(self._prediction, self._latents, alpha_bar, self._scheduler.config.prediction_type)
+
+
+def _step_noise(scheduler: Any, seeds: Sequence[int]) -> dict[str, list[torch.Generator]]:
+    if "generator" not in inspect.signature(scheduler.step).parameters:
+        return {}
+    # Another stream than the starting noise's, or the first step would draw that noise again.
+    return {"generator": [torch.Generator().manual_seed(seed ^ 0x5DEECE66D) for seed in seeds]}

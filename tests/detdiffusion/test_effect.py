@@ -1,0 +1,77 @@
+"""Blocks of scores and the drop, on detections made by hand."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detdiffusion.detection import Detections
+from detdiffusion.errors import ConfigError
+from detdiffusion.evaluation.effect import confidence_drop, hard_share, measure, things
+from detdiffusion.layout import Attribute, Box, Layout
+
+CAR, BUS, ROAD = (0.0, 0.0, 0.5, 0.5), (0.5, 0.5, 1.0, 1.0), (0.0, 0.5, 1.0, 1.0)
+
+
+class Eyes:
+    """A detector by name only: blocks are measured from detections that exist already."""
+
+    name, sha256, labels, min_score = "eyes", "0" * 64, ("car", "bus"), 0.5
+
+    def detect(self, images: Sequence[Image.Image]) -> list[Detections]:
+        raise NotImplementedError
+
+
+def layouts() -> list[Layout]:
+    car, bus = Box("car", CAR, Attribute.EASY), Box("bus", BUS, Attribute.HARD)
+    return [Layout(64, 64, (car, bus, Box("road", ROAD, Attribute.BACKGROUND))), Layout(64, 64, (car,))]
+
+
+def found(*rows: tuple[str, float, tuple[float, float, float, float]]) -> Detections:
+    labels, scores, boxes = zip(*rows, strict=True) if rows else ((), (), np.zeros((0, 4)))
+    return Detections(labels, np.array(scores, np.float32), np.array(boxes, np.float32))
+
+
+def test_block_by_hand() -> None:
+    block = measure(layouts(), [found(("car", 0.9, CAR), ("bus", 0.3, BUS)), found(("car", 0.6, CAR))], Eyes())
+    assert block.objects == 3
+    assert block.recall50 == pytest.approx(2 / 3)
+    assert block.mean_confidence == pytest.approx(0.6)
+    assert pytest.approx(1) == block.precision.AP50
+    easy, hard = (block.by_attribute[attribute] for attribute in (Attribute.EASY, Attribute.HARD))
+    assert (easy.objects, easy.recall50, easy.mean_confidence) == pytest.approx((2, 1, 0.75))
+    assert (hard.objects, hard.recall50, hard.mean_confidence) == pytest.approx((1, 0, 0.3))
+    assert block.to_json() == {
+        "mAP": 1.0,
+        "AP50": 1.0,
+        "AP75": 1.0,
+        "recall50": 0.666667,
+        "mean_confidence": 0.6,
+        "objects": 3,
+        "by_attribute": {
+            "easy": {"objects": 2, "recall50": 1.0, "mean_confidence": 0.75},
+            "hard": {"objects": 1, "recall50": 0.0, "mean_confidence": 0.3},
+        },
+    }
+
+
+def test_group_without_objects_is_null_in_json() -> None:
+    block = measure(layouts()[1:], [found()], Eyes())
+    assert block.to_json()["by_attribute"]["hard"] == {"objects": 0, "recall50": None, "mean_confidence": None}
+    assert block.mean_confidence == 0
+
+
+def test_drop_is_object_by_object_over_pictures() -> None:
+    easy = measure(layouts(), [found(("car", 0.9, CAR), ("bus", 0.8, BUS)), found(("car", 0.7, CAR))], Eyes())
+    hard = measure(layouts(), [found(("car", 0.2, CAR), ("bus", 0.6, BUS)), found(("car", 0.7, CAR))], Eyes())
+    drop = confidence_drop(easy, hard)
+    assert drop.mean == pytest.approx(0.3, abs=1e-6)
+    assert drop.ci95 == pytest.approx((0, 0.45), abs=1e-6)
+    with pytest.raises(ConfigError, match="the same layouts"):
+        confidence_drop(easy, measure(layouts()[1:], [found()], Eyes()))
+
+
+def test_shares_and_classes() -> None:
+    assert hard_share(layouts()) == pytest.approx(1 / 3)
+    assert things(layouts()) == {"car", "bus"}

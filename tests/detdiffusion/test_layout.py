@@ -1,0 +1,158 @@
+"""Layouts: what is refused and how it is said, the JSON form, the place in a PNG."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, PngImagePlugin
+
+from detdiffusion.errors import LayoutError
+from detdiffusion.layout import MAX_OBJECTS, Attribute, Box, Layout, read_png, save_png
+
+CAR = {"label": "car", "box": [0.1, 0.2, 0.5, 0.6], "attribute": "hard"}
+
+
+def layout_json(*objects: Any, **changes: Any) -> dict[str, Any]:
+    return {"width": 256, "height": 128, "objects": list(objects), **changes}
+
+
+def problems(data: Any) -> tuple[str, ...]:
+    with pytest.raises(LayoutError) as caught:
+        Layout.from_json(data)
+    return caught.value.problems
+
+
+def test_json_goes_round() -> None:
+    values = layout_json(CAR, {"label": "road", "box": [0.0, 0.5, 1.0, 1.0]})
+    layout = Layout.from_json(json.dumps(values))
+    assert layout.to_json() == values
+    assert Layout.from_json(layout.to_json()) == layout
+    assert [box.attribute for box in layout.boxes] == [Attribute.HARD, None]
+    assert layout.boxes[0].area == pytest.approx(0.16)
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ([0.5, 0.2, 0.1, 0.6], "inverted"),
+        ([0.1, 0.6, 0.5, 0.2], "inverted"),
+        ([0.1, 0.2, 0.1, 0.6], "empty"),
+        ([-0.1, 0.2, 0.5, 0.6], "outside the picture"),
+        ([0.1, 0.2, 0.5, 1.01], "outside the picture"),
+        ([0.1, float("nan"), 0.5, 0.6], "not finite"),
+        ([0.1, 0.2, float("inf"), 0.6], "not finite"),
+        ([0.1, 0.2, 0.5], "four numbers"),
+        ([0.1, 0.2, 0.5, "1"], "four numbers"),
+        ([0.1, 0.2, 0.5, True], "four numbers"),
+        ("0123", "four numbers"),
+        (None, "four numbers"),
+    ],
+)
+def test_bad_box_is_named_by_number_and_label(box: Any, message: str) -> None:
+    (problem,) = problems(layout_json(CAR, {"label": "bus", "box": box}))
+    assert problem.startswith("object 2 (bus): box ")
+    assert message in problem
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("{", "this is not JSON"),
+        (b"\xff\xfe\x00", "this is not JSON"),
+        ("[" * 100_000, "this is not JSON"),
+        ("[1]", "JSON object, got list"),
+        ({"width": 8}, "height is missing"),
+        (layout_json(), "no objects"),
+        (layout_json(*[CAR] * (MAX_OBJECTS + 1)), "101 objects; at most 100"),
+        (layout_json(CAR, objects="car"), "needs to be a list"),
+        (layout_json(CAR, width=0), "width 0 needs to be a positive whole number"),
+        (layout_json(CAR, height=12.5), "height 12.5 needs"),
+        (layout_json(CAR, height=True), "height True needs"),
+        (layout_json(CAR, width=6000, height=6000), "6000x6000 pixels; at most 25,000,000"),
+        (layout_json("car"), "object 1 (no label)"),
+        (layout_json({**CAR, "label": " "}), "label needs to be a class name"),
+        (layout_json({**CAR, "attribute": "tricky"}), "attribute 'tricky' needs to be easy, hard or background"),
+        (layout_json({**CAR, "attribute": ["easy"]}), "needs to be easy, hard or background"),
+    ],
+)
+def test_bad_layout_is_refused(data: Any, message: str) -> None:
+    assert any(message in problem for problem in problems(data))
+
+
+def test_all_problems_come_at_once() -> None:
+    bad = {"label": "bus", "box": [0.5, 0, 0.1, 1], "attribute": "tricky"}
+    found = problems(layout_json(bad, CAR, {"label": "cat", "box": []}, width=-1))
+    assert [problem.split(":")[0] for problem in found] == [
+        "width -1 needs to be a positive whole number",
+        "object 1 (bus)",
+        "object 1 (bus)",
+        "object 3 (cat)",
+    ]
+
+
+@pytest.mark.parametrize(("label", "xyxy"), [("car", (0.0, 0.0, 0.0, 1.0)), ("", (0.0, 0.0, 1.0, 1.0))])
+def test_values_are_checked_at_birth(label: str, xyxy: tuple[float, float, float, float]) -> None:
+    with pytest.raises(LayoutError):
+        Box(label, xyxy)
+    with pytest.raises(LayoutError, match="no objects"):
+        Layout(8, 8, ())
+
+
+def test_hundred_objects_are_welcome() -> None:
+    assert len(Layout.from_json(layout_json(*[CAR] * MAX_OBJECTS)).boxes) == MAX_OBJECTS
+
+
+def test_with_attributes_needs_one_an_object() -> None:
+    layout = Layout.from_json(layout_json(CAR))
+    assert layout.with_attributes([Attribute.EASY]).boxes[0].attribute is Attribute.EASY
+    assert layout.boxes[0].attribute is Attribute.HARD
+    with pytest.raises(LayoutError, match="2 attributes for 1 objects"):
+        layout.with_attributes([Attribute.EASY] * 2)
+
+
+def test_picture_carries_its_layout(tmp_path: Path) -> None:
+    layout = Layout.from_json(layout_json({**CAR, "label": "véhicule"}))
+    save_png(tmp_path / "a.png", Image.new("RGB", (8, 8), "teal"), layout, {"seed": 7, "model": "papercut"})
+    found, record = read_png(tmp_path / "a.png")
+    assert found == layout
+    assert record == {"seed": 7, "model": "papercut", "generated": True, "software": "DetDiffusion"}
+    with Image.open(tmp_path / "a.png") as image:
+        assert "generated" in image.info["Description"]
+        assert "papercut" in image.info["Comment"]
+
+
+def picture(path: Path, text: str | None) -> None:
+    info = PngImagePlugin.PngInfo()
+    if text is not None:
+        info.add_text("detdiffusion", text)
+    Image.new("RGB", (8, 8)).save(path, pnginfo=info)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "carries no layout"),
+        ("{", "this is not JSON"),
+        ("{}", "width is missing"),
+        ('{"layout": 3}', "a layout needs to be a JSON object, got int"),
+        (json.dumps({"layout": layout_json()}), "no objects"),
+    ],
+)
+def test_picture_without_a_layout_is_refused(tmp_path: Path, text: str | None, message: str) -> None:
+    picture(tmp_path / "b.png", text)
+    with pytest.raises(LayoutError, match=message):
+        read_png(tmp_path / "b.png")
+
+
+def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.png").write_bytes(b"\x89PNG\r\n\x1a\n cut off")
+    for name in ("c.png", "missing.png"):
+        with pytest.raises(LayoutError, match="cannot be read as a picture"):
+            read_png(tmp_path / name)
+
+
+def test_picture_bomb_is_not_opened(tmp_path: Path) -> None:
+    Image.new("1", (5001, 5001)).save(tmp_path / "bomb.png")
+    with pytest.raises(LayoutError, match="25,000,000"):
+        read_png(tmp_path / "bomb.png")

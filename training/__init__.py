@@ -1,0 +1,1 @@
+"""Makes the built-in world and trains the bundled models."""

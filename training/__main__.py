@@ -1,0 +1,110 @@
+"""python -m training VERB: arguments only; the work is in the modules named after the verbs."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from detdiffusion.errors import DetDiffusionError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0 on success, 2 on bad input with a one-line reason on standard error."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except DetDiffusionError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    from training import evaluate
+
+    parser = argparse.ArgumentParser(
+        prog="python -m training", description="Everything that learns or makes data sets."
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    papercut = verbs.add_parser("papercut", help="write scenes of the built-in world as a COCO-Thing-Stuff folder")
+    papercut.add_argument("--images", type=_positive, required=True, help="number of scenes")
+    papercut.add_argument(
+        "--seed", type=_natural, default=0, help="seed of the first scene; 900000 and up are never trained on"
+    )
+    papercut.add_argument("--size", type=_positive, default=256, help="side in pixels (default 256)")
+    papercut.add_argument(
+        "--difficulty", type=_share, default=0.45, help="share of objects made naturally difficult (default 0.45)"
+    )
+    papercut.add_argument("--workers", type=_positive, default=2, help="processes (default 2)")
+    papercut.add_argument("--out", type=Path, required=True, help="folder to write")
+    papercut.set_defaults(run=_papercut)
+
+    bundle = verbs.add_parser("bundle", help="train detector, judge, autoencoder, attributes and generator; resumable")
+    bundle.add_argument("--preset", choices=("cpu", "gpu"), required=True, help="sizes and steps (training/config.py)")
+    bundle.add_argument("--out", type=Path, required=True, help="run folder; the model is written to OUT/model")
+    bundle.add_argument(
+        "--until",
+        choices=("detector", "judge", "autoencoder", "attributes", "generator"),
+        default="generator",
+        help="stop after this stage",
+    )
+    bundle.add_argument("--device", default=None, help="cpu, cuda, ... (default: cuda for the gpu preset, else cpu)")
+    bundle.set_defaults(run=_bundle)
+
+    evaluation = verbs.add_parser("evaluate", help="are boxes obeyed, and do hard objects fool the detector")
+    evaluate.add_arguments(evaluation)
+    evaluation.set_defaults(run=evaluate.run)
+    return parser
+
+
+def _papercut(arguments: argparse.Namespace) -> int:
+    from training.papercut import write_dataset
+
+    seeds = range(arguments.seed, arguments.seed + arguments.images)
+    write_dataset(arguments.out, seeds, size=arguments.size, difficulty=arguments.difficulty, workers=arguments.workers)
+    return 0
+
+
+def _bundle(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from detdiffusion.errors import ConfigError
+    from training.bundle import Stage, train_bundle
+    from training.config import PRESETS
+
+    name = arguments.device or ("cuda" if arguments.preset == "gpu" else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError("no CUDA device here; use --preset cpu, or --device cpu")
+    model = train_bundle(PRESETS[arguments.preset], arguments.out, torch.device(name), Stage(arguments.until))
+    print(model)
+    return 0
+
+
+def _positive(text: str) -> int:
+    value = _natural(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 0 or more")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a number") from None
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+"""Detector, judge, autoencoder, attributes, generator: all that the studio needs, from nothing, in one resumable command.
+
+Run the same command again after a stop: finished stages are skipped, the one in hand goes on from its checkpoint.
+"""
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+from tqdm import tqdm
+
+from detdiffusion.checkpoint import save_pipeline
+from detdiffusion.detectors import load_detector
+from detdiffusion.detectors.ultralytics import train_ultralytics, write_yolo_folder
+from detdiffusion.models.autoencoder import SmallAutoencoder
+from detdiffusion.pipeline import DetDiffusionPipeline, new_pipeline
+from detdiffusion.vocabulary import Vocabulary
+from training.annotate import make_samples
+from training.autoencoder import train_autoencoder
+from training.batch import SampleStore
+from training.config import AutoencoderConfig, BundleConfig, DetectorConfig, check_same_config
+from training.papercut import STUFF, THINGS, scenes
+from training.resume import write_json
+from training.trainer import train_generator
+
+AUTOENCODER_SCENES = 60_000  # first seed of the autoencoder's pictures
+
+
+class Stage(StrEnum):
+    DETECTOR = "detector"
+    JUDGE = "judge"
+    AUTOENCODER = "autoencoder"
+    ATTRIBUTES = "attributes"
+    GENERATOR = "generator"
+
+
+def train_bundle(
+    config: BundleConfig, out: Path, device: torch.device, until: Stage = Stage.GENERATOR, workers: int = 2
+) -> Path:
+    """Runs the stages up to `until` and returns the model folder (`out/model`).
+
+    Raises:
+        ConfigError: `out` was started with another config.
+    """
+    saved = out / "config.json"
+    if saved.exists():
+        check_same_config(saved, config)
+    else:
+        write_json(saved, config.to_json())
+    for stage in list(Stage)[: list(Stage).index(until) + 1]:
+        folder = out / stage
+        if (folder / "done.json").exists():
+            continue
+        began = time.monotonic()
+        _run_stage(stage, config, out, device, workers)
+        write_json(folder / "done.json", {"seconds_of_last_run": round(time.monotonic() - began)})
+    return out / "model"
+
+
+def _run_stage(stage: Stage, config: BundleConfig, out: Path, device: torch.device, workers: int) -> None:
+    match stage:
+        case Stage.DETECTOR:
+            train_detector(config.detector, config.image_size, out / stage, workers)
+        case Stage.JUDGE:
+            train_detector(config.judge, config.image_size, out / stage, workers)
+        case Stage.AUTOENCODER:
+            pictures = render_pictures(config.autoencoder, config.image_size, out / stage / "pictures.npy", workers)
+            with progress("autoencoder") as report:
+                train_autoencoder(pictures, config.autoencoder, out / stage, device, report)
+        case Stage.ATTRIBUTES:
+            detector = load_detector(out / Stage.DETECTOR / "model")
+            autoencoder = SmallAutoencoder.from_pretrained(out / Stage.AUTOENCODER / "model").to(device)
+            with progress("attributes") as report:
+                make_samples(config.samples, config.image_size, detector, autoencoder, out / stage, report)
+        case Stage.GENERATOR:
+            pipe = new_model(config, out)
+            with progress("generator") as report:
+                train_generator(
+                    pipe, SampleStore.load(out / Stage.ATTRIBUTES), config.generator, out / stage, device, report
+                )
+            assemble(pipe, out)
+
+
+def train_detector(config: DetectorConfig, image_size: int, out: Path, workers: int) -> None:
+    """Scenes in YOLO form under `out/data`, then the detector folder `out/model`."""
+    for split, first, count in (
+        ("val", config.first_scene + config.scenes, config.validation_scenes),
+        ("train", config.first_scene, config.scenes),
+    ):
+        if (out / "data" / split / "written").exists():
+            continue
+        made = scenes(range(first, first + count), size=image_size, difficulty=config.difficulty, workers=workers)
+        samples = (
+            (scene.image, scene.layout) for scene in tqdm(made, f"{out.name}: {split} scenes", count, mininterval=5)
+        )
+        write_yolo_folder(out / "data", samples, THINGS, split)
+        (out / "data" / split / "written").touch()
+    with progress(out.name) as report:
+        folder = train_ultralytics(
+            config.architecture,
+            out / "data",
+            THINGS,
+            image_size=config.image_size,
+            epochs=config.epochs,
+            batch=config.batch,
+            seed=config.seed,
+            out=out / "run",
+            on_epoch=report,
+            **config.augmentation,
+        )
+    shutil.copytree(folder, out / "model", dirs_exist_ok=True)
+
+
+def render_pictures(config: AutoencoderConfig, image_size: int, path: Path, workers: int) -> np.ndarray:
+    """Scenes of every difficulty as one memory map [N, H, W, 3] uint8."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(".partial")
+        stack = open_memmap(aside, mode="w+", dtype=np.uint8, shape=(config.scenes, image_size, image_size, 3))
+        seeds = range(AUTOENCODER_SCENES, AUTOENCODER_SCENES + config.scenes)
+        made = scenes(seeds, size=image_size, workers=workers)
+        for row, scene in enumerate(tqdm(made, "autoencoder: scenes", config.scenes, mininterval=5)):
+            stack[row] = np.asarray(scene.image)
+        stack.flush()
+        aside.rename(path)
+    return np.load(path, mmap_mode="r")
+
+
+def new_model(config: BundleConfig, out: Path) -> DetDiffusionPipeline:
+    """The generator with random weights around the trained autoencoder."""
+    generator = config.generator
+    return new_pipeline(
+        Vocabulary(THINGS, STUFF, generator.grid),
+        unet_config=dict(generator.unet),
+        text_config=dict(generator.text),
+        autoencoder=SmallAutoencoder.from_pretrained(out / Stage.AUTOENCODER / "model"),
+        scheduler_config={"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"},
+        blueprint_config=None if generator.blueprint is None else dict(generator.blueprint),
+        head_config=None if generator.head is None else dict(generator.head),
+        seed=generator.seed,
+    )
+
+
+def assemble(pipe: DetDiffusionPipeline, out: Path) -> None:
+    """`out/model`: the generator in half precision with both detectors inside, and a manifest of SHA-256s."""
+    for stage, name in ((Stage.DETECTOR, "bundled"), (Stage.JUDGE, "judge")):
+        shutil.copytree(out / stage / "model", out / "model" / "detectors" / name, dirs_exist_ok=True)
+    save_pipeline(pipe, out / "model")
+
+
+@contextmanager
+def progress(name: str) -> Iterator["_Report"]:
+    """A progress bar with time left, on standard error; one line every ten seconds where that is not a terminal."""
+    bar = tqdm(desc=name, dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 10.0)
+    try:
+        yield _Report(bar)
+    finally:
+        bar.close()
+
+
+class _Report:
+    """Callable(done, total, metrics); the time left is counted from this run's own first report."""
+
+    def __init__(self, bar: "tqdm[None]") -> None:
+        self.bar = bar
+
+    def __call__(self, done: int, total: int, metrics: dict[str, float]) -> None:
+        if self.bar.total is None:
+            self.bar.reset(total)
+            self.bar.initial = done - 1
+            self.bar.n = done - 1
+        self.bar.set_postfix({k: f"{v:.3g}" for k, v in metrics.items()}, refresh=False)
+        self.bar.update(done - self.bar.n)

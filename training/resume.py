@@ -1,0 +1,126 @@
+"""Exact resume: a checkpoint is one safetensors file, written aside and renamed, with its SHA-256 beside it.
+
+Randomness is a function of (seed, step, index of the sample), so a checkpoint holds no generator states: the same
+command run again goes on where it stopped, bit-equal on a CPU (fault 1).
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from detdiffusion.errors import DataError
+
+WEIGHTS, MANIFEST = "state.safetensors", "manifest.json"
+
+
+def sample_generator(seed: int, step: int, index: int) -> torch.Generator:
+    """The generator of one sample of one step, whatever the batch size or the number of processes."""
+    digest = hashlib.blake2b(f"{seed}/{step}/{index}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+
+
+def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
+    """The order of the samples in one epoch: a permutation of 0..count-1."""
+    order: list[int] = torch.randperm(count, generator=sample_generator(seed, -1, epoch)).tolist()
+    return order
+
+
+def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], keep: int = 2) -> Path:
+    """Writes `folder/step-00000123` in one rename; the last `keep` stay.
+
+    Raises:
+        DataError: it could not be written (disk full); the old ones stay whole.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    aside, final = folder / f".partial-{step:08d}", folder / f"step-{step:08d}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, aside / WEIGHTS)
+        (aside / MANIFEST).write_text(json.dumps({"step": step, "sha256": _sha256(aside / WEIGHTS)}))
+        _fsync(aside / WEIGHTS)
+        _fsync(aside / MANIFEST)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise DataError(
+            f"{folder}: the checkpoint of step {step} could not be written ({error}); free some space"
+        ) from error
+    shutil.rmtree(final, ignore_errors=True)
+    aside.rename(final)
+    for old in sorted(folder.glob("step-*"))[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def latest_checkpoint(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
+    """The newest whole checkpoint; damaged or partial ones are named on standard error and passed over (fault 2)."""
+    for partial in folder.glob(".partial-*"):
+        print(f"{partial}: an unfinished checkpoint, ignored", file=sys.stderr)
+    for path in sorted(folder.glob("step-*"), reverse=True):
+        try:
+            manifest = json.loads((path / MANIFEST).read_text())
+            found = _sha256(path / WEIGHTS)
+        except (OSError, ValueError) as error:
+            print(f"{path}: unreadable ({error}), ignored", file=sys.stderr)
+            continue
+        if found == manifest["sha256"]:
+            return int(manifest["step"]), load_file(path / WEIGHTS)
+        print(f"{path}: SHA-256 is {found}, the manifest says {manifest['sha256']}; ignored", file=sys.stderr)
+    return None
+
+
+def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Optimizer state as named tensors (learning rates are functions of the step and not kept)."""
+    return {
+        f"optimizer.{index}.{name}": torch.as_tensor(value)
+        for index, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+
+
+def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".")
+            state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def pack_modules(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    return {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
+
+
+def unpack_modules(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]) -> None:
+    for name, module in modules.items():
+        prefix = name + "."
+        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes aside and renames, so that a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(path.suffix + ".partial")
+    aside.write_text(json.dumps(value, indent=2) + "\n")
+    aside.replace(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
