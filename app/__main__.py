@@ -75,7 +75,7 @@ def _serve(port: int, workspace: Path, model: Path) -> None:
     studio = Studio(model, workspace)
     layouts = examples(ROOT / "assets/layouts")
     page = build(studio, Opening(studio, OPENING, layouts[OPENING], Recipe(seed=7)), layouts)
-    page.queue(max_size=QUEUE_LENGTH, api_open=True)
+    page.queue(max_size=QUEUE_LENGTH)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` closes as cleanly as Ctrl+C
     page.launch(
         server_name=HOST,
@@ -93,6 +93,7 @@ def _serve(port: int, workspace: Path, model: Path) -> None:
     )
     print(f"Studio: http://{HOST}:{port}  (Ctrl+C stops it)", flush=True)
     page.block_thread()
+    studio.close()
 
 
 if __name__ == "__main__":

@@ -18,13 +18,13 @@ const tidy = (value) => Math.round(clamp(value, 0, 1) * 1e4) / 1e4;
 const current = () => layout.objects[selected];
 const area = ({ box: [x1, y1, x2, y2] }) => (x2 - x1) * (y2 - y1);
 const isStuff = (label) => props.stuff.includes(label);
-const published = () => ({
-  width: layout.width,
-  height: layout.height,
-  objects: layout.objects.map(({ label, box, attribute }) => ({ label, box, attribute })),
-});
+const published = () => {
+  const objects = layout.objects.map(({ label, box, attribute }) => ({ label, box, attribute }));
+  return { width: layout.width, height: layout.height, objects };
+};
 
 function pull() {
+  if (JSON.stringify(props.value) === JSON.stringify(published())) return draw(); // told twice
   if (layout.objects.length) remember(clone(layout));
   layout = clone(props.value);
   select(-1);
@@ -111,11 +111,9 @@ function cycle(step) {
 }
 
 function save() {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([JSON.stringify(published(), null, 2)], { type: "application/json" }));
-  link.download = "layout.json";
-  link.click();
-  URL.revokeObjectURL(link.href);
+  const href = URL.createObjectURL(new Blob([JSON.stringify(published(), null, 2)], { type: "application/json" }));
+  Object.assign(document.createElement("a"), { href, download: "layout.json" }).click();
+  URL.revokeObjectURL(href);
 }
 
 const ACTIONS = {
@@ -220,9 +218,8 @@ function showState() {
   const count = layout.objects.length, hidden = layout.objects.filter((other) => other.hidden).length;
   $(".empty").hidden = count > 0;
   $(".class-name").textContent = object?.label ?? lastLabel;
-  TAGS.forEach((name) => {
-    $(`[data-tag=${name}]`).setAttribute("aria-pressed", String(name === (object?.attribute ?? lastTag)));
-  });
+  const pressed = object?.attribute ?? lastTag;
+  TAGS.forEach((name) => $(`[data-tag=${name}]`).setAttribute("aria-pressed", String(name === pressed)));
   $("[data-action=draw]").setAttribute("aria-pressed", String(armed));
   $("[data-action=undo]").disabled = !past.length;
   $("[data-action=redo]").disabled = !future.length;
@@ -251,10 +248,8 @@ function closePopup() {
 }
 
 function rank(label, text) {
-  const name = label.toLowerCase();
-  if (name.startsWith(text)) return 0;
-  if (name.split(" ").some((word) => word.startsWith(text))) return 1;
-  return name.includes(text) ? 2 : 3;
+  const name = label.toLowerCase(), inside = name.split(" ").some((word) => word.startsWith(text));
+  return [name.startsWith(text), inside, name.includes(text), true].indexOf(true);
 }
 
 function search() {
@@ -385,9 +380,7 @@ function editKey(event) {
 const press = (id) => document.getElementById(id)?.click(); // a button of the page around the canvas
 
 function pageKey(event) {
-  if ((event.ctrlKey || event.metaKey) && event.key === "Enter") press("generate");
-  else if (event.ctrlKey || event.metaKey || event.target.closest("input, textarea, select")) return false;
-  else if (event.key === "X" && event.shiftKey) press("cancel");
+  if (event.key === "X" && event.shiftKey) press("cancel");
   else if (event.key.toLowerCase() === "c") press("compare");
   else if (event.key === "?") ACTIONS.help();
   else return false;
@@ -396,8 +389,13 @@ function pageKey(event) {
 
 document.addEventListener("keydown", (event) => {
   if (!element.isConnected || event.altKey) return;
-  const editing = element.contains(event.target) || event.target === document.body;
-  if ((editing && editKey(event)) || pageKey(event)) event.preventDefault();
+  const field = event.target.closest("input, textarea, select, [role=tab]");
+  const typing = field?.matches("input:not([type=radio], [type=checkbox]), textarea, select");
+  const control = event.ctrlKey || event.metaKey;
+  if (control && event.key === "Enter") press("generate");
+  else if (typing || (field && event.key.startsWith("Arrow"))) return;
+  else if (!editKey(event) && (control || !pageKey(event))) return;
+  event.preventDefault();
 });
 
 // ---- files dropped on the canvas go the way of the Open button ---------------------------------------------------------

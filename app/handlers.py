@@ -101,10 +101,7 @@ def open_file(studio: Studio, path: Path) -> Opened:
         return Opened(studio.vocabulary.resolve(layout).to_json(), _recipe(record), _origin(studio, record))
     if path.stat().st_size > MAX_JSON_BYTES:
         raise LayoutError(f"{path.name} is too large to be a layout; choose a layout JSON or a picture of the studio")
-    try:
-        layout = Layout.from_json(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise LayoutError(f"{path.name} is no text; choose a layout JSON or a picture of the studio") from None
+    layout = Layout.from_json(path.read_bytes())
     return Opened(studio.vocabulary.resolve(layout).to_json(), None, f"{path.name}: layout opened")
 
 
@@ -124,7 +121,7 @@ def _origin(studio: Studio, record: Mapping[str, Any]) -> str:
 def generate(studio: Studio, value: Mapping[str, Any], form: Form, user: str) -> Iterator[Single]:
     """The layout as it is tagged. LayoutError or ConfigError for bad input, Cancelled when told to stop."""
     layout, recipe = Layout.from_json(value), form.recipe()
-    for news in studio.run([layout], recipe, user):
+    for news in studio.run({Strategy.ORIGIN: layout}, recipe, user):
         if isinstance(news, Progress):
             yield Single(_busy(news, 0, layout), None, recipe.seed)
         else:
@@ -133,11 +130,9 @@ def generate(studio: Studio, value: Mapping[str, Any], form: Form, user: str) ->
 
 def compare_pair(studio: Studio, value: Mapping[str, Any], form: Form, user: str) -> Iterator[Pair]:
     """All things easy, and all things hard, from the same noise. Raises as `generate` does."""
-    layout, recipe = studio.vocabulary.resolve(Layout.from_json(value)), form.recipe()
-    layouts = [apply_strategy(layout, strategy) for strategy in (Strategy.EASY, Strategy.HARD)]
-    if layouts[0] == layouts[1]:
-        raise LayoutError("everything here is background: tag at least one object easy or hard to compare")
-    for news in studio.run(layouts, recipe, user):
+    asked, recipe = _easy_and_hard(studio, value), form.recipe()
+    layout = asked[Strategy.EASY]
+    for news in studio.run(asked, recipe, user):
         if isinstance(news, Progress):
             pictures = _busy(news, 0, layout, Attribute.EASY), _busy(news, 1, layout, Attribute.HARD)
             yield Pair(*pictures, None, recipe.seed)
@@ -154,23 +149,29 @@ def generate_record(studio: Studio, layout: Mapping[str, Any], strategy: str, re
     except ValueError:
         raise ConfigError(f"strategy {strategy!r} needs to be origin, easy or hard") from None
     asked = apply_strategy(studio.vocabulary.resolve(Layout.from_json(layout)), chosen)
-    *_, last = studio.run([asked], recipe, user="api")
+    *_, last = studio.run({chosen: asked}, recipe, user="api")
     assert not isinstance(last, Progress)  # a run ends with results
     return _record(studio, last[0])
 
 
 def compare_record(studio: Studio, layout: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     """A pair for a program: the API's `compare`. Raises as `compare_pair` does."""
-    resolved = studio.vocabulary.resolve(Layout.from_json(layout))
-    layouts = [apply_strategy(resolved, strategy) for strategy in (Strategy.EASY, Strategy.HARD)]
-    *_, last = studio.run(layouts, recipe, user="api")
+    *_, last = studio.run(_easy_and_hard(studio, layout), recipe, user="api")
     assert not isinstance(last, Progress)  # a run ends with results
     return {"easy": _record(studio, last[0]), "hard": _record(studio, last[1])}
 
 
+def _easy_and_hard(studio: Studio, value: Mapping[str, Any]) -> dict[Strategy, Layout]:
+    layout = studio.vocabulary.resolve(Layout.from_json(value))
+    asked = {strategy: apply_strategy(layout, strategy) for strategy in (Strategy.EASY, Strategy.HARD)}
+    if asked[Strategy.EASY] == asked[Strategy.HARD]:
+        raise LayoutError("everything here is background: tag at least one object easy or hard to compare")
+    return asked
+
+
 def _record(studio: Studio, result: Result) -> dict[str, Any]:
     objects = [
-        {**shown, "confidence": row.confidence, "found": row.found}
+        {**shown, "confidence": row.confidence, "found": None if row.confidence is None else row.found}
         for shown, row in zip(result.layout.to_json()["objects"], _object_table(studio, result).rows, strict=True)
     ]
     made_by = {"model": studio.model_name, "model_sha256": studio.model_hash, "detector": studio.detector.name}
@@ -205,7 +206,7 @@ def _finished(studio: Studio, result: Result, tag: Attribute | None = None) -> P
 
 
 def _corners(box: Any) -> tuple[float, float, float, float]:
-    x1, y1, x2, y2 = (min(1.0, max(0.0, float(value))) for value in box)
+    x1, y1, x2, y2 = (float(value) for value in box)
     return x1, y1, x2, y2
 
 

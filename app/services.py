@@ -4,13 +4,14 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from detdiffusion.attributes import Strategy
 from detdiffusion.checkpoint import model_hash
 from detdiffusion.comparison import object_confidences
 from detdiffusion.detection import Detections, Detector
@@ -83,13 +84,16 @@ class Studio:
         self.pictures.mkdir(parents=True, exist_ok=True)
         self._turn = threading.Lock()
         self._stops: dict[str, threading.Event] = {}
+        self._closed = threading.Event()
 
     @property
     def vocabulary(self) -> Vocabulary:
         return self.pipeline.vocabulary
 
-    def run(self, layouts: Sequence[Layout], recipe: Recipe, user: str) -> Iterator[Progress | tuple[Result, ...]]:
-        """Yields progress, and at last a result for each layout; all start from the same noise.
+    def run(
+        self, asked: Mapping[Strategy, Layout], recipe: Recipe, user: str
+    ) -> Iterator[Progress | tuple[Result, ...]]:
+        """Yields progress, and at last a result for each layout, in order; all start from the same noise.
 
         Leaving the iterator, or `cancel(user)` from elsewhere, stops the work after the step that it is at.
 
@@ -97,10 +101,10 @@ class Studio:
             Cancelled: by `cancel`.
             LayoutError: a class that the model does not know.
         """
-        resolved = [self.vocabulary.resolve(layout) for layout in layouts]
+        resolved = {strategy: self.vocabulary.resolve(layout) for strategy, layout in asked.items()}
         stop = threading.Event()
         news: queue.SimpleQueue[Progress | tuple[Result, ...] | Exception] = queue.SimpleQueue()
-        worker = threading.Thread(target=self._work, args=(resolved, recipe, stop, news), daemon=True)
+        worker = threading.Thread(target=self._work, args=(resolved, recipe, stop, news))
         self._stops[user] = stop
         worker.start()
         try:
@@ -120,9 +124,13 @@ class Studio:
         if stop := self._stops.get(user):
             stop.set()
 
+    def close(self) -> None:
+        """Stops everything after the step that it is at; nothing starts any more."""
+        self._closed.set()
+
     def _work(
         self,
-        layouts: Sequence[Layout],
+        asked: Mapping[Strategy, Layout],
         recipe: Recipe,
         stop: threading.Event,
         news: "queue.SimpleQueue[Progress | tuple[Result, ...] | Exception]",
@@ -131,29 +139,31 @@ class Studio:
 
         previews: tuple[Image.Image, ...] = ()
 
+        def check() -> None:
+            if stop.is_set() or self._closed.is_set():
+                raise Cancelled("cancelled")
+
         def on_step(info: StepInfo) -> None:
             nonlocal previews
-            if stop.is_set():
-                raise Cancelled("cancelled")
+            check()
             if info.step % PREVIEW_EVERY == 0 and info.step < info.steps:
                 previews = tuple(info.preview())
             news.put(Progress(info.step, info.steps, previews))
 
         try:
             with self._turn:
-                if stop.is_set():
-                    raise Cancelled("cancelled")
-                news.put(self._generate(layouts, recipe, on_step))
+                check()
+                news.put(self._generate(asked, recipe, on_step))
         except Exception as error:  # handed to the thread that waits, which raises it
             news.put(error)
 
     def _generate(
-        self, layouts: Sequence[Layout], recipe: Recipe, on_step: Callable[[StepInfo], None]
+        self, asked: Mapping[Strategy, Layout], recipe: Recipe, on_step: Callable[[StepInfo], None]
     ) -> tuple[Result, ...]:
         started = time.perf_counter()
         images = self.pipeline(
-            list(layouts),
-            seeds=[recipe.seed] * len(layouts),
+            list(asked.values()),
+            seeds=[recipe.seed] * len(asked),
             steps=recipe.steps,
             guidance_scale=recipe.guidance,
             on_step=on_step,
@@ -161,16 +171,20 @@ class Studio:
         detections = self.detector.detect(images)
         seconds = time.perf_counter() - started
         return tuple(
-            Result(self._save(image, layout, recipe), layout, recipe, seen, self._confidences(layout, seen), seconds)
-            for image, layout, seen in zip(images, layouts, detections, strict=True)
+            Result(
+                self._save(image, layout, recipe, strategy),
+                layout,
+                recipe,
+                seen,
+                object_confidences(layout, seen, known_labels=self.detector.labels),
+                seconds,
+            )
+            for (strategy, layout), image, seen in zip(asked.items(), images, detections, strict=True)
         )
 
-    def _confidences(self, layout: Layout, seen: Detections) -> np.ndarray:
-        return object_confidences(layout, seen, known_labels=self.detector.labels)
-
-    def _save(self, image: Image.Image, layout: Layout, recipe: Recipe) -> Path:
+    def _save(self, image: Image.Image, layout: Layout, recipe: Recipe, strategy: Strategy) -> Path:
         file = self.pictures / f"{time.strftime('%Y%m%d-%H%M%S')}-seed{recipe.seed}-{uuid.uuid4().hex[:6]}.png"
         made_by = {"model": self.model_name, "model_sha256": self.model_hash, "detector": self.detector.name}
-        made_how = {"seed": recipe.seed, "steps": recipe.steps, "guidance": recipe.guidance}
-        save_png(file, image, layout, {**made_by, **made_how})
+        how = {"seed": recipe.seed, "steps": recipe.steps, "guidance": recipe.guidance, "strategy": strategy.value}
+        save_png(file, image, layout, {**made_by, **how})
         return file

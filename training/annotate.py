@@ -15,6 +15,7 @@ from detdiffusion.attributes import AttributeRule, label_attributes
 from detdiffusion.detection import Detector
 from detdiffusion.layout import Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
+from detdiffusion.pipeline import preferred_dtype
 from training.autoencoder import to_tensor
 from training.config import SampleConfig
 from training.papercut import Scene, scenes
@@ -62,15 +63,17 @@ def label_scenes(made: Sequence[Scene], detector: Detector, rule: AttributeRule)
 
 @torch.no_grad()
 def encode_scenes(made: Sequence[Scene], autoencoder: SmallAutoencoder, batch: int = 16) -> dict[str, Tensor]:
-    """Latents [n, C, h, w] (about unit variance, half) and masks [objects of all scenes, h, w] (uint8, 255 = covered)."""
+    """Latents [n, C, h, w] (about unit variance, half), masks [objects of all scenes, h, w] (uint8, 255 = covered)."""
     factor, scale = autoencoder.downsample, autoencoder.config.scaling_factor
     latents = []
     for group in (made[i : i + batch] for i in range(0, len(made), batch)):
         pictures = to_tensor(np.stack([np.asarray(scene.image) for scene in group])).to(autoencoder.device)
-        latents.append((autoencoder.encode(pictures).latent_dist.mode() * scale).half().cpu())
+        with torch.autocast(pictures.device.type, preferred_dtype(pictures.device)):
+            encoded = autoencoder.encode(pictures).latent_dist.mode()
+        latents.append((encoded.float() * scale).half().cpu())
     masks = torch.cat([torch.from_numpy(scene.masks).float() for scene in made])
     covered = torch.nn.functional.avg_pool2d(masks[:, None], factor)[:, 0]  # [M, H, W] -> [M, h, w]
-    return {"latents": torch.cat(latents), "masks": (covered * 255).round().to(torch.uint8)}
+    return {"latents": torch.cat(latents).contiguous(), "masks": (covered * 255).round().to(torch.uint8).contiguous()}
 
 
 def summarise(folder: Path) -> dict[str, object]:

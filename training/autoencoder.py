@@ -30,9 +30,10 @@ def train_autoencoder(
 
     The same call goes on from the newest checkpoint in `out/checkpoints`.
     """
-    torch.manual_seed(config.seed)  # for the initial weights only
-    model = SmallAutoencoder(config.block_out_channels, config.layers_per_block, config.latent_channels)
-    model = model.to(device=device, memory_format=torch.channels_last)
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = SmallAutoencoder(config.block_out_channels, config.layers_per_block, config.latent_channels)
+    model.to(device=device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, fused=True)
     start = 0
     if saved := latest_checkpoint(out / "checkpoints"):
@@ -62,7 +63,8 @@ def train_autoencoder(
     model.eval()
     model.register_to_config(scaling_factor=1.0 / latent_deviation(model, pictures[:256]))
     model.save_pretrained(out / "model")
-    return model
+    trained: SmallAutoencoder = model
+    return trained
 
 
 def warmup_cosine(step: int, steps: int, warmup: int) -> float:

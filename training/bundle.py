@@ -1,4 +1,4 @@
-"""Detector, judge, autoencoder, attributes, generator: all that the studio needs, from nothing, in one resumable command.
+"""Detector, judge, autoencoder, attributes, generator: all that the studio needs, in one resumable command.
 
 Run the same command again after a stop: finished stages are skipped, the one in hand goes on from its checkpoint.
 """
@@ -29,8 +29,6 @@ from training.config import AutoencoderConfig, BundleConfig, DetectorConfig, che
 from training.papercut import STUFF, THINGS, scenes
 from training.resume import write_json
 from training.trainer import train_generator
-
-AUTOENCODER_SCENES = 60_000  # first seed of the autoencoder's pictures
 
 
 class Stage(StrEnum):
@@ -124,13 +122,14 @@ def render_pictures(config: AutoencoderConfig, image_size: int, path: Path, work
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(".partial")
         stack = open_memmap(aside, mode="w+", dtype=np.uint8, shape=(config.scenes, image_size, image_size, 3))
-        seeds = range(AUTOENCODER_SCENES, AUTOENCODER_SCENES + config.scenes)
+        seeds = range(config.first_scene, config.first_scene + config.scenes)
         made = scenes(seeds, size=image_size, workers=workers)
         for row, scene in enumerate(tqdm(made, "autoencoder: scenes", config.scenes, mininterval=5)):
             stack[row] = np.asarray(scene.image)
         stack.flush()
         aside.rename(path)
-    return np.load(path, mmap_mode="r")
+    pictures: np.ndarray = np.load(path, mmap_mode="r")
+    return pictures
 
 
 def new_model(config: BundleConfig, out: Path) -> DetDiffusionPipeline:

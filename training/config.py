@@ -30,7 +30,7 @@ class DetectorConfig:
     batch: int = 32
     seed: int = 0
     validation_scenes: int = 200
-    augmentation: Mapping[str, float] = field(default_factory=lambda: dict(_AUGMENTATION))  # of ultralytics
+    augmentation: Mapping[str, Any] = field(default_factory=lambda: dict(_AUGMENTATION))  # of ultralytics
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class AutoencoderConfig:
     layers_per_block: tuple[int, ...] = (1, 2, 2)
     latent_channels: int = 8
     scenes: int = 2_000
+    first_scene: int = 60_000
     steps: int = 2_200
     batch: int = 16
     crop: int = 128  # pixels
@@ -58,7 +59,7 @@ class AutoencoderConfig:
 class SampleConfig:
     """Scenes that the generator learns from: rendered, labelled by the detector (Eq. 2), encoded, kept as latents."""
 
-    scenes: int = 10_000
+    scenes: int = 8_000
     first_scene: int = 100_000
     difficulty: float = 0.45
     chunk: int = 250  # scenes a file, the unit that a killed run loses at most
@@ -76,7 +77,7 @@ class GeneratorConfig:
     blueprint: Mapping[str, Any] | None = field(default_factory=dict)  # None: the paper's text-only model
     head: Mapping[str, Any] | None = field(default_factory=dict)
     grid: tuple[int, int] = (32, 32)
-    steps: int = 4_400
+    steps: int = 3_400
     batch: int = 16
     learning_rate: float = 7e-4
     text_learning_rate: float = 0.75  # times learning_rate (GeoDiffusion)
@@ -102,6 +103,17 @@ class BundleConfig:
     samples: SampleConfig
     generator: GeneratorConfig
     image_size: int = 256
+
+    def __post_init__(self) -> None:
+        for name, part in (
+            ("detector", self.detector),
+            ("judge", self.judge),
+            ("autoencoder", self.autoencoder),
+            ("samples", self.samples),
+        ):
+            last = part.first_scene + part.scenes + getattr(part, "validation_scenes", 0)
+            if last > HELD_OUT_SEED:
+                raise ConfigError(f"{name} would see scene {last - 1}; scenes from {HELD_OUT_SEED} up are held out")
 
     def to_json(self) -> dict[str, Any]:
         tree: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))

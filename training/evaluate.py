@@ -21,6 +21,7 @@ import numpy as np
 from detdiffusion.attributes import AttributeRule, Strategy, apply_strategy, label_attributes
 from detdiffusion.detection import Detections, Detector
 from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
+from detdiffusion.drawing import grid
 from detdiffusion.errors import ConfigError
 from detdiffusion.evaluation.effect import Block, confidence_drop, hard_share, measure, numbers
 from detdiffusion.layout import Attribute, Layout
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 BATCH = 16  # layouts a call
 GUIDANCE = 3.0
+SHEET = 32  # scenes on the sheet of pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=_steps, default=20, help="of the sampler, 1 to 1000 (default 20)")
     parser.add_argument("--out", type=Path, required=True, metavar="report.json", help="file to write")
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE.png", help=f"also write the first {SHEET} scenes, real above each strategy"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     check_report_path(arguments.out)
-    report = evaluate(
+    report, pictures = evaluate(
         arguments.model,
         arguments.layouts,
         arguments.strategies,
@@ -76,6 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    if arguments.sheet is not None:
+        arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
+        pictures.save(arguments.sheet, optimize=True)
     print(arguments.out)
     return 0
 
@@ -88,9 +96,12 @@ def evaluate(
     detector_name: str = BUNDLED,
     steps: int = 20,
     guidance_scale: float = GUIDANCE,
-) -> dict[str, Any]:
-    """The report on the scenes of these seeds: `real`, `strategies`, `drop` (easy to hard; None unless both are asked
-    for), `autoencoder` (what the detector keeps of real pictures passed through it), and who was asked.
+) -> tuple[dict[str, Any], Image.Image]:
+    """The report on the scenes of these seeds and a sheet of pictures.
+
+    The report: `real`, `strategies`, `drop` (easy to hard; None unless both are asked for), `autoencoder` (what the
+    detector keeps of real pictures passed through it), `judge` (the same pictures by the model's other detector, where
+    it has one: hard objects must fool the first and still be found by the second), and who was asked.
 
     The noise of a picture is that of its scene's seed, the same for every strategy.
 
@@ -103,24 +114,52 @@ def evaluate(
     pipeline = load_pipeline(model)
     bundled = load_detector(BUNDLED, model)
     detector = bundled if detector_name == BUNDLED else load_detector(detector_name, model)
+    has_judge = (model / "detectors" / JUDGE).is_dir()
+    asked = [detector]
+    if has_judge and detector_name != JUDGE:
+        asked.append(load_detector(JUDGE, model))
     real = real_scenes(seeds, _picture_side(pipeline), bundled)
-    real_block = measure(real.layouts, _detect(detector, real.images), detector)
-    blocks = {
-        strategy: measure(real.layouts, _generate(pipeline, detector, real, strategy, steps, guidance_scale), detector)
-        for strategy in strategies
-    }
+    views = {"real": [measure(real.layouts, _detect(one, real.images), one) for one in asked]}
+    rows = [real.images[:SHEET]]
+    for strategy in strategies:
+        found, pictures = _generate(pipeline, asked, real, strategy, steps, guidance_scale)
+        views[strategy] = [measure(real.layouts, seen, one) for seen, one in zip(found, asked, strict=True)]
+        rows.append(pictures)
+    real_block, blocks = views["real"][0], {strategy: views[strategy][0] for strategy in strategies}
     both = Strategy.EASY in blocks and Strategy.HARD in blocks
-    return {
+    report = {
         "real": {**real_block.to_json(), **numbers({"hard_share": hard_share(real.layouts)})},
         "strategies": {strategy.value: block.to_json() for strategy, block in blocks.items()},
         "drop": confidence_drop(blocks[Strategy.EASY], blocks[Strategy.HARD]).to_json() if both else None,
         "autoencoder": autoencoder_report(real_block, _through_autoencoder(pipeline, detector, real)),
         "detector": {"name": detector.name, "sha256": detector.sha256, "min_score": detector.min_score},
+        "judge": _judgement(asked[-1], {name: view[-1] for name, view in views.items()}) if has_judge else None,
         "attributes_by": {"name": bundled.name, "sha256": bundled.sha256},
         "model": {"name": model.resolve().name, "sha256": model_hash(model)},
         "layouts": {"world": "papercut", "count": len(seeds), "first_seed": min(seeds)},
         "steps": steps,
         "guidance": guidance_scale,
+    }
+    return report, sheet(rows)
+
+
+def sheet(rows: Sequence[Sequence[Image.Image]], columns: int = 8) -> Image.Image:
+    """Rows of the same scenes (real, origin, easy, ...), folded into whole groups of `columns` scenes."""
+    columns = min(columns, len(rows[0]))
+    starts = range(0, len(rows[0]) - columns + 1, columns)
+    folded = [picture for start in starts for row in rows for picture in row[start : start + columns]]
+    return grid(folded, columns)
+
+
+def _judgement(judge: Detector, views: dict[str, Block]) -> dict[str, Any]:
+    """`hard_found`: its recall on objects asked to be hard, as a share of its recall on real hard objects."""
+    real_hard = views["real"].by_attribute[Attribute.HARD].recall50
+    asked_hard = views[Strategy.HARD].recall50 if Strategy.HARD in views else float("nan")
+    return {
+        "name": judge.name,
+        "sha256": judge.sha256,
+        **numbers({"hard_found": asked_hard / real_hard if real_hard else float("nan")}),
+        **{name: block.to_json() for name, block in views.items()},
     }
 
 
@@ -172,19 +211,22 @@ def check_report_path(path: Path) -> None:
 
 def _generate(
     pipeline: DetDiffusionPipeline,
-    detector: Detector,
+    detectors: Sequence[Detector],
     real: Scenes,
     strategy: Strategy,
     steps: int,
     guidance_scale: float,
-) -> list[Detections]:
-    """Detections on one generated picture a scene; the pictures are not kept."""
+) -> tuple[list[list[Detections]], list[Image.Image]]:
+    """What each detector sees on one generated picture a scene; the first pictures are kept for the sheet."""
     layouts = [apply_strategy(layout, strategy) for layout in real.layouts]
-    found: list[Detections] = []
+    found: list[list[Detections]] = [[] for _ in detectors]
+    kept: list[Image.Image] = []
     for part in _batches(len(layouts), strategy.value):
         images = pipeline(layouts[part], seeds=real.seeds[part], steps=steps, guidance_scale=guidance_scale).images
-        found += detector.detect(images)
-    return found
+        for seen, detector in zip(found, detectors, strict=True):
+            seen += detector.detect(images)
+        kept += images[: max(0, SHEET - len(kept))]
+    return found, kept
 
 
 def _through_autoencoder(pipeline: DetDiffusionPipeline, detector: Detector, real: Scenes) -> Block:

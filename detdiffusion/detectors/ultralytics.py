@@ -1,8 +1,10 @@
 """YOLO detectors by ultralytics (AGPL-3.0): load, detect, train. The one file that imports that library.
 
 It is contained: nothing is downloaded, no pickle is read but through safe loading, and threads, environment, random
-states and `torch.save`, which the library changes at import and in calls, are put back. A detector is a folder:
-`detector.json` (name, built-in architecture, classes, image size, hash) and `model.safetensors` (half precision).
+states, `torch.save` and `PIL.Image.open`, which the library changes at import and in calls, are put back.
+
+A detector is a folder: `detector.json` (name, built-in architecture, classes, image size, hash) and
+`model.safetensors` (half precision).
 """
 
 from __future__ import annotations
@@ -214,11 +216,12 @@ def train_ultralytics(
         raise ConfigError(f"{', '.join(words)}: only settings that are numbers can be passed on to ultralytics")
     settings = {"architecture": architecture, "labels": list(labels), "imgsz": image_size, "epochs": epochs}
     settings |= {"batch": batch, "seed": seed, **hyperparameters}
-    _keep_settings(out / "settings.json", settings)
     folder, last = out / "model", out / "weights" / "last.pt"
-    if (folder / DESCRIPTION_FILE).exists():
-        return folder
     with _contained() as threads:
+        _check_settings(settings)
+        _keep_settings(out / "settings.json", settings)
+        if (folder / DESCRIPTION_FILE).exists():
+            return folder
         if not last.exists() or _finished_epochs(last) < epochs:
             _run_training(settings, data, out, workers, threads, on_epoch)
         name = name or architecture.removesuffix(".yaml")
@@ -232,16 +235,42 @@ def _run_training(
 ) -> None:
     """One run of ultralytics' own loop, from scratch or from `out/weights/last.pt`."""
     from ultralytics.engine import trainer
-    from ultralytics.models.yolo.detect import DetectionTrainer
 
     from detdiffusion.pipeline import preferred_dtype
 
-    settings = dict(settings)
-    architecture, labels = settings.pop("architecture"), settings.pop("labels")
     last = out / "weights" / "last.pt"
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = preferred_dtype(device)
     mixed = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+    overrides = {
+        "mode": "train",
+        "task": "detect",
+        "model": settings["architecture"],
+        "data": str(data),
+        "save_dir": str(out),
+    }
+    overrides |= {"device": "0" if device.type == "cuda" else "cpu", "workers": workers, "exist_ok": True}
+    overrides |= {"amp": False, "plots": False, "cache": "ram", "patience": 0, "verbose": False}
+    overrides |= _passed_on(settings)
+    if last.exists():
+        overrides["resume"] = str(last)
+    for cache in data.glob("*/labels.cache"):
+        cache.unlink()  # a pickle: ultralytics would trust it
+    autocast = trainer.autocast
+    trainer.autocast = lambda *_, **__: mixed  # its own asks the network before it trusts half precision on a GPU
+    try:
+        run = _training_class(settings["architecture"], settings["labels"], data, last, device)(overrides=overrides)
+        if on_epoch is not None:
+            run.add_callback("on_fit_epoch_end", lambda at: on_epoch(at.epoch + 1, at.epochs, _metrics(at)))
+        torch.set_num_threads(threads)  # the library has just set cores - 1
+        run.train()
+    finally:
+        trainer.autocast = autocast
+
+
+def _training_class(architecture: str, labels: Sequence[str], data: Path, last: Path, device: torch.device) -> Any:
+    """Ultralytics' trainer, changed where it reads, fetches or writes something, and where it is slow."""
+    from ultralytics.models.yolo.detect import DetectionTrainer
 
     class Training(DetectionTrainer):  # type: ignore[misc]
         """Reads no data YAML (its `download:` is run as code) and fetches no font; checkpoints are written whole."""
@@ -276,31 +305,20 @@ def _run_training(
         def final_eval(self) -> None:
             """The last weights are exported as they are: no second validation."""
 
-    overrides = {"mode": "train", "task": "detect", "model": architecture, "data": str(data), "save_dir": str(out)}
-    overrides |= {"device": "0" if device.type == "cuda" else "cpu", "workers": workers, "exist_ok": True}
-    overrides |= {"amp": False, "plots": False, "cache": "ram", "patience": 0, "verbose": False, **settings}
-    if last.exists():
-        overrides["resume"] = str(last)
-    _check_overrides(overrides)
-    for cache in data.glob("*/labels.cache"):
-        cache.unlink()  # a pickle: ultralytics would trust it
-    autocast = trainer.autocast
-    trainer.autocast = lambda *_, **__: mixed  # its own asks the network before it trusts half precision on a GPU
-    try:
-        run = Training(overrides=overrides)
-        if on_epoch is not None:
-            run.add_callback("on_fit_epoch_end", lambda at: on_epoch(at.epoch + 1, at.epochs, _metrics(at)))
-        torch.set_num_threads(threads)  # the library has just set cores - 1
-        run.train()
-    finally:
-        trainer.autocast = autocast
+    return Training
 
 
-def _check_overrides(overrides: dict[str, Any]) -> None:
+def _passed_on(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that are ultralytics' own."""
+    return {key: value for key, value in settings.items() if key not in ("architecture", "labels")}
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
     from ultralytics.cfg import get_cfg
 
+    _built_in(settings["architecture"])
     try:
-        get_cfg(overrides=overrides)
+        get_cfg(overrides=_passed_on(settings))
     except (SyntaxError, TypeError, ValueError) as error:
         raise ConfigError(f"ultralytics refuses a setting: {_one_line(error)}") from error
 
@@ -444,38 +462,50 @@ def _finished_epochs(last: Path) -> int:
 
 
 def _build(architecture: str, labels: Sequence[str]) -> Any:
-    """A built-in detection model with random weights, by its file name: "yolo11n.yaml" is scale n of yolo11.yaml."""
+    """A built-in detection model with random weights, by its file name."""
     from ultralytics.nn.tasks import DetectionModel
-    from ultralytics.utils import ROOT, YAML
+    from ultralytics.utils import YAML
 
-    built_in = {path.name: path for path in (ROOT / "cfg" / "models").rglob("*.yaml")}
-    file = re.sub(r"(\d+)[nsmlx](.*)$", r"\1\2", architecture)
-    scale = re.search(r"\d([nsmlx])", architecture)
-    if file not in built_in:
-        raise DetectorError(f"{architecture!r} is no built-in architecture of ultralytics (such as yolo11n.yaml)")
-    config = {**YAML.load(built_in[file]), "scale": scale[1] if scale else "", "yaml_file": architecture}
+    file, scale = _built_in(architecture)
+    config = {**YAML.load(file), "scale": scale, "yaml_file": architecture}
     model = DetectionModel(config, nc=len(labels), verbose=False)
     model.names = dict(enumerate(labels))
     return model
 
 
+def _built_in(architecture: str) -> tuple[Path, str]:
+    """File and scale of a built-in architecture: "yolo11n.yaml" is scale n of yolo11.yaml."""
+    from ultralytics.utils import ROOT
+
+    files = {path.name: path for path in (ROOT / "cfg" / "models").rglob("*.yaml")}
+    name = re.sub(r"(\d+)[nsmlx](.*)$", r"\1\2", architecture)
+    if name not in files:
+        raise DetectorError(f"{architecture!r} is no built-in architecture of ultralytics (such as yolo11n.yaml)")
+    scale = re.search(r"\d([nsmlx])", architecture)
+    return files[name], scale[1] if scale else ""
+
+
 @contextmanager
 def _contained() -> Iterator[int]:
     """Inside: ultralytics, imported, silent and offline. Afterwards all is as it was. Yields torch's threads."""
+    with _needed():
+        import cv2
     with _LOCK:
-        environment, threads, save = dict(os.environ), torch.get_num_threads(), torch.save
+        environment, threads, cv_threads = dict(os.environ), torch.get_num_threads(), cv2.getNumThreads()
+        save, open_image = torch.save, Image.open  # the import replaces both; the new `open` installs packages
         states = random.getstate(), np.random.get_state(), np.get_printoptions()  # noqa: NPY002 - kept, not used
         os.environ.update(_ENVIRONMENT)
         os.environ.setdefault("YOLO_CONFIG_DIR", _SETTINGS.name)
         try:
             with torch.random.fork_rng():
                 _import_ultralytics()
+                torch.save, Image.open = save, open_image
                 torch.set_num_threads(threads)
-                torch.save = save
                 yield threads
         finally:
-            torch.save = save
+            torch.save, Image.open = save, open_image
             torch.set_num_threads(threads)
+            cv2.setNumThreads(cv_threads)
             random.setstate(states[0])
             np.random.set_state(states[1])  # noqa: NPY002
             np.set_printoptions(**states[2])
@@ -483,11 +513,18 @@ def _contained() -> Iterator[int]:
 
 
 def _import_ultralytics() -> None:
-    try:
+    with _needed():
         from ultralytics.utils import LOGGER
+    LOGGER.setLevel("ERROR")
+
+
+@contextmanager
+def _needed() -> Iterator[None]:
+    """Everything but this file works without ultralytics (and OpenCV, which it brings)."""
+    try:
+        yield
     except ImportError as error:
         raise DetectorError("YOLO detectors need ultralytics: pip install -r requirements.txt") from error
-    LOGGER.setLevel("ERROR")
 
 
 def _restore_environment(environment: dict[str, str]) -> None:

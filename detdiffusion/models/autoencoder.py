@@ -37,12 +37,13 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)  # every block starts as the identity: deep and norm-free, yet it trains
-        nn.init.zeros_(self.conv2.bias)
+        with torch.no_grad():  # every block starts as the identity: deep and norm-free, yet it trains
+            for parameter in self.conv2.parameters():
+                parameter.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden: Tensor = self.conv1(nn.functional.silu(x))
-        return x + self.conv2(nn.functional.silu(hidden))
+        change: Tensor = self.conv2(nn.functional.silu(self.conv1(nn.functional.silu(x))))
+        return x + change
 
 
 class SmallAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]

@@ -40,19 +40,12 @@ def some_detections(rng: np.random.Generator, layout: Layout) -> Detections:
 
 def plain_ap(layouts: list[Layout], detections: list[Detections], label: str, threshold: float) -> float:
     """Average precision of one class, from its definition: greedy matching, 101 recall points."""
-    ranked = sorted(
-        (
-            (float(s), p, b)
-            for p, d in enumerate(detections)
-            for n, s, b in zip(d.labels, d.scores, d.boxes_xyxy)
-            if n == label
-        ),
-        key=lambda row: -row[0],
-    )
+    rows = [(p, *row) for p, d in enumerate(detections) for row in zip(d.labels, d.scores, d.boxes_xyxy, strict=True)]
+    ranked = sorted((row for row in rows if row[1] == label), key=lambda row: -row[2])
     truth = [[box.xyxy for box in layout.boxes if box.label == label] for layout in layouts]
     taken = [[False] * len(boxes) for boxes in truth]
     hits = []
-    for _, picture, box in ranked:
+    for picture, _, _, box in ranked:
         overlaps = iou(np.array([box]), np.array(truth[picture]))[0]
         free = [(value, i) for i, value in enumerate(overlaps) if value >= threshold and not taken[picture][i]]
         hits.append(bool(free))

@@ -111,8 +111,8 @@ def test_finished_training_is_not_done_again(trained: Path, yolo_folder: Path) -
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"epochs": 3}, ConfigError, "started with other epochs"),
-        ({"mosaic": 0.5}, ConfigError, "started with other mosaic"),
+        ({"epochs": 3}, ConfigError, r"other settings \(epochs\)"),
+        ({"mosaic": 0.5}, ConfigError, r"other settings \(mosaic\)"),
     ],
 )
 def test_resume_with_other_settings_is_refused(
@@ -137,6 +137,7 @@ def test_bad_training_settings_are_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         train_ultralytics(architecture, yolo_folder, LABELS, out=tmp_path, **{**SETTINGS, **changes})
+    assert not list(tmp_path.iterdir())  # the next try may use the folder
 
 
 def test_training_needs_data(tmp_path: Path) -> None:
@@ -257,6 +258,12 @@ def test_nothing_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nam
     assert not list(tmp_path.iterdir())
 
 
+def test_missing_library_is_named(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ultralytics.utils", None)
+    with pytest.raises(DetectorError, match="need ultralytics: pip install"):
+        load_detector(trained)
+
+
 def test_named_detectors_of_a_model(folder: Path, tmp_path: Path) -> None:
     inside = tmp_path / "model" / "detectors"
     shutil.copytree(folder, inside / "bundled")
@@ -269,14 +276,14 @@ def test_named_detectors_of_a_model(folder: Path, tmp_path: Path) -> None:
 
 def test_process_is_left_as_it_was(trained: Path) -> None:
     """Nothing that the library changes at import or in calls stays changed; its settings are not written at home."""
-    environment, save = dict(os.environ), torch.save
+    environment, functions = dict(os.environ), (torch.save, Image.open)
     random.seed(1)
     torch.manual_seed(1)
     states = random.getstate(), torch.get_rng_state()
     threads = torch.get_num_threads()
     load_detector(trained).detect([sample(0)[0]])
     assert dict(os.environ) == environment
-    assert torch.save is save
+    assert (torch.save, Image.open) == functions
     assert torch.get_num_threads() == threads
     assert random.getstate() == states[0]
     assert torch.equal(torch.get_rng_state(), states[1])
@@ -285,13 +292,15 @@ def test_process_is_left_as_it_was(trained: Path) -> None:
 def test_fresh_process_is_left_as_it_was(trained: Path, tmp_path: Path) -> None:
     """As above, where the library is first imported by this very call."""
     code = (
-        "import os, sys, torch\n"
+        "import os, sys, cv2, torch\n"
         "from pathlib import Path\n"
+        "from PIL import Image\n"
         "torch.set_num_threads(3)\n"
-        "before = dict(os.environ), torch.get_num_threads(), torch.save\n"
+        "def state(): return dict(os.environ), torch.get_num_threads(), cv2.getNumThreads(), torch.save, Image.open\n"
+        "before = state()\n"
         "from detdiffusion.detectors import load_detector\n"
         "load_detector(Path(sys.argv[1]))\n"
-        "assert before == (dict(os.environ), torch.get_num_threads(), torch.save), 'changed'\n"
+        "assert before == state(), 'changed'\n"
     )
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"} | {
         "HOME": str(tmp_path)
@@ -312,8 +321,8 @@ def test_killed_training_goes_on(yolo_folder: Path, tmp_path: Path) -> None:
         "def report(epoch, epochs, metrics):\n"
         "    print(epoch, flush=True)\n"
         "    if sys.argv[3] == 'kill': os.kill(os.getpid(), signal.SIGKILL)\n"
-        "train_ultralytics('yolo11n.yaml', Path(sys.argv[1]), ('car', 'traffic light'), image_size=32, epochs=2, batch=4,\n"
-        "                  seed=0, out=Path(sys.argv[2]), on_epoch=report)\n"
+        "train_ultralytics('yolo11n.yaml', Path(sys.argv[1]), ('car', 'traffic light'), image_size=32, epochs=2,\n"
+        "                  batch=4, seed=0, out=Path(sys.argv[2]), on_epoch=report)\n"
     )
     codes, lines = [], []
     for word in ("kill", "go on"):

@@ -1,0 +1,84 @@
+"""A studio with a tiny random model and a detector that sees what it is told to see."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from app import services
+from app.services import Studio
+from detdiffusion.checkpoint import save_pipeline
+from detdiffusion.detection import Detections
+from detdiffusion.models.autoencoder import SmallAutoencoder
+from detdiffusion.pipeline import new_pipeline
+from detdiffusion.vocabulary import Vocabulary
+
+BUS = (0.1, 0.2, 0.5, 0.6)
+CAR = (0.6, 0.5, 0.9, 0.9)
+
+
+class Watcher:
+    """Finds the bus in every picture, and the car in the first of a batch only."""
+
+    name, sha256, labels, min_score = "watcher", "0" * 64, ("bus", "car"), 0.5
+
+    def detect(self, images: Sequence[Image.Image]) -> list[Detections]:
+        return [self._seen(i) for i in range(len(images))]
+
+    def _seen(self, index: int) -> Detections:
+        scores = np.array([0.9, 0.8 if index == 0 else 0.2], np.float32)
+        return Detections(("bus", "car"), scores, np.array([BUS, CAR], np.float32))
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole model of some tens of thousands of random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        autoencoder = SmallAutoencoder(block_out_channels=(8, 8, 8), layers_per_block=(1, 1, 1), latent_channels=4)
+    blocks = ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D")
+    pipeline = new_pipeline(
+        Vocabulary(things=("bus", "car"), stuff=("road",), grid=(8, 8)),
+        unet_config={
+            "sample_size": 8,
+            "block_out_channels": (8, 8, 16, 16),
+            "down_block_types": blocks,
+            "up_block_types": tuple(block.replace("Down", "Up") for block in reversed(blocks)),
+            "layers_per_block": 1,
+            "attention_head_dim": 2,
+            "norm_num_groups": 4,
+        },
+        text_config={"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
+        autoencoder=autoencoder,
+        scheduler_config={"prediction_type": "v_prediction"},
+        blueprint_config={},
+        head_config=None,
+        seed=0,
+    )
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    save_pipeline(pipeline, folder)
+    return folder
+
+
+@pytest.fixture
+def street() -> dict[str, Any]:
+    """A layout in its public JSON form."""
+    return {
+        "width": 64,
+        "height": 64,
+        "objects": [
+            {"label": "bus", "box": list(BUS), "attribute": "easy"},
+            {"label": "car", "box": list(CAR), "attribute": "hard"},
+            {"label": "road", "box": [0.0, 0.5, 1.0, 1.0], "attribute": "background"},
+        ],
+    }
+
+
+@pytest.fixture
+def studio(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
+    monkeypatch.setattr(services, "load_detector", lambda *_: Watcher())
+    return Studio(model_folder, tmp_path / "workspace")

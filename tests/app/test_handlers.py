@@ -1,0 +1,213 @@
+"""Inputs of the page -> views, and what a bad input says."""
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from app import handlers
+from app.handlers import Form, Opening, Pair, Single
+from app.services import Recipe, Studio
+from detdiffusion.errors import ConfigError, LayoutError
+from detdiffusion.layout import Attribute, Layout, read_png
+from detdiffusion.vocabulary import Vocabulary
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXED = Form(fixed=True, seed=5.0, steps=3.0, guidance=3.0)
+
+
+def single(studio: Studio, value: dict[str, Any], form: Form = FIXED) -> Single:
+    *_, last = handlers.generate(studio, value, form, "me")
+    return last
+
+
+def pair(studio: Studio, value: dict[str, Any], form: Form = FIXED) -> Pair:
+    *_, last = handlers.compare_pair(studio, value, form, "me")
+    return last
+
+
+def with_objects(*objects: dict[str, Any]) -> dict[str, Any]:
+    return {"width": 64, "height": 64, "objects": list(objects)}
+
+
+def test_generate_shows_noise_becoming_a_picture(studio: Studio, street: dict[str, Any]) -> None:
+    *busy, last = handlers.generate(studio, street, Form(True, 5, 6, 3.0), "me")
+    assert [view.picture.progress for view in busy] == [pytest.approx(step / 6) for step in range(1, 7)]
+    assert busy[-1].picture.preview.startswith("data:image/jpeg;base64,")
+    assert last.picture.progress is None
+    assert last.picture.file is not None
+    assert last.table is not None
+    found = [(row.label, row.found) for row in last.table.rows]
+    assert found == [("bus", True), ("car", True), ("road", False)]
+    assert last.table.rows[2].confidence is None  # the detector cannot know a road
+
+
+def test_fixed_noise_keeps_the_seed_and_random_noise_draws_one(studio: Studio, street: dict[str, Any]) -> None:
+    assert single(studio, street).seed == 5
+    seeds = {single(studio, street, form=Form(False, 5, 1, 3.0)).seed for _ in range(3)}
+    assert len(seeds) > 1
+
+
+def test_flipping_a_tag_keeps_the_noise(studio: Studio, street: dict[str, Any]) -> None:
+    flipped = json.loads(json.dumps(street))
+    flipped["objects"][0]["attribute"] = "hard"
+    first, second = single(studio, street), single(studio, flipped)
+    assert first.picture.file is not None
+    assert second.picture.file is not None
+    layouts, records = zip(*(read_png(view.picture.file) for view in (first, second) if view.picture.file), strict=True)
+    assert [record["seed"] for record in records] == [5, 5]
+    assert [box.attribute for box in layouts[1].boxes] == [Attribute.HARD, Attribute.HARD, Attribute.BACKGROUND]
+
+
+def test_compare_asks_for_every_thing_easy_and_every_thing_hard(studio: Studio, street: dict[str, Any]) -> None:
+    view = pair(studio, street)
+    attributes = []
+    for picture in (view.easy, view.hard):
+        assert picture.file is not None
+        layout, record = read_png(picture.file)
+        assert record["seed"] == 5
+        attributes.append([str(box.attribute) for box in layout.boxes])
+    assert attributes == [["easy", "easy", "background"], ["hard", "hard", "background"]]
+    assert view.table is not None
+    assert view.table.comparison is not None
+    rows = [(row.label, round(row.drop, 3), row.missed_easy, row.missed_hard) for row in view.table.comparison.rows]
+    assert rows == [("bus", 0.0, False, False), ("car", 0.6, False, True)]
+    assert view.table.comparison.mean_drop == pytest.approx(0.3)
+
+
+def test_missed_objects_are_marked_in_the_picture(studio: Studio, street: dict[str, Any]) -> None:
+    marks = pair(studio, street).hard.marks
+    assert [(mark.label, None if mark.score is None else round(mark.score, 1)) for mark in marks] == [
+        ("bus", 0.9),
+        ("car", None),
+    ]
+
+
+def test_compare_needs_something_to_compare(studio: Studio, street: dict[str, Any]) -> None:
+    with pytest.raises(LayoutError, match="everything here is background"):
+        pair(studio, with_objects(street["objects"][2]))
+
+
+BOX = [0.1, 0.1, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (with_objects(), "no objects"),
+        (with_objects({"label": "bus", "box": [0.5, 0.1, 0.1, 0.5]}), "object 1 .bus.: .*inverted"),
+        (with_objects({"label": "bus", "box": [0.1, 0.1, 0.1, 0.5]}), "empty"),
+        (with_objects({"label": "bus", "box": [0.1, 0.1, 1.2, 0.5]}), "outside"),
+        (with_objects({"label": "bus", "box": [0.1, 0.1, float("nan"), 0.5]}), "not finite"),
+        (with_objects({"label": "buss", "box": BOX}), "nearest first: bus"),
+        (with_objects(*[{"label": "bus", "box": BOX}] * 101), "101 objects; at most 100"),
+    ],
+)
+def test_bad_layouts_are_named(studio: Studio, value: dict[str, Any], message: str) -> None:
+    for act in (single, pair):
+        with pytest.raises(LayoutError, match=message):
+            act(studio, value)
+    assert 'class="hint"' in handlers.show_prompt(studio, value)
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (Form(True, None, 3, 3.0), "needs a seed"),
+        (Form(True, 1.5, 3, 3.0), "whole number"),
+        (Form(True, -4, 3, 3.0), "seed -4"),
+        (Form(True, 1, 0, 3.0), "0 steps"),
+    ],
+)
+def test_bad_settings_are_named(studio: Studio, street: dict[str, Any], form: Form, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        single(studio, street, form=form)
+
+
+def test_prompt_is_shown_as_the_model_reads_it(studio: Studio, street: dict[str, Any]) -> None:
+    html = handlers.show_prompt(studio, street)
+    assert 'An image with (bus, &lt;9&gt;&lt;36&gt;, <b class="easy">[easy]</b>)' in html
+    assert '<b class="hard">[hard]</b>' in html
+
+
+def test_layout_round_trip_through_a_file(studio: Studio, street: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "layout.json"
+    path.write_text(json.dumps(street))
+    opened = handlers.open_file(studio, path)
+    assert (opened.layout, opened.recipe) == (street, None)
+
+
+def test_missing_attributes_are_filled_in(studio: Studio, tmp_path: Path) -> None:
+    path = tmp_path / "layout.json"
+    path.write_text(json.dumps(with_objects({"label": "road", "box": BOX}, {"label": "car", "box": BOX})))
+    opened = handlers.open_file(studio, path)
+    assert [item["attribute"] for item in opened.layout["objects"]] == ["background", "easy"]
+
+
+def test_picture_brings_back_layout_seed_and_settings(studio: Studio, street: dict[str, Any]) -> None:
+    file = single(studio, street, form=Form(True, 77, 4, 2.5)).picture.file
+    assert file is not None
+    opened = handlers.open_file(studio, file)
+    assert (opened.layout, opened.recipe) == (street, Recipe(77, 4, 2.5))
+    studio.model_hash = "of another model"
+    assert "another model (tiny)" in handlers.open_file(studio, file).note
+
+
+def plain_picture() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("broken.json", b'{"width": 64', "not JSON"),
+        ("list.json", b"[1, 2]", "needs to be a JSON object"),
+        ("binary.json", b"\xff\xfe\x00", "not JSON"),
+        ("large.json", b" " * 1_000_001, "too large to be a layout"),
+        ("plain.png", plain_picture(), "carries no layout"),
+        ("half.png", plain_picture()[:30], "cannot be read as a picture"),
+        ("text.png", b"hello", "cannot be read as a picture"),
+    ],
+)
+def test_files_that_cannot_be_opened(studio: Studio, tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(LayoutError, match=message):
+        handlers.open_file(studio, path)
+
+
+def test_records_for_programs(studio: Studio, street: dict[str, Any]) -> None:
+    record = handlers.generate_record(studio, street, "easy", Recipe(5, 2))
+    assert [item["attribute"] for item in record["objects"]] == ["easy", "easy", "background"]
+    assert [item["found"] for item in record["objects"]] == [True, True, None]
+    assert Image.open(io.BytesIO(base64.b64decode(record["png_base64"]))).size == (64, 64)
+    assert record["model_sha256"] == studio.model_hash
+    both = handlers.compare_record(studio, street, Recipe(5, 2))
+    assert both["hard"]["objects"][1]["confidence"] == pytest.approx(0.2)
+    with pytest.raises(ConfigError, match="origin, easy or hard"):
+        handlers.generate_record(studio, street, "harder", Recipe(5, 2))
+
+
+def test_opening_is_made_once_in_the_background(studio: Studio, street: dict[str, Any]) -> None:
+    opening = Opening(studio, "Street", street, Recipe(7, 2))
+    assert opening.pair.result(60).table is not None
+    assert opening.single.result(60).seed == 7
+
+
+def test_examples_are_layouts_of_the_built_in_world() -> None:
+    from training.papercut import STUFF, THINGS
+
+    found = handlers.examples(ROOT / "assets/layouts")
+    assert len(found) >= 6
+    vocabulary = Vocabulary(THINGS, STUFF)
+    for name, value in found.items():
+        layout = Layout.from_json(value)
+        assert vocabulary.resolve(layout) == layout, name
+        attributes = {box.attribute for box in layout.boxes}
+        assert attributes == set(Attribute), f"{name}: shows every tag"

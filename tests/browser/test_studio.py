@@ -1,0 +1,323 @@
+"""A person at the studio: draws, tags, generates, compares, saves, opens, makes mistakes."""
+
+import io
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gradio_client import Client
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+
+from detdiffusion.layout import Layout, read_png
+
+pytestmark = [pytest.mark.browser, pytest.mark.model]
+
+
+class Studio:
+    """The page in a user's words."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.canvas = page.locator("svg[tabindex]")
+        self.seed = page.locator("#seed input")
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def type(self, text: str) -> None:
+        self.page.keyboard.type(text)
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        frame = self.canvas.bounding_box()
+        assert frame is not None
+        return frame["x"] + x * frame["width"], frame["y"] + y * frame["height"]
+
+    def drag(self, x1: float, y1: float, x2: float, y2: float) -> None:
+        self.page.mouse.move(*self.at(x1, y1))
+        self.page.mouse.down()
+        self.page.mouse.move(*self.at((x1 + x2) / 2, (y1 + y2) / 2))
+        self.page.mouse.move(*self.at(x2, y2))
+        self.page.mouse.up()
+
+    def draw(self, label: str, x1: float, y1: float, x2: float, y2: float) -> None:
+        self.drag(x1, y1, x2, y2)
+        self.type(label)
+        self.press("Enter")
+
+    def clear(self) -> None:
+        self.canvas.focus()
+        for _ in self.layout()["objects"]:
+            self.press("]", "Delete")
+        expect(self.page.locator(".editor .empty")).to_be_visible()
+
+    def layout(self) -> dict[str, Any]:
+        with self.page.expect_download() as download:
+            self.page.locator("[data-action=save]").click()
+        layout: dict[str, Any] = json.loads(Path(download.value.path()).read_text())
+        return layout
+
+    def finished(self) -> None:
+        """Waits until nothing is being generated."""
+        expect(self.page.locator("#cancel")).to_be_hidden()
+        expect(self.page.locator("#generate")).to_be_enabled()
+        expect(self.page.locator(".picture.busy")).to_have_count(0)
+
+    def generate(self) -> Path:
+        """Generates by key, looking for a preview on the way; the picture file."""
+        self.press("Control+Enter")
+        expect(self.page.locator("#picture .picture.busy img")).to_be_visible()
+        self.finished()
+        return self.saved("#picture")
+
+    def saved(self, place: str) -> Path:
+        with self.page.expect_download() as download:
+            self.page.locator(f"{place} a.download").click()
+        target = Path(download.value.path()).with_suffix(".png")
+        target.write_bytes(Path(download.value.path()).read_bytes())
+        return target
+
+    def open(self, name: str, content: bytes) -> None:
+        with self.page.expect_file_chooser() as chooser:
+            self.page.locator("#open-file").click()
+        chooser.value.set_files({"name": name, "mimeType": "application/octet-stream", "buffer": content})
+
+    def drop(self, name: str, content: bytes) -> None:
+        """Drops a file on the canvas."""
+        self.page.locator(".editor .canvas").evaluate(
+            """(canvas, [name, bytes]) => {
+                const dataTransfer = new DataTransfer();
+                dataTransfer.items.add(new File([new Uint8Array(bytes)], name));
+                canvas.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+            }""",
+            [name, list(content)],
+        )
+
+    def message(self, text: str) -> None:
+        """A message with this text appears; it is closed again."""
+        toast = self.page.get_by_test_id("toast-body").filter(has_text=re.compile(text, re.IGNORECASE))
+        expect(toast).to_be_visible()
+        toast.get_by_test_id("toast-close").click()
+        expect(toast).to_have_count(0)
+
+    def screenshot(self, name: str) -> None:
+        if folder := os.environ.get("DETDIFFUSION_SCREENSHOTS"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+@pytest.fixture
+def studio(page: Page) -> Studio:
+    return Studio(page)
+
+
+def pixels(file: Path) -> np.ndarray:
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+def numbers(row: Locator) -> list[float]:
+    return [float(text) for text in row.locator("td.number").all_inner_texts()]
+
+
+def test_draw_tag_generate_compare(studio: Studio) -> None:
+    page = studio.page
+    studio.screenshot("opening")
+    assert page.evaluate("document.documentElement.scrollHeight <= window.innerHeight"), "the page scrolls"
+
+    studio.clear()
+    studio.draw("bu", 0.06, 0.38, 0.52, 0.68)
+    studio.drag(0.62, 0.42, 0.80, 0.84)
+    expect(page.locator(".popup li")).not_to_have_count(0)
+    studio.screenshot("class-search")
+    studio.type("pe")
+    expect(page.locator(".popup li").first).to_contain_text("person")
+    studio.press("Enter", "2", "b")
+    studio.type("road")
+    studio.press("Enter")
+    drawn = studio.layout()
+    assert [(item["label"], item["attribute"]) for item in drawn["objects"]] == [
+        ("bus", "easy"),
+        ("person", "hard"),
+        ("road", "background"),
+    ]
+    assert np.allclose(drawn["objects"][0]["box"], [0.06, 0.38, 0.52, 0.68], atol=0.01)
+    expect(page.locator("#prompt")).to_contain_text(
+        re.compile(r"An image with \(bus, .*\[easy\]\), \(person, .*\[hard\]")
+    )
+
+    first = studio.generate()
+    studio.screenshot("picture")
+    layout, record = read_png(first)
+    assert layout == Layout.from_json(drawn)
+    assert record["seed"] == int(studio.seed.input_value())
+    rows = page.locator("#objects tbody tr")
+    assert [text.split()[0] for text in rows.all_inner_texts()] == ["bus", "person", "road"]
+
+    assert (pixels(studio.generate()) == pixels(first)).all(), "the same noise and layout give the same picture"
+    page.get_by_label("Random").click()
+    expect(studio.seed).to_be_disabled()
+    other = studio.generate()
+    assert (pixels(other) != pixels(first)).any()
+    assert read_png(other)[1]["seed"] == int(studio.seed.input_value()) != record["seed"], "the seed used is shown"
+    page.get_by_label("Fixed").click()
+    expect(studio.seed).to_be_enabled()
+
+    studio.canvas.focus()
+    studio.press("c")
+    expect(page.locator("#easy .picture.busy")).to_be_visible()
+    studio.finished()
+    studio.screenshot("compare")
+    rows = page.locator("#pairs tbody tr")
+    expect(rows).to_have_count(2)
+    for row in rows.all():
+        easy, hard, drop = numbers(row)
+        assert 0 <= easy <= 1
+        assert 0 <= hard <= 1
+        assert drop == pytest.approx(easy - hard, abs=0.011)
+    pair = [read_png(studio.saved(place)) for place in ("#easy", "#hard")]
+    assert [record["seed"] for _, record in pair] == [int(studio.seed.input_value())] * 2
+    assert [[str(box.attribute) for box in layout.boxes[:2]] for layout, _ in pair] == [["easy"] * 2, ["hard"] * 2]
+
+    page.get_by_label("Slider").click()
+    expect(page.locator("#slider img").first).to_be_visible()
+    expect(page.locator("#easy")).to_be_hidden()
+    studio.screenshot("slider")
+    assert studio.layout() == drawn, "nothing that was generated touches what was drawn"
+
+
+def test_boxes_can_be_hidden_and_a_run_cancelled(studio: Studio) -> None:
+    page = studio.page
+    page.get_by_role("tab", name="Picture").click()
+    before, marks = studio.saved("#picture").read_bytes(), page.locator("#picture .mark")
+    assert marks.count() > 0
+    page.get_by_label("Detector's boxes").click()
+    expect(marks.first).to_be_hidden()
+    drawn = studio.layout()
+    studio.canvas.focus()
+    studio.press("Control+Enter")
+    expect(page.locator("#picture .picture.busy")).to_be_visible()
+    studio.press("Shift+X")
+    studio.message("cancelled")
+    studio.finished()
+    assert studio.saved("#picture").read_bytes() == before
+    assert studio.layout() == drawn
+
+
+def test_saved_picture_brings_everything_back(studio: Studio) -> None:
+    page = studio.page
+    studio.clear()
+    studio.draw("cat", 0.3, 0.3, 0.7, 0.8)
+    studio.press("2", "b")
+    studio.type("grass")
+    studio.press("Enter")
+    studio.seed.fill("4242")
+    studio.canvas.focus()
+    made, drawn = studio.generate(), studio.layout()
+
+    page.reload()
+    page.locator("#pairs table").wait_for()
+    assert studio.layout() != drawn
+    page.get_by_label("Random").click()
+    studio.drop("holiday.png", made.read_bytes())
+    studio.message("are back")
+    assert studio.layout() == drawn
+    expect(studio.seed).to_have_value("4242")
+    expect(page.get_by_label("Fixed")).to_be_checked()
+    studio.canvas.focus()
+    assert (pixels(studio.generate()) == pixels(made)).all()
+    studio.press("Control+z")
+    assert studio.layout() != drawn, "what was on the canvas before comes back by undo"
+
+
+def test_mistakes_get_a_message_and_cost_nothing(studio: Studio) -> None:
+    drawn = studio.layout()
+    plain = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(plain, format="PNG")
+    inverted = {"label": "car", "box": [0.5, 0.1, 0.1, 0.5]}
+    crowd = [{"label": "car", "box": [0.1, 0.1, 0.5, 0.5]}] * 101
+    for name, content, message in (
+        ("broken.json", b'{"width": 256,', "not JSON"),
+        ("photo.png", plain.getvalue(), "carries no layout"),
+        ("inverted.json", json.dumps({**drawn, "objects": [inverted]}).encode(), r"object 1 \(car\).*inverted"),
+        ("unknown.json", json.dumps({**drawn, "objects": [{**inverted, "label": "carr"}]}).encode(), "object 1"),
+        ("crowd.json", json.dumps({**drawn, "objects": crowd}).encode(), "101 objects; at most 100"),
+    ):
+        studio.open(name, content)
+        studio.message(message)
+        assert studio.layout() == drawn, name
+    studio.open("unknown.json", json.dumps({**drawn, "objects": [{"label": "carr", "box": [0, 0, 1, 1]}]}).encode())
+    studio.message("nearest first: car")
+
+    studio.seed.fill("")
+    studio.canvas.focus()
+    studio.press("Control+Enter")
+    studio.message("needs a seed")
+    studio.seed.fill("7")
+    studio.clear()
+    for key in ("Control+Enter", "c"):
+        studio.press(key)
+        studio.message("no objects")
+        studio.finished()
+    studio.screenshot("empty")
+    for _ in drawn["objects"]:
+        studio.press("Control+z")
+    assert studio.layout() == drawn
+
+
+def test_canvas_by_mouse_and_keys(studio: Studio) -> None:
+    studio.clear()
+
+    def boxes() -> list[list[float]]:
+        return [item["box"] for item in studio.layout()["objects"]]
+
+    def near(*expected: tuple[float, float, float, float]) -> bool:
+        found = boxes()
+        return len(found) == len(expected) and bool(np.allclose(found, expected, atol=0.012))
+
+    studio.draw("kite", 0.2, 0.2, 0.4, 0.5)
+    studio.drag(0.3, 0.4, 0.4, 0.5)  # move
+    assert near((0.3, 0.3, 0.5, 0.6))
+    studio.drag(0.5, 0.6, 0.6, 0.7)  # resize by a corner
+    assert near((0.3, 0.3, 0.6, 0.7))
+    studio.press("Control+z", "Control+z")
+    assert near((0.2, 0.2, 0.4, 0.5))
+    studio.press("Control+Shift+Z", "Control+y")
+    assert near((0.3, 0.3, 0.6, 0.7))
+    studio.press("]", "Shift+ArrowLeft", "ArrowDown")
+    assert near((0.3 - 10 / 256, 0.3 + 1 / 256, 0.6 - 10 / 256, 0.7 + 1 / 256))
+    studio.press("Control+d", "Control+c", "Control+v", "3")
+    labels = [(item["label"], item["attribute"]) for item in studio.layout()["objects"]]
+    assert labels == [("kite", "easy"), ("kite", "easy"), ("kite", "background")]
+    studio.press("h")
+    expect(studio.canvas.locator("g.box")).to_have_count(2)
+    studio.press("h")
+    expect(studio.canvas.locator("g.box")).to_have_count(3)
+    studio.page.locator("[data-tag=hard]").click()
+    studio.press("[", "Delete", "[", "Delete")
+    assert len(boxes()) == 1
+    studio.press("n")
+    studio.drag(0.35, 0.4, 0.55, 0.6)  # on top of the other: drawn, not moved
+    studio.press("Escape")
+    assert len(boxes()) == 2
+    studio.canvas.focus()
+    studio.press("?")
+    expect(studio.page.locator(".editor .help")).to_be_visible()
+    studio.screenshot("keys")
+    studio.press("Escape")
+    expect(studio.page.locator(".editor .help")).to_be_hidden()
+
+
+def test_programs_may_ask_too(address: str) -> None:
+    layout = {"width": 256, "height": 256, "objects": [{"label": "car", "box": [0.2, 0.4, 0.8, 0.7]}]}
+    client = Client(address, verbose=False)
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/generate", "/compare"}
+    record = client.predict(layout=layout, seed=3, steps=2, api_name="/generate")
+    assert [item["attribute"] for item in record["objects"]] == ["easy"]
+    assert set(client.predict(layout=layout, seed=3, steps=2, api_name="/compare")) == {"easy", "hard"}
+    with pytest.raises(Exception, match="no objects"):
+        client.predict(layout={**layout, "objects": []}, api_name="/generate")

@@ -1,0 +1,228 @@
+"""python -m detdiffusion: bad input through a process, whole runs in this one with a tiny model of random weights."""
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detdiffusion import __main__ as command
+from detdiffusion.checkpoint import model_hash, save_pipeline
+from detdiffusion.detection import Detections
+from detdiffusion.layout import Attribute, read_png
+from detdiffusion.pipeline import DetDiffusionPipeline
+
+CAR = {"label": "car", "box": [0.1, 0.2, 0.5, 0.6]}
+LIGHT = {"label": "traffic light", "box": [0.6, 0.1, 0.8, 0.6], "attribute": "hard"}
+ROAD = {"label": "road", "box": [0.0, 0.6, 1.0, 1.0]}
+
+
+class Guard:
+    """Finds a car where CAR is, the surer the brighter the picture; never finds anything else."""
+
+    name, sha256, labels, min_score = "guard", "1" * 64, ("car", "traffic light"), 0.5
+
+    def detect(self, images: Sequence[Image.Image]) -> list[Detections]:
+        box = np.array([CAR["box"]], np.float32)
+        return [Detections(("car",), np.array([self.score(image)], np.float32), box) for image in images]
+
+    def score(self, image: Image.Image) -> float:
+        return float(np.asarray(image).mean() / 255)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: DetDiffusionPipeline) -> Path:
+    folder = tmp_path_factory.mktemp("command") / "tiny"
+    save_pipeline(tiny_pipeline, folder)
+    return folder
+
+
+@pytest.fixture
+def guarded(monkeypatch: pytest.MonkeyPatch) -> Guard:
+    guard = Guard()
+    monkeypatch.setattr(command, "load_detector", lambda *_: guard)
+    return guard
+
+
+def write(folder: Path, *objects: Any, text: str | None = None, **changes: Any) -> Path:
+    file = folder / "layout.json"
+    values = {"width": 64, "height": 64, "objects": list(objects), **changes}
+    file.write_text(json.dumps(values) if text is None else text)
+    return file
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "detdiffusion", *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
+def fails_with(message: str, *arguments: str | Path) -> None:
+    done = run(*arguments)
+    lines = done.stderr.splitlines()
+    assert (done.returncode, len(lines), done.stdout) == (2, 1, ""), done.stderr
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+
+
+def test_help_reads_well() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert all(
+        word in done.stdout for word in ("LAYOUT.json", "--strategy", "--compare", "--seeds", "easy", "Exit code")
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"text": "{"}, "this is not JSON"),
+        ({"objects": []}, "no objects"),
+        ({"objects": [CAR] * 101}, "101 objects; at most 100"),
+        ({"objects": [{**CAR, "box": [0.5, 0.2, 0.1, 0.6]}]}, "object 1 (car): box [0.5, 0.2, 0.1, 0.6] is inverted"),
+        ({"objects": [CAR, {**CAR, "box": [0.1, 0.2, 0.5, float("nan")]}]}, "object 2 (car): box"),
+    ],
+)
+def test_bad_layout_through_a_process(tmp_path: Path, content: dict[str, Any], message: str) -> None:
+    fails_with(message, write(tmp_path, **content), "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "the following arguments are required: LAYOUT.json, --out"),
+        (["a.json", "--out", "o", "--strategy", "odd"], "--strategy"),
+        (["a.json", "--out", "o", "--seed", "-1"], "--seed"),
+        (["a.json", "--out", "o", "--seed", "4294967296"], "is not a seed"),
+        (["a.json", "--out", "o", "--steps", "0"], "number of steps from 1 to 1000"),
+        (["a.json", "--out", "o", "--seeds", "0:2"], "--seeds belongs to --compare"),
+        (["a.json", "--out", "o", "--compare", "--seeds", "2:2"], "at least one seed"),
+        (["a.json", "--out", "o", "--compare", "--seed", "2"], "leave --strategy and --seed out"),
+        (["a.json", "--out", "o", "--compare", "--strategy", "easy"], "leave --strategy and --seed out"),
+    ],
+)
+def test_bad_arguments(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command.main(words)
+    said = capsys.readouterr().err
+    assert caught.value.code == 2
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert message in said
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("0:3", [0, 1, 2]), ("7", [7]), ("3,8,11", [3, 8, 11]), ("900000:900002", [900000, 900001])]
+)
+def test_seed_lists(text: str, seeds: list[int]) -> None:
+    assert command.seed_list(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", ":", "1:", "a", "1,1", "1,,2", "3:1", "-1:2", "0.5"])
+def test_bad_seed_lists(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        command.seed_list(text)
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    fails_with("nowhere.json: no such file", tmp_path / "nowhere.json", "--out", tmp_path)
+    fails_with("is no model folder", write(tmp_path, CAR), "--out", tmp_path / "out", "--model", tmp_path / "nowhere")
+
+
+def test_unknown_class_offers_the_nearest(tmp_path: Path, model: Path) -> None:
+    file = write(tmp_path, CAR, {**CAR, "label": "caar"})
+    fails_with("nearest first: car, ", file, "--out", tmp_path / "out", "--model", model)
+
+
+def test_model_without_a_detector(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main([str(write(tmp_path, CAR)), "--out", str(tmp_path / "out"), "--model", str(model)]) == 2
+    assert "no detector 'bundled'" in capsys.readouterr().err
+
+
+def test_damaged_weights_are_refused(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damaged = Path(shutil.copytree(model, tmp_path / "damaged"))
+    file = next((damaged / "unet").glob("*.safetensors"))
+    weights = bytearray(file.read_bytes())
+    weights[-100] ^= 1
+    file.write_bytes(weights)
+    assert command.main([str(write(tmp_path, CAR)), "--out", str(tmp_path / "out"), "--model", str(damaged)]) == 2
+    assert re.search(rf"{file.name} is damaged: .*[0-9a-f]{{64}}.*[0-9a-f]{{64}}", capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_picture(tmp_path: Path, model: Path, guarded: Guard, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "out"
+    words = [write(tmp_path, CAR, LIGHT, ROAD), "--out", out, "--model", model, "--steps", "2", "--seed", "5"]
+    assert command.main([str(word) for word in words]) == 0
+    assert capsys.readouterr().out.strip() == str(out / "result.json")
+    result = json.loads((out / "result.json").read_text())
+    with Image.open(out / "image.png") as image:
+        score = round(guarded.score(image), 6)
+    assert result["objects"] == [
+        {**CAR, "attribute": "easy", "confidence": pytest.approx(score, abs=1e-6), "found": score >= 0.5},
+        {**LIGHT, "confidence": 0.0, "found": False},
+        {**ROAD, "attribute": "background", "confidence": None, "found": None},
+    ]
+    assert result["model"] == {"name": "tiny", "sha256": model_hash(model)}
+    assert result["detector"] == {"name": "guard", "sha256": "1" * 64, "min_score": 0.5}
+    assert result["seconds"] > 0
+    layout, record = read_png(out / "image.png")
+    assert [box.attribute for box in layout.boxes] == [Attribute.EASY, Attribute.HARD, Attribute.BACKGROUND]
+    assert (record["seed"], record["strategy"], record["model"]) == (5, "origin", "tiny")
+
+
+@pytest.mark.usefixtures("guarded")
+def test_strategy_and_a_picture_as_layout(tmp_path: Path, model: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    common = ["--model", str(model), "--steps", "2"]
+    assert command.main([str(write(tmp_path, CAR, LIGHT)), "--out", str(first), "--strategy", "hard", *common]) == 0
+    assert command.main([str(first / "image.png"), "--out", str(second), *common]) == 0
+    names = [item["attribute"] for item in json.loads((second / "result.json").read_text())["objects"]]
+    assert names == ["hard", "hard"]
+    with Image.open(first / "image.png") as a, Image.open(second / "image.png") as b:
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))  # the same layout and noise
+
+
+def test_pairs(tmp_path: Path, model: Path, guarded: Guard) -> None:
+    out, seeds = tmp_path / "out", [3, 4, 9, 10, 11, 12, 13, 14, 15, 16]
+    words = [str(write(tmp_path, CAR, ROAD)), "--out", str(out), "--model", str(model), "--steps", "1"]
+    assert command.main([*words, "--compare", "--seeds", ",".join(map(str, seeds))]) == 0
+    result = json.loads((out / "comparison.json").read_text())
+    scores = {}
+    for seed in seeds:
+        for name in ("easy", "hard"):
+            with Image.open(out / "pairs" / f"{seed:04d}-{name}.png") as image:
+                scores[seed, name] = guarded.score(image)
+    car, road = result["objects"]
+    assert [pair["seed"] for pair in car["pairs"]] == seeds
+    assert [pair["easy"] for pair in car["pairs"]] == pytest.approx([scores[s, "easy"] for s in seeds], abs=1e-6)
+    drop = np.mean([scores[s, "easy"] - scores[s, "hard"] for s in seeds])
+    assert result["mean_drop"] == pytest.approx(drop, abs=2e-6)
+    assert car["drop"] == pytest.approx(drop, abs=2e-6)
+    assert result["ci95"][0] <= drop <= result["ci95"][1]
+    for name in ("easy", "hard"):
+        assert result[f"miss_rate_{name}"] == pytest.approx(np.mean([scores[s, name] < 0.5 for s in seeds]))
+    assert (road["easy"], road["drop"], road["pairs"]) == (None, None, [])
+
+
+@pytest.mark.usefixtures("guarded")
+def test_nothing_to_compare(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(write(tmp_path, ROAD)), "--out", str(tmp_path / "out"), "--model", str(model), "--compare"]
+    assert command.main(words) == 2
+    assert "everything in this layout is background" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("guarded")
+def test_out_that_is_a_file(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    words = [str(write(tmp_path, CAR)), "--out", str(tmp_path / "file" / "out"), "--model", str(model), "--steps", "1"]
+    assert command.main(words) == 2
+    assert capsys.readouterr().err.startswith("error: ")
