@@ -72,28 +72,30 @@ def _serve(port: int, workspace: Path, model: Path) -> None:
     from app.services import Recipe, Studio
     from app.tabs.studio import STYLES, build, theme
 
-    studio = Studio(model, workspace)
-    layouts = examples(ROOT / "assets/layouts")
-    page = build(studio, Opening(studio, OPENING, layouts[OPENING], Recipe(seed=7)), layouts)
-    page.queue(max_size=QUEUE_LENGTH)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` closes as cleanly as Ctrl+C
-    page.launch(
-        server_name=HOST,
-        server_port=port,
-        share=False,
-        quiet=True,
-        show_error=False,
-        ssr_mode=False,
-        run_history=False,
-        footer_links=[],
-        max_file_size=MAX_UPLOAD,
-        prevent_thread_lock=True,
-        theme=theme(),
-        css_paths=STYLES,
-    )
-    print(f"Studio: http://{HOST}:{port}  (Ctrl+C stops it)", flush=True)
-    page.block_thread()
-    studio.close()
+    studio = Studio(model, workspace)
+    try:
+        layouts = examples(ROOT / "assets/layouts")
+        page = build(studio, Opening(studio, OPENING, layouts[OPENING], Recipe(seed=7)), layouts)
+        page.queue(max_size=QUEUE_LENGTH)
+        page.launch(
+            server_name=HOST,
+            server_port=port,
+            share=False,
+            quiet=True,
+            show_error=False,
+            ssr_mode=False,
+            run_history=False,
+            footer_links=[],
+            max_file_size=MAX_UPLOAD,
+            prevent_thread_lock=True,
+            theme=theme(),
+            css_paths=STYLES,
+        )
+        print(f"Studio: http://{HOST}:{port}  (Ctrl+C stops it)", flush=True)
+        page.block_thread()
+    finally:
+        studio.close()
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.out.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     if arguments.sheet is not None:
         arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
-        pictures.save(arguments.sheet, optimize=True)
+        pictures.save(arguments.sheet, optimize=True, quality=90)
     print(arguments.out)
     return 0
 
