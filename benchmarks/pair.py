@@ -1,6 +1,6 @@
 """How long does an easy / hard pair take, and how much memory: 256 px, 20 steps, guided, detected, model loaded.
 
-python benchmarks/pair.py [--model DIR] [--repeats 10]; prints JSON. Let the machine idle before you run it.
+python -m benchmarks.pair [--model DIR] [--repeats 10]; prints JSON. Let the machine idle before you run it.
 """
 
 import argparse

@@ -13,7 +13,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))
-    except DetDiffusionError as error:
+    except (DetDiffusionError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -61,10 +61,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _papercut(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
     from training.papercut import write_dataset
 
     seeds = range(arguments.seed, arguments.seed + arguments.images)
-    write_dataset(arguments.out, seeds, size=arguments.size, difficulty=arguments.difficulty, workers=arguments.workers)
+    with tqdm(total=arguments.images, desc="papercut", mininterval=1.0) as bar:
+        write_dataset(
+            arguments.out,
+            seeds,
+            size=arguments.size,
+            difficulty=arguments.difficulty,
+            workers=arguments.workers,
+            on_progress=lambda done, _: bar.update(done - bar.n),
+        )
+    print(arguments.out)
     return 0
 
 
