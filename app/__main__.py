@@ -89,6 +89,9 @@ def _serve(port: int, workspace: Path, model: Path) -> None:
             footer_links=[],
             max_file_size=MAX_UPLOAD,
             prevent_thread_lock=True,
+            # No check that the page answers within 3 s: a busy machine, drawing the opening example, may take
+            # longer, and Gradio would give up. That the server is up, it has waited for by then.
+            _frontend=False,
             theme=theme(),
             css_paths=STYLES,
         )
