@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,10 @@ from detdiffusion.detection import Detector
 from detdiffusion.layout import Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.pipeline import preferred_dtype
-from training.autoencoder import to_tensor
+from training.autoencoder import OnStep, to_tensor
 from training.config import SampleConfig
 from training.papercut import Scene, scenes
 from training.resume import write_json
-
-OnChunk = Callable[[int, int, dict[str, float]], None]
 
 
 def make_samples(
@@ -30,7 +28,7 @@ def make_samples(
     detector: Detector,
     autoencoder: SmallAutoencoder,
     out: Path,
-    on_chunk: OnChunk,
+    on_step: OnStep,
 ) -> None:
     """Writes `out/chunk-00000.safetensors` and `.json` for every `config.chunk` scenes, then `out/summary.json`.
 
@@ -48,7 +46,7 @@ def make_samples(
             out.mkdir(parents=True, exist_ok=True)
             save_file(encode_scenes(made, autoencoder), path.with_suffix(".safetensors"))
             write_json(path, [layout.to_json() for layout in layouts])
-        on_chunk(number + 1, len(starts), {})
+        on_step(number + 1, len(starts), {})
     write_json(out / "summary.json", summarise(out))
 
 

@@ -32,7 +32,9 @@ def train_autoencoder(
     """
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        model = SmallAutoencoder(config.block_out_channels, config.layers_per_block, config.latent_channels)
+        model: SmallAutoencoder = SmallAutoencoder(
+            config.block_out_channels, config.layers_per_block, config.latent_channels
+        )
     model.to(device=device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, fused=True)
     start = 0
@@ -63,8 +65,7 @@ def train_autoencoder(
     model.eval()
     model.register_to_config(scaling_factor=1.0 / latent_deviation(model, pictures[:256]))
     model.save_pretrained(out / "model")
-    trained: SmallAutoencoder = model
-    return trained
+    return model
 
 
 def warmup_cosine(step: int, steps: int, warmup: int) -> float:

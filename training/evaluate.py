@@ -241,10 +241,11 @@ def _reconstruct(pipeline: DetDiffusionPipeline, images: Sequence[Image.Image]) 
     import torch
     from PIL import Image
 
+    from training.autoencoder import to_tensor
+
     vae = pipeline.vae
-    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))  # [B, H, W, 3]
     with torch.inference_mode():
-        inputs = (pixels.permute(0, 3, 1, 2).float() / 127.5 - 1).to(vae.device, vae.dtype)
+        inputs = to_tensor(np.stack([np.asarray(image) for image in images])).to(vae.device, vae.dtype)
         decoded = vae.decode(vae.encode(inputs).latent_dist.mode()).sample  # [B, 3, H, W]
     restored = ((decoded.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(picture) for picture in restored]

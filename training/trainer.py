@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from detdiffusion.errors import DataError
 from detdiffusion.pipeline import DetDiffusionPipeline
-from training.autoencoder import warmup_cosine
+from training.autoencoder import OnStep, warmup_cosine
 from training.batch import SampleStore, make_batch
 from training.config import GeneratorConfig
 from training.resume import (
@@ -25,7 +25,6 @@ from training.resume import (
 )
 from training.step import generator_losses
 
-OnStep = Callable[[int, int, dict[str, float]], None]
 MAX_BAD_STEPS = 20  # in a row, with a loss that is not finite
 
 
