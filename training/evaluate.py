@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 BATCH = 16  # layouts a call
 GUIDANCE = 3.0
 SHEET = 32  # scenes on the sheet of pictures
+SHEET_SUFFIXES = (".png", ".jpg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    check_report_path(arguments.out)
+    for path in filter(None, (arguments.out, arguments.sheet)):
+        check_report_path(path)
+    if arguments.sheet is not None and arguments.sheet.suffix.lower() not in SHEET_SUFFIXES:
+        raise ConfigError(f"{arguments.sheet.name}: --sheet needs a name that ends with {' or '.join(SHEET_SUFFIXES)}")
     report, pictures = evaluate(
         arguments.model,
         arguments.layouts,

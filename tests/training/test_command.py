@@ -31,6 +31,10 @@ def test_papercut_writes_a_data_set(tmp_path: Path) -> None:
         (("papercut", "--images", "1", "--out", str(Path(__file__))), "Not a directory"),
         (("bundle", "--preset", "tpu", "--out", "x"), "tpu"),
         (("evaluate", "--model", "absent", "--layouts", "papercut:1@900000", "--out", "x/r.json"), "absent"),
+        (
+            ("evaluate", "--model", "m", "--layouts", "papercut:1@0", "--out", "x/r.json", "--sheet", "x/s.txt"),
+            "s.txt: --sheet needs a name that ends with .png or .jpg",
+        ),
         (("no-such-verb",), "no-such-verb"),
     ],
 )
