@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from training.config import AutoencoderConfig
@@ -49,9 +50,12 @@ def train_autoencoder(
             group["lr"] = config.learning_rate * warmup_cosine(step, config.steps, config.warmup_steps)
         with torch.autocast(device.type, dtype=torch.bfloat16):
             latents = model.encode(crops).latent_dist.mode()
-            restored = model.decode(latents + latent_noise(latents, config, step)).sample.float()
+            noisy = latents + latent_noise(latents, config, step)
+            restored = model.decode(noisy).sample.float()
+            halved = model.decode(avg_pool2d(noisy, 2)).sample.float()
         loss = (
             reconstruction_loss(restored, crops, config.gradient_weight)
+            + config.half_scale_weight * reconstruction_loss(halved, avg_pool2d(crops, 2), config.gradient_weight)
             + config.latent_penalty * latents.float().square().mean()
         )
         optimizer.zero_grad()
