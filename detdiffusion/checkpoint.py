@@ -60,6 +60,8 @@ def save_pipeline(pipe: Any, folder: Path, *, dtype: torch.dtype = torch.float16
         values = json.loads(path.read_text())
         if values.pop("_name_or_path", None) is not None:
             path.write_text(json.dumps(values, indent=2) + "\n")
+    for path in folder.glob("tokenizer/tokenizer.json"):  # a line for every byte pair: 40 % of it is white space
+        path.write_text(json.dumps(json.loads(path.read_text()), ensure_ascii=False, separators=(",", ":")) + "\n")
     write_manifest(folder)
 
 

@@ -54,7 +54,8 @@ def train_bundle(
         write_json(saved, config.to_json())
     for stage in list(Stage)[: list(Stage).index(until) + 1]:
         folder = out / stage
-        if (folder / "done.json").exists():
+        finished = (folder / "done.json").exists()
+        if finished and (stage is not Stage.GENERATOR or (out / "model" / "manifest.json").exists()):
             continue
         began = time.monotonic()
         _run_stage(stage, config, out, device, workers)

@@ -39,7 +39,7 @@ def test_it_learns(tmp_path: Path) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (8, 1, 1, 3), dtype=np.uint8)
     pictures = pictures.repeat(32, axis=1).repeat(32, axis=2)  # sheets of one colour
     losses: list[float] = []
-    longer = dataclasses.replace(TINY, steps=100, checkpoint_steps=100)
+    longer = dataclasses.replace(TINY, steps=200, checkpoint_steps=200)
     train_autoencoder(pictures, longer, tmp_path, torch.device("cpu"), lambda *r: losses.append(r[2]["loss"]))
     assert len(losses) == longer.steps and np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
 

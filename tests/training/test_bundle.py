@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,11 @@ def test_from_nothing_to_a_model_that_the_studio_loads(tmp_path: Path, monkeypat
     assert picture.size == (64, 64)
     for name in (BUNDLED, JUDGE):
         assert len(load_detector(name, folder).detect([picture])) == 1
+
+    hashes = (folder / "manifest.json").read_bytes()
+    shutil.rmtree(folder)
+    train_bundle(TINY, tmp_path, CPU, workers=1)
+    assert (folder / "manifest.json").read_bytes() == hashes, "a model folder that went missing is written again"
 
 
 def test_nothing_held_out_is_trained_on() -> None:
