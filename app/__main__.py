@@ -10,7 +10,6 @@ from pathlib import Path
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).parents[1]
-OPENING = "Street"
 MAX_UPLOAD = "10mb"
 QUEUE_LENGTH = 16
 
@@ -68,15 +67,15 @@ def _check_port(port: int) -> None:
 
 
 def _serve(port: int, workspace: Path, model: Path) -> None:
-    from app.handlers import Opening, examples
-    from app.services import Recipe, Studio
-    from app.tabs.studio import STYLES, build, theme
+    from app.handlers import examples
+    from app.jobs import Runs
+    from app.page import STYLES, build, theme
+    from app.services import Studio
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` closes as cleanly as Ctrl+C
     studio = Studio(model, workspace)
     try:
-        layouts = examples(ROOT / "assets/layouts")
-        page = build(studio, Opening(studio, OPENING, layouts[OPENING], Recipe(seed=7)), layouts)
+        page = build(studio, Runs(workspace / "runs"), examples(ROOT / "assets/layouts"))
         page.queue(max_size=QUEUE_LENGTH)
         page.launch(
             server_name=HOST,
@@ -94,6 +93,7 @@ def _serve(port: int, workspace: Path, model: Path) -> None:
             _frontend=False,
             theme=theme(),
             css_paths=STYLES,
+            allowed_paths=[str(studio.pictures.resolve())],  # a workspace may lie anywhere; its runs are not served
         )
         print(f"Studio: http://{HOST}:{port}  (Ctrl+C stops it)", flush=True)
         page.block_thread()

@@ -70,6 +70,7 @@ function add(object) {
 }
 
 function tag(attribute) {
+  if (props.untagged) return;
   lastTag = attribute;
   if (current()) change(() => { current().attribute = attribute; });
   else draw();
@@ -219,7 +220,11 @@ function showState() {
   $(".empty").hidden = count > 0;
   $(".class-name").textContent = object?.label ?? lastLabel;
   const pressed = object?.attribute ?? lastTag;
-  TAGS.forEach((name) => $(`[data-tag=${name}]`).setAttribute("aria-pressed", String(name === pressed)));
+  TAGS.forEach((name) => {
+    const button = $(`[data-tag=${name}]`);
+    button.setAttribute("aria-pressed", String(name === pressed));
+    Object.assign(button, { disabled: Boolean(props.untagged), title: props.untagged });
+  });
   $("[data-action=draw]").setAttribute("aria-pressed", String(armed));
   $("[data-action=undo]").disabled = !past.length;
   $("[data-action=redo]").disabled = !future.length;
@@ -422,4 +427,8 @@ target.addEventListener("drop", async (event) => {
 
 new ResizeObserver(draw).observe(svg);
 watch("value", pull);
+watch(["things", "stuff", "untagged"], () => { // another model, with other words
+  if (![...props.things, ...props.stuff].includes(lastLabel)) lastLabel = props.things[0] ?? props.stuff[0];
+  draw();
+});
 pull();

@@ -77,11 +77,13 @@ class LayoutEditor(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
 
     data_model = LayoutValue
 
-    def __init__(self, things: Sequence[str], stuff: Sequence[str], **options: Any) -> None:
+    def __init__(self, things: Sequence[str], stuff: Sequence[str], *, untagged: str = "", **options: Any) -> None:
+        """`untagged`: why objects cannot be tagged; empty where they can."""
         super().__init__(
             value=LayoutValue(),
             things=list(things),
             stuff=list(stuff),
+            untagged=untagged,
             html_template=_editor_html(),
             js_on_load=Path(__file__).with_name("editor.js").read_text(encoding="utf-8"),
             apply_default_css=False,

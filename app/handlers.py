@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from app.services import MAX_SEED, Progress, Recipe, Result, Studio
-from app.views import Mark, ObjectRow, ObjectTable, PairTable, PictureView, data_address, hint_html, prompt_html
+from app.views import (
+    Mark,
+    ObjectRow,
+    ObjectTable,
+    PairTable,
+    PictureView,
+    data_address,
+    header_html,
+    hint_html,
+    prompt_html,
+)
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.comparison import compare
 from detdiffusion.errors import ConfigError, LayoutError
@@ -18,6 +28,8 @@ from detdiffusion.layout import Attribute, Layout, read_png
 from detdiffusion.prompt import readable_prompt
 
 MAX_JSON_BYTES = 1_000_000
+UNCHECKED = "the safety checker made the picture black"
+UNKNOWN = "no detector here knows these classes"
 View = TypeVar("View")
 
 
@@ -78,16 +90,32 @@ def examples(folder: Path) -> dict[str, dict[str, Any]]:
     return {file.stem.replace("-", " ").capitalize(): Layout.from_json(file.read_bytes()).to_json() for file in files}
 
 
+def show_header(studio: Studio) -> str:
+    """The page's title, and which model and detector it works with."""
+    model, words = studio.model, studio.vocabulary
+    return header_html(model.name, f"{len(words.things)} things, {len(words.stuff)} stuff", model.detector.name)
+
+
 def show_prompt(studio: Studio, value: Mapping[str, Any]) -> str:
-    """The prompt of what is on the canvas as the model reads it, as HTML; in its place, what is still wrong."""
+    """The prompt of what is on the canvas as the model reads it, as HTML; in its place, what is still wrong. Above
+    it, why tags change nothing, where they do not."""
+    why = why_no_tags(studio)
+    note = hint_html(why) if why else ""
     if not value["objects"]:
-        return hint_html("The prompt stands here as soon as there is a box.")
+        return note + hint_html("The prompt stands here as soon as there is a box.")
     vocabulary = studio.vocabulary
     try:
         prompt = readable_prompt(Layout.from_json(value), vocabulary)
     except LayoutError as error:
-        return hint_html(str(error))
-    return prompt_html(prompt, {vocabulary.attribute_word(attribute): attribute for attribute in Attribute})
+        return note + hint_html(str(error))
+    return note + prompt_html(prompt, vocabulary.attributes_by_word)
+
+
+def why_no_tags(studio: Studio) -> str:
+    """Why this model cannot be asked for easy or hard objects; empty where it can."""
+    if studio.tags_matter:
+        return ""
+    return f"{studio.model.name} has no words for easy and hard: tags change nothing, there is nothing to compare."
 
 
 def open_file(studio: Studio, path: Path) -> Opened:
@@ -113,7 +141,7 @@ def _recipe(record: Mapping[str, Any]) -> Recipe | None:
 
 
 def _origin(studio: Studio, record: Mapping[str, Any]) -> str:
-    if record.get("model_sha256") in (None, studio.model_hash):
+    if record.get("model_sha256") in (None, studio.model.sha256):
         return "Layout, seed and settings of this picture are back"
     return f"Made by another model ({record.get('model', 'unknown')}): this one will draw it differently"
 
@@ -125,7 +153,7 @@ def generate(studio: Studio, value: Mapping[str, Any], form: Form, user: str) ->
         if isinstance(news, Progress):
             yield Single(_busy(news, 0, layout), None, recipe.seed)
         else:
-            yield Single(_finished(studio, news[0]), _object_table(studio, news[0]), recipe.seed)
+            yield Single(_finished(news[0]), _object_table(news[0]), recipe.seed)
 
 
 def compare_pair(studio: Studio, value: Mapping[str, Any], form: Form, user: str) -> Iterator[Pair]:
@@ -138,8 +166,8 @@ def compare_pair(studio: Studio, value: Mapping[str, Any], form: Form, user: str
             yield Pair(*pictures, None, recipe.seed)
         else:
             easy, hard = news
-            pictures = _finished(studio, easy, Attribute.EASY), _finished(studio, hard, Attribute.HARD)
-            yield Pair(*pictures, _pair_table(studio, easy, hard), recipe.seed)
+            pictures = _finished(easy, Attribute.EASY), _finished(hard, Attribute.HARD)
+            yield Pair(*pictures, _pair_table(easy, hard), recipe.seed)
 
 
 def generate_record(studio: Studio, layout: Mapping[str, Any], strategy: str, recipe: Recipe) -> dict[str, Any]:
@@ -148,20 +176,24 @@ def generate_record(studio: Studio, layout: Mapping[str, Any], strategy: str, re
         chosen = Strategy(strategy)
     except ValueError:
         raise ConfigError(f"strategy {strategy!r} needs to be origin, easy or hard") from None
+    if chosen is not Strategy.ORIGIN and not studio.tags_matter:
+        raise ConfigError(why_no_tags(studio))
     asked = apply_strategy(studio.vocabulary.resolve(Layout.from_json(layout)), chosen)
     *_, last = studio.run({chosen: asked}, recipe, user="api")
     assert not isinstance(last, Progress)  # a run ends with results
-    return _record(studio, last[0])
+    return _record(last[0])
 
 
 def compare_record(studio: Studio, layout: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     """A pair for a program: the API's `compare`. Raises as `compare_pair` does."""
     *_, last = studio.run(_easy_and_hard(studio, layout), recipe, user="api")
     assert not isinstance(last, Progress)  # a run ends with results
-    return {"easy": _record(studio, last[0]), "hard": _record(studio, last[1])}
+    return {"easy": _record(last[0]), "hard": _record(last[1])}
 
 
 def _easy_and_hard(studio: Studio, value: Mapping[str, Any]) -> dict[Strategy, Layout]:
+    if not studio.tags_matter:
+        raise ConfigError(why_no_tags(studio))
     layout = studio.vocabulary.resolve(Layout.from_json(value))
     asked = {strategy: apply_strategy(layout, strategy) for strategy in (Strategy.EASY, Strategy.HARD)}
     if asked[Strategy.EASY] == asked[Strategy.HARD]:
@@ -169,14 +201,15 @@ def _easy_and_hard(studio: Studio, value: Mapping[str, Any]) -> dict[Strategy, L
     return asked
 
 
-def _record(studio: Studio, result: Result) -> dict[str, Any]:
+def _record(result: Result) -> dict[str, Any]:
     objects = [
         {**shown, "confidence": row.confidence, "found": None if row.confidence is None else row.found}
-        for shown, row in zip(result.layout.to_json()["objects"], _object_table(studio, result).rows, strict=True)
+        for shown, row in zip(result.layout.to_json()["objects"], _object_table(result).rows, strict=True)
     ]
-    made_by = {"model": studio.model_name, "model_sha256": studio.model_hash, "detector": studio.detector.name}
+    made_by = {"model": result.model.name, "model_sha256": result.model.sha256, "detector": result.model.detector.name}
     png = base64.b64encode(result.file.read_bytes()).decode("ascii")
-    return {"objects": objects, "seed": result.recipe.seed, **made_by, "seconds": result.seconds, "png_base64": png}
+    how = {"seed": result.recipe.seed, **made_by, "flagged": result.flagged, "seconds": result.seconds}
+    return {"objects": objects, **how, "png_base64": png}
 
 
 def _busy(news: Progress, index: int, layout: Layout, tag: Attribute | None = None) -> PictureView:
@@ -189,8 +222,9 @@ def _busy(news: Progress, index: int, layout: Layout, tag: Attribute | None = No
     )
 
 
-def _finished(studio: Studio, result: Result, tag: Attribute | None = None) -> PictureView:
-    seen = result.detections.at_least(studio.detector.min_score)
+def _finished(result: Result, tag: Attribute | None = None) -> PictureView:
+    limit = result.model.detector.min_score
+    seen = result.detections.at_least(limit)
     found = [
         Mark(label, _corners(box), float(score))
         for label, box, score in zip(seen.labels, seen.boxes_xyxy, seen.scores, strict=True)
@@ -198,9 +232,11 @@ def _finished(studio: Studio, result: Result, tag: Attribute | None = None) -> P
     missed = [
         Mark(box.label, box.xyxy, None)
         for box, confidence in zip(result.layout.boxes, result.confidences, strict=True)
-        if confidence < studio.detector.min_score
+        if confidence < limit
     ]
     caption = f"Seed {result.recipe.seed}" + ("" if tag else f" · {result.recipe.steps} steps · {result.seconds:.1f} s")
+    if result.flagged:
+        caption += " · made black by the model's safety checker: try another seed"
     ratio = result.layout.width / result.layout.height
     return PictureView(file=result.file, marks=(*found, *missed), caption=caption, tag=tag, ratio=ratio)
 
@@ -210,8 +246,8 @@ def _corners(box: Any) -> tuple[float, float, float, float]:
     return x1, y1, x2, y2
 
 
-def _object_table(studio: Studio, result: Result) -> ObjectTable:
-    limit = studio.detector.min_score
+def _object_table(result: Result) -> ObjectTable:
+    limit = result.model.detector.min_score
     rows = tuple(
         ObjectRow(
             label=box.label,
@@ -221,24 +257,44 @@ def _object_table(studio: Studio, result: Result) -> ObjectTable:
         )
         for box, confidence in zip(result.layout.boxes, result.confidences, strict=True)
     )
-    return ObjectTable(rows, studio.detector.name, limit)
+    return ObjectTable(rows, result.model.detector.name, limit, _unseen(result))
 
 
-def _pair_table(studio: Studio, easy: Result, hard: Result) -> PairTable:
-    limit = studio.detector.min_score
-    return PairTable(compare([easy.layout], [easy.confidences], [hard.confidences], limit), studio.detector.name, limit)
+def _pair_table(easy: Result, hard: Result) -> PairTable:
+    limit, name = easy.model.detector.min_score, easy.model.detector.name
+    comparison = compare([easy.layout], [easy.confidences], [hard.confidences], limit)
+    return PairTable(comparison, name, limit, _unseen(easy, hard))
+
+
+def _unseen(*results: Result) -> str:
+    return UNCHECKED if any(result.flagged for result in results) else UNKNOWN
 
 
 class Opening:
     """The example that the page opens with: its pictures are made in the background, once for all visitors."""
 
     def __init__(self, studio: Studio, name: str, layout: Mapping[str, Any], recipe: Recipe) -> None:
-        self.name, self.layout, self.recipe = name, layout, recipe
+        self.name, self.layout, self.recipe, self.model = name, layout, recipe, studio.model
         form = Form(True, recipe.seed, recipe.steps, recipe.guidance)
         worker = ThreadPoolExecutor(1, thread_name_prefix="opening")
-        self.pair: Future[Pair] = worker.submit(lambda: _last(compare_pair(studio, layout, form, "opening")))
+        self.pair: Future[Pair] | None = None  # where tags change nothing there is nothing to compare
+        if studio.tags_matter:
+            self.pair = worker.submit(lambda: _last(compare_pair(studio, layout, form, "opening")))
         self.single: Future[Single] = worker.submit(lambda: _last(generate(studio, layout, form, "opening")))
         worker.shutdown(wait=False)
+
+
+def open_example(
+    studio: Studio, examples: Mapping[str, Mapping[str, Any]], name: str, recipe: Recipe
+) -> Opening | None:
+    """The example of this name or, where the model does not know its classes, the first that it knows; else None."""
+    for candidate in sorted(examples, key=lambda other: other != name):
+        try:
+            studio.vocabulary.resolve(Layout.from_json(examples[candidate]))
+        except LayoutError:
+            continue
+        return Opening(studio, candidate, examples[candidate], recipe)
+    return None
 
 
 def _last(views: Iterator[View]) -> View:

@@ -1,11 +1,13 @@
-"""What the page does, without the page: one model and one detector, loaded once; one generation at a time."""
+"""What the page does, without the page: one model and one detector at a time, which may be exchanged between two
+generations; one generation at a time."""
 
 import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.checkpoint import model_hash
 from detdiffusion.comparison import object_confidences
 from detdiffusion.detection import Detections, Detector
-from detdiffusion.detectors import load_detector
+from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.errors import Cancelled, ConfigError
 from detdiffusion.layout import Layout, save_png
 from detdiffusion.pipeline import DetDiffusionPipeline, StepInfo, load_pipeline
@@ -25,6 +27,8 @@ PREVIEW_EVERY = 3  # steps: a preview costs about as much as a step
 MAX_SEED = 2**32 - 1
 MAX_STEPS = 100
 MAX_GUIDANCE = 15.0
+NOTHING = Detections((), np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
+BUNDLED_MODEL = Path(__file__).parents[1] / "assets/models/papercut"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,42 +57,118 @@ class Progress:
     previews: tuple[Image.Image, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class NoDetector:
+    """Stands in for a detector where none knows a class of the model: it knows nothing and finds nothing."""
+
+    name: str = "no detector"
+    sha256: str = ""
+    labels: tuple[str, ...] = ()
+    min_score: float = 0.5
+
+    def detect(self, images: Sequence[Image.Image]) -> list[Detections]:
+        return [NOTHING] * len(images)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A loaded model folder: the generator, and the detector that looks at its pictures."""
+
+    name: str
+    folder: Path
+    sha256: str
+    pipeline: DetDiffusionPipeline
+    detector: Detector
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.pipeline.vocabulary
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """A finished picture, saved with its layout and seed, and what the detector makes of it.
 
     confidences: [N] for the N objects of the layout; 0 = not found, NaN = a class that the detector cannot know.
+    flagged: the model's safety checker made the picture black; then nothing was looked for, and all is NaN.
     """
 
     file: Path
     layout: Layout
     recipe: Recipe
+    model: Model
     detections: Detections
     confidences: np.ndarray
     seconds: float
+    flagged: bool
 
 
 class Studio:
-    """A model, its detector, and a folder for pictures.
+    """A model with its detector, and a folder for pictures.
+
+    Args:
+        bundled: model folder whose detector is used where neither a model nor the one at the start brings its own.
 
     Raises:
         CheckpointError, DetectorError: the model folder is missing, damaged or of another kind.
     """
 
-    def __init__(self, model: Path, workspace: Path) -> None:
-        self.pipeline: DetDiffusionPipeline = load_pipeline(model)
-        self.detector: Detector = load_detector("bundled", model)
-        self.model_name = model.resolve().name
-        self.model_hash = model_hash(model)
+    def __init__(self, model: Path, workspace: Path, bundled: Path = BUNDLED_MODEL) -> None:
+        self.home, self._bundled = model.resolve(), bundled
+        self.model = self._load(self.home, self.home.name)
         self.pictures = workspace / "pictures"
         self.pictures.mkdir(parents=True, exist_ok=True)
         self._turn = threading.Lock()
         self._stops: dict[str, threading.Event] = {}
         self._closed = threading.Event()
 
+    def _load(self, folder: Path, name: str) -> Model:
+        """A model folder with its own detector, or with another that knows at least one of its classes."""
+        pipeline = load_pipeline(folder)
+        own = folder != self.home and _has_detector(folder)
+        detector = load_detector(BUNDLED, folder) if own else self._detector_at_home
+        if not set(detector.labels) & set(pipeline.vocabulary.labels):
+            detector = NoDetector()
+        return Model(name, folder, model_hash(folder), pipeline, detector)
+
+    @cached_property
+    def _detector_at_home(self) -> Detector:
+        owner = next((folder for folder in (self.home, self._bundled) if _has_detector(folder)), None)
+        return NoDetector() if owner is None else load_detector(BUNDLED, owner)
+
     @property
     def vocabulary(self) -> Vocabulary:
-        return self.pipeline.vocabulary
+        return self.model.vocabulary
+
+    @property
+    def tags_matter(self) -> bool:
+        """False for a model without words for easy and hard: whatever the tags are, it draws the same."""
+        return bool(self.vocabulary.attribute_words)
+
+    @property
+    def detector(self) -> Detector:
+        return self.model.detector
+
+    @property
+    def at_home(self) -> bool:
+        """True while it works with the model that it was started with."""
+        return self.model.folder == self.home
+
+    def exchange(self, model: Path, name: str) -> None:
+        """Goes on with another model folder under `name`. It is loaded first, and takes over between two generations.
+
+        The pictures of a folder without a detector of its own are looked at by the one that the studio started with.
+
+        Raises:
+            CheckpointError, DetectorError: the folder is missing, damaged or of another kind; the present model stays.
+        """
+        loaded = self._load(model, name)
+        with self._turn:
+            self.model = loaded
+
+    def go_home(self) -> None:
+        """Goes back to the model that the studio was started with. Raises as `exchange` does."""
+        self.exchange(self.home, self.home.name)
 
     def run(
         self, asked: Mapping[Strategy, Layout], recipe: Recipe, user: str
@@ -101,10 +181,9 @@ class Studio:
             Cancelled: by `cancel`.
             LayoutError: a class that the model does not know.
         """
-        resolved = {strategy: self.vocabulary.resolve(layout) for strategy, layout in asked.items()}
         stop = threading.Event()
         news: queue.SimpleQueue[Progress | tuple[Result, ...] | Exception] = queue.SimpleQueue()
-        worker = threading.Thread(target=self._work, args=(resolved, recipe, stop, news))
+        worker = threading.Thread(target=self._work, args=(asked, recipe, stop, news))
         self._stops[user] = stop
         worker.start()
         try:
@@ -153,38 +232,42 @@ class Studio:
         try:
             with self._turn:
                 check()
-                news.put(self._generate(asked, recipe, on_step))
+                news.put(self._generate(self.model, asked, recipe, on_step))
         except Exception as error:  # handed to the thread that waits, which raises it
             news.put(error)
 
     def _generate(
-        self, asked: Mapping[Strategy, Layout], recipe: Recipe, on_step: Callable[[StepInfo], None]
+        self, model: Model, asked: Mapping[Strategy, Layout], recipe: Recipe, on_step: Callable[[StepInfo], None]
     ) -> tuple[Result, ...]:
+        layouts = {strategy: model.vocabulary.resolve(layout) for strategy, layout in asked.items()}
         started = time.perf_counter()
-        images = self.pipeline(
-            list(asked.values()),
-            seeds=[recipe.seed] * len(asked),
+        drawn = model.pipeline(
+            list(layouts.values()),
+            seeds=[recipe.seed] * len(layouts),
             steps=recipe.steps,
             guidance_scale=recipe.guidance,
             on_step=on_step,
-        ).images
-        detections = self.detector.detect(images)
-        seconds = time.perf_counter() - started
-        return tuple(
-            Result(
-                self._save(image, layout, recipe, strategy),
-                layout,
-                recipe,
-                seen,
-                object_confidences(layout, seen, known_labels=self.detector.labels),
-                seconds,
-            )
-            for (strategy, layout), image, seen in zip(asked.items(), images, detections, strict=True)
         )
+        detections = model.detector.detect(drawn.images)
+        flags = drawn.flagged or [False] * len(layouts)
+        seconds = time.perf_counter() - started
+        results = []
+        for (strategy, layout), image, found, flagged in zip(
+            layouts.items(), drawn.images, detections, flags, strict=True
+        ):
+            seen, known = (NOTHING, ()) if flagged else (found, model.detector.labels)
+            confidences = object_confidences(layout, seen, known_labels=known)
+            file = self._save(model, image, layout, recipe, strategy)
+            results.append(Result(file, layout, recipe, model, seen, confidences, seconds, flagged))
+        return tuple(results)
 
-    def _save(self, image: Image.Image, layout: Layout, recipe: Recipe, strategy: Strategy) -> Path:
+    def _save(self, model: Model, image: Image.Image, layout: Layout, recipe: Recipe, strategy: Strategy) -> Path:
         file = self.pictures / f"{time.strftime('%Y%m%d-%H%M%S')}-seed{recipe.seed}-{uuid.uuid4().hex[:6]}.png"
-        made_by = {"model": self.model_name, "model_sha256": self.model_hash, "detector": self.detector.name}
+        made_by = {"model": model.name, "model_sha256": model.sha256, "detector": model.detector.name}
         how = {"seed": recipe.seed, "steps": recipe.steps, "guidance": recipe.guidance, "strategy": strategy.value}
         save_png(file, image, layout, {**made_by, **how})
         return file
+
+
+def _has_detector(folder: Path) -> bool:
+    return (folder / "detectors" / BUNDLED).is_dir()

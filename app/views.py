@@ -2,12 +2,14 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 from PIL import Image
 
+from app.jobs import State, Status
 from detdiffusion.comparison import Comparison, PairRow
 from detdiffusion.layout import Attribute
 
@@ -68,20 +70,27 @@ class ObjectTable:
     rows: tuple[ObjectRow, ...] = ()
     detector: str = ""
     min_score: float = 0.0
+    unseen: str = ""  # why the detector says nothing about anything, where that is so
 
     def html(self) -> str:
         if not self.rows:
             return '<p class="hint">What the detector finds stands here.</p>'
-        known = [row for row in self.rows if row.confidence is not None]
-        found = sum(row.found for row in known)
-        headline = f"{found} of {len(known)} found" if known else "Background only"
+        headline, small = self._headline()
         body = "".join(self._row(row) for row in self.rows)
         return (
-            f'<div class="numbers"><div><strong>{headline}</strong>'
-            f"<small>by {escape(self.detector)}, at confidence {self.min_score:.2f} or more</small></div></div>"
+            f'<div class="numbers"><div><strong>{headline}</strong><small>{escape(small)}</small></div></div>'
             f'<div class="scroll"><table class="objects"><thead><tr><th>Object</th><th>Asked for</th>'
             f"<th class=number colspan=2>Confidence</th></tr></thead><tbody>{body}</tbody></table></div>"
         )
+
+    def _headline(self) -> tuple[str, str]:
+        known = [row for row in self.rows if row.confidence is not None]
+        if known:
+            by = f"by {self.detector}, at confidence {self.min_score:.2f} or more"
+            return f"{sum(row.found for row in known)} of {len(known)} found", by
+        if all(row.attribute is Attribute.BACKGROUND for row in self.rows):
+            return "Background only", "no detector looks for background"
+        return "Not checked", self.unseen
 
     def _row(self, row: ObjectRow) -> str:
         state = "" if row.confidence is None else "found" if row.found else "missed"
@@ -99,10 +108,13 @@ class PairTable:
     comparison: Comparison | None = None
     detector: str = ""
     min_score: float = 0.0
+    unseen: str = ""  # as of `ObjectTable`
 
     def html(self) -> str:
-        if self.comparison is None or not self.comparison.rows:
+        if self.comparison is None:
             return '<p class="hint">Compare shows how the detector’s confidence drops when every object is hard.</p>'
+        if not self.comparison.rows:
+            return hint_html(f"Not checked: {self.unseen}.")
         rows = self.comparison.rows
         numbers = (
             ("mean drop", f"{self.comparison.mean_drop:.2f}"),
@@ -135,6 +147,84 @@ class PairTable:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class RunHead:
+    """Which run is shown and how far it is."""
+
+    status: Status | None = None
+
+    def html(self) -> str:
+        status = self.status
+        if status is None:
+            return hint_html("No run yet. Choose data and a preset, then press Start: curves and samples appear here.")
+        facts = [f"step {status.step:,} of {status.steps:,}"] if status.steps else []
+        if status.seconds_left is not None:
+            facts.append(f"{duration(status.seconds_left)} left")
+        about = " · ".join(status.about.values())
+        message = f'<p class="message">{escape(status.message)}</p>' if status.message else ""
+        return (
+            f'<div class="run {status.state}"><p class="facts"><strong>{escape(status.name)}</strong>'
+            f'<b class="state">{status.state.capitalize()}</b><span>{" · ".join(facts)}</span>'
+            f'<small>{escape(about)}</small></p><div class="meter"><i style="width:{share(status):.1%}"></i></div>'
+            f"{message}</div>"
+        )
+
+
+def run_row(status: Status, *, chosen: bool) -> str:
+    """One row of the list of runs."""
+    name = escape(status.name)
+    done = f" {share(status):.0%}" if status.state.alive and status.steps else ""
+    return (
+        f'<button type="button" class="{status.state}" data-name="{name}" aria-pressed="{_bool(chosen)}">'
+        f"<i></i><span>{name}</span><small>{status.state}{done}</small></button>"
+    )
+
+
+def choice_html(name: str, text: str, *, chosen: bool) -> str:
+    """One of some buttons, of which one is pressed."""
+    return f'<button type="button" data-name="{escape(name)}" aria-pressed="{_bool(chosen)}">{escape(text)}</button>'
+
+
+def sample_html(address: str, step: int) -> str:
+    """A sample grid; `address` is a data address."""
+    return (
+        f'<figure><img src="{address}" alt="samples of step {step}"><figcaption>'
+        "Same layouts and noise at every step. Rows: origin, all easy, all hard</figcaption></figure>"
+    )
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def share(status: Status) -> float:
+    """Of the run's steps, those that are done: 0 to 1."""
+    return min(1.0, status.step / status.steps) if status.steps else float(status.state is State.FINISHED)
+
+
+def duration(seconds: float) -> str:
+    """As one would say it: 40 s, 12 min, 3 h 20 min, 2 d 5 h."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def log_html(lines: Sequence[str]) -> str:
+    """The end of a run's log; the style keeps its last line in sight."""
+    if not lines:
+        return hint_html("The run's log stands here.")
+    text = escape("\n".join(lines))
+    return f'<div class="end"><pre>{text}</pre></div>'
+
+
 def data_address(image: Image.Image) -> str:
     """A small picture as an address that needs no file: for previews, which nobody keeps."""
     buffer = io.BytesIO()
@@ -148,6 +238,11 @@ def prompt_html(prompt: str, words: dict[str, Attribute]) -> str:
     for word, attribute in words.items():
         text = text.replace(escape(word), f'<b class="{attribute}">{escape(word)}</b>')
     return f"<p>{text}</p>"
+
+
+def header_html(*facts: str) -> str:
+    """The page's title, and facts at its right."""
+    return f"<h1>DetDiffusion <span>Studio</span></h1><p>{escape(' · '.join(facts))}</p>"
 
 
 def hint_html(text: str) -> str:

@@ -17,9 +17,11 @@ import diffusers.utils.logging
 import torch
 import transformers.utils.logging
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel
 
 from detdiffusion.errors import CheckpointError, ConfigError
 from detdiffusion.models.autoencoder import SmallAutoencoder
@@ -39,10 +41,21 @@ ARCHITECTURES: dict[str, tuple[type, ...]] = {
     "unet": (UNet2DConditionModel,),
     "blueprint": (Blueprint,),
     "perception_head": (PerceptionHead,),
+    "safety_checker": (StableDiffusionSafetyChecker,),
 }
-OPTIONAL = ("blueprint", "perception_head")
+OPTIONAL = ("blueprint", "perception_head", "safety_checker")
+OURS = ("blueprint", "perception_head")  # what Stable Diffusion does not have
+COMPONENTS = (*ARCHITECTURES, "tokenizer", "scheduler", "feature_extractor")
+PROCESSORS = ("CLIPImageProcessor", "CLIPFeatureExtractor")  # today's and yesterday's name of one class
+CONFIGS = {CLIPTextModel: CLIPTextConfig, StableDiffusionSafetyChecker: CLIPConfig}  # others are their own
 # Names that the libraries themselves translate when they load older files.
-OLD_NAMES = ((".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0."))
+OLD_NAMES = (
+    (".query.", ".to_q."),
+    (".key.", ".to_k."),
+    (".value.", ".to_v."),
+    (".proj_attn.", ".to_out.0."),
+    ("vision_model.vision_model.", "vision_model."),
+)
 
 
 def save_pipeline(pipe: Any, folder: Path, *, dtype: torch.dtype = torch.float16) -> None:
@@ -154,9 +167,35 @@ def check_architecture(folder: Path) -> None:
         CheckpointError: listing what differs, location words that the tokenizer lacks among it.
     """
     vocabulary = read_vocabulary(folder)
-    models = {name: _on_meta(folder, name, class_) for name, class_ in _component_classes(folder).items()}
-    known = _tokenizer_words(folder / "tokenizer")
-    problems = _fit_problems(models, vocabulary) + missing_words(known, new_words(vocabulary))
+    _check_parts(folder, _component_classes(folder), vocabulary)
+
+
+def check_base(folder: Path) -> dict[str, Any]:
+    """Verifies a folder that is to become a model and has no vocabulary yet: Stable Diffusion's, or one of its kind.
+
+    Returns:
+        The class of each component that holds weights, by name.
+
+    Raises:
+        CheckpointError: as `verify` and `check_architecture`, or the folder has parts that only our models have.
+    """
+    verify(folder)
+    classes = _component_classes(folder)
+    ours = [name for name in OURS if name in classes]
+    if ours:
+        raise CheckpointError(
+            f"{folder} already has a {' and a '.join(ours)}: a base is a Stable Diffusion folder, or a text-only model"
+        )
+    _check_parts(folder, classes, None)
+    return classes
+
+
+def _check_parts(folder: Path, classes: dict[str, Any], vocabulary: Vocabulary | None) -> None:
+    models = {name: _on_meta(folder, name, class_) for name, class_ in classes.items()}
+    known = tokenizer_words(folder / "tokenizer")
+    problems = _fit_problems(models, vocabulary)
+    if vocabulary is not None:
+        problems += missing_words(known, new_words(vocabulary))
     rows = models["text_encoder"].get_input_embeddings().num_embeddings
     if rows < len(known):
         problems.append(f"text_encoder has {rows} token rows for the tokenizer's {len(known)} tokens")
@@ -166,7 +205,7 @@ def check_architecture(folder: Path) -> None:
         raise CheckpointError(f"{folder} does not fit together: {shown}")
 
 
-def _fit_problems(models: dict[str, Any], vocabulary: Vocabulary) -> list[str]:
+def _fit_problems(models: dict[str, Any], vocabulary: Vocabulary | None) -> list[str]:
     """Sizes on which two components must agree."""
     unet, text, vae = models["unet"].config, models["text_encoder"].config, models["vae"].config
     blueprint, head = models.get("blueprint"), models.get("perception_head")
@@ -176,7 +215,7 @@ def _fit_problems(models: dict[str, Any], vocabulary: Vocabulary) -> list[str]:
         ("unet out_channels", unet.out_channels, "latent channels", vae.latent_channels),
         ("unet cross_attention_dim", unet.cross_attention_dim, "the text encoder's width", text.hidden_size),
     ]
-    if blueprint is not None:
+    if blueprint is not None and vocabulary is not None:
         classes = len(vocabulary.labels)
         pairs.append(("blueprint num_classes", blueprint.config.num_classes, "classes of the vocabulary", classes))
     if head is not None:
@@ -221,8 +260,8 @@ def _on_meta(folder: Path, name: str, class_: Any) -> Any:
     try:
         values = json.loads(config.read_text())
         with torch.device("meta"):
-            return class_(CLIPTextConfig(**values)) if class_ is CLIPTextModel else class_.from_config(values)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            return class_(CONFIGS[class_](**values)) if class_ in CONFIGS else class_.from_config(values)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
         raise CheckpointError(f"{config} does not describe a {class_.__name__}: {error}") from error
 
 
@@ -230,16 +269,15 @@ def _components(folder: Path) -> dict[str, tuple[str | None, str | None]]:
     """Components of model_index.json that a pipeline loads: (library, class) by name."""
     try:
         index = json.loads((folder / INDEX).read_text())
-        entries = {name: tuple(value) for name, value in index.items() if not name.startswith("_")}
+        return {name: tuple(value) for name, value in index.items() if name in COMPONENTS}
     except (ValueError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{folder / INDEX} cannot be read: {error}") from error
-    return {name: value for name, value in entries.items() if name in (*ARCHITECTURES, "tokenizer", "scheduler")}
 
 
-def _component_classes(folder: Path) -> dict[str, type]:
+def _component_classes(folder: Path) -> dict[str, Any]:
     """The class of each component that holds weights; CheckpointError for missing ones and for classes of others."""
     entries = _components(folder)
-    classes: dict[str, type] = {}
+    classes: dict[str, Any] = {}
     for name, allowed in ARCHITECTURES.items():
         _, class_name = entries.get(name, (None, None))
         if class_name is None and name in OPTIONAL:
@@ -250,6 +288,11 @@ def _component_classes(folder: Path) -> dict[str, type]:
                 f"{folder / INDEX}: {name} is {class_name or 'missing'}, it needs {' or '.join(by_name)}"
             )
         classes[name] = by_name[class_name]
+    _, processor = entries.get("feature_extractor", (None, None))
+    if processor not in PROCESSORS and (processor is not None or "safety_checker" in classes):
+        raise CheckpointError(
+            f"{folder / INDEX}: feature_extractor is {processor or 'missing'}, the safety checker needs {PROCESSORS[0]}"
+        )
     return classes
 
 
@@ -259,11 +302,12 @@ def _refuse_pickles(folder: Path) -> None:
     pickles = [path for path in files if path.suffix in PICKLES]
     if pickles and not any(path.suffix == ".safetensors" for path in files):
         raise CheckpointError(
-            f"{pickles[0]} is a pickle, which can run code when it is opened; it was not. Give the model as safetensors"
+            f"{pickles[0]} is a pickle, which can run code when it is opened; it was not. "
+            "`python -m training convert SRC DST` writes the model as safetensors"
         )
 
 
-def _tokenizer_words(folder: Path) -> set[str]:
+def tokenizer_words(folder: Path) -> set[str]:
     """All tokens of a saved tokenizer, read as JSON."""
     try:
         if (folder / "tokenizer.json").exists():

@@ -26,6 +26,7 @@ class LossConfig:
     use_alpha_bar: bool = True
     use_mask: bool = True
     use_dice: bool = True
+    per_picture: bool = True  # masks averaged per picture, then over the batch; False: over all objects of the batch
     use_foreground: bool = True
     foreground_weight: float = 2.0
     foreground_power: float = 0.2
@@ -100,21 +101,25 @@ def perception_loss(
     object_mask: Tensor,
     alpha_bar: Tensor,
     *,
+    weights: Tensor | None = None,
     use_alpha_bar: bool = True,
     use_mask: bool = True,
     use_dice: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """(L_mask, L_dice), each averaged over the batch's objects, so large ones do not dominate; scalars, float32.
+    """(L_mask, L_dice), each an average over objects, so large ones do not dominate; scalars, float32.
 
     Args:
         logits: [B, N, h, w].
         masks: [B, N, h, w] in 0..1, the objects' own masks at latent size, not their boxes (Fig. 2).
         object_mask: [B, N] bool, False on padding, which counts for nothing.
         alpha_bar: [B] of each sample's timestep; the loss fades with the signal, by its square root.
+        weights: [B, N], what each object counts for; None: 1 / the number of objects.
         use_alpha_bar, use_mask, use_dice: the ablation's switches (Table 1); a loss switched off is zero.
     """
     time = alpha_bar.float().sqrt()[:, None] if use_alpha_bar else 1.0
-    share = object_mask.float() * time / object_mask.sum().clamp(min=1)  # [B, N]
+    if weights is None:
+        weights = object_mask.float() / object_mask.sum().clamp(min=1)
+    share = object_mask.float() * weights * time  # [B, N]
     zero = logits.new_zeros((), dtype=torch.float32)
     mask_loss = (mask_bce(logits, masks) * share).sum() if use_mask else zero
     dice_loss = (dice(logits, masks) * share).sum() if use_dice else zero

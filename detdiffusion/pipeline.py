@@ -12,6 +12,7 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.utils import BaseOutput
 from PIL import Image
@@ -40,10 +41,14 @@ class StepInfo:
 
 @dataclass
 class DetDiffusionOutput(BaseOutput):  # type: ignore[misc]
-    """`images` as PIL pictures (or as `output_type` says); `layouts` with every attribute filled in."""
+    """`images` as PIL pictures (or as `output_type` says); `layouts` with every attribute filled in.
+
+    `flagged` tells which pictures the model's safety checker made black; None where nothing was checked.
+    """
 
     images: Any
     layouts: list[Layout]
+    flagged: list[bool] | None = None
 
 
 class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -56,11 +61,12 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         scheduler: makes the samplers; a fresh one of its config is used by every call.
         blueprint: None for the paper's text-only model.
         perception_head: trains the model (Eq. 3); generation does not need it.
+        safety_checker, feature_extractor: where a Stable Diffusion folder brought them, no picture passes unchecked.
         vocabulary: required; stored beside the model as vocabulary.json.
     """
 
     model_cpu_offload_seq = "text_encoder->blueprint->unet->vae"
-    _optional_components = ["blueprint", "perception_head"]  # noqa: RUF012 - diffusers declares it so
+    _optional_components = ["blueprint", "perception_head", "safety_checker", "feature_extractor"]  # noqa: RUF012 - as in diffusers
 
     def __init__(
         self,
@@ -71,11 +77,15 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         scheduler: Any,
         blueprint: Blueprint | None = None,
         perception_head: PerceptionHead | None = None,
+        safety_checker: StableDiffusionSafetyChecker | None = None,
+        feature_extractor: Any = None,  # CLIPImageProcessor: its import brings torchvision, for models that have one
         vocabulary: Vocabulary | None = None,
     ) -> None:
         super().__init__()
         if vocabulary is None:
             raise ConfigError(f"a DetDiffusionPipeline needs its vocabulary ({VOCABULARY_FILE} of the model's folder)")
+        if safety_checker is not None and feature_extractor is None:
+            raise ConfigError("a safety checker needs the feature_extractor that prepares its pictures")
         self.vocabulary = vocabulary
         self.register_modules(
             vae=vae,
@@ -85,6 +95,8 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
             scheduler=scheduler,
             blueprint=blueprint,
             perception_head=perception_head,
+            safety_checker=safety_checker,
+            feature_extractor=feature_extractor,
         )
         self._attention_device = ""
         self.set_progress_bar_config(disable=True)
@@ -111,21 +123,22 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
     def picture_size(self, layout: Layout) -> tuple[int, int]:
         """(height, width) in pixels of the layout's picture.
 
-        A square layout gets the model's own size, whatever its number of pixels: the size that the model was trained
-        for. Others are taken as they are if the U-Net can halve them often enough.
+        A layout of the model's own shape (a square, for most) gets the model's own size, whatever its number of pixels:
+        the size that the model was trained for. Others are taken as they are if the U-Net can halve them often enough.
 
         Raises:
             LayoutError: the sides are no such multiple (of 64 for Stable Diffusion).
         """
-        if layout.width == layout.height:
-            sides = self.unet.config.sample_size
-            height, width = (sides, sides) if isinstance(sides, int) else sides
+        sides = self.unet.config.sample_size
+        height, width = (sides, sides) if isinstance(sides, int) else sides
+        if layout.width * height == layout.height * width:
             return height * self.downsample, width * self.downsample
         multiple = self.downsample * 2 ** (len(self.unet.config.block_out_channels) - 1)
         if layout.width % multiple or layout.height % multiple:
             near = [max(1, round(side / multiple)) * multiple for side in (layout.width, layout.height)]
+            own = "square" if width == height else f"{width * self.downsample}x{height * self.downsample}"
             raise LayoutError(
-                f"{layout.width}x{layout.height} pixels: this model draws square pictures, and others whose sides are "
+                f"{layout.width}x{layout.height} pixels: this model draws {own} pictures, and others whose sides are "
                 f"multiples of {multiple}, such as {near[0]}x{near[1]}"
             )
         return layout.height, layout.width
@@ -134,7 +147,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Text condition of a batch; None stands for the empty prompt. `pad_to`: see `encode_text`."""
         length = self.text_encoder.config.max_position_embeddings
         prompts = [
-            empty_prompt(self.tokenizer, length)
+            empty_prompt(self.tokenizer, length, padding=self.vocabulary.padding)
             if layout is None
             else encode_prompt(layout, self.vocabulary, self.tokenizer, length)
             for layout in layouts
@@ -142,13 +155,17 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         return encode_text(self.text_encoder, prompts, pad_to=pad_to)
 
     def draw_blueprint(self, layouts: Sequence[Layout | None], size: tuple[int, int]) -> Tensor | None:
-        """Raw drawings [B, C, h, w] on the model's device, nothing drawn for None; None if there is no blueprint."""
+        """Raw drawings [B, C, h, w] on the model's device, nothing drawn for None; None if there is no blueprint.
+
+        A model without words for attributes does not see them here either.
+        """
         if self.blueprint is None:
             return None
         raw: Tensor = self.blueprint.empty(len(layouts), size)
         drawn = [row for row, layout in enumerate(layouts) if layout is not None]
         if drawn:
-            raw[drawn] = self.blueprint.draw([layout for layout in layouts if layout], self.vocabulary, size)
+            shown = [self.vocabulary.neutral(layout) for layout in layouts if layout is not None]
+            raw[drawn] = self.blueprint.draw(shown, self.vocabulary, size)
         return raw.to(self.unet.device)
 
     def denoise(self, latents: Tensor, t: Tensor, condition: TextCondition, raw: Tensor | None) -> Tensor:
@@ -205,7 +222,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
 
             def report(step: int, total: int, finished: Callable[[], Tensor]) -> None:
                 if on_step is not None:
-                    on_step(StepInfo(step, total, lambda: _to_pil(self._decode(finished(), dtype))))
+                    on_step(StepInfo(step, total, lambda: _to_pil(self._pictures(finished(), dtype)[0])))
 
             latents = sample(
                 lambda noisy, t: self.denoise(noisy, t, condition, raw),
@@ -218,8 +235,8 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
             )
         if output_type == "latent":
             return DetDiffusionOutput(latents, drawn)
-        pixels = self._decode(latents, dtype)
-        return DetDiffusionOutput(_to_pil(pixels) if output_type == "pil" else pixels, drawn)
+        pixels, flagged = self._pictures(latents, dtype)
+        return DetDiffusionOutput(_to_pil(pixels) if output_type == "pil" else pixels, drawn, flagged)
 
     def _latent_size(self, layouts: Sequence[Layout]) -> tuple[int, int]:
         sizes = {self.picture_size(layout) for layout in layouts}
@@ -238,6 +255,17 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         rows = torch.tensor([0] * len(layouts) + list(range(1, len(layouts) + 1)), device=condition.hidden.device)
         raw = self.draw_blueprint([*[None] * len(layouts), *layouts], size)
         return TextCondition(*(part[rows] for part in condition)), raw
+
+    def _pictures(self, latents: Tensor, dtype: torch.dtype | None) -> tuple[np.ndarray, list[bool] | None]:
+        """Latents [B, C, h, w] -> pictures [B, H, W, 3] uint8, and which of them the safety checker made black."""
+        pixels = self._decode(latents, dtype)
+        if self.safety_checker is None:
+            return pixels, None
+        prepared = self.feature_extractor(_to_pil(pixels), return_tensors="pt").pixel_values
+        prepared = prepared.to(self.safety_checker.device, self.safety_checker.dtype)
+        with torch.autocast(self.unet.device.type, enabled=False):  # a preview is judged as the picture is
+            checked, flagged = self.safety_checker(clip_input=prepared, images=pixels)
+        return checked, flagged
 
     @torch.no_grad()
     def _decode(self, latents: Tensor, dtype: torch.dtype | None) -> np.ndarray:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -26,13 +26,15 @@ from detdiffusion.vocabulary import Vocabulary, new_words, word_ids
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
 
+Word = TypeVar("Word", str, int)
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """Token ids of one layout.
 
     input_ids: [W, L] int64, W windows of the encoder's length L.
-    attention_mask: [W * L] bool, False on padding.
+    attention_mask: [W * L] bool, False on padding, unless the model reads it.
     spans: (start, end) of each object, in the order of the layout, in the concatenated W * L sequence.
     """
 
@@ -67,7 +69,7 @@ class _Words(NamedTuple):
     suffix: list[int]
     labels: list[list[int]]  # by class index
     locations: list[int]
-    attributes: list[int]
+    attributes: list[int]  # by attribute index; empty where the model has none
 
 
 @lru_cache(maxsize=8)
@@ -80,14 +82,14 @@ def _words(tokenizer: CLIPTokenizer, vocabulary: Vocabulary) -> _Words:
     return _Words(
         prefix=ids(before),
         suffix=ids(after),
-        labels=[ids(label) for label in vocabulary.labels],
+        labels=[ids(word) for word in vocabulary.words],
         locations=new[len(vocabulary.attribute_words) :],
         attributes=new[: len(vocabulary.attribute_words)],
     )
 
 
 def readable_prompt(layout: Layout, vocabulary: Vocabulary) -> str:
-    """The prompt in the form of supplement A.1.
+    """The prompt in the form of supplement A.1; without attributes where the model has none.
 
     >>> readable_prompt(layout, vocabulary)
     'An image with (car, <23><44>, [easy]), (road, <0><1023>, [background])'
@@ -95,13 +97,16 @@ def readable_prompt(layout: Layout, vocabulary: Vocabulary) -> str:
     objects = []
     for box in vocabulary.resolve(layout).boxes:
         first, last = (vocabulary.location_word(index) for index in vocabulary.corner_indices(box))
-        objects.append(f"({box.label}, {first}{last}, {_attribute_word(box, vocabulary)})")
+        word = vocabulary.words[vocabulary.class_index(box.label)]
+        objects.append(f"({', '.join([word, first + last, *_said(box, vocabulary.attribute_words, vocabulary)])})")
     return vocabulary.template.format(objects=", ".join(objects))
 
 
-def _attribute_word(box: Box, vocabulary: Vocabulary) -> str:
+def _said(box: Box, words: Sequence[Word], vocabulary: Vocabulary) -> Sequence[Word]:
+    """The word (or its id) of a box's attribute; nothing where the model has no attributes."""
     assert box.attribute is not None  # resolved
-    return vocabulary.attribute_word(box.attribute)
+    index = vocabulary.attribute_index(box.attribute)
+    return words[index : index + 1]
 
 
 def encode_prompt(layout: Layout, vocabulary: Vocabulary, tokenizer: CLIPTokenizer, max_length: int) -> Prompt:
@@ -126,26 +131,31 @@ def encode_prompt(layout: Layout, vocabulary: Vocabulary, tokenizer: CLIPTokeniz
         first = (len(windows) - 1) * max_length + start + len(windows[-1])
         spans.append((first, first + len(ids)))
         windows[-1] += ids
-    return _prompt([words.prefix + window + words.suffix for window in windows], spans, tokenizer, max_length)
+    full = [words.prefix + window + words.suffix for window in windows]
+    return _prompt(full, spans, tokenizer, max_length, padding=vocabulary.padding)
 
 
-def empty_prompt(tokenizer: CLIPTokenizer, max_length: int) -> Prompt:
-    """The unconditional prompt: start and end only."""
-    return _prompt([[]], [], tokenizer, max_length)
+def empty_prompt(tokenizer: CLIPTokenizer, max_length: int, *, padding: bool = False) -> Prompt:
+    """The unconditional prompt: start and end only. `padding`: as `Vocabulary.padding`."""
+    return _prompt([[]], [], tokenizer, max_length, padding=padding)
 
 
 def _object_ids(box: Box, vocabulary: Vocabulary, words: _Words) -> list[int]:
-    assert box.attribute is not None  # resolved
+    label = words.labels[vocabulary.class_index(box.label)]
     first, last = vocabulary.corner_indices(box)
-    attribute = words.attributes[vocabulary.attribute_index(box.attribute)]
-    return [*words.labels[vocabulary.class_index(box.label)], words.locations[first], words.locations[last], attribute]
+    return [*label, words.locations[first], words.locations[last], *_said(box, words.attributes, vocabulary)]
 
 
 def _prompt(
-    windows: Sequence[list[int]], spans: Sequence[tuple[int, int]], tokenizer: CLIPTokenizer, max_length: int
+    windows: Sequence[list[int]],
+    spans: Sequence[tuple[int, int]],
+    tokenizer: CLIPTokenizer,
+    max_length: int,
+    *,
+    padding: bool,
 ) -> Prompt:
     ids = np.full((len(windows), max_length), tokenizer.pad_token_id, dtype=np.int64)
-    mask = np.zeros((len(windows), max_length), dtype=bool)
+    mask = np.full((len(windows), max_length), padding)
     for row, window in enumerate(windows):
         ids[row, : len(window) + 2] = [tokenizer.bos_token_id, *window, tokenizer.eos_token_id]
         mask[row, : len(window) + 2] = True

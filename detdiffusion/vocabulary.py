@@ -54,15 +54,18 @@ class Vocabulary:
     """Words of one model. `things` can be easy or hard; `stuff` is background unless a layout says otherwise.
 
     Raises:
-        ConfigError: a class is named twice, the grid has fewer than two bins a side, or a format has no place to fill.
+        ConfigError: a class is named twice, the grid has fewer than two bins a side, a format has no place to fill, or
+            there are words for some attributes or some classes only.
     """
 
     things: tuple[str, ...]
     stuff: tuple[str, ...] = ()
     grid: tuple[int, int] = (32, 32)  # (columns, rows) of location bins; GeoDiffusion: (256, 256)
     location_format: str = "<{}>"  # GeoDiffusion: "<l{}>"
-    attribute_words: tuple[str, str, str] = ("[easy]", "[hard]", "[background]")
+    attribute_words: tuple[str, ...] = ("[easy]", "[hard]", "[background]")  # or none: GeoDiffusion has no attributes
     template: str = "An image with {objects}"
+    spoken: tuple[str, ...] = ()  # how a prompt says each of `labels` ("sky other" for "sky-other"); none: as they are
+    padding: bool = False  # the model reads the padding of a prompt too, as Stable Diffusion has learned to
     _index: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -73,12 +76,22 @@ class Vocabulary:
             raise ConfigError(f"location grid {self.grid} needs at least 2 columns and 2 rows")
         if "{}" not in self.location_format or self.template.count("{objects}") != 1:
             raise ConfigError("location_format needs '{}' and template needs '{objects}' once")
+        if len(self.attribute_words) not in (0, len(ATTRIBUTES)) or len(self.spoken) not in (0, len(self.labels)):
+            raise ConfigError(
+                f"{len(self.attribute_words)} attribute_words and {len(self.spoken)} spoken words: give "
+                f"{len(ATTRIBUTES)} and {len(self.labels)} of them, or none"
+            )
         self._index.update({label: i for i, label in enumerate(self.labels)})
 
     @property
     def labels(self) -> tuple[str, ...]:
         """All class names, things first: the order of `class_index`."""
         return self.things + self.stuff
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What a prompt says for each of `labels`, in that order."""
+        return self.spoken or self.labels
 
     @property
     def locations(self) -> int:
@@ -98,8 +111,10 @@ class Vocabulary:
     def attribute_index(self, attribute: Attribute) -> int:
         return ATTRIBUTES.index(attribute)
 
-    def attribute_word(self, attribute: Attribute) -> str:
-        return self.attribute_words[self.attribute_index(attribute)]
+    @property
+    def attributes_by_word(self) -> dict[str, Attribute]:
+        """The attributes that a prompt can say; empty for a model without them."""
+        return dict(zip(self.attribute_words, ATTRIBUTES, strict=False))
 
     def location_index(self, x: float, y: float) -> int:
         """Bin of a point given in fractions, row by row (GeoDiffusion, Eq. 1)."""
@@ -117,7 +132,7 @@ class Vocabulary:
     def resolve(self, layout: Layout) -> Layout:
         """The layout with known classes only and an attribute on every object.
 
-        An object without an attribute becomes easy if it is a thing, else background.
+        An object without an attribute gets the default one of its class.
 
         Raises:
             LayoutError: one problem for each object of an unknown class, nearest known classes first.
@@ -127,8 +142,22 @@ class Vocabulary:
             raise LayoutError([f"object {i + 1}: {self._unknown(box.label)}" for i, box in unknown])
         if all(box.attribute is not None for box in layout.boxes):
             return layout
-        default = {True: Attribute.EASY, False: Attribute.BACKGROUND}
-        return layout.with_attributes([box.attribute or default[self.is_thing(box.label)] for box in layout.boxes])
+        return layout.with_attributes([box.attribute or self.default_attribute(box.label) for box in layout.boxes])
+
+    def neutral(self, layout: Layout) -> Layout:
+        """What the model is shown of a layout: without words for attributes, every object as its class is by default.
+
+        Raises:
+            LayoutError: as `resolve`.
+        """
+        resolved = self.resolve(layout)
+        if self.attribute_words:
+            return resolved
+        return resolved.with_attributes([self.default_attribute(box.label) for box in resolved.boxes])
+
+    def default_attribute(self, label: str) -> Attribute:
+        """Of an object that has none: easy for things, background for stuff."""
+        return Attribute.EASY if self.is_thing(label) else Attribute.BACKGROUND
 
     def _unknown(self, label: str) -> str:
         nearest = difflib.get_close_matches(label.lower(), self.labels, n=len(self.labels), cutoff=0.0)
@@ -254,7 +283,7 @@ def small_tokenizer(vocabulary: Vocabulary, max_length: int = 77) -> CLIPTokeniz
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer
 
-    plain = " ".join([*vocabulary.labels, vocabulary.template.replace("{objects}", " "), *vocabulary.attribute_words])
+    plain = " ".join([*vocabulary.words, vocabulary.template.replace("{objects}", " "), *vocabulary.attribute_words])
     splitter = CLIPTokenizer().backend_tokenizer
     pieces = splitter.pre_tokenizer.pre_tokenize_str(splitter.normalizer.normalize_str(plain))
     words = sorted({piece for piece, _ in pieces})

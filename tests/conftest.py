@@ -2,6 +2,9 @@
 
 import os
 import socket
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -16,3 +19,13 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def published() -> ModuleType:
+    """`published_folders.py` beside this file: writes model folders in the form in which others published them."""
+    spec = spec_from_file_location("published_folders", Path(__file__).with_name("published_folders.py"))
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

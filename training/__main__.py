@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detdiffusion.errors import DetDiffusionError
+from training.runs import natural, positive
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from training import evaluate
+    from training import annotate, autoencoder_command, convert, evaluate, layouts, train
 
     parser = argparse.ArgumentParser(
         prog="python -m training", description="Everything that learns or makes data sets."
@@ -30,15 +31,15 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
     papercut = verbs.add_parser("papercut", help="write scenes of the built-in world as a COCO-Thing-Stuff folder")
-    papercut.add_argument("--images", type=_positive, required=True, help="number of scenes")
+    papercut.add_argument("--images", type=positive, required=True, help="number of scenes")
     papercut.add_argument(
-        "--seed", type=_natural, default=0, help="seed of the first scene; 900000 and up are never trained on"
+        "--seed", type=natural, default=0, help="seed of the first scene; 900000 and up are never trained on"
     )
-    papercut.add_argument("--size", type=_positive, default=256, help="side in pixels (default 256)")
+    papercut.add_argument("--size", type=positive, default=256, help="side in pixels (default 256)")
     papercut.add_argument(
         "--difficulty", type=_share, default=0.45, help="share of objects made naturally difficult (default 0.45)"
     )
-    papercut.add_argument("--workers", type=_positive, default=2, help="processes (default 2)")
+    papercut.add_argument("--workers", type=positive, default=2, help="processes (default 2)")
     papercut.add_argument("--out", type=Path, required=True, help="folder to write")
     papercut.set_defaults(run=_papercut)
 
@@ -54,9 +55,17 @@ def build_parser() -> argparse.ArgumentParser:
     bundle.add_argument("--device", default=None, help="cpu, cuda, ... (default: cuda for the gpu preset, else cpu)")
     bundle.set_defaults(run=_bundle)
 
-    evaluation = verbs.add_parser("evaluate", help="are boxes obeyed, and do hard objects fool the detector")
-    evaluate.add_arguments(evaluation)
-    evaluation.set_defaults(run=evaluate.run)
+    for name, module, help_ in (
+        ("autoencoder", autoencoder_command, "train the small autoencoder on any folder of pictures"),
+        ("layouts", layouts, "COCO annotations -> layouts that pass the filter"),
+        ("annotate", annotate, "a detector finds which objects of a data set are easy and which are hard"),
+        ("train", train, "train a generator on a data set; resumable, one process or many"),
+        ("convert", convert, "a published Stable Diffusion or GeoDiffusion folder -> a model folder"),
+        ("evaluate", evaluate, "are boxes obeyed, and do hard objects fool the detector"),
+    ):
+        verb = verbs.add_parser(name, help=help_)
+        module.add_arguments(verb)
+        verb.set_defaults(run=module.run)
     return parser
 
 
@@ -92,19 +101,6 @@ def _bundle(arguments: argparse.Namespace) -> int:
     model = train_bundle(PRESETS[arguments.preset], arguments.out, torch.device(name), Stage(arguments.until))
     print(model)
     return 0
-
-
-def _positive(text: str) -> int:
-    value = _natural(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 0 or more")
-    return int(text)
 
 
 def _share(text: str) -> float:

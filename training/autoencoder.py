@@ -1,11 +1,13 @@
 """Trains the small autoencoder on a stack of pictures; resumable to the step."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -114,6 +116,16 @@ def psnr(restored: Tensor, target: Tensor) -> float:
     """Peak signal-to-noise ratio in dB of pictures in -1..1."""
     error = (restored.detach().clamp(-1, 1) - target).square().mean().clamp(min=1e-10)
     return float(10 * torch.log10(4 / error))
+
+
+@torch.inference_mode()
+def reconstruct(autoencoder: SmallAutoencoder | AutoencoderKL, images: Sequence[Image.Image]) -> list[Image.Image]:
+    """Pictures of one size, encoded and decoded, nothing else."""
+    pictures = to_tensor(np.stack([np.asarray(image) for image in images]))
+    latents = autoencoder.encode(pictures.to(autoencoder.device, autoencoder.dtype)).latent_dist.mode()
+    decoded = autoencoder.decode(latents).sample.float().clamp(-1, 1)  # [B, 3, H, W]
+    restored = ((decoded + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(picture) for picture in restored]
 
 
 @torch.no_grad()

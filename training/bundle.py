@@ -4,10 +4,7 @@ Run the same command again after a stop: finished stages are skipped, the one in
 """
 
 import shutil
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
@@ -20,14 +17,15 @@ from detdiffusion.checkpoint import save_pipeline
 from detdiffusion.detectors import load_detector
 from detdiffusion.detectors.ultralytics import train_ultralytics, write_yolo_folder
 from detdiffusion.models.autoencoder import SmallAutoencoder
-from detdiffusion.pipeline import DetDiffusionPipeline, new_pipeline
-from detdiffusion.vocabulary import Vocabulary
-from training.annotate import make_samples
+from detdiffusion.pipeline import DetDiffusionPipeline
 from training.autoencoder import train_autoencoder
 from training.batch import SampleStore
 from training.config import AutoencoderConfig, BundleConfig, DetectorConfig, check_same_config
+from training.model import small_model
 from training.papercut import STUFF, THINGS, scenes
 from training.resume import write_json
+from training.runs import progress
+from training.samples import make_samples
 from training.trainer import train_generator
 
 
@@ -49,7 +47,7 @@ def train_bundle(
     """
     saved = out / "config.json"
     if saved.exists():
-        check_same_config(saved, config)
+        check_same_config(saved, config.to_json())
     else:
         write_json(saved, config.to_json())
     for stage in list(Stage)[: list(Stage).index(until) + 1]:
@@ -79,7 +77,8 @@ def _run_stage(stage: Stage, config: BundleConfig, out: Path, device: torch.devi
             with progress("attributes") as report:
                 make_samples(config.samples, config.image_size, detector, autoencoder, out / stage, report)
         case Stage.GENERATOR:
-            pipe = new_model(config, out)
+            autoencoder = SmallAutoencoder.from_pretrained(out / Stage.AUTOENCODER / "model")
+            pipe = small_model(config.generator, THINGS, STUFF, autoencoder)
             with progress("generator") as report:
                 train_generator(
                     pipe, SampleStore.load(out / Stage.ATTRIBUTES), config.generator, out / stage, device, report
@@ -133,48 +132,8 @@ def render_pictures(config: AutoencoderConfig, image_size: int, path: Path, work
     return pictures
 
 
-def new_model(config: BundleConfig, out: Path) -> DetDiffusionPipeline:
-    """The generator with random weights around the trained autoencoder."""
-    generator = config.generator
-    return new_pipeline(
-        Vocabulary(THINGS, STUFF, generator.grid),
-        unet_config=dict(generator.unet),
-        text_config=dict(generator.text),
-        autoencoder=SmallAutoencoder.from_pretrained(out / Stage.AUTOENCODER / "model"),
-        scheduler_config={"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"},
-        blueprint_config=None if generator.blueprint is None else dict(generator.blueprint),
-        head_config=None if generator.head is None else dict(generator.head),
-        seed=generator.seed,
-    )
-
-
 def assemble(pipe: DetDiffusionPipeline, out: Path) -> None:
     """`out/model`: the generator in half precision with both detectors inside, and a manifest of SHA-256s."""
     for stage, name in ((Stage.DETECTOR, "bundled"), (Stage.JUDGE, "judge")):
         shutil.copytree(out / stage / "model", out / "model" / "detectors" / name, dirs_exist_ok=True)
     save_pipeline(pipe, out / "model")
-
-
-@contextmanager
-def progress(name: str) -> Iterator["_Report"]:
-    """A progress bar with time left, on standard error; one line every ten seconds where that is not a terminal."""
-    bar = tqdm(desc=name, dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 10.0)
-    try:
-        yield _Report(bar)
-    finally:
-        bar.close()
-
-
-class _Report:
-    """Callable(done, total, metrics); the time left is counted from this run's own first report."""
-
-    def __init__(self, bar: "tqdm[None]") -> None:
-        self.bar = bar
-
-    def __call__(self, done: int, total: int, metrics: dict[str, float]) -> None:
-        if self.bar.total is None:
-            self.bar.reset(total)
-            self.bar.initial = done - 1
-            self.bar.n = done - 1
-        self.bar.set_postfix({k: f"{v:.3g}" for k, v in metrics.items()}, refresh=False)
-        self.bar.update(done - self.bar.n)

@@ -1,8 +1,9 @@
-"""The config tree of `python -m training bundle` and its presets: frozen, typed, saved before step 0."""
+"""The configs of `python -m training train` and `bundle`, and their presets: frozen, typed, saved before step 0."""
 
 import dataclasses
+import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,27 +76,69 @@ class SampleConfig:
 
 @dataclass(frozen=True, slots=True)
 class GeneratorConfig:
-    """The diffusion model and its training."""
+    """The diffusion model and its training. A field's name is also what `--set field=value` takes.
 
-    unet: Mapping[str, Any]  # of diffusers' UNet2DConditionModel; in_channels and cross_attention_dim are filled in
-    text: Mapping[str, Any]  # of transformers' CLIPTextConfig; the vocabulary's size is filled in
+    unet, text: None where a Stable Diffusion folder brings them.
+    """
+
+    unet: Mapping[str, Any] | None  # of diffusers' UNet2DConditionModel; in_channels and cross_attention_dim filled in
+    text: Mapping[str, Any] | None  # of transformers' CLIPTextConfig; the vocabulary's size is filled in
     blueprint: Mapping[str, Any] | None = field(default_factory=dict)  # None: the paper's text-only model
-    head: Mapping[str, Any] | None = field(default_factory=dict)
-    grid: tuple[int, int] = (32, 32)
+    head: Mapping[str, Any] | None = field(default_factory=dict)  # None: no perception head, so no perception loss
+    size: tuple[int, int] = (256, 256)  # (height, width) of the pictures, in pixels
+    grid: tuple[int, int] = (32, 32)  # (columns, rows) of location words
+    location_text: str = "<{}>"
+    attributes: bool = True  # False: no easy / hard / background words (GeoDiffusion)
     steps: int = 15_000
-    batch: int = 16
+    batch: int = 16  # pictures a step, over all processes
+    micro_batch: int = 16  # at most so many pictures a forward; the gradients of a step are added up
     learning_rate: float = 7e-4
     text_learning_rate: float = 0.75  # times learning_rate (GeoDiffusion)
+    text_layer_decay: float = 1.0  # a text layer's rate, as a share of the layer above it (GeoDiffusion: 0.95)
+    text_words_only: bool = False  # of the text encoder, train the added words alone
     warmup_steps: int = 300
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.99)
     clip_norm: float = 1.0
     ema_decay: float = 0.999
     prompt_dropout: float = 0.1  # share of prompts emptied (main paper)
+    flip: float = 0.0  # share of pictures that are mirrored
     loss: LossConfig = field(default_factory=LossConfig)
     precision: str = "bf16"  # "bf16" (autocast) or "fp32"
+    gradient_checkpointing: bool = False
     checkpoint_steps: int = 500
+    keep: int = 2  # checkpoints
+    sample_steps: int = 0  # steps between sample grids and probes; 0: none
+    sample_layouts: int = 8  # of the grid and the probe
+    sampler_steps: int = 20
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "micro_batch", "checkpoint_steps", "keep", "sample_layouts", "sampler_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, and needs to be 1 or more")
+        for name in ("text_learning_rate", "warmup_steps", "weight_decay", "sample_steps", "seed"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}, and needs to be 0 or more")
+        for name in ("size", "grid"):
+            if min(getattr(self, name)) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, and needs a height and a width of 1 or more")
+        for name in ("prompt_dropout", "flip", "text_layer_decay", "ema_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, and needs to be between 0 and 1")
+        for name in ("learning_rate", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}, and needs to be above 0")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"betas are {self.betas}, and need to be 0 or more and below 1")
+        if self.precision not in ("bf16", "fp32"):
+            raise ConfigError(f"precision is {self.precision!r}; there are bf16 and fp32")
+        if self.loss.perception_weight > 0 and self.head is None:
+            raise ConfigError("loss.perception_weight needs a perception head: set it to 0, or give a head")
+
+    def to_json(self) -> dict[str, Any]:
+        tree: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +150,10 @@ class BundleConfig:
     autoencoder: AutoencoderConfig
     samples: SampleConfig
     generator: GeneratorConfig
-    image_size: int = 256
 
     def __post_init__(self) -> None:
+        if len(set(self.generator.size)) > 1:
+            raise ConfigError(f"scenes are square, and generator.size is {self.generator.size}")
         for name, part in (
             ("detector", self.detector),
             ("judge", self.judge),
@@ -120,23 +164,28 @@ class BundleConfig:
             if last > HELD_OUT_SEED:
                 raise ConfigError(f"{name} would see scene {last - 1}; scenes from {HELD_OUT_SEED} up are held out")
 
+    @property
+    def image_size(self) -> int:
+        """Side of the scenes, in pixels."""
+        return self.generator.size[0]
+
     def to_json(self) -> dict[str, Any]:
         tree: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return tree
 
 
-def check_same_config(saved: Path, config: BundleConfig) -> None:
+def check_same_config(saved: Path, new: Mapping[str, Any]) -> None:
     """Refuses to go on with another config (fault 12).
 
     Raises:
         ConfigError: with the fields that differ.
     """
-    old, new = json.loads(saved.read_text()), config.to_json()
-    differing = sorted(_differences(old, new))
+    old = json.loads(saved.read_text())
+    differing = sorted(_differences(old, json.loads(json.dumps(new))))
     if differing:
         raise ConfigError(
             f"{saved.parent} was started with another config; these differ: {'; '.join(differing)}. "
-            "Use the old preset, or another --out."
+            "Use the old settings, or another --out"
         )
 
 
@@ -150,26 +199,135 @@ def _differences(old: Any, new: Any, path: str = "") -> list[str]:
     return [] if old == new else [f"{path} was {old!r}, is {new!r}"]
 
 
+_PAPERCUT_CPU = GeneratorConfig(
+    unet={
+        "sample_size": 32,
+        "block_out_channels": (64, 96, 160, 192),
+        "down_block_types": ("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        "layers_per_block": 1,
+        "attention_head_dim": 4,  # diffusers' legacy name: the number of heads
+        "norm_num_groups": 16,
+    },
+    blueprint={"out_channels": 32},
+    head={"width": 40},
+    text={"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 3, "num_attention_heads": 4},
+    loss=LossConfig(perception_weight=0.05, per_picture=False),
+    sample_steps=500,
+)
+
+_PAPERCUT_GPU = dataclasses.replace(
+    _PAPERCUT_CPU, steps=16_000, batch=64, micro_batch=64, warmup_steps=500, ema_decay=0.9995
+)
+
+# GeoDiffusion's recipe on COCO-Stuff (60 epochs of 118,287 pictures are 27,720 steps), in pieces that fit one GPU.
+_SD15 = GeneratorConfig(
+    unet=None,
+    text=None,
+    head={"width": 256},
+    size=(512, 512),
+    grid=(256, 256),
+    location_text="<l{}>",
+    steps=27_720,
+    batch=256,
+    micro_batch=8,
+    learning_rate=1.5e-4,
+    text_layer_decay=0.95,
+    warmup_steps=3_000,
+    betas=(0.9, 0.999),
+    ema_decay=0.9999,
+    flip=0.5,
+    gradient_checkpointing=True,
+    sample_steps=1_000,
+)
+
+_BASES: Mapping[str, GeneratorConfig] = {
+    "papercut-cpu": _PAPERCUT_CPU,
+    "papercut-gpu": _PAPERCUT_GPU,
+    "sd15-256": dataclasses.replace(_SD15, size=(256, 256), micro_batch=32),
+    "sd15-512": _SD15,
+    "sd15-800x456": dataclasses.replace(_SD15, size=(456, 800), micro_batch=4),
+}
+
+
+def _with_loss(**changes: Any) -> Callable[[GeneratorConfig], GeneratorConfig]:
+    return lambda config: dataclasses.replace(config, loss=dataclasses.replace(config.loss, **changes))
+
+
+def _no_perception(config: GeneratorConfig) -> GeneratorConfig:
+    return dataclasses.replace(_with_loss(perception_weight=0.0)(config), head=None)
+
+
+def _geodiffusion(config: GeneratorConfig) -> GeneratorConfig:
+    """The parent: no attributes, no perception-aware loss. Its blueprint stays as the preset has it."""
+    return dataclasses.replace(_no_perception(config), attributes=False)
+
+
+VARIANTS: Mapping[str, Callable[[GeneratorConfig], GeneratorConfig]] = {
+    "geodiffusion": _geodiffusion,
+    "no-alpha-bar": _with_loss(use_alpha_bar=False),
+    "no-dice": _with_loss(use_dice=False),
+    "no-perception": _no_perception,
+}
+TRAIN_PRESETS: Mapping[str, GeneratorConfig] = {
+    **_BASES,
+    **{f"{name}-{variant}": change(base) for name, base in _BASES.items() for variant, change in VARIANTS.items()},
+}
+"""Of `python -m training train`: every preset, and each as GeoDiffusion and as the paper's ablations (Table 1)."""
+
+
+def with_settings(config: GeneratorConfig, settings: Sequence[str]) -> GeneratorConfig:
+    """A config with `field=value` settings; a field of the loss is `loss.field`, a value is JSON or plain text.
+
+    Raises:
+        ConfigError: no such field (the nearest is named), or a value of another kind.
+    """
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"{setting!r}: --set takes field=value, such as learning_rate=1e-4")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        config = _replaced(config, path.split("."), value, path)
+    return config
+
+
+def _replaced(part: Any, names: Sequence[str], value: Any, path: str) -> Any:
+    name, *inner = names
+    fields = {f.name for f in dataclasses.fields(part)}
+    if name not in fields or (inner and not dataclasses.is_dataclass(getattr(part, name))):
+        near = difflib.get_close_matches(name, fields, 1)
+        raise ConfigError(f"--set {path}: there is no such field" + (f"; did you mean {near[0]}?" if near else ""))
+    old = getattr(part, name)
+    new = _replaced(old, inner, value, path) if inner else _checked(old, value, path)
+    return dataclasses.replace(part, **{name: new})
+
+
+def _checked(old: Any, value: Any, path: str) -> Any:
+    """A value of the kind that the field has: numbers stay whole or not, lists become tuples."""
+    if dataclasses.is_dataclass(old):
+        raise ConfigError(f"--set {path}={value}: set its fields, such as {path}.{dataclasses.fields(old)[0].name}")
+    if isinstance(old, Mapping) or old is None:
+        if value is None or isinstance(value, dict):
+            return value
+        raise ConfigError(f'--set {path}={value}: needs a JSON object such as {{"width": 64}}, or null')
+    if isinstance(old, tuple) and isinstance(value, list) and len(value) == len(old):
+        return tuple(_checked(a, b, path) for a, b in zip(old, value, strict=True))
+    if isinstance(old, float) and type(value) is int:
+        return float(value)
+    if type(value) is not type(old):
+        raise ConfigError(f"--set {path}={value}: needs a value like {json.dumps(old)}")
+    return value
+
+
 _CPU = BundleConfig(
     detector=DetectorConfig("yolo11n.yaml", scenes=2_500, first_scene=0, difficulty=0.1, epochs=10),
     judge=DetectorConfig("yolov5n.yaml", scenes=4_500, first_scene=20_000, difficulty=0.45, epochs=22, seed=1),
     autoencoder=AutoencoderConfig(),
     samples=SampleConfig(),
-    generator=GeneratorConfig(
-        unet={
-            "sample_size": 32,
-            "block_out_channels": (64, 96, 160, 192),
-            "down_block_types": ("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-            "layers_per_block": 1,
-            "attention_head_dim": 4,  # diffusers' legacy name: the number of heads
-            "norm_num_groups": 16,
-        },
-        blueprint={"out_channels": 32},
-        head={"width": 40},
-        text={"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 3, "num_attention_heads": 4},
-        loss=LossConfig(perception_weight=0.05),
-    ),
+    generator=_PAPERCUT_CPU,
 )
 
 _GPU = dataclasses.replace(
@@ -178,7 +336,8 @@ _GPU = dataclasses.replace(
     judge=dataclasses.replace(_CPU.judge, scenes=8_000, epochs=24, batch=128),
     autoencoder=dataclasses.replace(_CPU.autoencoder, scenes=6_000, steps=6_000, batch=32),
     samples=dataclasses.replace(_CPU.samples, scenes=30_000),
-    generator=dataclasses.replace(_CPU.generator, steps=16_000, batch=64, warmup_steps=500, ema_decay=0.9995),
+    generator=_PAPERCUT_GPU,
 )
 
 PRESETS: Mapping[str, BundleConfig] = {"cpu": _CPU, "gpu": _GPU}
+"""Of `python -m training bundle`."""

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from detdiffusion.attributes import AttributeRule, Strategy, apply_strategy, label_attributes
 from detdiffusion.detection import Detections, Detector
 from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
@@ -235,24 +233,12 @@ def _generate(
 
 def _through_autoencoder(pipeline: DetDiffusionPipeline, detector: Detector, real: Scenes) -> Block:
     """Real pictures encoded and decoded, nothing else, then judged as real ones are."""
+    from training.autoencoder import reconstruct
+
     found: list[Detections] = []
     for part in _batches(len(real.images), "autoencoder"):
-        found += detector.detect(_reconstruct(pipeline, real.images[part]))
+        found += detector.detect(reconstruct(pipeline.vae, real.images[part]))
     return measure(real.layouts, found, detector)
-
-
-def _reconstruct(pipeline: DetDiffusionPipeline, images: Sequence[Image.Image]) -> list[Image.Image]:
-    import torch
-    from PIL import Image
-
-    from training.autoencoder import to_tensor
-
-    vae = pipeline.vae
-    with torch.inference_mode():
-        inputs = to_tensor(np.stack([np.asarray(image) for image in images])).to(vae.device, vae.dtype)
-        decoded = vae.decode(vae.encode(inputs).latent_dist.mode()).sample  # [B, 3, H, W]
-    restored = ((decoded.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return [Image.fromarray(picture) for picture in restored]
 
 
 def _detect(detector: Detector, images: Sequence[Image.Image]) -> list[Detections]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -41,14 +42,15 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], keep
     """
     folder.mkdir(parents=True, exist_ok=True)
     aside, final = folder / f".partial-{step:08d}", folder / f"step-{step:08d}"
-    shutil.rmtree(aside, ignore_errors=True)
+    for killed in folder.glob(".partial-*"):
+        shutil.rmtree(killed, ignore_errors=True)
     aside.mkdir()
     try:
         save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, aside / WEIGHTS)
-        (aside / MANIFEST).write_text(json.dumps({"step": step, "sha256": _sha256(aside / WEIGHTS)}))
+        (aside / MANIFEST).write_text(json.dumps({"step": step, "sha256": file_hash(aside / WEIGHTS)}))
         _fsync(aside / WEIGHTS)
         _fsync(aside / MANIFEST)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise DataError(
             f"{folder}: the checkpoint of step {step} could not be written ({error}); free some space"
@@ -67,7 +69,7 @@ def latest_checkpoint(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
             manifest = json.loads((path / MANIFEST).read_text())
-            found = _sha256(path / WEIGHTS)
+            found = file_hash(path / WEIGHTS)
         except (OSError, ValueError) as error:
             print(f"{path}: unreadable ({error}), ignored", file=sys.stderr)
             continue
@@ -75,6 +77,11 @@ def latest_checkpoint(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
             return int(manifest["step"]), load_file(path / WEIGHTS)
         print(f"{path}: SHA-256 is {found}, the manifest says {manifest['sha256']}; ignored", file=sys.stderr)
     return None
+
+
+def checkpoint_step(folder: Path) -> int:
+    """The step of the newest checkpoint that may be whole, 0 without one; nothing is loaded."""
+    return max((int(path.name.removeprefix("step-")) for path in folder.glob("step-*")), default=0)
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -117,7 +124,8 @@ def write_json(path: Path, value: object) -> None:
     aside.replace(path)
 
 
-def _sha256(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -13,7 +13,10 @@ from training.batch import Batch
 
 
 def generator_losses(pipe: DetDiffusionPipeline, schedule: DDPMScheduler, batch: Batch, config: LossConfig) -> Losses:
-    """Denoising loss of the noisy latents and perception loss of the masks drawn from the same forward."""
+    """Denoising loss of the noisy latents and perception loss of the masks drawn from the same forward.
+
+    Each is this batch's part of the step's loss: the parts of all micro-batches and processes add up to the average.
+    """
     noisy = schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
     condition = pipe.encode_layouts(batch.layouts)
     size = (batch.latents.shape[-2], batch.latents.shape[-1])
@@ -25,7 +28,7 @@ def generator_losses(pipe: DetDiffusionPipeline, schedule: DDPMScheduler, batch:
     weights = None
     if config.use_foreground:
         weights = layout_weights(batch, size, config).to(target.device)
-    denoise = denoising_loss(prediction, target, weights)
+    denoise = denoising_loss(prediction, target, weights) * batch.share
     zero = torch.zeros((), device=target.device)
     mask, dice = zero, zero
     if taps is not None and bool(batch.object_mask.any()):
@@ -36,6 +39,7 @@ def generator_losses(pipe: DetDiffusionPipeline, schedule: DDPMScheduler, batch:
             batch.masks,
             batch.object_mask,
             alpha_bar,
+            weights=batch.object_weights,
             use_alpha_bar=config.use_alpha_bar,
             use_mask=config.use_mask,
             use_dice=config.use_dice,

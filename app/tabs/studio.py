@@ -1,8 +1,6 @@
 """The studio view: canvas left, result right, one bar of actions below. Widgets and wiring only."""
 
-import logging
 from collections.abc import Iterator, Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,54 +10,28 @@ from gradio.data_classes import FileData
 from app import handlers
 from app.editor import LayoutEditor, Picture, PictureValue
 from app.handlers import Form, Opening, Pair, Single
+from app.messages import QUIET, Messages, Updates, say, warn
 from app.services import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, Recipe, Studio
 from app.views import ObjectTable, PairTable, PictureView
-from detdiffusion.errors import Cancelled, DetDiffusionError, LayoutError
+from detdiffusion.errors import DetDiffusionError
 
 FIXED, RANDOM = "Fixed", "Random"
 SIDE_BY_SIDE, SLIDER = "Side by side", "Slider"
-MAX_PROBLEMS = 5  # of a bad layout, named in one message
 MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-STYLES = [Path(__file__).parents[1] / "studio.css", Path(__file__).parents[1] / "editor.css"]
-SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Cantarell", "Noto Sans", "sans-serif"]
-MONO_FONTS = ["ui-monospace", "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", "monospace"]
-
-log = logging.getLogger(__name__)
-Updates = dict[Any, Any]  # component -> its new value or gr.update(...); components that are not named stay as they are
+NOTHING_LOST = "The layout and the last result are as they were."
 NO_SINGLE = Single(PictureView(), ObjectTable(), 0)
 NO_PAIR = Pair(PictureView(), PictureView(), PairTable(), 0)
 
 
-def theme() -> gr.themes.Base:
-    """Paper and ink with one accent; system fonts, so that nothing is fetched."""
-    return gr.themes.Base(
-        primary_hue=gr.themes.colors.indigo,
-        neutral_hue=gr.themes.colors.stone,
-        font=SYSTEM_FONTS,
-        font_mono=MONO_FONTS,
-        radius_size=gr.themes.sizes.radius_md,
-        text_size=gr.themes.sizes.text_sm,
-        spacing_size=gr.themes.sizes.spacing_sm,
-    )
+class StudioView:
+    """The widgets of the tab, and what happens between them."""
 
-
-def build(studio: Studio, opening: Opening, examples: Mapping[str, Mapping[str, Any]]) -> gr.Blocks:
-    """The page. `opening` is shown when it loads; `examples` are layouts by name."""
-    with gr.Blocks(
-        title="DetDiffusion Studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
-    ) as page:
-        _View(studio, opening, examples).wire()
-        _add_endpoints(studio)
-    return page
-
-
-class _View:
-    """The widgets of the page, and what happens between them."""
-
-    def __init__(self, studio: Studio, opening: Opening, examples: Mapping[str, Mapping[str, Any]]) -> None:
-        self.studio, self.opening, self.layouts = studio, opening, examples
-        gr.HTML(_header(studio), elem_id="header")
+    def __init__(
+        self, studio: Studio, examples: Mapping[str, Mapping[str, Any]], favourite: str, recipe: Recipe
+    ) -> None:
+        """`examples` are layouts by name; the page opens with the favourite (or one that the model knows)."""
+        self.studio, self.layouts, self.favourite, self.recipe = studio, examples, favourite, recipe
+        self.opening = self._new_opening()
         with gr.Row(elem_id="stage"):
             with gr.Column(elem_id="layout-card", elem_classes="card"):
                 self._layout_card()
@@ -69,15 +41,20 @@ class _View:
             self._actions()
         self.last_single = gr.State(NO_SINGLE)
         self.last_pair = gr.State(NO_PAIR)
+        self.of_model = [self.editor, self.prompt, self.compare, self.tabs]  # what another model changes
 
     def _layout_card(self) -> None:
         with gr.Row(elem_classes="bar"):
             gr.HTML("<h2>Layout</h2>", elem_classes="title")
             self.examples = gr.Dropdown(
-                list(self.layouts), value=self.opening.name, label="Example", container=False, elem_id="examples"
+                list(self.layouts),
+                value=self.opening.name if self.opening else None,
+                label="Example",
+                container=False,
+                elem_id="examples",
             )
             self.open = gr.UploadButton("Open", file_types=[".json", ".png"], size="sm", elem_id="open-file")
-        self.editor = LayoutEditor(self.studio.vocabulary.things, self.studio.vocabulary.stuff, elem_id="editor")
+        self.editor = LayoutEditor(**self._words(), elem_id="editor")
         self.prompt = gr.HTML(elem_id="prompt", apply_default_css=False)
 
     def _result_card(self) -> None:
@@ -115,7 +92,7 @@ class _View:
             [FIXED, RANDOM], value=FIXED, show_label=False, container=False, elem_id="noise", elem_classes="choice"
         )
         self.seed = gr.Number(
-            self.opening.recipe.seed,
+            self.recipe.seed,
             label="Seed",
             precision=0,
             minimum=0,
@@ -125,13 +102,11 @@ class _View:
         )
         self.new_seed = gr.Button("New seed", size="sm", elem_id="new-seed")
         with gr.Accordion("More", open=False, elem_id="more"):
-            self.steps = gr.Slider(
-                1, MAX_STEPS, self.opening.recipe.steps, step=1, label="Steps", elem_id="steps", buttons=[]
-            )
+            self.steps = gr.Slider(1, MAX_STEPS, self.recipe.steps, step=1, label="Steps", elem_id="steps", buttons=[])
             self.guidance = gr.Slider(
                 1,
                 MAX_GUIDANCE,
-                self.opening.recipe.guidance,
+                self.recipe.guidance,
                 step=0.1,
                 label="Guidance",
                 elem_id="guidance",
@@ -175,9 +150,8 @@ class _View:
         self.arrangement.change(
             None, self.arrangement, None, js=_toggle("pair", "sliding", f"on === '{SLIDER}'"), **QUIET
         )
-        gr.on(
-            None, self._on_load, None, [*layout, *single, *pair, self.last_single, self.last_pair], **QUIET
-        )  # no trigger given: when the page loads
+        opening = [*layout, *single, *pair, self.compare, self.tabs, self.last_single, self.last_pair]
+        gr.on(None, self._on_load, None, opening, **QUIET)  # no trigger given: when the page loads
 
     def _on_edit(self, value: Mapping[str, Any]) -> str:
         return handlers.show_prompt(self.studio, value)
@@ -189,9 +163,9 @@ class _View:
         try:
             opened = handlers.open_file(self.studio, Path(path))
         except DetDiffusionError as error:
-            _warn("Not opened", error)
+            warn("Not opened", error)
             return {self.editor: gr.skip()}
-        _say("Opened", opened.note)
+        say("Opened", opened.note)
         recipe = opened.recipe
         noise = {self.noise: FIXED, self.seed: recipe.seed} if recipe else {}
         settings = {self.steps: recipe.steps, self.guidance: recipe.guidance} if recipe else {}
@@ -208,12 +182,21 @@ class _View:
 
     def _on_load(self) -> Iterator[Updates]:
         """The example on the canvas at once; its pictures as soon as they are there."""
+        if self.opening is None or self.opening.model is not self.studio.model:
+            self.opening = self._new_opening()
+        opening = self.opening
+        if opening is None:  # no example is of this model's world
+            yield self._follow_model()
+            return
         waiting = _picture(PictureView(caption="The example is being generated", progress=0.0))
-        yield {**self._layout(self.opening.layout), self.picture: waiting, self.easy: waiting, self.hard: waiting}
+        canvas = {**self._layout(opening.layout), self.editor: gr.update(value=opening.layout, **self._words())}
+        pictures = [self.picture, self.easy, self.hard] if opening.pair else [self.picture]
+        yield {**self._follow_model(), **canvas, **dict.fromkeys(pictures, waiting)}
         try:
-            pair, single = self.opening.pair.result(), self.opening.single.result()
+            pair = opening.pair.result() if opening.pair else NO_PAIR
+            single = opening.single.result()
         except DetDiffusionError as error:
-            _warn("The example could not be generated", error)
+            warn("The example could not be generated", error)
             yield {**self._single(NO_SINGLE), **self._pair(NO_PAIR)}
             return
         yield {**self._single(single), **self._pair(pair), self.last_single: single, self.last_pair: pair}
@@ -229,7 +212,7 @@ class _View:
         request: gr.Request,
     ) -> Iterator[Updates]:
         yield {self.tabs: gr.Tabs(selected="picture"), **self._buttons(busy=True)}
-        with _Messages():
+        with Messages("Not generated", NOTHING_LOST):
             for view in handlers.generate(
                 self.studio, value, Form(noise == FIXED, seed, steps, guidance), _user(request)
             ):
@@ -248,14 +231,32 @@ class _View:
         request: gr.Request,
     ) -> Iterator[Updates]:
         yield {self.tabs: gr.Tabs(selected="compare"), **self._buttons(busy=True)}
-        with _Messages():
+        with Messages("Not generated", NOTHING_LOST):
             form = Form(noise == FIXED, seed, steps, guidance)
             for view in handlers.compare_pair(self.studio, value, form, _user(request)):
                 last = view if view.table else last
                 yield {**self._pair(view), **self._used(noise, view.seed)}
         yield {**self._pair(last), **self._buttons(busy=False), self.last_pair: last}
 
+    def _new_opening(self) -> Opening | None:
+        return handlers.open_example(self.studio, self.layouts, self.favourite, self.recipe)
+
+    def on_model(self, value: Mapping[str, Any]) -> Updates:
+        """Another model is there: what is on the canvas stays, and is read with the new model's words."""
+        return {**self._follow_model(), self.prompt: handlers.show_prompt(self.studio, value)}
+
     # --- views -> updates ---
+
+    def _words(self) -> dict[str, Any]:
+        """The editor's options that follow the model."""
+        vocabulary, why = self.studio.vocabulary, handlers.why_no_tags(self.studio)
+        return {"things": list(vocabulary.things), "stuff": list(vocabulary.stuff), "untagged": why}
+
+    def _follow_model(self) -> Updates:
+        """What this model can be asked for."""
+        tags_matter = self.studio.tags_matter
+        tabs = {} if tags_matter else {self.tabs: gr.Tabs(selected="picture")}
+        return {self.editor: gr.update(**self._words()), self.compare: gr.update(interactive=tags_matter), **tabs}
 
     def _layout(self, layout: Mapping[str, Any]) -> Updates:
         return {self.editor: layout, self.prompt: handlers.show_prompt(self.studio, layout)}
@@ -271,31 +272,16 @@ class _View:
         return {self.easy: _picture(view.easy), self.hard: _picture(view.hard), **finished}
 
     def _buttons(self, *, busy: bool) -> Updates:
-        ready = gr.update(interactive=not busy)
-        return {self.generate: ready, self.compare: ready, self.cancel: gr.update(visible=busy)}
+        generate = gr.update(interactive=not busy)
+        compare = gr.update(interactive=not busy and self.studio.tags_matter)
+        return {self.generate: generate, self.compare: compare, self.cancel: gr.update(visible=busy)}
 
     def _used(self, noise: str, seed: int) -> Updates:
         """A random seed is shown once it is drawn; a fixed one is the user's, and is left alone."""
         return {self.seed: seed} if noise == RANDOM else {}
 
 
-class _Messages:
-    """Turns errors into messages on the page. What was drawn stays; so does the last result."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, Cancelled):
-            _say("Cancelled", "The layout and the last result are as they were.")
-        elif isinstance(error, DetDiffusionError):
-            _warn("Not generated", error)
-        elif isinstance(error, Exception):
-            log.error("generation failed", exc_info=error)
-            _warn("Not generated", f"{type(error).__name__}: {error}. Your layout is untouched.")
-        return error is None or isinstance(error, Exception)
-
-
-def _add_endpoints(studio: Studio) -> None:
+def add_endpoints(studio: Studio) -> None:
     """What programs may call; the page's own events are private."""
 
     def generate(
@@ -335,30 +321,9 @@ def _picture(view: PictureView) -> PictureValue:
     )
 
 
-def _warn(title: str, problem: DetDiffusionError | str) -> None:
-    lines = problem.problems if isinstance(problem, LayoutError) else (str(problem),)
-    more = [f"and {len(lines) - MAX_PROBLEMS} more"] if len(lines) > MAX_PROBLEMS else []
-    gr.Warning(_message(title, *lines[:MAX_PROBLEMS], *more), title=title)
-
-
-def _say(title: str, text: str) -> None:
-    gr.Info(_message(title, text), title=title, duration=4)
-
-
-def _message(title: str, *lines: str) -> str:
-    """Gradio shows messages as HTML (so that they are escaped here), and their kind instead of their title."""
-    return "<br>".join([f"<b>{escape(title)}</b>", *map(escape, lines)])
-
-
 def _user(request: gr.Request) -> str:
     return str(request.session_hash)
 
 
 def _toggle(element: str, name: str, condition: str) -> str:
     return f"(on) => {{ document.getElementById('{element}').classList.toggle('{name}', {condition}); }}"
-
-
-def _header(studio: Studio) -> str:
-    words = studio.vocabulary
-    facts = f"{studio.model_name} · {len(words.things)} things, {len(words.stuff)} stuff · {studio.detector.name}"
-    return f"<h1>DetDiffusion <span>Studio</span></h1><p>{facts}</p>"

@@ -77,6 +77,7 @@ class UltralyticsDetector:
         self.name = about.name
         self.sha256 = about.sha256
         self.labels = about.labels
+        self.architecture = about.architecture
         self.image_size = about.imgsz
         self.min_score = about.min_score
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -152,6 +153,12 @@ def load_ultralytics(path: Path) -> UltralyticsDetector:
     if path.suffix != ".pt":
         raise DetectorError(f"{path.name}: a detector needs to be a folder with {DESCRIPTION_FILE}, or a .pt file")
     return _load_pt(path)
+
+
+def check_architecture(name: str) -> None:
+    """DetectorError unless it names a built-in model of ultralytics ("yolo11n.yaml")."""
+    with _contained():
+        _built_in(name)
 
 
 def save_detector(model: torch.nn.Module, folder: Path, about: Description) -> None:

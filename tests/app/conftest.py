@@ -14,7 +14,7 @@ from app.services import Studio
 from detdiffusion.checkpoint import save_pipeline
 from detdiffusion.detection import Detections
 from detdiffusion.models.autoencoder import SmallAutoencoder
-from detdiffusion.pipeline import new_pipeline
+from detdiffusion.pipeline import DetDiffusionPipeline, new_pipeline
 from detdiffusion.vocabulary import Vocabulary
 
 BUS = (0.1, 0.2, 0.5, 0.6)
@@ -34,15 +34,14 @@ class Watcher:
         return Detections(("bus", "car"), scores, np.array([BUS, CAR], np.float32))
 
 
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole model of some tens of thousands of random weights."""
+def save_model(folder: Path, **words: Any) -> Path:
+    """A whole model of some tens of thousands of random weights; `words` are of its vocabulary."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         autoencoder = SmallAutoencoder(block_out_channels=(8, 8, 8), layers_per_block=(1, 1, 1), latent_channels=4)
     blocks = ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D")
     pipeline = new_pipeline(
-        Vocabulary(things=("bus", "car"), stuff=("road",), grid=(8, 8)),
+        Vocabulary(things=("bus", "car"), stuff=("road",), grid=(8, 8), **words),
         unet_config={
             "sample_size": 8,
             "block_out_channels": (8, 8, 16, 16),
@@ -59,9 +58,19 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         head_config=None,
         seed=0,
     )
-    folder = tmp_path_factory.mktemp("model") / "tiny"
     save_pipeline(pipeline, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def silent_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model without words for attributes, as GeoDiffusion's."""
+    return save_model(tmp_path_factory.mktemp("silent") / "silent", attribute_words=())
 
 
 @pytest.fixture
@@ -82,3 +91,21 @@ def street() -> dict[str, Any]:
 def studio(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
     monkeypatch.setattr(services, "load_detector", lambda *_: Watcher())
     return Studio(model_folder, tmp_path / "workspace")
+
+
+@pytest.fixture
+def silent_studio(silent_folder: Path, studio: Studio, tmp_path: Path) -> Studio:
+    return Studio(silent_folder, tmp_path / "workspace")
+
+
+@pytest.fixture
+def _last_is_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a safety checker that finds fault with the last picture of every batch."""
+    pictures = DetDiffusionPipeline._pictures
+
+    def checked(pipe: DetDiffusionPipeline, *arguments: Any) -> tuple[np.ndarray, list[bool]]:
+        pixels = pictures(pipe, *arguments)[0].copy()
+        pixels[-1] = 0
+        return pixels, [*[False] * (len(pixels) - 1), True]
+
+    monkeypatch.setattr(DetDiffusionPipeline, "_pictures", checked)

@@ -62,11 +62,13 @@ def test_damaged_weights(
     assert message.count("SHA-256") == 1
 
 
-def test_model_without_a_detector(
+def test_model_with_a_damaged_detector(
     tmp_path: Path, model_folder: Path, free_port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--port", str(free_port), "--workspace", str(tmp_path / "w"), "--model", str(model_folder)]
-    assert "no detector 'bundled'" in refused(arguments, capsys)
+    model = shutil.copytree(model_folder, tmp_path / "model")
+    (model / "detectors/bundled").mkdir(parents=True)
+    arguments = ["--port", str(free_port), "--workspace", str(tmp_path / "w"), "--model", str(model)]
+    assert str(model / "detectors/bundled") in refused(arguments, capsys)
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http", "-1"])

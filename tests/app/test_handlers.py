@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def test_picture_brings_back_layout_seed_and_settings(studio: Studio, street: di
     assert file is not None
     opened = handlers.open_file(studio, file)
     assert (opened.layout, opened.recipe) == (street, Recipe(77, 4, 2.5))
-    studio.model_hash = "of another model"
+    studio.model = replace(studio.model, sha256="of another model")
     assert "another model (tiny)" in handlers.open_file(studio, file).note
 
 
@@ -187,17 +188,89 @@ def test_records_for_programs(studio: Studio, street: dict[str, Any]) -> None:
     assert [item["attribute"] for item in record["objects"]] == ["easy", "easy", "background"]
     assert [item["found"] for item in record["objects"]] == [True, True, None]
     assert Image.open(io.BytesIO(base64.b64decode(record["png_base64"]))).size == (64, 64)
-    assert record["model_sha256"] == studio.model_hash
+    assert record["model_sha256"] == studio.model.sha256
     both = handlers.compare_record(studio, street, Recipe(5, 2))
     assert both["hard"]["objects"][1]["confidence"] == pytest.approx(0.2)
     with pytest.raises(ConfigError, match="origin, easy or hard"):
         handlers.generate_record(studio, street, "harder", Recipe(5, 2))
 
 
+def test_without_words_for_attributes_there_is_nothing_to_tag_or_compare(
+    silent_studio: Studio, street: dict[str, Any]
+) -> None:
+    why = "silent has no words for easy and hard: tags change nothing, there is nothing to compare"
+    assert handlers.why_no_tags(silent_studio).startswith(why)
+    for objects in (street["objects"], []):
+        assert why in handlers.show_prompt(silent_studio, with_objects(*objects))
+    assert single(silent_studio, street).table is not None
+    assert handlers.generate_record(silent_studio, street, "origin", Recipe(5, 1))["flagged"] is False
+    for act in (
+        lambda: pair(silent_studio, street),
+        lambda: handlers.compare_record(silent_studio, street, Recipe(5, 1)),
+        lambda: handlers.generate_record(silent_studio, street, "hard", Recipe(5, 1)),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            act()
+    opening = Opening(silent_studio, "Street", street, Recipe(7, 1))
+    assert opening.pair is None
+    assert opening.single.result(60).table is not None
+
+
+def test_words_for_attributes_need_no_explanation(studio: Studio, street: dict[str, Any]) -> None:
+    assert handlers.why_no_tags(studio) == ""
+    assert 'class="hint"' not in handlers.show_prompt(studio, street)
+
+
+@pytest.mark.usefixtures("_last_is_flagged")
+def test_a_flagged_picture_says_so(studio: Studio, street: dict[str, Any]) -> None:
+    alone, both = single(studio, street), pair(studio, street)
+    for picture in (alone.picture, both.hard):
+        assert "made black by the model's safety checker: try another seed" in picture.caption
+        assert picture.marks == ()
+    assert "safety checker" not in both.easy.caption
+    assert alone.table is not None and both.table is not None
+    for table in (alone.table, both.table):
+        assert "Not checked" in table.html()
+        assert "the safety checker made the picture black" in table.html()
+    assert handlers.generate_record(studio, street, "origin", Recipe(5, 1))["flagged"] is True
+
+
+def test_a_model_that_no_detector_knows_says_so(model_folder: Path, tmp_path: Path, street: dict[str, Any]) -> None:
+    studio = Studio(model_folder, tmp_path / "workspace", bundled=tmp_path)
+    assert "<p>tiny · 2 things, 1 stuff · no detector</p>" in handlers.show_header(studio)
+    alone, both = single(studio, street), pair(studio, street)
+    assert alone.table is not None and both.table is not None
+    for table in (alone.table, both.table):
+        assert "Not checked" in table.html()
+        assert "no detector here knows these classes" in table.html()
+    road = single(studio, with_objects(street["objects"][2])).table
+    assert road is not None
+    assert "Background only" in road.html()
+
+
 def test_opening_is_made_once_in_the_background(studio: Studio, street: dict[str, Any]) -> None:
     opening = Opening(studio, "Street", street, Recipe(7, 2))
+    assert opening.pair is not None
     assert opening.pair.result(60).table is not None
     assert opening.single.result(60).seed == 7
+
+
+def test_opening_is_the_favourite_or_one_that_the_model_knows(studio: Studio, street: dict[str, Any]) -> None:
+    strange = with_objects({"label": "submarine", "box": BOX})
+    for examples, name in (
+        ({"A": street, "B": street}, "B"),
+        ({"A": strange, "B": strange, "C": street}, "C"),
+        ({"A": street}, "A"),
+    ):
+        opening = handlers.open_example(studio, examples, "B", Recipe(7, 1))
+        assert opening is not None
+        assert (opening.name, opening.model) == (name, studio.model)
+        opening.single.result(60)
+    assert handlers.open_example(studio, {"B": strange}, "B", Recipe(7, 1)) is None
+
+
+def test_header_names_model_and_detector(studio: Studio) -> None:
+    assert "<p>tiny · 2 things, 1 stuff · watcher</p>" in handlers.show_header(studio)
 
 
 def test_examples_are_layouts_of_the_built_in_world() -> None:

@@ -1,5 +1,6 @@
 """One model, one generation at a time, cancelled cleanly, saved with what made it."""
 
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app import services
 from app.services import MAX_SEED, Progress, Recipe, Result, Studio
 from detdiffusion.attributes import Strategy
+from detdiffusion.checkpoint import model_hash, write_manifest
 from detdiffusion.errors import Cancelled, CheckpointError, ConfigError, LayoutError
 from detdiffusion.layout import Layout, read_png
 
@@ -62,7 +65,7 @@ def test_picture_file_carries_layout_seed_and_model(studio: Studio, layout: Layo
         "guidance": 3.0,
         "strategy": "hard",
         "model": "tiny",
-        "model_sha256": studio.model_hash,
+        "model_sha256": studio.model.sha256,
         "detector": "watcher",
     }
 
@@ -116,6 +119,98 @@ def test_one_generation_at_a_time(studio: Studio, layout: Layout, monkeypatch: p
     for job in jobs:
         job.join()
     assert (most, running) == (1, 0)
+
+
+@pytest.fixture
+def second(model_folder: Path, tmp_path: Path) -> Path:
+    """Another model: the same weights with a note that changes the hash, and no detector."""
+    folder = Path(shutil.copytree(model_folder, tmp_path / "second"))
+    vocabulary = folder / "vocabulary.json"
+    vocabulary.write_text(vocabulary.read_text() + "\n")
+    write_manifest(folder)
+    return folder
+
+
+def test_exchanged_model_makes_the_next_picture(studio: Studio, layout: Layout, second: Path) -> None:
+    before, detector = studio.model, studio.detector
+    studio.exchange(second, "street-1")
+    record = read_png(finish(studio.run({Strategy.ORIGIN: layout}, QUICK, "me"))[0].file)[1]
+    assert (record["model"], record["model_sha256"]) == ("street-1", model_hash(second))
+    assert record["model_sha256"] != before.sha256
+    assert studio.detector is detector, "the new one has none of its own"
+    assert not studio.at_home
+    studio.go_home()
+    assert studio.at_home
+    assert (studio.model.name, studio.model.sha256) == (before.name, before.sha256)
+
+
+@pytest.mark.parametrize(
+    ("owners", "knows", "used"),
+    [
+        (("own", "home", "bundled"), {"own": "bus", "home": "bus", "bundled": "bus"}, "own"),
+        (("home", "bundled"), {"home": "road", "bundled": "bus"}, "home"),
+        (("bundled",), {"bundled": "bus"}, "bundled"),
+        (("bundled",), {"bundled": "submarine"}, "no detector"),
+        (("own", "bundled"), {"own": "submarine", "bundled": "bus"}, "no detector"),
+        ((), {}, "no detector"),
+    ],
+)
+def test_who_looks_at_a_models_pictures(
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owners: tuple[str, ...],
+    knows: dict[str, str],
+    used: str,
+) -> None:
+    folders = {name: Path(shutil.copytree(model_folder, tmp_path / name)) for name in ("own", "home", "bundled")}
+    for name in owners:
+        (folders[name] / "detectors/bundled").mkdir(parents=True)
+
+    def load(name: str, folder: Path) -> services.NoDetector:
+        return services.NoDetector(folder.name, labels=(knows[folder.name],))
+
+    monkeypatch.setattr(services, "load_detector", load)
+    studio = Studio(folders["home"], tmp_path / "workspace", folders["bundled"])
+    studio.exchange(folders["own"], "street-1")
+    assert studio.detector.name == used
+
+
+def test_without_a_detector_nothing_is_said_of_objects(model_folder: Path, tmp_path: Path, layout: Layout) -> None:
+    studio = Studio(model_folder, tmp_path / "workspace", bundled=tmp_path)
+    (result,) = finish(studio.run({Strategy.ORIGIN: layout}, QUICK, "me"))
+    assert len(result.detections) == 0
+    assert np.isnan(result.confidences).all()
+    assert read_png(result.file)[1]["detector"] == "no detector"
+
+
+@pytest.mark.usefixtures("_last_is_flagged")
+def test_pictures_that_the_safety_checker_made_black_are_not_looked_at(studio: Studio, layout: Layout) -> None:
+    easy, hard = finish(studio.run({Strategy.EASY: layout, Strategy.HARD: layout}, QUICK, "me"))
+    assert (easy.flagged, hard.flagged) == (False, True)
+    assert not np.isnan(easy.confidences[:2]).any()
+    assert np.isnan(hard.confidences).all()
+
+
+def test_model_is_exchanged_between_two_generations(studio: Studio, layout: Layout, second: Path) -> None:
+    news = studio.run({Strategy.ORIGIN: layout}, Recipe(seed=1, steps=8), "me")
+    next(news)
+    exchange = threading.Thread(target=studio.exchange, args=(second, "street-1"))
+    exchange.start()
+    (result,) = finish(news)
+    assert read_png(result.file)[1]["model"] == result.model.name == "tiny"
+    exchange.join(60)
+    assert studio.model.name == "street-1"
+
+
+def test_damaged_model_leaves_the_present_one(studio: Studio, layout: Layout, second: Path) -> None:
+    before = studio.model
+    (second / "vocabulary.json").write_text("{}")
+    for folder in (second, second / "nowhere"):
+        with pytest.raises(CheckpointError):
+            studio.exchange(folder, "street-1")
+    assert studio.model is before
+    assert finish(studio.run({Strategy.ORIGIN: layout}, QUICK, "me"))
 
 
 def test_unknown_class_is_refused_before_the_model_runs(studio: Studio, street: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The whole pipeline at a tiny size: batches, seeds, sizes, previews, cancelling, saving."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,26 @@ def test_seed_attribute_and_box_each_change_the_picture(
     moved = Layout(64, 64, (*layout.boxes[:2], Box("car", (0.5, 0.5, 0.9, 0.9), Attribute.EASY)))
     for other, seed in ((layout, 2), (hard, 1), (moved, 1)):
         assert not torch.allclose(latents(tiny_pipeline, other, [seed])[0], base, atol=1e-4)
+
+
+def test_without_words_for_attributes_tags_change_nothing(
+    make_pipeline: MakePipeline, layout_of: LayoutOf, vocabulary: Vocabulary
+) -> None:
+    """The blueprint draws every object as its class is by default, and no prompt says a tag."""
+    silent = make_pipeline(replace(vocabulary, attribute_words=()))
+    layout = layout_of(3)  # a road, a car and a traffic light
+    default = layout.with_attributes([Attribute.BACKGROUND, Attribute.EASY, Attribute.EASY])
+    drawing, picture = silent.draw_blueprint([default], (8, 8)), latents(silent, default, [1])
+    for tags in ([Attribute.HARD] * 3, [Attribute.EASY] * 3, [Attribute.BACKGROUND] * 3):
+        tagged = layout.with_attributes(tags)
+        assert torch.equal(silent.draw_blueprint([tagged], (8, 8)), drawing)
+        torch.testing.assert_close(silent.encode_layouts([tagged]), silent.encode_layouts([default]), rtol=0, atol=0)
+        assert torch.equal(latents(silent, tagged, [1]), picture)
+    untagged = Layout(64, 64, tuple(replace(box, attribute=None) for box in layout.boxes))
+    assert torch.equal(silent.draw_blueprint([None, untagged], (8, 8))[1:], drawing)
+    told = make_pipeline(vocabulary)  # and with words, tags are drawn as they are
+    hard = layout.with_attributes([Attribute.HARD] * 3)
+    assert not torch.equal(told.draw_blueprint([hard], (8, 8)), told.draw_blueprint([default], (8, 8)))
 
 
 def test_attributes_left_out_are_filled_in(tiny_pipeline: DetDiffusionPipeline) -> None:

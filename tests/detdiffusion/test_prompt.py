@@ -1,6 +1,7 @@
 """Layout -> prompt: exact words, exact tokens, windows that lose nothing, and conditions that padding cannot change."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -41,6 +42,21 @@ def test_readable_prompt_is_the_papers(vocabulary: Vocabulary) -> None:
     assert readable_prompt(layout(CAR, LIGHT, ROAD), vocabulary) == (
         "An image with (car, <0><36>, [easy]), (traffic light, <4><63>, [hard]), (road, <32><63>, [background])"
     )
+
+
+def test_a_prompt_without_attributes_says_classes_as_they_are_spoken() -> None:
+    from detdiffusion.vocabulary import small_tokenizer
+
+    words = {"attribute_words": (), "spoken": ("auto", "lamp", "road")}
+    vocabulary = Vocabulary(("car", "traffic light"), ("road",), (8, 8), **words)  # type: ignore[arg-type]
+    value, tokenizer = layout(CAR, LIGHT), small_tokenizer(vocabulary)
+    assert readable_prompt(value, vocabulary) == "An image with (auto, <0><36>), (lamp, <4><63>)"
+    prompt = encode_prompt(value, vocabulary, tokenizer, 77)
+    said = tokenizer.convert_ids_to_tokens(prompt.input_ids.reshape(-1)[prompt.attention_mask].tolist())
+    assert " ".join(said).replace("</w>", "") == (
+        "<|startoftext|> an image with auto <0> <36> lamp <4> <63> <|endoftext|>"
+    )
+    assert prompt.spans == ((4, 7), (7, 10))
 
 
 def test_tokens_and_spans_are_exact(tiny_pipeline: DetDiffusionPipeline) -> None:
@@ -117,6 +133,21 @@ def test_a_prompt_is_encoded_alike_whatever_its_neighbours(
             torch.testing.assert_close(together.objects[row, :count], alone.objects[0], atol=1e-4, rtol=0)
             single = tiny_pipeline.denoise(latents[[row]], t, alone, raw[[row]])
             torch.testing.assert_close(batch[row], single[0], atol=1e-4, rtol=0)
+
+
+def test_a_model_that_reads_padding_reads_all_of_it(tiny_pipeline: DetDiffusionPipeline, layout_of: LayoutOf) -> None:
+    """Every window as the text encoder gives it for whole padded windows; only a window that is not there is hidden."""
+    pipe, reads = tiny_pipeline, replace(tiny_pipeline.vocabulary, padding=True)
+    short, long = (encode_prompt(layout_of(n), reads, pipe.tokenizer, 77) for n in (3, 20))
+    prompts = [empty_prompt(pipe.tokenizer, 77, padding=True), short, long]
+    windows = [len(prompt.input_ids) for prompt in prompts]
+    assert windows == [1, 1, 2]
+    with torch.no_grad():
+        encoded = encode_text(pipe.text_encoder.eval(), prompts)
+        whole = pipe.text_encoder(input_ids=torch.from_numpy(short.input_ids)).last_hidden_state
+    torch.testing.assert_close(encoded.hidden[1, :77], whole[0])
+    assert encoded.mask.sum(dim=1).tolist() == [77, 77, 154]
+    assert encode(pipe, layout_of(3)).spans == short.spans
 
 
 def test_windows_are_cut_to_the_longest_of_the_batch(tiny_pipeline: DetDiffusionPipeline, layout_of: LayoutOf) -> None:

@@ -60,6 +60,11 @@ def test_coco_has_its_80_things_and_91_stuff() -> None:
         ({"grid": (1, 8)}, "at least 2"),
         ({"location_format": "<loc>"}, "location_format"),
         ({"template": "An image"}, "template"),
+        (
+            {"attribute_words": ("[easy]", "[hard]")},
+            "2 attribute_words and 0 spoken words: give 3 and 1 of them, or none",
+        ),
+        ({"spoken": ("auto", "wagon")}, "3 attribute_words and 2 spoken words"),
     ],
 )
 def test_a_vocabulary_is_checked_at_birth(changes: dict[str, object], message: str) -> None:
@@ -89,6 +94,16 @@ def test_resolve_fills_in_attributes_and_keeps_given_ones() -> None:
     assert [box.attribute for box in layout.boxes] == ["easy", "hard", "background", "easy"]
 
 
+@pytest.mark.parametrize(
+    ("words", "seen"),
+    [((), ["easy", "easy", "background", "background"]), (("e", "h", "b"), ["easy", "hard", "background", "easy"])],
+)
+def test_neutral_forgets_tags_that_the_model_cannot_say(words: tuple[str, ...], seen: list[str]) -> None:
+    boxes = (Box("car", BOX), Box("car", BOX, Attribute.HARD), Box("road", BOX), Box("road", BOX, Attribute.EASY))
+    shown = Vocabulary(("car",), ("road",), attribute_words=words).neutral(Layout(64, 64, boxes))
+    assert [box.attribute for box in shown.boxes] == seen
+
+
 def test_unknown_classes_are_all_named_with_the_nearest_known_first() -> None:
     layout = Layout(64, 64, (Box("traffic lights", BOX), Box("car", BOX), Box("Dog", BOX)))
     with pytest.raises(LayoutError) as caught:
@@ -104,6 +119,18 @@ def test_json_round_trip() -> None:
     vocabulary = Vocabulary(("car",), ("road",), (256, 256), "<l{}>", template="An image with {objects}.")
     assert Vocabulary.from_json(vocabulary.to_text()) == vocabulary
     assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
+
+
+def test_a_vocabulary_without_attributes_and_with_spoken_words() -> None:
+    plain, spoken = COCO.stuff.index("sky-other"), tuple(label.replace("-", " ") for label in COCO.labels)
+    silent = replace(COCO, attribute_words=(), spoken=spoken)
+    assert Vocabulary.from_json(silent.to_text()) == silent
+    assert (COCO.words[80 + plain], silent.words[80 + plain]) == ("sky-other", "sky other")
+    assert COCO.attributes_by_word == dict(zip(COCO.attribute_words, Attribute, strict=True))
+    assert silent.attributes_by_word == {}
+    assert new_words(silent) == [f"<{index}>" for index in range(1024)]
+    old = {key: value for key, value in COCO.to_json().items() if key != "spoken"}  # files of before
+    assert Vocabulary.from_json(old) == COCO
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"stuff": ["road"]}', json.dumps({**COCO.to_json(), "colour": 1})])

@@ -13,11 +13,11 @@ from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
 from detdiffusion.errors import ConfigError
 from detdiffusion.pipeline import load_pipeline
 from training import bundle
-from training.annotate import summarise
 from training.batch import SampleStore
 from training.bundle import Stage, train_bundle
 from training.config import PRESETS, AutoencoderConfig, BundleConfig, DetectorConfig, SampleConfig
 from training.papercut import scene
+from training.samples import summarise
 
 CPU = torch.device("cpu")
 _DETECTOR = DetectorConfig(
@@ -38,12 +38,12 @@ TINY = BundleConfig(
         },
         text={"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
         head={"width": 8},
+        size=(64, 64),
         grid=(8, 8),
         steps=4,
         batch=2,
         checkpoint_steps=2,
     ),
-    image_size=64,
 )
 
 
@@ -55,7 +55,7 @@ def test_from_nothing_to_a_model_that_the_studio_loads(tmp_path: Path, monkeypat
     train_bundle(TINY, tmp_path, CPU, until=Stage.ATTRIBUTES, workers=1)
     assert not (tmp_path / "model" / "model_index.json").exists()
     store = SampleStore.load(tmp_path / Stage.ATTRIBUTES)
-    assert store.latents.shape == (10, 4, 8, 8) and len(store.layouts) == 10
+    assert store.shape == (4, 8, 8) and len(store.layouts) == 10
     assert all(box.attribute is not None for layout in store.layouts for box in layout.boxes)
 
     original = bundle.train_generator
@@ -77,7 +77,7 @@ def test_from_nothing_to_a_model_that_the_studio_loads(tmp_path: Path, monkeypat
         )
     folder = train_bundle(TINY, tmp_path, CPU, workers=1)
     steps = [json.loads(row)["step"] for row in (tmp_path / Stage.GENERATOR / "metrics.jsonl").read_text().splitlines()]
-    assert steps == [1, 2, 3, 3, 4], "the run went on from the checkpoint of step 2"
+    assert steps == [1, 2, 3, 4], "the run went on from the checkpoint of step 2, and each step stands once"
 
     verify(folder)
     pipe = load_pipeline(folder)

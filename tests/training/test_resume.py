@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from detdiffusion.errors import DataError
 from training import resume
 from training.resume import (
+    checkpoint_step,
     epoch_order,
     latest_checkpoint,
     pack_modules,
@@ -57,20 +59,30 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     assert "step-00000002" in said and "SHA-256" in said and ".partial-00000003" in said
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")])
+def test_a_full_disk_leaves_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     save_checkpoint(tmp_path, 1, {"x": torch.zeros(1)})
 
     def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(resume, "save_file", full)
-    with pytest.raises(DataError, match="free some space"):
+    with pytest.raises(DataError, match=r"step 2 could not be written .*No space left.*free some space"):
         save_checkpoint(tmp_path, 2, {"x": torch.zeros(1)})
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:
-    assert latest_checkpoint(tmp_path / "absent") is None
+    assert latest_checkpoint(tmp_path / "absent") is None and checkpoint_step(tmp_path / "absent") == 0
+
+
+def test_the_newest_step_is_known_without_loading(tmp_path: Path) -> None:
+    for step in (9, 10):
+        save_checkpoint(tmp_path, step, {"x": torch.zeros(1)})
+    (tmp_path / ".partial-00000011").mkdir()
+    assert checkpoint_step(tmp_path) == 10
 
 
 def test_modules_and_optimizer_come_back_whole() -> None:

@@ -1,0 +1,49 @@
+"""What the page tells a person: messages that pop up, errors turned into them, and options that events share."""
+
+import logging
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from detdiffusion.errors import Cancelled, DetDiffusionError, LayoutError
+
+MAX_PROBLEMS = 5  # of a bad layout, named in one message
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+log = logging.getLogger(__name__)
+Updates = dict[Any, Any]  # component -> its new value or gr.update(...); components that are not named stay as they are
+
+
+def warn(title: str, problem: DetDiffusionError | str) -> None:
+    lines = problem.problems if isinstance(problem, LayoutError) else (str(problem),)
+    more = [f"and {len(lines) - MAX_PROBLEMS} more"] if len(lines) > MAX_PROBLEMS else []
+    gr.Warning(_message(title, *lines[:MAX_PROBLEMS], *more), title=title)
+
+
+def say(title: str, text: str) -> None:
+    gr.Info(_message(title, text), title=title, duration=4)
+
+
+def _message(title: str, *lines: str) -> str:
+    """Gradio shows messages as HTML (so that they are escaped here), and their kind instead of their title."""
+    return "<br>".join([f"<b>{escape(title)}</b>", *map(escape, lines)])
+
+
+class Messages:
+    """Turns errors into messages on the page, under a title; `comfort` says what is still as it was."""
+
+    def __init__(self, title: str, comfort: str) -> None:
+        self.title, self.comfort = title, comfort
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, Cancelled):
+            say("Cancelled", self.comfort)
+        elif isinstance(error, DetDiffusionError):
+            warn(self.title, error)
+        elif isinstance(error, Exception):
+            log.error("%s", self.title, exc_info=error)
+            warn(self.title, f"{type(error).__name__}: {error}. {self.comfort}")
+        return error is None or isinstance(error, Exception)

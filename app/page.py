@@ -1,0 +1,87 @@
+"""The page: its look, its tabs, and what one tab does to the other."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app import handlers, training_handlers
+from app.jobs import Runs
+from app.messages import QUIET, Messages, Updates, say
+from app.services import Recipe, Studio
+from app.tabs.studio import MODEL_QUEUE, StudioView, add_endpoints
+from app.tabs.training import USE, TrainingView
+from app.training_handlers import Chosen
+
+STYLES = [Path(__file__).with_name(name) for name in ("studio.css", "editor.css", "training.css")]
+SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Cantarell", "Noto Sans", "sans-serif"]
+MONO_FONTS = ["ui-monospace", "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", "monospace"]
+OPENING, OPENING_RECIPE = "Street", Recipe(seed=7)
+
+Examples = Mapping[str, Mapping[str, Any]]
+
+
+def theme() -> gr.themes.Base:
+    """Paper and ink with one accent; system fonts, so that nothing is fetched."""
+    return gr.themes.Base(
+        primary_hue=gr.themes.colors.indigo,
+        neutral_hue=gr.themes.colors.stone,
+        font=SYSTEM_FONTS,
+        font_mono=MONO_FONTS,
+        radius_size=gr.themes.sizes.radius_md,
+        text_size=gr.themes.sizes.text_sm,
+        spacing_size=gr.themes.sizes.spacing_sm,
+    )
+
+
+def build(studio: Studio, runs: Runs, examples: Examples) -> gr.Blocks:
+    """`examples` are layouts by name."""
+    with gr.Blocks(
+        title="DetDiffusion Studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
+    ) as page:
+        _Page(studio, runs, examples).wire()
+        add_endpoints(studio)
+    return page
+
+
+class _Page:
+    """The header and the tabs."""
+
+    def __init__(self, studio: Studio, runs: Runs, examples: Examples) -> None:
+        self.studio, self.runs = studio, runs
+        self.header = gr.HTML(handlers.show_header(studio), elem_id="header")
+        with gr.Tabs(elem_id="views", selected="studio", overflow_behavior="wrap") as self.views:
+            with gr.Tab("Studio", id="studio", elem_id="studio-view") as self.studio_tab:
+                self.drawing = StudioView(studio, examples, OPENING, OPENING_RECIPE)
+            with gr.Tab("Training", id="training", elem_id="training-view") as self.training_tab:
+                self.training = TrainingView(studio, runs)
+
+    def wire(self) -> None:
+        self.drawing.wire()
+        self.training.wire(opened=self.training_tab, closed=self.studio_tab)
+        gr.on(None, self._on_load, None, self.header, queue=False, **QUIET)  # no trigger given: when the page loads
+        training, drawing = self.training, self.drawing
+        changed = [self.header, self.views, *drawing.of_model, training.use, training.back]
+        training.use.click(self._on_use, [training.chosen, drawing.editor], changed, **QUIET, **MODEL_QUEUE)
+        training.back.click(self._on_back, drawing.editor, changed, **QUIET, **MODEL_QUEUE)
+
+    def _on_load(self) -> str:
+        return handlers.show_header(self.studio)
+
+    def _on_use(self, chosen: Chosen, layout: Mapping[str, Any]) -> Iterator[Updates]:
+        yield {self.training.use: gr.update(interactive=False, value="Loading…")}
+        with Messages("Not loaded", "The studio goes on with its present model."):
+            say("Loaded", training_handlers.use_model(self.studio, self.runs, chosen))
+            yield self._changed(layout)
+        yield {self.training.use: gr.update(interactive=True, value=USE)}
+
+    def _on_back(self, layout: Mapping[str, Any]) -> Iterator[Updates]:
+        with Messages("Not loaded", "The studio goes on with its present model."):
+            self.studio.go_home()
+            yield self._changed(layout)
+        yield {self.header: gr.skip()}
+
+    def _changed(self, layout: Mapping[str, Any]) -> Updates:
+        shown = {self.header: handlers.show_header(self.studio), self.views: gr.Tabs(selected="studio")}
+        return {**shown, **self.drawing.on_model(layout), **self.training.on_model()}

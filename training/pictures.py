@@ -1,0 +1,194 @@
+"""Picture files as they come, turned upright and in RGB; boxes and masks follow the same turn."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from detdiffusion.errors import DataError
+from detdiffusion.layout import MAX_PIXELS
+
+Mask = NDArray[np.bool_]
+Corners = tuple[float, float, float, float]  # x1, y1, x2, y2
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+# What Pillow raises on files that are damaged, cut short or no pictures at all.
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+
+
+class PictureFault(StrEnum):
+    """Why a picture cannot be used; the text stands in messages and reports."""
+
+    MISSING = "picture file not found"
+    OUTSIDE = "picture file outside the data folder"
+    UNREADABLE = "picture cannot be read"
+    TOO_LARGE = f"picture over {MAX_PIXELS // 1_000_000} megapixels"
+    DEEP = "picture of more than 8 bits a channel"
+    OTHER_SIZE = "picture of another size than its annotations say"
+
+
+class PictureError(DataError):
+    """A picture that cannot be used; `fault` is the kind of trouble."""
+
+    def __init__(self, fault: PictureFault, path: Path | str, detail: object = "") -> None:
+        super().__init__(fault, str(path), str(detail))  # what another process rebuilds the error from
+        self.fault = fault
+
+    def __str__(self) -> str:
+        fault, path, detail = self.args
+        return f"{path}: {fault}{f' ({detail})' if detail else ''}; put it right or take it out of the data"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What makes a stored picture upright: first its axes are swapped, (x, y) -> (y, x), then it is mirrored."""
+
+    swap: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) after the turn; the turn and its inverse change sizes alike."""
+        return (height, width) if self.swap else (width, height)
+
+    def box(self, xyxy: Corners) -> Corners:
+        """A box in fractions after the turn."""
+        x1, y1, x2, y2 = xyxy
+        if self.swap:
+            x1, y1, x2, y2 = y1, x1, y2, x2
+        if self.flip_x:
+            x1, x2 = 1 - x2, 1 - x1
+        if self.flip_y:
+            y1, y2 = 1 - y2, 1 - y1
+        return x1, y1, x2, y2
+
+    def mask(self, mask: Mask) -> Mask:
+        """[H, W] -> [H, W], or [W, H] where the axes are swapped."""
+        mask = mask.T if self.swap else mask
+        mask = mask[:, ::-1] if self.flip_x else mask
+        return mask[::-1] if self.flip_y else mask
+
+
+TURNS = {  # by the EXIF orientation of the stored picture
+    1: Turn(),
+    2: Turn(flip_x=True),
+    3: Turn(flip_x=True, flip_y=True),
+    4: Turn(flip_y=True),
+    5: Turn(swap=True),
+    6: Turn(swap=True, flip_x=True),
+    7: Turn(swap=True, flip_x=True, flip_y=True),
+    8: Turn(swap=True, flip_y=True),
+}
+_TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Size of the upright picture, and the orientation (1 to 8) of the frame in which its annotations were drawn."""
+
+    width: int
+    height: int
+    orientation: int = 1
+
+    @property
+    def turn(self) -> Turn:
+        """From the annotations' frame to the upright picture."""
+        return TURNS[self.orientation]
+
+    @property
+    def drawn_size(self) -> tuple[int, int]:
+        """(width, height) of the annotations' frame."""
+        return self.turn.size(self.width, self.height)
+
+
+def read_frame(path: Path, stated: tuple[int, int] | None) -> Frame:
+    """The frame of a picture from its header alone; `stated` is the (width, height) that its annotations give.
+
+    Annotations were drawn on the stored picture, unless their size fits only the upright one. Where none is stated
+    (YOLO, whose tools turn pictures before anything else) they were drawn on the upright picture.
+
+    Raises:
+        PictureError: the file is missing, damaged, too large, or of a size that the annotations do not know.
+    """
+    with _opened(path) as image:
+        stored, orientation = image.size, _orientation(image)
+    upright = TURNS[orientation].size(*stored)
+    if stated == stored:
+        return Frame(*upright, orientation)
+    if stated is None or stated == upright:
+        return Frame(*upright)
+    raise PictureError(PictureFault.OTHER_SIZE, path, f"{_shown(stored)}, the annotations say {_shown(stated)}")
+
+
+def load_picture(path: Path) -> Image.Image:
+    """The picture, upright and in RGB.
+
+    Raises:
+        PictureError: the file is missing, damaged (cut short, too), over 25 megapixels or of 16 bits a channel.
+    """
+    with _opened(path) as image:
+        orientation = _orientation(image)
+        rgb = image.convert("RGB")
+        return rgb.transpose(_TRANSPOSES[orientation]) if orientation in _TRANSPOSES else rgb
+
+
+def locate(root: Path, place: Path, name: str, stated: tuple[int, int] | None) -> tuple[str, Frame]:
+    """Path within `root` and frame (see `read_frame`) of the picture `name` in `place`, a folder within `root`.
+
+    Raises:
+        PictureError: the name leads out of its folder (an absolute path, "..", a link), or the picture is of no use.
+    """
+    home = place.resolve()  # the folder itself may be a link: that is how people keep large data elsewhere
+    if "\0" in name or ".." in Path(name).parts or not (home / name).resolve().is_relative_to(home):
+        raise PictureError(PictureFault.OUTSIDE, repr(name))
+    return (place.relative_to(root) / name).as_posix(), read_frame(home / name, stated)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise PictureError(PictureFault.TOO_LARGE, path, _shown(image.size))
+            if image.mode in ("I", "F") or image.mode.startswith("I;"):
+                raise PictureError(PictureFault.DEEP, path, f"mode {image.mode}")
+            yield image
+    except FileNotFoundError as error:
+        raise PictureError(PictureFault.MISSING, path) from error
+    except Image.DecompressionBombError as error:
+        raise PictureError(PictureFault.TOO_LARGE, path) from error
+    except _BROKEN as error:
+        raise PictureError(PictureFault.UNREADABLE, path, error) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 where there is none. Pillow turns TIFF itself; in a PNG the data may stand after the pixels,
+    and looking for it there would decode every picture."""
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return 1
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _BROKEN:
+        return 1  # the EXIF block is damaged, the picture is not
+    return int(found) if found in TURNS else 1
+
+
+def _shown(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -1,0 +1,111 @@
+"""What long commands share: a progress bar, settings that stay with a run, reading ahead, numbers as arguments."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from detdiffusion.errors import ConfigError
+
+READERS = 8  # threads that decode pictures, at most
+
+Item = TypeVar("Item")
+Loaded = TypeVar("Loaded")
+
+
+@contextmanager
+def progress(name: str) -> Iterator[Report]:
+    """A progress bar with time left, on standard error; one line every ten seconds where that is not a terminal."""
+    bar = tqdm(desc=name, dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 10.0)
+    try:
+        yield Report(bar)
+    finally:
+        bar.close()
+
+
+class Report:
+    """Callable(done, total, metrics); the time left is counted from this run's own first report."""
+
+    def __init__(self, bar: tqdm[None]) -> None:
+        self.bar = bar
+
+    def __call__(self, done: int, total: int, metrics: Mapping[str, float]) -> None:
+        if self.bar.total is None:
+            self.bar.reset(total)
+            self.bar.initial = done - 1
+            self.bar.n = done - 1
+        self.bar.set_postfix({k: f"{v:.3g}" for k, v in metrics.items()}, refresh=False)
+        self.bar.update(done - self.bar.n)
+
+
+def keep_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    """Writes the settings of a new run; a run that was started with these very ones goes on.
+
+    Raises:
+        ConfigError: it was started with others, which are named.
+    """
+    from training.resume import write_json
+
+    now = json.loads(json.dumps(settings))  # as they are read back: tuples are lists
+    if not path.exists():
+        write_json(path, now)
+        return
+    try:
+        started = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path} is damaged ({error}); delete {path.parent} and start again") from error
+    differing = [
+        f"{key} was {started.get(key)!r}, is {now.get(key)!r}"
+        for key in sorted({*started, *now})
+        if started.get(key) != now.get(key)
+    ]
+    if differing:
+        raise ConfigError(
+            f"{path.parent} was started with other settings: {'; '.join(differing)}. "
+            "Use the old ones, give another --out, or delete that folder"
+        )
+
+
+def read_ahead(items: Iterable[Item], load: Callable[[Item], Loaded], ahead: int) -> Iterator[tuple[Item, Loaded]]:
+    """Every item with what `load` makes of it, in order; while one is used, up to `ahead` more are loaded on threads.
+
+    What `load` raises is raised here, when its item's turn comes.
+    """
+    pool = ThreadPoolExecutor(min(READERS, os.cpu_count() or 1), thread_name_prefix="read-ahead")
+    waiting: deque[tuple[Item, Future[Loaded]]] = deque()
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(load, item)))
+            if len(waiting) > ahead:
+                first, loaded = waiting.popleft()
+                yield first, loaded.result()
+        while waiting:
+            first, loaded = waiting.popleft()
+            yield first, loaded.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def positive(text: str) -> int:
+    """A number of 1 or more, as an argument's type."""
+    value = natural(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def natural(text: str) -> int:
+    """A whole number of 0 or more, as an argument's type."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 0 or more")
+    return int(text)
