@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     from training import annotate, autoencoder_command, convert, evaluate, layouts, train
+    from training.config import VARIANTS
 
     parser = argparse.ArgumentParser(
         prog="python -m training", description="Everything that learns or makes data sets."
@@ -51,6 +52,13 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("detector", "judge", "autoencoder", "attributes", "generator"),
         default="generator",
         help="stop after this stage",
+    )
+    bundle.add_argument(
+        "--rivals",
+        type=_rivals,
+        default=(),
+        metavar="NAME,...",
+        help=f"then train these from the same samples, seed and steps: {', '.join(VARIANTS)}",
     )
     bundle.add_argument("--device", default=None, help="cpu, cuda, ... (default: cuda for the gpu preset, else cpu)")
     bundle.set_defaults(run=_bundle)
@@ -98,9 +106,19 @@ def _bundle(arguments: argparse.Namespace) -> int:
     name = arguments.device or ("cuda" if arguments.preset == "gpu" else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError("no CUDA device here; use --preset cpu, or --device cpu")
-    model = train_bundle(PRESETS[arguments.preset], arguments.out, torch.device(name), Stage(arguments.until))
+    preset, device = PRESETS[arguments.preset], torch.device(name)
+    model = train_bundle(preset, arguments.out, device, Stage(arguments.until), rivals=arguments.rivals)
     print(model)
     return 0
+
+
+def _rivals(text: str) -> list[str]:
+    from training.config import VARIANTS
+
+    unknown = [name for name in text.split(",") if name not in VARIANTS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"there is no {', '.join(unknown)}; known: {', '.join(VARIANTS)}")
+    return text.split(",")
 
 
 def _share(text: str) -> float:

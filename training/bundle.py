@@ -1,10 +1,13 @@
 """Detector, judge, autoencoder, attributes, generator: all that the studio needs, in one resumable command.
 
+Rivals (GeoDiffusion, ControlNet, models of words alone) learn from the same samples with the same seed and steps.
+
 Run the same command again after a stop: finished stages are skipped, the one in hand goes on from its checkpoint.
 """
 
 import shutil
 import time
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -20,7 +23,14 @@ from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.pipeline import DetDiffusionPipeline
 from training.autoencoder import train_autoencoder
 from training.batch import SampleStore
-from training.config import AutoencoderConfig, BundleConfig, DetectorConfig, check_same_config
+from training.config import (
+    VARIANTS,
+    AutoencoderConfig,
+    BundleConfig,
+    DetectorConfig,
+    GeneratorConfig,
+    check_same_config,
+)
 from training.model import small_model
 from training.papercut import STUFF, THINGS, scenes
 from training.resume import write_json
@@ -38,9 +48,17 @@ class Stage(StrEnum):
 
 
 def train_bundle(
-    config: BundleConfig, out: Path, device: torch.device, until: Stage = Stage.GENERATOR, workers: int = 2
+    config: BundleConfig,
+    out: Path,
+    device: torch.device,
+    until: Stage = Stage.GENERATOR,
+    workers: int = 2,
+    rivals: Sequence[str] = (),
 ) -> Path:
     """Runs the stages up to `until` and returns the model folder (`out/model`).
+
+    Args:
+        rivals: of `VARIANTS`; each is trained after the stages, into `out/rivals/NAME/model`.
 
     Raises:
         ConfigError: `out` was started with another config.
@@ -58,6 +76,10 @@ def train_bundle(
         began = time.monotonic()
         _run_stage(stage, config, out, device, workers)
         write_json(folder / "done.json", {"seconds_of_last_run": round(time.monotonic() - began)})
+    for name in rivals:
+        folder = out / "rivals" / name
+        if not (folder / "model" / "manifest.json").exists():
+            save_pipeline(learn(VARIANTS[name](config.generator), out, folder, device), folder / "model")
     return out / "model"
 
 
@@ -77,13 +99,16 @@ def _run_stage(stage: Stage, config: BundleConfig, out: Path, device: torch.devi
             with progress("attributes") as report:
                 make_samples(config.samples, config.image_size, detector, autoencoder, out / stage, report)
         case Stage.GENERATOR:
-            autoencoder = SmallAutoencoder.from_pretrained(out / Stage.AUTOENCODER / "model")
-            pipe = small_model(config.generator, THINGS, STUFF, autoencoder)
-            with progress("generator") as report:
-                train_generator(
-                    pipe, SampleStore.load(out / Stage.ATTRIBUTES), config.generator, out / stage, device, report
-                )
-            assemble(pipe, out)
+            assemble(learn(config.generator, out, out / stage, device), out)
+
+
+def learn(config: GeneratorConfig, out: Path, folder: Path, device: torch.device) -> DetDiffusionPipeline:
+    """A model that has learned from the samples of `out` with its autoencoder; checkpoints lie in `folder`."""
+    autoencoder = SmallAutoencoder.from_pretrained(out / Stage.AUTOENCODER / "model")
+    pipe = small_model(config, THINGS, STUFF, autoencoder)
+    with progress(folder.name) as report:
+        train_generator(pipe, SampleStore.load(out / Stage.ATTRIBUTES), config, folder, device, report)
+    return pipe
 
 
 def train_detector(config: DetectorConfig, image_size: int, out: Path, workers: int) -> None:

@@ -263,8 +263,16 @@ def _geodiffusion(config: GeneratorConfig) -> GeneratorConfig:
     return dataclasses.replace(_no_perception(config), attributes=False)
 
 
+def _no_blueprint(config: GeneratorConfig) -> GeneratorConfig:
+    """The paper's own condition: words alone."""
+    return dataclasses.replace(config, blueprint=None)
+
+
 VARIANTS: Mapping[str, Callable[[GeneratorConfig], GeneratorConfig]] = {
     "geodiffusion": _geodiffusion,
+    "geodiffusion-no-blueprint": lambda config: _no_blueprint(_geodiffusion(config)),
+    "no-blueprint": _no_blueprint,
+    "no-attributes": lambda config: dataclasses.replace(config, attributes=False),
     "no-alpha-bar": _with_loss(use_alpha_bar=False),
     "no-dice": _with_loss(use_dice=False),
     "no-perception": _no_perception,

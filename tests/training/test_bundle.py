@@ -88,8 +88,12 @@ def test_from_nothing_to_a_model_that_the_studio_loads(tmp_path: Path, monkeypat
 
     hashes = (folder / "manifest.json").read_bytes()
     shutil.rmtree(folder)
-    train_bundle(TINY, tmp_path, CPU, workers=1)
+    train_bundle(TINY, tmp_path, CPU, workers=1, rivals=["geodiffusion"])
     assert (folder / "manifest.json").read_bytes() == hashes, "a model folder that went missing is written again"
+    rival = load_pipeline(tmp_path / "rivals" / "geodiffusion" / "model")
+    assert rival.vocabulary.attribute_words == () and rival.perception_head is None and rival.blueprint is not None
+    ours, its = (model.vae.state_dict() for model in (pipe, rival))
+    assert all(torch.equal(ours[name], its[name]) for name in ours), "they share the autoencoder"
 
 
 def test_nothing_held_out_is_trained_on() -> None:
