@@ -15,12 +15,13 @@ RUNTIME := $(VENV)/.runtime-installed
 EXTRAS  := $(VENV)/.test-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help studio test lint
+.PHONY: help studio test lint check-yolov4
 
 help:
 	@echo "make studio   the studio at http://127.0.0.1:$(PORT)   (PORT=, WORKSPACE=, MODEL= may be given)"
 	@echo "make test     ruff, mypy and every test (the browser test needs Chromium: apt-get install chromium)"
 	@echo "make lint     ruff and mypy alone"
+	@echo "make check-yolov4   our YOLOv4 against OpenCV 4's, in an environment of its own (.venv-opencv4)"
 	@echo "Each creates $(VENV) and installs what it needs first (PYTHON=$(PYTHON); Python 3.11 or newer)."
 
 studio: $(RUNTIME)
@@ -35,6 +36,13 @@ lint: $(EXTRAS)
 	@echo "== mypy --strict (detdiffusion, training, app)"
 	@rm -f app/*.pyi  # gradio writes them on import, and mypy would read them in place of the sources
 	@$(BIN)/mypy
+
+# OpenCV 5 has lost the importer of Darknet's files, so version 4 lives apart. Its answers are kept beside the test, which
+# compares with them everywhere; DETDIFFUSION_OPENCV4_OUT=tests/detdiffusion/yolov4_opencv.npz writes them again.
+check-yolov4: $(EXTRAS)
+	@test -x .venv-opencv4/bin/python || $(PYTHON) -m venv .venv-opencv4
+	@.venv-opencv4/bin/python -m pip --disable-pip-version-check install -q -r tests/opencv4/requirements.txt
+	@DETDIFFUSION_OPENCV4=.venv-opencv4/bin/python $(BIN)/python -m pytest -s tests/detdiffusion/test_yolov4.py -k opencv
 
 test: lint
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \

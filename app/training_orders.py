@@ -15,8 +15,8 @@ from pathlib import Path
 from app.jobs import ROOT, Runs
 from app.run_files import MODEL
 from app.services import MAX_SEED
-from detdiffusion.detectors import BUNDLED
-from detdiffusion.errors import ConfigError
+from detdiffusion.detectors import BUNDLED, detector_path
+from detdiffusion.errors import ConfigError, DetectorError
 from training.config import TRAIN_PRESETS
 from training.papercut import write_dataset
 
@@ -222,15 +222,11 @@ def _data_folder(text: str) -> Path:
 
 
 def _detector(text: str, home: Path) -> str:
-    """A path, so that the run does not depend on what a name means elsewhere."""
-    wanted = text.strip() or BUNDLED
-    inside = home / "detectors"
-    named = inside / wanted
-    path = named if named.parent == inside and named.is_dir() else Path(wanted).expanduser().resolve()
-    if not path.exists():
-        known = ", ".join(sorted(folder.name for folder in inside.glob("*/")))
-        raise ConfigError(f"there is no detector at {path}: give a .pt file, a detector folder, or one of: {known}")
-    return str(path)
+    """By path, so that the run does not depend on what a name means elsewhere."""
+    try:
+        return detector_path(text.strip() or BUNDLED, home)
+    except DetectorError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _base(text: str | None) -> tuple[str, bool]:

@@ -195,7 +195,7 @@ def train_step(
     noisy = schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
     with autocast:
         condition = pipe.encode_layouts(batch.layouts)
-        raw = pipe.draw_blueprint(batch.layouts, (noisy.shape[-2], noisy.shape[-1]))
+        raw = pipe.draw_layouts(batch.layouts, (noisy.shape[-2], noisy.shape[-1]))
         with FeatureTaps(pipe.unet) as taps:
             prediction = pipe.denoise(noisy, batch.timesteps, condition, raw)
         logits = pipe.perception_head(taps.features, condition.objects)

@@ -16,7 +16,7 @@ from typing import Any
 import diffusers.utils.logging
 import torch
 import transformers.utils.logging
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
@@ -26,6 +26,7 @@ from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel
 from detdiffusion.errors import CheckpointError, ConfigError
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.blueprint import Blueprint
+from detdiffusion.models.control import control_scale
 from detdiffusion.models.features import feature_channels
 from detdiffusion.models.perception_head import PerceptionHead
 from detdiffusion.vocabulary import VOCABULARY_FILE, Vocabulary, missing_words, new_words
@@ -41,10 +42,11 @@ ARCHITECTURES: dict[str, tuple[type, ...]] = {
     "unet": (UNet2DConditionModel,),
     "blueprint": (Blueprint,),
     "perception_head": (PerceptionHead,),
+    "controlnet": (ControlNetModel,),
     "safety_checker": (StableDiffusionSafetyChecker,),
 }
-OPTIONAL = ("blueprint", "perception_head", "safety_checker")
-OURS = ("blueprint", "perception_head")  # what Stable Diffusion does not have
+OURS = ("blueprint", "perception_head", "controlnet")  # what a Stable Diffusion folder does not have
+OPTIONAL = (*OURS, "safety_checker")
 COMPONENTS = (*ARCHITECTURES, "tokenizer", "scheduler", "feature_extractor")
 PROCESSORS = ("CLIPImageProcessor", "CLIPFeatureExtractor")  # today's and yesterday's name of one class
 CONFIGS = {CLIPTextModel: CLIPTextConfig, StableDiffusionSafetyChecker: CLIPConfig}  # others are their own
@@ -208,7 +210,7 @@ def _check_parts(folder: Path, classes: dict[str, Any], vocabulary: Vocabulary |
 def _fit_problems(models: dict[str, Any], vocabulary: Vocabulary | None) -> list[str]:
     """Sizes on which two components must agree."""
     unet, text, vae = models["unet"].config, models["text_encoder"].config, models["vae"].config
-    blueprint, head = models.get("blueprint"), models.get("perception_head")
+    blueprint, head, control = (models.get(name) for name in OURS)
     inputs = vae.latent_channels + (blueprint.total_channels if blueprint is not None else 0)
     pairs = [
         ("unet in_channels", unet.in_channels, "latent and blueprint channels", inputs),
@@ -222,6 +224,14 @@ def _fit_problems(models: dict[str, Any], vocabulary: Vocabulary | None) -> list
         channels = feature_channels(models["unet"])
         pairs.append(("head feature_channels", list(head.config.feature_channels), "the U-Net's", channels))
         pairs.append(("head text_dim", head.config.text_dim, "the text encoder's width", text.hidden_size))
+    if control is not None:
+        cells = getattr(models["vae"], "downsample", 2 ** (len(vae.block_out_channels) - 1))
+        channels = list(unet.block_out_channels)
+        pairs.append(("controlnet in_channels", control.config.in_channels, "the U-Net's", unet.in_channels))
+        pairs.append(
+            ("controlnet block_out_channels", list(control.config.block_out_channels), "the U-Net's", channels)
+        )
+        pairs.append(("controlnet pixels a latent cell", control_scale(control), "the autoencoder's", cells))
     return [f"{name} is {got}, {other} {needed}" for name, got, other, needed in pairs if got != needed]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,30 @@ class Detector(Protocol):
     def detect(self, images: Sequence[Image.Image]) -> list[Detections]:
         """Detections down to score 0.001, one result a picture."""
         ...
+
+
+@runtime_checkable
+class AnswersById(Protocol):
+    """A detector that has looked at the pictures of a data set before: it knows them by their ids alone."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def ids(self) -> Collection[str]:
+        """Pictures in which it found something."""
+        ...
+
+    def for_images(self, ids: Sequence[str], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        """One result a picture; `sizes` are theirs in pixels, width and height."""
+        ...
+
+
+def look(detector: Detector, images: Sequence[Image.Image], ids: Sequence[str]) -> list[Detections]:
+    """What a detector says of pictures of a data set, whether it looks at them or knows them by their ids."""
+    if isinstance(detector, AnswersById):
+        return detector.for_images(ids, [image.size for image in images])
+    return detector.detect(images)
 
 
 def iou(a: Floats, b: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
@@ -19,10 +21,12 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.checkpoint import check_architecture, no_progress_bars, read_vocabulary, verify
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import Layout
 from detdiffusion.models.blueprint import Blueprint
+from detdiffusion.models.control import control_pictures, control_scale, new_controlnet
 from detdiffusion.models.features import feature_channels
 from detdiffusion.models.perception_head import PerceptionHead
 from detdiffusion.prompt import TextCondition, empty_prompt, encode_prompt, encode_text
@@ -61,12 +65,19 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         scheduler: makes the samplers; a fresh one of its config is used by every call.
         blueprint: None for the paper's text-only model.
         perception_head: trains the model (Eq. 3); generation does not need it.
+        controlnet: reads the layout as a picture and steers the U-Net (a rival of the paper; never with a blueprint).
         safety_checker, feature_extractor: where a Stable Diffusion folder brought them, no picture passes unchecked.
         vocabulary: required; stored beside the model as vocabulary.json.
     """
 
-    model_cpu_offload_seq = "text_encoder->blueprint->unet->vae"
-    _optional_components = ["blueprint", "perception_head", "safety_checker", "feature_extractor"]  # noqa: RUF012 - as in diffusers
+    model_cpu_offload_seq = "text_encoder->blueprint->controlnet->unet->vae"
+    _optional_components = [  # noqa: RUF012 - as in diffusers
+        "blueprint",
+        "perception_head",
+        "controlnet",
+        "safety_checker",
+        "feature_extractor",
+    ]
 
     def __init__(
         self,
@@ -77,6 +88,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         scheduler: Any,
         blueprint: Blueprint | None = None,
         perception_head: PerceptionHead | None = None,
+        controlnet: ControlNetModel | None = None,
         safety_checker: StableDiffusionSafetyChecker | None = None,
         feature_extractor: Any = None,  # CLIPImageProcessor: its import brings torchvision, for models that have one
         vocabulary: Vocabulary | None = None,
@@ -86,6 +98,8 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
             raise ConfigError(f"a DetDiffusionPipeline needs its vocabulary ({VOCABULARY_FILE} of the model's folder)")
         if safety_checker is not None and feature_extractor is None:
             raise ConfigError("a safety checker needs the feature_extractor that prepares its pictures")
+        if blueprint is not None and controlnet is not None:
+            raise ConfigError("a model reads its layouts through a blueprint or through a controlnet, not through both")
         self.vocabulary = vocabulary
         self.register_modules(
             vae=vae,
@@ -95,6 +109,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
             scheduler=scheduler,
             blueprint=blueprint,
             perception_head=perception_head,
+            controlnet=controlnet,
             safety_checker=safety_checker,
             feature_extractor=feature_extractor,
         )
@@ -154,11 +169,19 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         ]
         return encode_text(self.text_encoder, prompts, pad_to=pad_to)
 
-    def draw_blueprint(self, layouts: Sequence[Layout | None], size: tuple[int, int]) -> Tensor | None:
-        """Raw drawings [B, C, h, w] on the model's device, nothing drawn for None; None if there is no blueprint.
+    def draw_layouts(self, layouts: Sequence[Layout | None], size: tuple[int, int]) -> Tensor | None:
+        """What the model sees of layouts beside the words, on its device; nothing drawn for None.
 
-        A model without words for attributes does not see them here either.
+        Raw drawings [B, C, h, w] of the blueprint, pictures [B, 3, H, W] for a ControlNet, or None where the model has
+        neither. A model without words for attributes does not see them here either.
+
+        Args:
+            size: (height, width) of the latents.
         """
+        if self.controlnet is not None:
+            scale = control_scale(self.controlnet)
+            pictures = control_pictures(layouts, self.vocabulary, (size[0] * scale, size[1] * scale))
+            return pictures.to(self.unet.device)
         if self.blueprint is None:
             return None
         raw: Tensor = self.blueprint.empty(len(layouts), size)
@@ -173,19 +196,28 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         Args:
             t: timestep, a scalar or [B].
-            raw: `draw_blueprint`'s answer.
+            raw: `draw_layouts`'s answer.
         """
         self._choose_attention(latents.device.type)
         if self.blueprint is not None:
             latents = torch.cat([latents, self.blueprint(raw)], dim=1)
+        steered = {} if self.controlnet is None else self._steer(latents, t, condition, raw)
         prediction: Tensor = self.unet(
-            latents, t, encoder_hidden_states=condition.hidden, encoder_attention_mask=condition.mask
+            latents, t, encoder_hidden_states=condition.hidden, encoder_attention_mask=condition.mask, **steered
         ).sample
         return prediction
 
+    def _steer(self, latents: Tensor, t: Tensor, condition: TextCondition, pictures: Tensor | None) -> dict[str, Any]:
+        """What the ControlNet adds to the U-Net's features. It knows no mask over words: see `Vocabulary.padding`."""
+        down, middle = self.controlnet(
+            latents, t, encoder_hidden_states=condition.hidden, controlnet_cond=pictures, return_dict=False
+        )
+        return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+
     def _choose_attention(self, device: str) -> None:
         if device != self._attention_device:  # plain matrix products: in bf16 2.5 times as fast as the CPU's SDPA
-            self.unet.set_attn_processor(AttnProcessor() if device == "cpu" else AttnProcessor2_0())
+            for module in filter(None, (self.unet, self.controlnet)):
+                module.set_attn_processor(AttnProcessor() if device == "cpu" else AttnProcessor2_0())
             self._attention_device = device
 
     @torch.no_grad()
@@ -196,6 +228,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         seeds: Sequence[int],
         steps: int = 20,
         guidance_scale: float = 3.0,
+        difficulty: float = 0.0,
         on_step: Callable[[StepInfo], None] | None = None,
         output_type: str = "pil",
         dtype: torch.dtype | None = None,
@@ -205,20 +238,24 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         Args:
             layouts: of any numbers of objects, all of one picture size. A single layout is drawn once for each seed.
             seeds: the same seed starts from the same noise, whatever the batch and the device.
+            difficulty: attribute guidance, how far to go on from easy towards hard beyond what the layouts' words say
+                (see `guided`); below 0 towards easy; 0 costs nothing, others twice the time.
             on_step: called after every step; `Cancelled` raised inside stops the generation.
             output_type: "pil", "np" ([B, H, W, 3] uint8) or "latent" ([B, C, h, w]).
             dtype: of the arithmetic; `preferred_dtype` by default.
 
         Raises:
             LayoutError: an unknown class, or sizes that the model cannot draw together.
-            ConfigError: seeds, steps or output_type out of range.
+            ConfigError: seeds, steps, difficulty or output_type out of range, or a difficulty for a model that knows no
+                attributes.
         """
         drawn = [layouts] * len(seeds) if isinstance(layouts, Layout) else list(layouts)
         _check_call(drawn, seeds, steps, output_type)
+        self._check_difficulty(difficulty)
         drawn = [self.vocabulary.resolve(layout) for layout in drawn]
         size = self._latent_size(drawn)
         with self._autocast(dtype):
-            condition, raw = self._conditions(drawn, size, guided=guidance_scale != 1)
+            condition, raw = self._conditions(drawn, size, guided=guidance_scale != 1, contrast=difficulty != 0)
 
             def report(step: int, total: int, finished: Callable[[], Tensor]) -> None:
                 if on_step is not None:
@@ -231,6 +268,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
                 seeds=seeds,
                 steps=steps,
                 guidance_scale=guidance_scale,
+                difficulty=difficulty,
                 on_step=report,
             )
         if output_type == "latent":
@@ -245,15 +283,24 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         height, width = sizes.pop()
         return height // self.downsample, width // self.downsample
 
+    def _check_difficulty(self, difficulty: float) -> None:
+        if not math.isfinite(difficulty):
+            raise ConfigError(f"difficulty needs to be a number, not {difficulty}")
+        if difficulty and not self.vocabulary.attribute_words:
+            raise ConfigError("this model knows no easy and hard objects: difficulty needs to be 0")
+
     def _conditions(
-        self, layouts: Sequence[Layout], size: tuple[int, int], *, guided: bool
+        self, layouts: Sequence[Layout], size: tuple[int, int], *, guided: bool, contrast: bool
     ) -> tuple[TextCondition, Tensor | None]:
-        """What `denoise` needs for B layouts, or with guidance for B unconditional ones and then the layouts."""
+        """What `denoise` needs for B layouts, as many rows for each part of `sampling.guided`, in its order."""
+        shown = list(layouts)
+        if contrast:
+            shown += [apply_strategy(layout, way) for way in (Strategy.HARD, Strategy.EASY) for layout in layouts]
         if not guided:
-            return self.encode_layouts(layouts), self.draw_blueprint(layouts, size)
-        condition = self.encode_layouts([None, *layouts])  # the empty prompt is encoded once
-        rows = torch.tensor([0] * len(layouts) + list(range(1, len(layouts) + 1)), device=condition.hidden.device)
-        raw = self.draw_blueprint([*[None] * len(layouts), *layouts], size)
+            return self.encode_layouts(shown), self.draw_layouts(shown, size)
+        condition = self.encode_layouts([None, *shown])  # the empty prompt is encoded once
+        rows = torch.tensor([0] * len(layouts) + list(range(1, len(shown) + 1)), device=condition.hidden.device)
+        raw = self.draw_layouts([*[None] * len(layouts), *shown], size)
         return TextCondition(*(part[rows] for part in condition)), raw
 
     def _pictures(self, latents: Tensor, dtype: torch.dtype | None) -> tuple[np.ndarray, list[bool] | None]:
@@ -319,6 +366,7 @@ def new_pipeline(
     blueprint_config: Mapping[str, Any] | None,
     head_config: Mapping[str, Any] | None,
     seed: int,
+    control_config: Mapping[str, Any] | None = None,
 ) -> DetDiffusionPipeline:
     """A model with random weights around a trained autoencoder.
 
@@ -328,6 +376,7 @@ def new_pipeline(
         scheduler_config: of `DPMSolverMultistepScheduler`.
         blueprint_config, head_config: of `Blueprint` and `PerceptionHead`, sizes filled in; None: the model has none.
         seed: of the weights; global randomness is left as it was.
+        control_config: of `new_controlnet`; None: the model has none.
     """
     text = CLIPTextConfig(**text_config)
     tokenizer = small_tokenizer(vocabulary, text.max_position_embeddings)
@@ -347,7 +396,8 @@ def new_pipeline(
             cross_attention_dim=text.hidden_size,
         )
         head = None if head_config is None else PerceptionHead(feature_channels(unet), text.hidden_size, **head_config)
-    for module in (autoencoder, text_encoder, unet, blueprint, head):
+        control = None if control_config is None else new_controlnet(unet, **control_config)
+    for module in (autoencoder, text_encoder, unet, blueprint, head, control):
         if module is not None:
             module.eval()
     return DetDiffusionPipeline(
@@ -358,6 +408,7 @@ def new_pipeline(
         scheduler=DPMSolverMultistepScheduler(**scheduler_config),
         blueprint=blueprint,
         perception_head=head,
+        controlnet=control,
         vocabulary=vocabulary,
     )
 

@@ -68,7 +68,7 @@ class _Words(NamedTuple):
     prefix: list[int]
     suffix: list[int]
     labels: list[list[int]]  # by class index
-    locations: list[int]
+    locations: list[int]  # by bin; empty where prompts name classes alone
     attributes: list[int]  # by attribute index; empty where the model has none
 
 
@@ -96,9 +96,10 @@ def readable_prompt(layout: Layout, vocabulary: Vocabulary) -> str:
     """
     objects = []
     for box in vocabulary.resolve(layout).boxes:
-        first, last = (vocabulary.location_word(index) for index in vocabulary.corner_indices(box))
+        where = "".join(vocabulary.location_word(index) for index in vocabulary.corner_indices(box))
         word = vocabulary.words[vocabulary.class_index(box.label)]
-        objects.append(f"({', '.join([word, first + last, *_said(box, vocabulary.attribute_words, vocabulary)])})")
+        said = [word, *([where] if where else []), *_said(box, vocabulary.attribute_words, vocabulary)]
+        objects.append(f"({', '.join(said)})")
     return vocabulary.template.format(objects=", ".join(objects))
 
 
@@ -142,8 +143,8 @@ def empty_prompt(tokenizer: CLIPTokenizer, max_length: int, *, padding: bool = F
 
 def _object_ids(box: Box, vocabulary: Vocabulary, words: _Words) -> list[int]:
     label = words.labels[vocabulary.class_index(box.label)]
-    first, last = vocabulary.corner_indices(box)
-    return [*label, words.locations[first], words.locations[last], *_said(box, words.attributes, vocabulary)]
+    where = [words.locations[index] for index in vocabulary.corner_indices(box)] if words.locations else []
+    return [*label, *where, *_said(box, words.attributes, vocabulary)]
 
 
 def _prompt(

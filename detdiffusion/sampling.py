@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-# [M, C, h, w] noisy latents and a timestep -> the U-Net's prediction, same shape. M is B, or 2 B with guidance.
+# [M, C, h, w] noisy latents and a timestep -> the U-Net's prediction, same shape. M is a multiple of B: see `guided`.
 Predict: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 # Number of the step just done, of how many, and a call that gives the finished latents as they look from here.
 OnStep: TypeAlias = Callable[[int, int, Callable[[], Tensor]], None]
@@ -28,15 +28,17 @@ def sample(
     seeds: Sequence[int],
     steps: int,
     guidance_scale: float,
+    difficulty: float = 0.0,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Latents [B, C, h, w] of `noise`, float32.
 
     Args:
-        predict: epsilon or v, as the scheduler's config says. With guidance it sees 2 B rows, unconditional ones first.
+        predict: epsilon or v, as the scheduler's config says; its rows are those of `guided`.
         scheduler: a fresh diffusers scheduler; its state is changed.
         seeds: for schedulers that draw noise at every step (DDPM's): one stream a picture.
         guidance_scale: 1 switches guidance off.
+        difficulty: of attribute guidance; 0 switches it off.
         on_step: called after every step; what it raises ends the sampling.
     """
     scheduler.set_timesteps(steps, device=noise.device)
@@ -44,19 +46,33 @@ def sample(
     latents: Tensor = noise * scheduler.init_noise_sigma
     for number, t in enumerate(scheduler.timesteps, start=1):
         scaled = scheduler.scale_model_input(latents, t)
-        prediction = guided(predict, scaled, t, guidance_scale)
+        prediction = guided(predict, scaled, t, guidance_scale, difficulty)
         latents = scheduler.step(prediction, t, latents, **extra).prev_sample
         if on_step is not None:
             on_step(number, len(scheduler.timesteps), _Finished(scheduler, prediction, scaled, t))
     return latents
 
 
-def guided(predict: Predict, latents: Tensor, t: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance on the prediction, u + s (c - u), both halves in one batch: [B, C, h, w] float32."""
-    if scale == 1:
-        return predict(latents, t).float()
-    unconditional, conditional = predict(torch.cat([latents, latents]), t).float().chunk(2)
-    return unconditional + scale * (conditional - unconditional)
+def guided(predict: Predict, latents: Tensor, t: Tensor, scale: float, difficulty: float = 0.0) -> Tensor:
+    """Guidance on the prediction, u + s (c - u) + a (hard - easy), all parts in one batch: [B, C, h, w] float32.
+
+    The first two terms are classifier-free guidance; the third, attribute guidance, is ours: it goes on in the
+    direction in which the words for hard lead away from those for easy.
+
+    Args:
+        predict: sees B rows for each part that is needed, in the order u (unless `scale` is 1), c, hard, easy (unless
+            `difficulty` is 0).
+        scale, difficulty: s and a.
+    """
+    parts = 1 + (scale != 1) + 2 * (difficulty != 0)
+    predicted = list(predict(torch.cat([latents] * parts), t).float().chunk(parts))
+    unconditional = predicted.pop(0) if scale != 1 else None
+    conditional = predicted.pop(0)
+    result = conditional if unconditional is None else unconditional + scale * (conditional - unconditional)
+    if difficulty != 0:
+        hard, easy = predicted
+        result = result + difficulty * (hard - easy)
+    return result
 
 
 def finished_latents(prediction: Tensor, latents: Tensor, alpha_bar: Tensor, prediction_type: str) -> Tensor:

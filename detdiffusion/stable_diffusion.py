@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
@@ -20,6 +21,7 @@ from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 from detdiffusion.checkpoint import check_base, no_progress_bars, read_vocabulary
 from detdiffusion.errors import CheckpointError, ConfigError
 from detdiffusion.models.blueprint import Blueprint, widen_conv_in
+from detdiffusion.models.control import new_controlnet
 from detdiffusion.models.features import feature_channels
 from detdiffusion.models.perception_head import PerceptionHead
 from detdiffusion.pipeline import DetDiffusionPipeline
@@ -37,6 +39,7 @@ def pipeline_from_stable_diffusion(
     seed: int,
     size: tuple[int, int] | None = None,
     rescale_locations: bool = True,
+    control_config: Mapping[str, Any] | None = None,
 ) -> DetDiffusionPipeline:
     """A model, float32 on the CPU, that draws what its base draws until it is trained.
 
@@ -48,6 +51,7 @@ def pipeline_from_stable_diffusion(
         seed: of the new weights; global randomness is left as it was.
         size: (height, width) in pixels of the pictures that the model will be trained on; None: as the base.
         rescale_locations: see `init_embeddings`.
+        control_config: of `new_controlnet`, which starts as a copy of the base's encoder; None: the model has none.
 
     Raises:
         CheckpointError: the base is missing, damaged, unsafe or of another architecture.
@@ -58,6 +62,7 @@ def pipeline_from_stable_diffusion(
     vocabulary = replace(vocabulary, padding=read_vocabulary(folder).padding if ours else True)
     blueprint: Blueprint | None = None
     head: PerceptionHead | None = None
+    control: ControlNetModel | None = None
     with torch.random.fork_rng(), no_progress_bars():
         parts = _load(folder, check_base(folder))  # draws weights, which those of the folder replace
         text_encoder, unet = parts["text_encoder"], parts["unet"]
@@ -69,10 +74,14 @@ def pipeline_from_stable_diffusion(
             head = PerceptionHead(feature_channels(unet), text_encoder.config.hidden_size, **head_config).eval()
         if blueprint is not None:
             widen_conv_in(unet, blueprint.total_channels)
+        if control_config is not None:
+            control = new_controlnet(unet, **control_config).eval()
     for name in ("vae", "safety_checker"):
         if name in parts:
             parts[name].requires_grad_(False)
-    pipe = DetDiffusionPipeline(**parts, blueprint=blueprint, perception_head=head, vocabulary=vocabulary)
+    pipe = DetDiffusionPipeline(
+        **parts, blueprint=blueprint, perception_head=head, controlnet=control, vocabulary=vocabulary
+    )
     if size is not None:
         _set_size(pipe, size)
     return pipe

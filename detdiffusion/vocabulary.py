@@ -61,7 +61,7 @@ class Vocabulary:
     things: tuple[str, ...]
     stuff: tuple[str, ...] = ()
     grid: tuple[int, int] = (32, 32)  # (columns, rows) of location bins; GeoDiffusion: (256, 256)
-    location_format: str = "<{}>"  # GeoDiffusion: "<l{}>"
+    location_format: str = "<{}>"  # GeoDiffusion: "<l{}>"; empty: prompts name classes alone (ControlNet)
     attribute_words: tuple[str, ...] = ("[easy]", "[hard]", "[background]")  # or none: GeoDiffusion has no attributes
     template: str = "An image with {objects}"
     spoken: tuple[str, ...] = ()  # how a prompt says each of `labels` ("sky other" for "sky-other"); none: as they are
@@ -74,8 +74,8 @@ class Vocabulary:
             raise ConfigError(f"a vocabulary needs class names, each once; repeated: {', '.join(repeated) or 'none'}")
         if min(self.grid) < 2:
             raise ConfigError(f"location grid {self.grid} needs at least 2 columns and 2 rows")
-        if "{}" not in self.location_format or self.template.count("{objects}") != 1:
-            raise ConfigError("location_format needs '{}' and template needs '{objects}' once")
+        if (self.location_format and "{}" not in self.location_format) or self.template.count("{objects}") != 1:
+            raise ConfigError("location_format needs '{}' (or to be empty), and template needs '{objects}' once")
         if len(self.attribute_words) not in (0, len(ATTRIBUTES)) or len(self.spoken) not in (0, len(self.labels)):
             raise ConfigError(
                 f"{len(self.attribute_words)} attribute_words and {len(self.spoken)} spoken words: give "
@@ -95,8 +95,8 @@ class Vocabulary:
 
     @property
     def locations(self) -> int:
-        """Number of location bins."""
-        return self.grid[0] * self.grid[1]
+        """Number of location words: the bins of the grid, or none."""
+        return self.grid[0] * self.grid[1] if self.location_format else 0
 
     def class_index(self, label: str) -> int:
         """Index of a class in `labels`; LayoutError with the nearest known classes where there is none."""
@@ -268,10 +268,11 @@ def init_embeddings(
     text_encoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     rows = text_encoder.get_input_embeddings().weight
     with torch.no_grad():
-        start = location_embeddings(vocabulary.grid, rows.shape[1], temperature).to(rows)
-        if rescale:
-            start = start / start.norm(dim=1, keepdim=True) * rows[own].norm(dim=1).mean()
-        rows[torch.tensor(locations)] = start
+        if locations:
+            start = location_embeddings(vocabulary.grid, rows.shape[1], temperature).to(rows)
+            if rescale:
+                start = start / start.norm(dim=1, keepdim=True) * rows[own].norm(dim=1).mean()
+            rows[torch.tensor(locations)] = start
         for row, word in zip(attributes, vocabulary.attribute_words, strict=True):
             plain = tokenizer(word.strip("[]<>()"), add_special_tokens=False)["input_ids"]
             rows[row] = rows[torch.tensor(plain)].mean(dim=0)

@@ -19,6 +19,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "detdiffusion": (
         "errors",
         "layout",
+        "json_stream",
         "detection",
         "attributes",
         "vocabulary",
@@ -27,20 +28,25 @@ ORDER: dict[str, tuple[str, ...]] = {
         "models.features",
         "models.perception_head",
         "models.blueprint",
+        "models.control",
         "losses",
         "checkpoint",
         "sampling",
         "pipeline",
+        "masks",
         "stable_diffusion",
+        "detectors.folder",
+        "detectors.names",
         "detectors.ultralytics",
         "detectors.torchvision",
+        "detectors.darknet",
         "detectors.yolov4",
         "detectors.results_file",
         "detectors",
-        "rivals",
         "comparison",
         "drawing",
         "evaluation.coco_ap",
+        "evaluation.bootstrap",
         "evaluation.fid",
         "evaluation.effect",
         "evaluation.report",
@@ -51,7 +57,6 @@ ORDER: dict[str, tuple[str, ...]] = {
         "papercut",
         "pictures",
         "checks",
-        "json_stream",
         "index",
         "coco",
         "folders",
@@ -63,6 +68,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "metrics",
         "autoencoder",
         "autoencoder_command",
+        "detector_learning",
+        "detector",
         "attribute_file",
         "attribute_report",
         "folds",
@@ -78,8 +85,21 @@ ORDER: dict[str, tuple[str, ...]] = {
         "convert",
         "train",
         "generate",
+        "layout_sources",
+        "evaluation_job",
+        "evaluation_views",
+        "evaluation_cast",
+        "picture_distances",
+        "mask_quality",
+        "evaluation_report",
+        "evaluation",
         "evaluate",
         "ablation",
+        "report_data",
+        "report_blocks",
+        "report_plots",
+        "report_sections",
+        "report",
         "trainability",
         "closed_loop",
         "__main__",
@@ -115,7 +135,10 @@ FORBIDDEN = {
     "app": set[str](),
 }
 ULTRALYTICS_FILE = "detdiffusion.detectors.ultralytics"
-LEARNING = {f"training.{name}" for name in ("autoencoder", "batch", "step", "resume", "trainer", "train", "bundle")}
+LEARNING = {
+    f"training.{name}"
+    for name in ("autoencoder", "detector_learning", "batch", "step", "resume", "trainer", "train", "bundle")
+}
 
 
 def module_name(path: Path, root: Path) -> str:

@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from training import annotate, autoencoder_command, convert, evaluate, layouts, train
+    from training import ablation, annotate, autoencoder_command, convert, detector, evaluate, layouts, report, train
     from training.config import VARIANTS
 
     parser = argparse.ArgumentParser(
@@ -66,10 +66,13 @@ def build_parser() -> argparse.ArgumentParser:
     for name, module, help_ in (
         ("autoencoder", autoencoder_command, "train the small autoencoder on any folder of pictures"),
         ("layouts", layouts, "COCO annotations -> layouts that pass the filter"),
+        ("detector", detector, "train a detector on a data set, of torchvision or of ultralytics; resumable"),
         ("annotate", annotate, "a detector finds which objects of a data set are easy and which are hard"),
         ("train", train, "train a generator on a data set; resumable, one process or many"),
         ("convert", convert, "a published Stable Diffusion or GeoDiffusion folder -> a model folder"),
         ("evaluate", evaluate, "are boxes obeyed, and do hard objects fool the detector"),
+        ("report", report, "reports of evaluate and ablation -> one page with tables, plots and pictures"),
+        ("ablation", ablation, "what each part of the method is worth, by training without it"),
     ):
         verb = verbs.add_parser(name, help=help_)
         module.add_arguments(verb)

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 from detdiffusion.__main__ import BUNDLED_MODEL
 from detdiffusion.attributes import AttributeRule, label_attributes
-from detdiffusion.detection import Detector
-from detdiffusion.detectors import load_detector
-from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.detection import AnswersById, Detections, Detector, look
+from detdiffusion.detectors import KINDS, load_detector
+from detdiffusion.detectors.names import speak
+from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Attribute, Box, Layout
 from training.attribute_file import Attributes, check_same, continue_file, encode_row, make_header, read_file
 from training.attribute_report import AttributeReport
-from training.datasets import Dataset, Sample, open_dataset
+from training.datasets import Dataset, Sample, annotation_file, open_dataset
 from training.folds import FoldConfig, Share, like_detector, train_folds
 from training.layouts import NO_FILTER, add_filter_arguments, filter_of, filter_words
 from training.runs import natural, positive, progress, read_ahead
@@ -44,7 +45,12 @@ def label_pictures(
     rule: AttributeRule,
 ) -> list[Layout]:
     """Eq. 2 on real pictures: found is easy, missed is hard, outside `known_labels` is background."""
-    found = detector.detect(images)
+    return _by_rule(layouts, detector.detect(images), known_labels, rule)
+
+
+def _by_rule(
+    layouts: Sequence[Layout], found: Sequence[Detections], known_labels: Collection[str], rule: AttributeRule
+) -> list[Layout]:
     pairs = zip(layouts, found, strict=True)
     return [label_attributes(layout, detections, known_labels, rule) for layout, detections in pairs]
 
@@ -149,8 +155,8 @@ def _labelled(
     known = frozenset(detector.labels) & frozenset(dataset.things)
     read = read_ahead((dataset[place] for place in places), Sample.load_image, ahead=batch)
     while pairs := list(islice(read, batch)):
-        layouts = [sample.layout for sample, _ in pairs]
-        layouts = label_pictures(layouts, [image for _, image in pairs], detector, known, rule)
+        found = look(detector, [image for _, image in pairs], [sample.image_id for sample, _ in pairs])
+        layouts = _by_rule([sample.layout for sample, _ in pairs], found, known, rule)
         yield [(sample.image_id, layout) for (sample, _), layout in zip(pairs, layouts, strict=True)]
 
 
@@ -200,9 +206,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detector",
         required=True,
-        metavar="bundled|PATH|NAME",
-        help="a detector folder, a YOLO .pt file, or one of the model's; with --folds also an architecture to train, "
-        "such as yolo11n.yaml. Nothing is downloaded",
+        metavar="bundled|PATH|NAME|ARCH=WEIGHTS",
+        help=f"one of the model's, {KINDS}; with --folds also an architecture to train, such as yolo11n.yaml. Nothing "
+        "is downloaded",
     )
     parser.add_argument("--out", type=Path, required=True, metavar=f"FILE{SUFFIX}", help="file to write")
     parser.add_argument(
@@ -228,7 +234,7 @@ def run(arguments: argparse.Namespace) -> int:
     dataset = open_dataset(arguments.data, filter=filter_of(arguments), split=arguments.split)
     print("\n".join(dataset.describe()), file=sys.stderr)
     shares, rule = _shares(arguments, dataset)
-    _warn_of_unknown(dataset, shares[0].detector)
+    shares = [share._replace(detector=spoken(share.detector, dataset)) for share in shares]
     with progress("attributes") as report:
         annotate_shares(dataset, shares, out, rule, batch=arguments.batch, on_step=report)
     for line in write_report(dataset, out, [share.detector for share in shares]):
@@ -254,7 +260,9 @@ def _shares(arguments: argparse.Namespace, dataset: Dataset) -> tuple[list[Share
     """Who labels which pictures, and by which rule."""
     match_class = not arguments.any_class
     if arguments.folds is None:
-        detector = load_detector(arguments.detector, arguments.model)
+        annotations = annotation_file(arguments.data, arguments.split)
+        detector = load_detector(arguments.detector, arguments.model, annotations=annotations)
+        check_answers(detector, dataset)
         min_score = detector.min_score if arguments.min_score is None else arguments.min_score
         rule = AttributeRule(min_score, arguments.min_iou, match_class)
         return [Share(detector, range(len(dataset)))], rule
@@ -275,11 +283,25 @@ def _shares(arguments: argparse.Namespace, dataset: Dataset) -> tuple[list[Share
     return train_folds(dataset, config, work, min_score), rule
 
 
-def _warn_of_unknown(dataset: Dataset, detector: Detector) -> None:
-    unknown = [label for label in dataset.things if label not in detector.labels]
-    if unknown:
+def check_answers(detector: Detector, dataset: Dataset) -> None:
+    """DetectorError where a results file is of other pictures."""
+    if isinstance(detector, AnswersById) and not any(sample.image_id in detector.ids for sample in dataset):
+        theirs, ours = next(iter(detector.ids)), dataset[0].image_id
+        raise DetectorError(
+            f"{detector.name} is a file of results for other pictures: it has image ids such as {theirs}, and "
+            f"{dataset.name} has such as {ours}"
+        )
+
+
+def spoken(detector: Detector, dataset: Dataset) -> Detector:
+    """The detector with its classes under the data's names; says on standard error which ones have no partner."""
+    named, match = speak(detector, dataset.things)
+    for line in match.lines(detector.name):
+        print(line, file=sys.stderr)
+    if match.unknown:
         print(
-            f"note: {detector.name} does not know {len(unknown)} of the {len(dataset.things)} classes of things; "
-            f"their objects are background (--folds trains detectors that know them): {', '.join(unknown)}",
+            f"note: {detector.name} does not know {len(match.unknown)} of the {len(dataset.things)} classes of things; "
+            "their objects are background (--folds trains detectors that know them): " + ", ".join(match.unknown),
             file=sys.stderr,
         )
+    return named

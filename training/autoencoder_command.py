@@ -26,7 +26,7 @@ from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.layout import MAX_OBJECTS, Box, Layout
 from training.datasets import find_source, open_dataset
 from training.pictures import SUFFIXES, load_picture
-from training.runs import keep_settings, positive, progress, read_ahead
+from training.runs import device_of, keep_settings, positive, progress, read_ahead
 
 if TYPE_CHECKING:
     from detdiffusion.models.autoencoder import SmallAutoencoder
@@ -117,7 +117,7 @@ def train(
     from training.autoencoder import train_autoencoder
     from training.resume import write_json
 
-    device = _device(device_name)
+    device = device_of(device_name)
     files = picture_files(data, split)
     parts = split_files(files, held_out, config.seed)
     fields = {name: value for name, value in asdict(config).items() if name not in _OF_SCENES}
@@ -189,18 +189,6 @@ def _value(setting: str, text: str, now: object) -> Any:
         return value
     kind = "a list such as [32,64]" if isinstance(now, tuple) else f"a number such as {now}"
     raise ConfigError(f"--set {setting}: the value needs to be {kind}")
-
-
-def _device(name: str | None) -> Any:
-    import torch
-
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise ConfigError(f"--device {name}: there is no such device") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"--device {name}: no CUDA device here; use cpu")
-    return device
 
 
 # --- pictures -------------------------------------------------------------------------------------

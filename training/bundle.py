@@ -31,6 +31,7 @@ from training.config import (
     GeneratorConfig,
     check_same_config,
 )
+from training.latents import Autoencoder
 from training.model import small_model
 from training.papercut import STUFF, THINGS, scenes
 from training.resume import write_json
@@ -79,7 +80,8 @@ def train_bundle(
     for name in rivals:
         folder = out / "rivals" / name
         if not (folder / "model" / "manifest.json").exists():
-            save_pipeline(learn(VARIANTS[name](config.generator), out, folder, device), folder / "model")
+            pipe = learn(VARIANTS[name](config.generator), _autoencoder(out), out / Stage.ATTRIBUTES, folder, device)
+            save_pipeline(pipe, folder / "model")
     return out / "model"
 
 
@@ -95,20 +97,26 @@ def _run_stage(stage: Stage, config: BundleConfig, out: Path, device: torch.devi
                 train_autoencoder(pictures, config.autoencoder, out / stage, device, report)
         case Stage.ATTRIBUTES:
             detector = load_detector(out / Stage.DETECTOR / "model")
-            autoencoder = SmallAutoencoder.from_pretrained(out / Stage.AUTOENCODER / "model").to(device)
+            autoencoder = _autoencoder(out).to(device)
             with progress("attributes") as report:
                 make_samples(config.samples, config.image_size, detector, autoencoder, out / stage, report)
         case Stage.GENERATOR:
-            assemble(learn(config.generator, out, out / stage, device), out)
+            assemble(learn(config.generator, _autoencoder(out), out / Stage.ATTRIBUTES, out / stage, device), out)
 
 
-def learn(config: GeneratorConfig, out: Path, folder: Path, device: torch.device) -> DetDiffusionPipeline:
-    """A model that has learned from the samples of `out` with its autoencoder; checkpoints lie in `folder`."""
-    autoencoder = SmallAutoencoder.from_pretrained(out / Stage.AUTOENCODER / "model")
+def learn(
+    config: GeneratorConfig, autoencoder: Autoencoder, samples: Path, folder: Path, device: torch.device
+) -> DetDiffusionPipeline:
+    """A model of Papercut that has learned from these samples; checkpoints and metrics lie in `folder`."""
     pipe = small_model(config, THINGS, STUFF, autoencoder)
     with progress(folder.name) as report:
-        train_generator(pipe, SampleStore.load(out / Stage.ATTRIBUTES), config, folder, device, report)
+        train_generator(pipe, SampleStore.load(samples), config, folder, device, report)
     return pipe
+
+
+def _autoencoder(out: Path) -> Autoencoder:
+    loaded: Autoencoder = SmallAutoencoder.from_pretrained(out / Stage.AUTOENCODER / "model")
+    return loaded
 
 
 def train_detector(config: DetectorConfig, image_size: int, out: Path, workers: int) -> None:

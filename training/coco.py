@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from detdiffusion.errors import DataError
+from detdiffusion.json_stream import elements
 from detdiffusion.layout import MAX_PIXELS
 from training.checks import Dropped, Reason, Tally, finite_numbers, placed
 from training.index import Entry, IndexWriter, Picture, Source, choose_split, connect_for_writing
-from training.json_stream import elements
 from training.pictures import Frame, Mask, PictureError, PictureFault, locate
 
 THINGS, STUFF = 0, 1  # which file a row comes from; things stand first among a picture's objects

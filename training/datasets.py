@@ -144,6 +144,12 @@ def find_source(folder: Path, split: str | None = None) -> Source | None:
     return next((found for find in _FINDERS if (found := find(folder, split)) is not None), None)
 
 
+def annotation_file(folder: Path, split: str | None = None) -> Path | None:
+    """The COCO file of a data set's things, which gives its category ids their names; None for other forms."""
+    source = find_source(folder, split)
+    return source.files[0] if source is not None and source.form.startswith("COCO") else None
+
+
 def open_dataset(
     folder: Path, *, filter: LayoutFilter = NO_FILTER, split: str | None = None, index: Path | None = None
 ) -> Dataset:

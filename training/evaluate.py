@@ -1,47 +1,36 @@
-"""Are boxes obeyed, do hard objects fool the detector, and are they there at all: scores of a model on unseen scenes.
+"""The verb: are boxes obeyed, do hard objects fool the detector and are they there, are pictures like real ones.
 
-Attributes always come from the model's own (bundled) detector by Eq. 2 on the real picture; with the judge, which never
-gave any, the same pictures are looked at by other eyes.
+`python -m training evaluate` writes report.json, and beside it report.work/, from which the same command goes on after
+a stop. docs/EVALUATION.md has the protocol and the format.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detdiffusion.attributes import AttributeRule, Strategy, apply_strategy, label_attributes
-from detdiffusion.detection import Detections, Detector
-from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
+from detdiffusion.attributes import Strategy
+from detdiffusion.detectors import BUNDLED, JUDGE
 from detdiffusion.drawing import grid
 from detdiffusion.errors import ConfigError
-from detdiffusion.evaluation.effect import Block, confidence_drop, hard_share, measure, numbers
-from detdiffusion.layout import Attribute, Layout
+from training.evaluation import evaluate
+from training.evaluation_cast import BATCH, REAL, Plan
+from training.evaluation_job import Chunks, write_whole
+from training.evaluation_report import summary
+from training.evaluation_views import View
+from training.layout_sources import layout_spec, open_source
+from training.layouts import LayoutFilter, add_filter_arguments, filter_of
+from training.runs import positive
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from detdiffusion.pipeline import DetDiffusionPipeline
-
-BATCH = 16  # layouts a call
-GUIDANCE = 3.0
 SHEET = 32  # scenes on the sheet of pictures
 SHEET_SUFFIXES = (".png", ".jpg")
-
-
-@dataclass(frozen=True, slots=True)
-class Scenes:
-    """Scenes of the built-in world with true attributes: the real side of the evaluation."""
-
-    seeds: tuple[int, ...]
-    images: list[Image.Image]
-    layouts: list[Layout]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,99 +39,75 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model folder")
     parser.add_argument(
         "--layouts",
-        type=papercut_seeds,
+        type=layout_spec,
         required=True,
-        metavar="papercut:COUNT@FIRST_SEED",
-        help="scenes of the built-in world, such as papercut:200@900000 (900000 and up are never trained on)",
+        metavar="papercut:COUNT@FIRST_SEED|DIR|FILE.jsonl",
+        help="scenes of the built-in world, such as papercut:200@900000 (900000 and up are never trained on); a data "
+        "set's folder; or a file of python -m training layouts",
     )
     parser.add_argument(
         "--strategies", type=strategy_list, default=list(Strategy), metavar=strategies, help=f"default {strategies}"
     )
     parser.add_argument(
-        "--detector", choices=(BUNDLED, JUDGE), default=BUNDLED, help="whose scores (attributes are the bundled one's)"
+        "--detector",
+        type=_words,
+        default=[],
+        metavar="NAME|PATH,...",
+        help=f"whose scores, the first one leads (default: the model's own, {BUNDLED} and {JUDGE})",
     )
+    parser.add_argument("--rivals", type=_paths, default=[], metavar="DIR,...", help="model folders to compare with")
+    parser.add_argument("--difficulties", type=_amounts, default=[], metavar="A,...", help="of attribute guidance")
+    parser.add_argument(
+        "--one-hard", action="store_true", help="also ask one object of each layout to be hard, the others easy"
+    )
+    parser.add_argument("--inception", type=Path, metavar="FILE", help="weights of Inception for FID, by path")
+    parser.add_argument("--scene-fid", action="store_true", help="also the FID of the objects' crops")
     parser.add_argument("--steps", type=_steps, default=20, help="of the sampler, 1 to 1000 (default 20)")
+    parser.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"pictures at once ({BATCH})")
     parser.add_argument("--out", type=Path, required=True, metavar="report.json", help="file to write")
     parser.add_argument(
-        "--sheet", type=Path, metavar="FILE.png", help=f"also write the first {SHEET} scenes, real above each strategy"
+        "--sheet", type=Path, metavar="FILE.png", help=f"also write the first {SHEET} scenes, real above each view"
     )
+    parser.add_argument("--split", metavar="NAME", help="of a data set's folder (default: the only one, or train)")
+    add_filter_arguments(parser, LayoutFilter())
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    for path in filter(None, (arguments.out, arguments.sheet)):
+    out, sheet_path = arguments.out, arguments.sheet
+    for path in filter(None, (out, sheet_path)):
         check_report_path(path)
-    if arguments.sheet is not None and arguments.sheet.suffix.lower() not in SHEET_SUFFIXES:
-        raise ConfigError(f"{arguments.sheet.name}: --sheet needs a name that ends with {' or '.join(SHEET_SUFFIXES)}")
-    report, pictures = evaluate(
-        arguments.model,
-        arguments.layouts,
-        arguments.strategies,
-        detector_name=arguments.detector,
+    if sheet_path is not None and sheet_path.suffix.lower() not in SHEET_SUFFIXES:
+        raise ConfigError(f"{sheet_path.name}: --sheet needs a name that ends with {' or '.join(SHEET_SUFFIXES)}")
+    plan = Plan(
+        model=arguments.model,
+        source=open_source(arguments.layouts, filter_of(arguments), arguments.split),
+        strategies=_with_origin(arguments.strategies, arguments.difficulties),
+        detectors=arguments.detector,
+        rivals=arguments.rivals,
+        difficulties=[amount for amount in arguments.difficulties if amount],
+        one_hard=arguments.one_hard,
+        inception=arguments.inception,
+        scene_fid=arguments.scene_fid,
         steps=arguments.steps,
+        batch=arguments.batch,
     )
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    if arguments.sheet is not None:
-        arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
-        pictures.save(arguments.sheet, optimize=True, quality=90)
-    print(arguments.out)
+    work = out.with_name(f"{out.stem}.work")
+    report = evaluate(plan, work)
+    write_whole(out, json.dumps(report, indent=2, allow_nan=False) + "\n")
+    if sheet_path is not None:
+        sheet_path.parent.mkdir(parents=True, exist_ok=True)
+        sheet_of(report, work).save(sheet_path, optimize=True, quality=90)
+    print("\n".join([*summary(report), str(out)]))
     return 0
 
 
-def evaluate(
-    model: Path,
-    seeds: Sequence[int],
-    strategies: Sequence[Strategy],
-    *,
-    detector_name: str = BUNDLED,
-    steps: int = 20,
-    guidance_scale: float = GUIDANCE,
-) -> tuple[dict[str, Any], Image.Image]:
-    """The report on the scenes of these seeds and a sheet of pictures.
-
-    The report: `real`, `strategies`, `drop` (easy to hard; None unless both are asked for), `autoencoder` (what the
-    detector keeps of real pictures passed through it), `judge` (the same pictures by the model's other detector, where
-    it has one: hard objects must fool the first and still be found by the second), and who was asked.
-
-    The noise of a picture is that of its scene's seed, the same for every strategy.
-
-    Raises:
-        CheckpointError, DetectorError: the model folder is missing, damaged or not whole.
-    """
-    from detdiffusion.checkpoint import model_hash
-    from detdiffusion.pipeline import load_pipeline
-
-    pipeline = load_pipeline(model)
-    bundled = load_detector(BUNDLED, model)
-    detector = bundled if detector_name == BUNDLED else load_detector(detector_name, model)
-    has_judge = (model / "detectors" / JUDGE).is_dir()
-    asked = [detector]
-    if has_judge and detector_name != JUDGE:
-        asked.append(load_detector(JUDGE, model))
-    real = real_scenes(seeds, _picture_side(pipeline), bundled)
-    views = {"real": [measure(real.layouts, _detect(one, real.images), one) for one in asked]}
-    rows = [real.images[:SHEET]]
-    for strategy in strategies:
-        found, pictures = _generate(pipeline, asked, real, strategy, steps, guidance_scale)
-        views[strategy] = [measure(real.layouts, seen, one) for seen, one in zip(found, asked, strict=True)]
-        rows.append(pictures)
-    real_block, blocks = views["real"][0], {strategy: views[strategy][0] for strategy in strategies}
-    both = Strategy.EASY in blocks and Strategy.HARD in blocks
-    report = {
-        "real": {**real_block.to_json(), **numbers({"hard_share": hard_share(real.layouts)})},
-        "strategies": {strategy.value: block.to_json() for strategy, block in blocks.items()},
-        "drop": confidence_drop(blocks[Strategy.EASY], blocks[Strategy.HARD]).to_json() if both else None,
-        "autoencoder": autoencoder_report(real_block, _through_autoencoder(pipeline, detector, real)),
-        "detector": {"name": detector.name, "sha256": detector.sha256, "min_score": detector.min_score},
-        "judge": _judgement(asked[-1], {name: view[-1] for name, view in views.items()}) if has_judge else None,
-        "attributes_by": {"name": bundled.name, "sha256": bundled.sha256},
-        "model": {"name": model.resolve().name, "sha256": model_hash(model)},
-        "layouts": {"world": "papercut", "count": len(seeds), "first_seed": min(seeds)},
-        "steps": steps,
-        "guidance": guidance_scale,
-    }
-    return report, sheet(rows)
+def sheet_of(report: Mapping[str, Any], work: Path) -> Image.Image:
+    """The first layouts: a row of real pictures, where there are any, above a row of each view of the first system."""
+    system, count = report["systems"][0], min(SHEET, report["layouts"]["count"])
+    folders = [work / REAL] if report["real"] is not None else []
+    folders += [work / system["name"] / View(view["strategy"], view["difficulty"]).slug for view in system["views"]]
+    return sheet([Chunks(folder, count, count).load(range(count)) for folder in folders])
 
 
 def sheet(rows: Sequence[Sequence[Image.Image]], columns: int = 8) -> Image.Image:
@@ -151,47 +116,6 @@ def sheet(rows: Sequence[Sequence[Image.Image]], columns: int = 8) -> Image.Imag
     starts = range(0, len(rows[0]) - columns + 1, columns)
     folded = [picture for start in starts for row in rows for picture in row[start : start + columns]]
     return grid(folded, columns)
-
-
-def _judgement(judge: Detector, views: dict[str, Block]) -> dict[str, Any]:
-    """`hard_found`: its recall on objects asked to be hard, as a share of its recall on real hard objects."""
-    real_hard = views["real"].by_attribute[Attribute.HARD].recall50
-    asked_hard = views[Strategy.HARD].recall50 if Strategy.HARD in views else float("nan")
-    return {
-        "name": judge.name,
-        "sha256": judge.sha256,
-        **numbers({"hard_found": asked_hard / real_hard if real_hard else float("nan")}),
-        **{name: block.to_json() for name, block in views.items()},
-    }
-
-
-def real_scenes(seeds: Sequence[int], side: int, detector: Detector) -> Scenes:
-    """Scenes with the attributes that a detector gives them (Eq. 2)."""
-    from training.papercut import scene
-
-    made = [scene(seed, size=side) for seed in seeds]
-    images = [one.image for one in made]
-    rule = AttributeRule(min_score=detector.min_score)
-    layouts = [
-        label_attributes(one.layout, found, detector.labels, rule)
-        for one, found in zip(made, _detect(detector, images), strict=True)
-    ]
-    return Scenes(tuple(seeds), images, layouts)
-
-
-def autoencoder_report(real: Block, restored: Block) -> dict[str, Any]:
-    """`kept`: mean confidence on truly easy objects after the autoencoder, as a share of what it was before."""
-    before, after = (block.by_attribute[Attribute.EASY].mean_confidence for block in (real, restored))
-    return {**numbers({"kept": after / before if before else float("nan")}), **restored.to_json()}
-
-
-def papercut_seeds(text: str) -> range:
-    """ "papercut:200@900000" -> 200 seeds from 900000 up."""
-    parts = re.fullmatch(r"papercut:([1-9]\d{0,6})@(\d{1,9})", text)
-    if parts is None:
-        raise argparse.ArgumentTypeError(f"{text!r} needs the form papercut:COUNT@FIRST_SEED, as papercut:200@900000")
-    count, first = int(parts[1]), int(parts[2])
-    return range(first, first + count)
 
 
 def strategy_list(text: str) -> list[Strategy]:
@@ -211,55 +135,29 @@ def check_report_path(path: Path) -> None:
         raise ConfigError(f"{above} is a file; --out needs a folder above the report")
 
 
-def _generate(
-    pipeline: DetDiffusionPipeline,
-    detectors: Sequence[Detector],
-    real: Scenes,
-    strategy: Strategy,
-    steps: int,
-    guidance_scale: float,
-) -> tuple[list[list[Detections]], list[Image.Image]]:
-    """What each detector sees on one generated picture a scene; the first pictures are kept for the sheet."""
-    layouts = [apply_strategy(layout, strategy) for layout in real.layouts]
-    found: list[list[Detections]] = [[] for _ in detectors]
-    kept: list[Image.Image] = []
-    for part in _batches(len(layouts), strategy.value):
-        images = pipeline(layouts[part], seeds=real.seeds[part], steps=steps, guidance_scale=guidance_scale).images
-        for seen, detector in zip(found, detectors, strict=True):
-            seen += detector.detect(images)
-        kept += images[: max(0, SHEET - len(kept))]
-    return found, kept
+def _with_origin(strategies: Sequence[Strategy], difficulties: Sequence[float]) -> list[Strategy]:
+    """Difficulty 0 is origin."""
+    return [Strategy.ORIGIN, *strategies] if 0 in difficulties and Strategy.ORIGIN not in strategies else [*strategies]
 
 
-def _through_autoencoder(pipeline: DetDiffusionPipeline, detector: Detector, real: Scenes) -> Block:
-    """Real pictures encoded and decoded, nothing else, then judged as real ones are."""
-    from training.autoencoder import reconstruct
-
-    found: list[Detections] = []
-    for part in _batches(len(real.images), "autoencoder"):
-        found += detector.detect(reconstruct(pipeline.vae, real.images[part]))
-    return measure(real.layouts, found, detector)
+def _words(text: str) -> list[str]:
+    if not all(text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} needs to be a list without gaps")
+    return text.split(",")
 
 
-def _detect(detector: Detector, images: Sequence[Image.Image]) -> list[Detections]:
-    return [found for part in _batches(len(images), "real") for found in detector.detect(images[part])]
+def _paths(text: str) -> list[Path]:
+    return [Path(word) for word in _words(text)]
 
 
-def _picture_side(pipeline: DetDiffusionPipeline) -> int:
-    """Side in pixels of the square pictures that the model was trained on."""
-    sides = pipeline.unet.config.sample_size
-    return int(sides if isinstance(sides, int) else sides[0]) * pipeline.downsample
-
-
-def _batches(count: int, what: str) -> Iterator[slice]:
-    """Slices of `BATCH`, with a line on standard error that says how far it is and how long it still takes."""
-    started = time.monotonic()
-    for start in range(0, count, BATCH):
-        yield slice(start, start + BATCH)
-        done = min(start + BATCH, count)
-        left = (time.monotonic() - started) / done * (count - done)
-        end = "\n" if done == count or not sys.stderr.isatty() else ""
-        print(f"\r{what}: {done} of {count}, {left:.0f} s left", end=end, file=sys.stderr, flush=True)
+def _amounts(text: str) -> list[float]:
+    try:
+        amounts = [float(word) for word in _words(text)]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} needs to be a list of numbers") from None
+    if not all(map(math.isfinite, amounts)):
+        raise argparse.ArgumentTypeError(f"{text!r} needs to be a list of finite numbers")
+    return amounts
 
 
 def _steps(text: str) -> int:

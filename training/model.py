@@ -43,14 +43,15 @@ def small_model(
         blueprint_config=None if config.blueprint is None else dict(config.blueprint),
         head_config=None if config.head is None else dict(config.head),
         seed=config.seed,
+        control_config=None if config.controlnet is None else dict(config.controlnet),
     )
 
 
 def vocabulary_of(config: GeneratorConfig, things: tuple[str, ...], stuff: tuple[str, ...]) -> Vocabulary:
     """What the model can say; without attribute words if it has none (GeoDiffusion)."""
-    if config.attributes:
-        return Vocabulary(things, stuff, config.grid, config.location_text)
-    return Vocabulary(things, stuff, config.grid, config.location_text, NO_WORDS)
+    words = Vocabulary.attribute_words if config.attributes else NO_WORDS
+    padding = config.controlnet is not None  # it cannot be told which words are padding
+    return Vocabulary(things, stuff, config.grid, config.location_text, words, padding=padding)
 
 
 def _fine_tuned(config: GeneratorConfig, dataset: Dataset, base: str | None) -> DetDiffusionPipeline:
@@ -63,4 +64,5 @@ def _fine_tuned(config: GeneratorConfig, dataset: Dataset, base: str | None) -> 
         head_config=None if config.head is None else dict(config.head),
         seed=config.seed,
         size=config.size,
+        control_config=None if config.controlnet is None else dict(config.controlnet),
     )

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
 
 from detdiffusion.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 READERS = 8  # threads that decode pictures, at most
 
@@ -94,6 +97,23 @@ def read_ahead(items: Iterable[Item], load: Callable[[Item], Loaded], ahead: int
             yield first, loaded.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def device_of(name: str | None) -> torch.device:
+    """The device of that name; without one the GPU, else the CPU.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    import torch
+
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ConfigError(f"--device {name}: there is no such device") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"--device {name}: no CUDA device here; use cpu")
+    return device
 
 
 def positive(text: str) -> int:

@@ -20,7 +20,7 @@ def generator_losses(pipe: DetDiffusionPipeline, schedule: DDPMScheduler, batch:
     noisy = schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
     condition = pipe.encode_layouts(batch.layouts)
     size = (batch.latents.shape[-2], batch.latents.shape[-1])
-    raw = pipe.draw_blueprint(batch.layouts, size)
+    raw = pipe.draw_layouts(batch.layouts, size)
     with ExitStack() as stack:
         taps = stack.enter_context(FeatureTaps(pipe.unet)) if config.perception_weight > 0 else None
         prediction = pipe.denoise(noisy, batch.timesteps, condition, raw)

@@ -18,7 +18,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from detdiffusion.__main__ import BUNDLED_MODEL
+from detdiffusion.detection import AnswersById
 from detdiffusion.detectors import BUNDLED, load_detector
+from detdiffusion.detectors.names import speak
 from detdiffusion.errors import ConfigError, DataError, DetDiffusionError
 from training.annotate import read_attributes
 from training.config import TRAIN_PRESETS, GeneratorConfig, check_same_config, with_settings
@@ -187,7 +189,8 @@ def needs(pipe: DetDiffusionPipeline, config: GeneratorConfig, dataset: Dataset)
 
     modules = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
     sizes = {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}
-    frozen = sizes.pop("vae") + sizes.pop("safety_checker", 0)
+    still = ("vae", "safety_checker", *(("unet", "text_encoder") if config.control_only else ()))
+    frozen = sum(sizes.pop(name, 0) for name in still)
     trained = sum(sizes.values())
     return Needs(
         memory=trained * (4 + 4 + 8 + 4) + frozen * 4,
@@ -214,6 +217,7 @@ def choose_detector(wanted: str | None, base: str | None, dataset: Dataset) -> D
 
     Raises:
         DetectorError: the one asked for is not there.
+        ConfigError: it knows nothing of the data, or it is a file of results.
     """
     from training.probe import knows_any
 
@@ -222,7 +226,11 @@ def choose_detector(wanted: str | None, base: str | None, dataset: Dataset) -> D
     home = _home(base)
     if wanted is None and not (home / "detectors" / BUNDLED).is_dir():
         return None
-    detector = load_detector(wanted or BUNDLED, home)
+    detector, _ = speak(load_detector(wanted or BUNDLED, home), dataset.things)
+    if isinstance(detector, AnswersById):
+        raise ConfigError(
+            f"{detector.name} is a file of results, which cannot look at samples; give another --detector"
+        )
     if knows_any(detector, dataset.things):
         return detector
     if wanted is None:

@@ -161,14 +161,19 @@ def averaged(average: MovingAverage, modules: dict[str, nn.Module]) -> Iterator[
 
 def trained_modules(pipe: DetDiffusionPipeline, config: GeneratorConfig, device: torch.device) -> dict[str, nn.Module]:
     """The text encoder, the U-Net and, where the model has them, blueprint and perception head (Fig. 2)."""
-    names = ("unet", "text_encoder", "blueprint", "perception_head")
+    names = ("unet", "text_encoder", "blueprint", "perception_head", "controlnet")
     modules = {name: getattr(pipe, name) for name in names if getattr(pipe, name) is not None}
     pipe.vae.to(device)
+    if config.control_only:
+        for name in modules.keys() - {"controlnet"}:
+            modules.pop(name).to(device).requires_grad_(False)
     for module in modules.values():
         module.to(device).train()
     if config.gradient_checkpointing:
         pipe.unet.enable_gradient_checkpointing()
         pipe.text_encoder.gradient_checkpointing_enable()
+        if pipe.controlnet is not None:
+            pipe.controlnet.enable_gradient_checkpointing()
     if config.text_words_only:
         _train_added_words(pipe)
     return modules
@@ -178,14 +183,12 @@ def parameter_groups(modules: dict[str, nn.Module], config: GeneratorConfig) -> 
     """GeoDiffusion's: no weight decay on 1-D and position parameters, lower rates for the text encoder, layer by layer.
     What is frozen is in none."""
     groups: dict[tuple[float, float], list[Tensor]] = {}
-    text: Any = modules["text_encoder"]
-    layers = int(text.config.num_hidden_layers)
     for name, module in modules.items():
         for key, parameter in module.named_parameters():
             if parameter.requires_grad:
                 peak = config.learning_rate
                 if name == "text_encoder":
-                    depth = _depth(key, layers)
+                    depth = _depth(key, int(module.config.num_hidden_layers))  # type: ignore[union-attr, arg-type]
                     peak *= config.text_learning_rate * config.text_layer_decay**depth
                 decay = 0.0 if parameter.ndim < 2 or "embedding" in key else config.weight_decay
                 groups.setdefault((peak, decay), []).append(parameter)

@@ -12,25 +12,115 @@ if TYPE_CHECKING:
 
 BUNDLED = "bundled"  # gave the attributes that the model learned
 JUDGE = "judge"  # never gave attributes: checks that hard objects are there
+KINDS = (
+    "a detector folder, a .pt file of ultralytics (YOLO, RT-DETR), ARCHITECTURE=WEIGHTS of torchvision (such as "
+    "fasterrcnn_resnet50_fpn=FILE.pth or .safetensors), a .weights file of YOLOv4 with .cfg and .names beside it, or a "
+    "COCO results file (.json)"
+)
 
 
-def load_detector(path_or_name: Path | str, model_folder: Path | None = None) -> Detector:
-    """A detector folder or a .pt file; or, with a model folder, one of those inside it by name (bundled, judge).
+def load_detector(
+    path_or_name: Path | str, model_folder: Path | None = None, *, annotations: Path | None = None
+) -> Detector:
+    """A detector by path (see `KINDS`); or, with a model folder, one of those inside it by name (bundled, judge).
+
+    Args:
+        annotations: for a results file, the annotation file of its data set, which names the categories.
 
     Raises:
         DetectorError: there is no such detector, or it is damaged or unsafe.
     """
-    from detdiffusion.detectors.ultralytics import load_ultralytics
+    folder = None if model_folder is None else _inside(model_folder, str(path_or_name))
+    if folder is not None:
+        return _load_folder(folder)
+    path = Path(path_or_name)
+    if path.is_dir():
+        return _load_folder(path)
+    architecture, equals, weights = str(path_or_name).partition("=")
+    if equals and not path.exists():
+        from detdiffusion.detectors.torchvision import load_torchvision
 
-    if model_folder is None:
-        return load_ultralytics(Path(path_or_name))
+        return load_torchvision(architecture, Path(weights))
+    if not path.is_file():
+        raise DetectorError(f"no such detector {str(path_or_name)!r}, {_not_inside(model_folder)}; it may be {KINDS}")
+    return _load_file(path, annotations)
+
+
+def detector_path(path_or_name: str, model_folder: Path) -> str:
+    """What `load_detector` makes of it, as words that mean the same in every folder and for every model.
+
+    Raises:
+        DetectorError: there is nothing of that name.
+    """
+    folder = _inside(model_folder, path_or_name)
+    if folder is not None:
+        return str(folder)
+    architecture, equals, weights = path_or_name.partition("=")
+    whole = Path(path_or_name).expanduser()
+    path = Path(weights).expanduser() if equals and not whole.exists() else whole
+    if not path.exists():
+        raise DetectorError(f"there is no detector at {path.resolve()}, {_not_inside(model_folder)}; it may be {KINDS}")
+    return str(path.resolve()) if path == whole else f"{architecture}={path.resolve()}"
+
+
+def _inside(model_folder: Path, name: str) -> Path | None:
+    """The folder of a model's own detector."""
     inside = model_folder / "detectors"
-    named = inside / path_or_name
-    if named.parent == inside and named.is_dir():
-        return load_ultralytics(named)
-    if Path(path_or_name).exists():
-        return load_ultralytics(Path(path_or_name))
-    known = sorted(folder.name for folder in inside.glob("*/")) or ["none"]
-    raise DetectorError(
-        f"no detector {str(path_or_name)!r}: neither a path nor one of this model's ({', '.join(known)})"
-    )
+    named = inside / name
+    return named if named.parent == inside and named.is_dir() else None
+
+
+def _not_inside(model_folder: Path | None) -> str:
+    if model_folder is None:
+        return "no file and no folder"
+    known = sorted(folder.name for folder in (model_folder / "detectors").glob("*/")) or ["none"]
+    return f"neither a path nor one of this model's ({', '.join(known)})"
+
+
+def _load_folder(folder: Path) -> Detector:
+    from detdiffusion.detectors.folder import TORCHVISION, ULTRALYTICS, read_description
+
+    kind = read_description(folder).kind
+    if kind == TORCHVISION:
+        from detdiffusion.detectors.torchvision import load_folder
+
+        return load_folder(folder)
+    if kind == ULTRALYTICS:
+        from detdiffusion.detectors.ultralytics import load_ultralytics
+
+        return load_ultralytics(folder)
+    raise DetectorError(f"{folder}: detector.json says kind {kind!r}; known: {TORCHVISION}, {ULTRALYTICS}")
+
+
+def _load_file(path: Path, annotations: Path | None) -> Detector:
+    match path.suffix.lower():
+        case ".pt":
+            from detdiffusion.detectors.ultralytics import load_ultralytics
+
+            return load_ultralytics(path)
+        case ".json":
+            from detdiffusion.detectors.results_file import load_results
+
+            return load_results(path, annotations)
+        case ".weights":
+            return _load_yolov4(path)
+        case ".pth" | ".safetensors":
+            from detdiffusion.detectors.torchvision import ARCHITECTURES
+
+            raise DetectorError(
+                f"{path}: these weights do not say what they are of; write ARCHITECTURE={path.name}, with one of "
+                f"{', '.join(ARCHITECTURES)}"
+            )
+    raise DetectorError(f"{path}: nothing is known of such a file; a detector may be {KINDS}")
+
+
+def _load_yolov4(weights: Path) -> Detector:
+    """The network's text (.cfg) and the class names lie beside the weights, as darknet's users keep them."""
+    from detdiffusion.detectors.names import names_beside
+    from detdiffusion.detectors.yolov4 import load_yolov4
+
+    own = weights.with_suffix(".cfg")
+    found = [own] if own.is_file() else sorted(weights.parent.glob("*.cfg"))
+    if len(found) != 1:
+        raise DetectorError(f"{weights}: it needs {own.name} beside it, which says what network the numbers are of")
+    return load_yolov4(found[0], weights, names_beside(weights))

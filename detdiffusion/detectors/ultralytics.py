@@ -1,15 +1,11 @@
-"""YOLO detectors by ultralytics (AGPL-3.0): load, detect, train. The one file that imports that library.
+"""YOLO and RT-DETR detectors by ultralytics (AGPL-3.0): load, detect, train. The one file that imports that library.
 
 It is contained: nothing is downloaded, no pickle is read but through safe loading, and threads, environment, random
 states, `torch.save` and `PIL.Image.open`, which the library changes at import and in calls, are put back.
-
-A detector is a folder: `detector.json` (name, built-in architecture, classes, image size, hash) and
-`model.safetensors` (half precision).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -17,9 +13,9 @@ import re
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -27,16 +23,21 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from detdiffusion.detection import Detections
+from detdiffusion.detectors.folder import (
+    DESCRIPTION_FILE,
+    MIN_SCORE,
+    Description,
+    file_hash,
+    fill,
+    one_line,
+    read_description,
+    read_weights,
+    save_detector,
+)
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Layout
-
-DESCRIPTION_FILE = "detector.json"
-WEIGHTS_FILE = "model.safetensors"
-MIN_SCORE = 0.5  # gamma of Eq. 2: an object whose best score is lower counts as missed
 
 _LOWEST_SCORE = 0.001
 _MAX_DETECTIONS = 100
@@ -58,20 +59,8 @@ _SETTINGS = tempfile.TemporaryDirectory(prefix="detdiffusion-")  # the library w
 EpochReport = Callable[[int, int, dict[str, float]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What `detector.json` says."""
-
-    name: str
-    architecture: str  # a built-in model of ultralytics ("yolo11n.yaml"): its name, not its text
-    labels: tuple[str, ...]
-    imgsz: int  # pixels, the side of the square that the model sees
-    min_score: float
-    sha256: str  # of the weights
-
-
 class UltralyticsDetector:
-    """A YOLO model behind the `Detector` protocol. Pictures of any size; boxes come back in fractions."""
+    """A YOLO or RT-DETR model behind the `Detector` protocol. Pictures of any size; boxes come back in fractions."""
 
     def __init__(self, model: torch.nn.Module, about: Description) -> None:
         self.name = about.name
@@ -80,6 +69,7 @@ class UltralyticsDetector:
         self.architecture = about.architecture
         self.image_size = about.imgsz
         self.min_score = about.min_score
+        self._transformer = type(model).__name__ == "RTDETRDetectionModel"
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model = model.float().eval().to(self._device).to(memory_format=torch.channels_last)
 
@@ -92,12 +82,18 @@ class UltralyticsDetector:
 
     @torch.inference_mode()
     def _detect_batch(self, images: Sequence[Image.Image]) -> list[Detections]:
+        fit = stretch if self._transformer else letterbox
+        pictures, frames = zip(*(fit(image, self.image_size) for image in images), strict=True)
+        output = self._model(self._pixels(pictures))
+        rows = self._of_queries(output[0]) if self._transformer else self._suppressed(output)
+        return [self._detections(row.cpu().numpy(), frame) for row, frame in zip(rows, frames, strict=True)]
+
+    def _suppressed(self, output: Any) -> list[torch.Tensor]:
+        """YOLO's raw output -> rows [N, 6] a picture: x1, y1, x2, y2 in padded pixels, score, class."""
         from ultralytics.utils.nms import non_max_suppression
 
-        pictures, frames = zip(*(letterbox(image, self.image_size) for image in images), strict=True)
-        pixels = torch.from_numpy(np.stack(pictures)).to(self._device).permute(0, 3, 1, 2).float() / 255  # [B, 3, S, S]
-        rows = non_max_suppression(
-            self._model(pixels),
+        rows: list[torch.Tensor] = non_max_suppression(
+            output,
             conf_thres=_LOWEST_SCORE,
             iou_thres=_NMS_IOU,
             multi_label=True,
@@ -105,7 +101,37 @@ class UltralyticsDetector:
             nc=len(self.labels),
             max_time_img=_SECONDS_A_PICTURE,
         )
-        return [self._detections(row.cpu().numpy(), frame) for row, frame in zip(rows, frames, strict=True)]
+        return rows
+
+    def _of_queries(self, output: torch.Tensor) -> list[torch.Tensor]:
+        """RT-DETR's output [B, Q, 6] (centre, width, height in fractions, score, class; best first) -> the same rows.
+
+        A query is an object: nothing has to be suppressed.
+        """
+        centres, sizes = output[..., :2], output[..., 2:4]
+        corners = torch.cat([centres - sizes / 2, centres + sizes / 2], -1) * self.image_size
+        rows = torch.cat([corners, output[..., 4:]], -1)[:, :_MAX_DETECTIONS]
+        return [row[row[:, 4] > _LOWEST_SCORE] for row in rows]
+
+    @torch.inference_mode()
+    def features(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """What the detection head reads of each picture, averaged over its place: [B, D] float32. D is the sum of the
+        channels of the layers that feed the head."""
+        levels: list[torch.Tensor] = []
+        layers: Any = self._model.model
+        head = layers[-1]  # as the library orders them
+        tap = head.register_forward_pre_hook(lambda _, inputs: levels.extend(inputs[0]))
+        try:
+            fit = stretch if self._transformer else letterbox
+            self._model(self._pixels([fit(image, self.image_size)[0] for image in images]))
+        finally:
+            tap.remove()
+        pooled = [level.float().mean(dim=(2, 3)) for level in levels]  # [B, C, h, w] -> [B, C] of every level
+        return torch.cat(pooled, dim=1).cpu().numpy()
+
+    def _pixels(self, squares: Sequence[np.ndarray]) -> torch.Tensor:
+        """Squares [S, S, 3] uint8 -> [B, 3, S, S] in 0..1."""
+        return torch.from_numpy(np.stack(squares)).to(self._device).permute(0, 3, 1, 2).float() / 255
 
     def _detections(self, rows: np.ndarray, frame: Frame) -> Detections:
         """Rows [N, 6] of the library (x1, y1, x2, y2 in padded pixels, score, class) -> detections."""
@@ -140,6 +166,14 @@ def letterbox(image: Image.Image, size: int) -> tuple[np.ndarray, Frame]:
     return square, frame
 
 
+def stretch(image: Image.Image, size: int) -> tuple[np.ndarray, Frame]:
+    """A picture stretched to a square of `size` pixels, as the library trains RT-DETR: [size, size, 3] uint8 RGB."""
+    import cv2
+
+    pixels = cv2.resize(np.asarray(image.convert("RGB")), (size, size), interpolation=cv2.INTER_LINEAR)
+    return pixels, Frame(0, 0, size, size)
+
+
 def load_ultralytics(path: Path) -> UltralyticsDetector:
     """A detector folder, or the user's own .pt file of a detection model (read through safe loading only).
 
@@ -159,15 +193,6 @@ def check_architecture(name: str) -> None:
     """DetectorError unless it names a built-in model of ultralytics ("yolo11n.yaml")."""
     with _contained():
         _built_in(name)
-
-
-def save_detector(model: torch.nn.Module, folder: Path, about: Description) -> None:
-    """Writes a detector folder: weights in half precision, then the description with their hash."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {key: _storable(value) for key, value in model.state_dict().items()}
-    save_file(state, folder / WEIGHTS_FILE)
-    about = replace(about, sha256=_sha256(folder / WEIGHTS_FILE))
-    (folder / DESCRIPTION_FILE).write_text(json.dumps(asdict(about), indent=2) + "\n", encoding="utf-8")
 
 
 def write_yolo_folder(
@@ -277,9 +302,13 @@ def _run_training(
 
 def _training_class(architecture: str, labels: Sequence[str], data: Path, last: Path, device: torch.device) -> Any:
     """Ultralytics' trainer, changed where it reads, fetches or writes something, and where it is slow."""
+    from ultralytics.models.rtdetr.train import RTDETRTrainer
     from ultralytics.models.yolo.detect import DetectionTrainer
+    from ultralytics.utils import YAML
 
-    class Training(DetectionTrainer):  # type: ignore[misc]
+    base: Any = RTDETRTrainer if _is_transformer(YAML.load(_built_in(architecture)[0])) else DetectionTrainer
+
+    class Training(base):  # type: ignore[misc]
         """Reads no data YAML (its `download:` is run as code) and fetches no font; checkpoints are written whole."""
 
         def get_dataset(self) -> dict[str, Any]:
@@ -327,7 +356,7 @@ def _check_settings(settings: dict[str, Any]) -> None:
     try:
         get_cfg(overrides=_passed_on(settings))
     except (SyntaxError, TypeError, ValueError) as error:
-        raise ConfigError(f"ultralytics refuses a setting: {_one_line(error)}") from error
+        raise ConfigError(f"ultralytics refuses a setting: {one_line(error)}") from error
 
 
 class _FullPrecision:
@@ -337,9 +366,9 @@ class _FullPrecision:
         self._criterion = criterion
         self._device = device
 
-    def __call__(self, predictions: Any, batch: dict[str, Any]) -> Any:
+    def __call__(self, predictions: Any, batch: dict[str, Any], **others: Any) -> Any:
         with torch.autocast(self._device.type, enabled=False):
-            return self._criterion(_single(predictions), batch)
+            return self._criterion(_single(predictions), batch, **_single(others))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._criterion, name)
@@ -382,67 +411,31 @@ def _keep_settings(path: Path, settings: dict[str, Any]) -> None:
 
 
 def _load_folder(folder: Path) -> UltralyticsDetector:
-    description, weights = folder / DESCRIPTION_FILE, folder / WEIGHTS_FILE
-    for file in (description, weights):
-        if not file.is_file():
-            raise DetectorError(f"{file} is missing: this is not a detector folder, or not all of it")
-    about = _read_description(description)
-    sha256 = _sha256(weights)
-    if sha256 != about.sha256:
-        raise DetectorError(f"{weights} is damaged: its SHA-256 is {sha256}, {DESCRIPTION_FILE} says {about.sha256}")
+    about = read_description(folder)
+    weights = read_weights(folder, about)
     with _contained():
         model = _build(about.architecture, about.labels)
-        _load_weights(model, weights, about.architecture)
+        fill(model, weights, folder, about.architecture)
         model.fuse(verbose=False)
     return UltralyticsDetector(model, about)
 
 
-def _read_description(path: Path) -> Description:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return Description(
-            name=str(values["name"]),
-            architecture=str(values["architecture"]),
-            labels=tuple(str(label) for label in values["labels"]),
-            imgsz=int(values["imgsz"]),
-            min_score=float(values["min_score"]),
-            sha256=str(values["sha256"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DetectorError(f"{path} is damaged: {_one_line(error)}") from error
-
-
-def _load_weights(model: Any, weights: Path, architecture: str) -> None:
-    try:
-        stored = load_file(weights)
-    except (SafetensorError, OSError) as error:
-        raise DetectorError(f"{weights} cannot be read: {_one_line(error)}") from error
-    have = {key: tuple(value.shape) for key, value in stored.items()}
-    need = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    differing = sorted(key for key in {*have, *need} if have.get(key) != need.get(key))
-    if differing:
-        first = differing[0]
-        raise DetectorError(
-            f"{weights} does not fit {architecture}: {len(differing)} tensors differ, first {first} "
-            f"(is {have.get(first, 'missing')}, needs {need.get(first, 'none')})"
-        )
-    model.load_state_dict(stored)  # half -> single precision
-
-
 def _load_pt(path: Path) -> UltralyticsDetector:
     with _contained():
-        from ultralytics.nn.tasks import DetectionModel
+        from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 
         checkpoint = _read_pt(path)
         model: Any = checkpoint.get("ema") or checkpoint.get("model")
-        if type(model) is not DetectionModel:
-            raise DetectorError(f"{path.name} holds {type(model).__name__}; a detector needs a YOLO detection model")
+        if type(model) not in (DetectionModel, RTDETRDetectionModel):
+            raise DetectorError(
+                f"{path.name} holds {type(model).__name__}; a detector needs a detection model, YOLO or RT-DETR"
+            )
         labels = tuple(str(label) for _, label in sorted(model.names.items()))
         image_size = int((checkpoint.get("train_args") or {}).get("imgsz", 640))
         model.float().fuse(verbose=False)
     architecture = str((model.yaml or {}).get("yaml_file", path.name))
     return UltralyticsDetector(
-        model, Description(path.stem, architecture, labels, image_size, MIN_SCORE, sha256=_sha256(path))
+        model, Description(path.stem, architecture, labels, image_size, MIN_SCORE, sha256=file_hash(path))
     )
 
 
@@ -456,9 +449,9 @@ def _read_pt(path: Path) -> dict[str, Any]:
         with _SafeLoad.loading(path):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        raise DetectorError(f"{path.name} is refused: it holds more than a YOLO model, and could run code") from error
+        raise DetectorError(f"{path.name} is refused: it holds more than a model, and could run code") from error
     except (RuntimeError, EOFError, OSError, AttributeError) as error:
-        raise DetectorError(f"{path.name} cannot be read: {_one_line(error)}") from error
+        raise DetectorError(f"{path.name} cannot be read: {one_line(error)}") from error
     if not isinstance(checkpoint, dict):
         raise DetectorError(f"{path.name} is not a checkpoint of ultralytics")
     return checkpoint
@@ -470,22 +463,28 @@ def _finished_epochs(last: Path) -> int:
 
 def _build(architecture: str, labels: Sequence[str]) -> Any:
     """A built-in detection model with random weights, by its file name."""
-    from ultralytics.nn.tasks import DetectionModel
+    from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
     from ultralytics.utils import YAML
 
     file, scale = _built_in(architecture)
     config = {**YAML.load(file), "scale": scale, "yaml_file": architecture}
-    model = DetectionModel(config, nc=len(labels), verbose=False)
+    kind = RTDETRDetectionModel if _is_transformer(config) else DetectionModel
+    model = kind(config, nc=len(labels), verbose=False)
     model.names = dict(enumerate(labels))
     return model
 
 
+def _is_transformer(config: Mapping[str, Any]) -> bool:
+    """By the last layer of the model's text."""
+    return bool(config["head"][-1][2] == "RTDETRDecoder")
+
+
 def _built_in(architecture: str) -> tuple[Path, str]:
-    """File and scale of a built-in architecture: "yolo11n.yaml" is scale n of yolo11.yaml."""
+    """File and scale of a built-in architecture: "yolo11n.yaml" is scale n of yolo11.yaml, yolov10n.yaml has a file."""
     from ultralytics.utils import ROOT
 
     files = {path.name: path for path in (ROOT / "cfg" / "models").rglob("*.yaml")}
-    name = re.sub(r"(\d+)[nsmlx](.*)$", r"\1\2", architecture)
+    name = architecture if architecture in files else re.sub(r"(\d+)[nsmlx](.*)$", r"\1\2", architecture)
     if name not in files:
         raise DetectorError(f"{architecture!r} is no built-in architecture of ultralytics (such as yolo11n.yaml)")
     scale = re.search(r"\d([nsmlx])", architecture)
@@ -543,17 +542,3 @@ def _restore_environment(environment: dict[str, str]) -> None:
 def _yolo_line(index: int, xyxy: tuple[float, float, float, float]) -> str:
     x1, y1, x2, y2 = xyxy
     return f"{index} {(x1 + x2) / 2:.6f} {(y1 + y2) / 2:.6f} {x2 - x1:.6f} {y2 - y1:.6f}\n"
-
-
-def _storable(value: torch.Tensor) -> torch.Tensor:
-    value = value.detach().cpu()
-    return (value.half() if value.is_floating_point() else value).contiguous()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

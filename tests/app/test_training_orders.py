@@ -103,6 +103,22 @@ def test_detectors_of_the_studio_go_by_name(runs: Runs, home: Path, typed: str, 
     assert words(annotate)["--detector"] == str(home / "detectors" / folder)
 
 
+def test_detectors_of_every_kind_go_by_their_whole_path(
+    runs: Runs, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("own.pt", "own.pth", "results.json"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    prefix = "fasterrcnn_resnet50_fpn="
+    for typed, path in (
+        ("own.pt", str(tmp_path / "own.pt")),
+        (f"{prefix}own.pth", f"{prefix}{tmp_path / 'own.pth'}"),
+        ("results.json", str(tmp_path / "results.json")),
+    ):
+        annotate = make_plan(replace(DRAWN, detector=typed), runs, home).commands[1]
+        assert words(annotate)["--detector"] == path
+
+
 def test_a_hub_id_is_the_only_thing_that_may_ask_the_network(runs: Runs, home: Path) -> None:
     plan = make_plan(replace(DRAWN, base="someone/some-model"), runs, home)
     assert plan.online

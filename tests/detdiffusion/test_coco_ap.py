@@ -3,6 +3,8 @@
 import contextlib
 import io
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,12 @@ from pycocotools.cocoeval import COCOeval
 
 from detdiffusion.detection import Detections, iou
 from detdiffusion.errors import ConfigError
-from detdiffusion.evaluation.coco_ap import coco_ap
+from detdiffusion.evaluation.coco_ap import coco_ap, coco_scores, coco_statistics
 from detdiffusion.layout import Box, Layout
 
 LABELS = ("bird", "boat", "cup")
 SIZE = (200, 160)
+Look = Callable[[np.random.Generator, Layout], Detections]
 
 
 def some_layouts(rng: np.random.Generator, count: int) -> list[Layout]:
@@ -72,43 +75,81 @@ def test_against_the_definition(case: tuple[list[Layout], list[Detections]]) -> 
     assert found.mAP == pytest.approx(np.mean(ladder), abs=2e-3)
 
 
-def test_against_pycocotools_on_files(case: tuple[list[Layout], list[Detections]], tmp_path: Path) -> None:
-    layouts, detections = case
-    scale = np.array([*SIZE, *SIZE])
+def crowded(rng: np.random.Generator, layout: Layout) -> Detections:
+    """More than a hundred of one class in one picture, many with equal scores."""
+    boxes = np.array([some_box(rng).xyxy for _ in range(130)], np.float32)
+    return Detections(("bird",) * 130, (rng.integers(1, 9, 130) / 10).astype(np.float32), boxes)
 
-    def xywh(xyxy: np.ndarray) -> list[float]:
-        x1, y1, x2, y2 = (xyxy * scale).tolist()
-        return [x1, y1, x2 - x1, y2 - y1]
 
+def exact(_: np.random.Generator, layout: Layout) -> Detections:
+    boxes = np.array([box.xyxy for box in layout.boxes], np.float32)
+    return Detections(layout.labels, np.full(len(boxes), 0.9, np.float32), boxes)
+
+
+def sized(layouts: list[Layout], width: int) -> list[Layout]:
+    """The same boxes in other pixels: COCO's small, medium and large begin elsewhere."""
+    return [Layout(width, width * 3 // 4, layout.boxes) for layout in layouts]
+
+
+@pytest.mark.parametrize("width", [64, 200, 640])
+@pytest.mark.parametrize("look", [some_detections, crowded, exact])
+def test_the_twelve_numbers_are_those_of_pycocotools(look: Look, width: int, tmp_path: Path) -> None:
+    """To the last digit that double precision has: pycocotools reads files with the same boxes. It adds 2e-16 to some
+    denominators, which faster-coco-eval leaves out."""
+    rng = np.random.default_rng(width)
+    layouts = sized(some_layouts(rng, 10), width)
+    detections = [look(rng, layout) for layout in layouts]
+    expected = by_pycocotools(layouts, detections, tmp_path)
+    found = coco_statistics(layouts, detections)
+    assert np.where(np.isnan(found), -1, found) == pytest.approx(np.array(expected), rel=0, abs=1e-15)
+    assert list(astuple(coco_ap(layouts, detections))) == pytest.approx(found[:6].tolist(), abs=0, nan_ok=True)
+
+
+def by_pycocotools(layouts: list[Layout], detections: list[Detections], folder: Path) -> list[float]:
+    def xywh(xyxy: Sequence[float], layout: Layout) -> list[float]:
+        x1, y1, x2, y2 = xyxy
+        return [x1 * layout.width, y1 * layout.height, (x2 - x1) * layout.width, (y2 - y1) * layout.height]
+
+    labels = sorted({label for layout in layouts for label in layout.labels})
+    images = [{"id": p, "width": one.width, "height": one.height} for p, one in enumerate(layouts)]
     truth = [
-        (p, LABELS.index(box.label), xywh(np.array(box.xyxy))) for p, one in enumerate(layouts) for box in one.boxes
+        {"image_id": p, "category_id": labels.index(box.label), "bbox": xywh(box.xyxy, one), "iscrowd": 0}
+        for p, one in enumerate(layouts)
+        for box in one.boxes
     ]
-    (tmp_path / "truth.json").write_text(
-        json.dumps(
-            {
-                "images": [{"id": p, "width": SIZE[0], "height": SIZE[1]} for p in range(len(layouts))],
-                "categories": [{"id": i, "name": name} for i, name in enumerate(LABELS)],
-                "annotations": [
-                    {"id": i + 1, "image_id": p, "category_id": c, "bbox": b, "area": b[2] * b[3], "iscrowd": 0}
-                    for i, (p, c, b) in enumerate(truth)
-                ],
-            }
-        )
+    annotations = [{"id": i + 1, "area": row["bbox"][2] * row["bbox"][3], **row} for i, row in enumerate(truth)]
+    categories = [{"id": i, "name": name} for i, name in enumerate(labels)]
+    (folder / "truth.json").write_text(
+        json.dumps({"images": images, "categories": categories, "annotations": annotations})
     )
     results = [
-        {"image_id": p, "category_id": LABELS.index(label), "bbox": xywh(box), "score": float(score)}
+        {"image_id": p, "category_id": labels.index(label), "bbox": xywh(box, layouts[p]), "score": float(score)}
         for p, one in enumerate(detections)
-        for label, score, box in zip(one.labels, one.scores, one.boxes_xyxy, strict=True)
+        for label, score, box in zip(one.labels, one.scores, one.boxes_xyxy.tolist(), strict=True)
+        if label in labels
     ]
-    (tmp_path / "results.json").write_text(json.dumps(results))
+    (folder / "results.json").write_text(json.dumps(results))
     with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO(tmp_path / "truth.json")
-        evaluation = COCOeval(coco, coco.loadRes(str(tmp_path / "results.json")), "bbox")
+        coco = COCO(folder / "truth.json")
+        evaluation = COCOeval(coco, coco.loadRes(str(folder / "results.json")), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    found = coco_ap(layouts, detections)
-    assert [found.mAP, found.AP50, found.AP75] == pytest.approx(evaluation.stats[:3].tolist(), abs=1e-9)
+    return list(evaluation.stats.tolist())
+
+
+def test_matches_by_hand() -> None:
+    """Two of three detections overlap the same box: the surer one has it, at every threshold that it reaches."""
+    layouts = [Layout(100, 100, (Box("bird", (0.0, 0.0, 1.0, 1.0)),)), Layout(100, 100, (Box("cup", (0, 0, 1, 1)),))]
+    boxes = np.array([(0, 0, 1, 1), (0, 0, 1, 0.72), (0, 0, 0.2, 0.2)], np.float32)
+    seen = Detections(("bird",) * 3, np.array([0.3, 0.8, 0.5], np.float32), boxes)
+    other = Detections(("bird",), np.array([0.4], np.float32), boxes[:1])
+    _, (bird, cup) = coco_scores(layouts, [seen, other])
+    assert (bird.truths.tolist(), cup.truths.tolist()) == ([1, 0], [0, 1])
+    assert bird.pictures.tolist() == [0, 0, 1, 0]
+    assert bird.hits[0].tolist() == [True, False, False, False]
+    assert bird.hits[5].tolist() == [False, False, False, True]  # 0.75: 0.72 is too little, and the next one has it
+    assert cup.hits.shape == (10, 0)
 
 
 def test_perfect_absent_and_nothing(case: tuple[list[Layout], list[Detections]]) -> None:
@@ -122,6 +163,7 @@ def test_perfect_absent_and_nothing(case: tuple[list[Layout], list[Detections]])
     nothing = [Detections((), np.zeros(0, np.float32), np.zeros((0, 4), np.float32)) for _ in layouts]
     assert coco_ap(layouts, perfect).mAP == pytest.approx(1)
     assert coco_ap(layouts, nothing).AP50 == 0
+    assert coco_ap(layouts, nothing).APm == 0 and np.isnan(coco_ap(layouts, nothing).APl)
     assert np.isnan(coco_ap(layouts, perfect, labels=()).mAP)
     assert coco_ap(layouts, perfect, labels=("cup",)).mAP == pytest.approx(1)
     with pytest.raises(ConfigError, match="12 layouts, 0 detections"):

@@ -144,7 +144,7 @@ def test_unknown_class_offers_the_nearest(tmp_path: Path, model: Path) -> None:
 
 def test_model_without_a_detector(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main([str(write(tmp_path, CAR)), "--out", str(tmp_path / "out"), "--model", str(model)]) == 2
-    assert "no detector 'bundled'" in capsys.readouterr().err
+    assert "no such detector 'bundled'" in capsys.readouterr().err
 
 
 def test_damaged_weights_are_refused(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:

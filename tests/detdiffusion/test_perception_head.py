@@ -60,7 +60,7 @@ def test_its_loss_reaches_unet_words_and_blueprint(
 ) -> None:
     pipe = tiny_pipeline
     condition = pipe.encode_layouts([layout_of(3), layout_of(1)])
-    raw = pipe.draw_blueprint([layout_of(3), layout_of(1)], (8, 8))
+    raw = pipe.draw_layouts([layout_of(3), layout_of(1)], (8, 8))
     with FeatureTaps(pipe.unet) as taps:
         pipe.denoise(torch.randn(2, 4, 8, 8), torch.tensor([5, 900]), condition, raw)
     assert [tuple(f.shape) for f in taps.features] == [(2, 16, 2, 2), (2, 16, 4, 4), (2, 8, 8, 8), (2, 8, 8, 8)]

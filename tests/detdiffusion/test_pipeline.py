@@ -63,17 +63,17 @@ def test_without_words_for_attributes_tags_change_nothing(
     silent = make_pipeline(replace(vocabulary, attribute_words=()))
     layout = layout_of(3)  # a road, a car and a traffic light
     default = layout.with_attributes([Attribute.BACKGROUND, Attribute.EASY, Attribute.EASY])
-    drawing, picture = silent.draw_blueprint([default], (8, 8)), latents(silent, default, [1])
+    drawing, picture = silent.draw_layouts([default], (8, 8)), latents(silent, default, [1])
     for tags in ([Attribute.HARD] * 3, [Attribute.EASY] * 3, [Attribute.BACKGROUND] * 3):
         tagged = layout.with_attributes(tags)
-        assert torch.equal(silent.draw_blueprint([tagged], (8, 8)), drawing)
+        assert torch.equal(silent.draw_layouts([tagged], (8, 8)), drawing)
         torch.testing.assert_close(silent.encode_layouts([tagged]), silent.encode_layouts([default]), rtol=0, atol=0)
         assert torch.equal(latents(silent, tagged, [1]), picture)
     untagged = Layout(64, 64, tuple(replace(box, attribute=None) for box in layout.boxes))
-    assert torch.equal(silent.draw_blueprint([None, untagged], (8, 8))[1:], drawing)
+    assert torch.equal(silent.draw_layouts([None, untagged], (8, 8))[1:], drawing)
     told = make_pipeline(vocabulary)  # and with words, tags are drawn as they are
     hard = layout.with_attributes([Attribute.HARD] * 3)
-    assert not torch.equal(told.draw_blueprint([hard], (8, 8)), told.draw_blueprint([default], (8, 8)))
+    assert not torch.equal(told.draw_layouts([hard], (8, 8)), told.draw_layouts([default], (8, 8)))
 
 
 def test_attributes_left_out_are_filled_in(tiny_pipeline: DetDiffusionPipeline) -> None:
@@ -192,12 +192,12 @@ def test_the_same_seed_makes_the_same_model(
 
 def test_emptied_prompts_in_a_training_batch(tiny_pipeline: DetDiffusionPipeline, layout_of: LayoutOf) -> None:
     condition = tiny_pipeline.encode_layouts([None, layout_of(3)])
-    raw = tiny_pipeline.draw_blueprint([None, layout_of(3)], (8, 8))
+    raw = tiny_pipeline.draw_layouts([None, layout_of(3)], (8, 8))
     assert raw is not None
     assert (raw[0].any().item(), raw[1].any().item()) == (False, True)
     assert condition.object_mask.tolist() == [[False] * 3, [True] * 3]
     assert condition.mask.sum(dim=1).tolist() == [2, 5 + 4 + 4 + 5]
-    nothing = tiny_pipeline.draw_blueprint([None], (8, 8))
+    nothing = tiny_pipeline.draw_layouts([None], (8, 8))
     assert nothing is not None
     assert not nothing.any()
 

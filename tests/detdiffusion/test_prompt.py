@@ -120,7 +120,7 @@ def test_a_prompt_is_encoded_alike_whatever_its_neighbours(
     assert together.objects.shape[:2] == (4, 40)
     assert together.object_mask.sum(dim=1).tolist() == [1, 14, 40, 3]
     latents = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    raw = tiny_pipeline.draw_blueprint(layouts, (8, 8))
+    raw = tiny_pipeline.draw_layouts(layouts, (8, 8))
     assert raw is not None
     t = torch.tensor(500)
     with torch.no_grad():

@@ -54,7 +54,7 @@ def test_step_0_is_the_untouched_unet(base: Path, pipe: DetDiffusionPipeline) ->
     untouched = UNet2DConditionModel.from_pretrained(str(base / "unet"), local_files_only=True)
     untouched.set_attn_processor(AttnProcessor())
     layouts = [pipe.vocabulary.resolve(LAYOUT)]
-    condition, raw = pipe.encode_layouts(layouts), pipe.draw_blueprint(layouts, (8, 8))
+    condition, raw = pipe.encode_layouts(layouts), pipe.draw_layouts(layouts, (8, 8))
     assert raw is not None and raw.any()
     latents, t = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor(300)
     expected = untouched(latents, t, condition.hidden, encoder_attention_mask=condition.mask).sample
@@ -71,7 +71,7 @@ def test_prompts_are_read_as_the_base_reads_them(pipe: DetDiffusionPipeline) -> 
     condition = pipe.encode_layouts([None, LAYOUT])
     torch.testing.assert_close(condition.hidden, hidden)
     latents, t = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor(300)
-    raw = pipe.draw_blueprint([None, LAYOUT], (8, 8))
+    raw = pipe.draw_layouts([None, LAYOUT], (8, 8))
     expected = pipe.unet(
         torch.cat([latents, pipe.blueprint(raw)], dim=1), t, encoder_hidden_states=hidden
     ).sample  # the new channels start at zero
@@ -90,7 +90,7 @@ def test_a_base_of_ours_goes_on_reading_prompts_as_it_has_learned(
 
 def test_the_blueprint_can_be_learned_from_step_0(pipe: DetDiffusionPipeline) -> None:
     layouts = [pipe.vocabulary.resolve(LAYOUT)]
-    condition, raw = pipe.encode_layouts(layouts), pipe.draw_blueprint(layouts, (8, 8))
+    condition, raw = pipe.encode_layouts(layouts), pipe.draw_layouts(layouts, (8, 8))
     prediction = pipe.denoise(torch.randn(1, 4, 8, 8), torch.tensor(300), condition, raw)
     (gradient,) = torch.autograd.grad(prediction.square().mean(), [pipe.unet.conv_in.weight])
     assert not pipe.unet.conv_in.weight[:, 4:].any()
@@ -184,7 +184,7 @@ def test_a_model_of_800x456(base: Path) -> None:
     assert pipe.picture_size(Layout(512, 512, LAYOUT.boxes)) == (512, 512)
     with pytest.raises(LayoutError, match="this model draws 800x456 pictures, and others"):
         pipe.picture_size(Layout(800, 450, LAYOUT.boxes))
-    raw = pipe.draw_blueprint([wide], (57, 100))
+    raw = pipe.draw_layouts([wide], (57, 100))
     assert raw is not None and raw.shape[-2:] == (57, 100)
     with torch.no_grad(), FeatureTaps(pipe.unet) as taps:
         condition = pipe.encode_layouts([wide])

@@ -20,7 +20,9 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
 from detdiffusion.detectors import load_detector
-from detdiffusion.detectors.ultralytics import Frame, letterbox, train_ultralytics, write_yolo_folder
+from detdiffusion.detectors import ultralytics as adapter
+from detdiffusion.detectors.folder import Description, save_detector
+from detdiffusion.detectors.ultralytics import Frame, letterbox, stretch, train_ultralytics, write_yolo_folder
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Box, Layout
 
@@ -95,6 +97,7 @@ def test_trained_folder_is_half_precision_and_hashed(trained: Path) -> None:
         "labels": list(LABELS),
         "imgsz": 32,
         "min_score": 0.5,
+        "kind": "ultralytics",
     }
     assert about == {**expected, "sha256": digest}
     kinds = {tensor.dtype for tensor in load_file(trained / "model.safetensors").values()}
@@ -160,6 +163,18 @@ def test_detects_in_fractions_and_does_not_depend_on_the_batch(trained: Path) ->
     assert detector.detect([]) == []
 
 
+def test_features_are_of_the_layers_that_feed_the_head(trained: Path) -> None:
+    """A picture at a time or all at once; three levels, which see a change of the picture."""
+    detector: Any = load_detector(trained)
+    images = [sample(seed)[0] for seed in range(3)]
+    together = detector.features(images)
+    assert together.dtype == np.float32 and together.shape == (3, 64 + 128 + 256)
+    alone = np.concatenate([detector.features([image]) for image in images])
+    assert together == pytest.approx(alone, abs=1e-4)
+    assert np.abs(together[0] - together[1]).max() > 10 * np.abs(together - alone).max(), "more than rounding"
+    assert len(detector.detect(images)) == 3, "the tap is gone again"
+
+
 @pytest.mark.parametrize(
     ("size", "frame"),
     [((64, 64), Frame(0, 0, 32, 32)), ((64, 32), Frame(0, 8, 32, 16)), ((10, 40), Frame(12, 0, 8, 32))],
@@ -223,6 +238,71 @@ def test_own_pt_file_gives_the_same_detections(trained: Path) -> None:
     ours, theirs = load_detector(trained).detect([image])[0], detector.detect([image])[0]
     assert ours.labels == theirs.labels
     np.testing.assert_allclose(ours.scores, theirs.scores, atol=2e-3)
+
+
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small RT-DETR with random weights: a detector folder, and the library's own .pt beside it."""
+    out = tmp_path_factory.mktemp("rtdetr")
+    with adapter._contained():
+        torch.manual_seed(0)
+        model = adapter._build("yolov8n-rtdetr.yaml", LABELS)
+        torch.save({"ema": model, "train_args": {"imgsz": 64}}, out / "last.pt")
+    save_detector(model, out / "model", Description("rtdetr", "yolov8n-rtdetr.yaml", LABELS, 64, 0.5, ""))
+    return out
+
+
+def test_rtdetr_gives_what_the_library_gives(transformer: Path) -> None:
+    """Stretched to a square, nothing suppressed; against the library's own steps behind its head."""
+    from ultralytics.models.rtdetr.predict import RTDETRPredictor
+    from ultralytics.utils import ops
+
+    assert RTDETRPredictor.scale_fill, "the library stretches pictures"
+    detector: Any = load_detector(transformer / "last.pt")
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    (found,) = detector.detect([Image.fromarray(pixels)])
+    with torch.inference_mode():
+        rows = detector._model(torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255)[0][0]
+    best = rows[rows[:, 4].argsort(descending=True, stable=True)][:100]
+    np.testing.assert_allclose(found.scores, best[:, 4], atol=1e-6)
+    np.testing.assert_allclose(found.boxes_xyxy, ops.xywh2xyxy(best[:, :4]).clip(0, 1), atol=1e-5)
+    assert found.labels == tuple(LABELS[int(index)] for index in best[:, 5])
+    wide = Image.fromarray(pixels).resize((128, 32), Image.Resampling.NEAREST)
+    assert stretch(wide, 64)[1] == Frame(0, 0, 64, 64)
+
+
+def test_rtdetr_folder_and_pt_file_see_the_same(transformer: Path) -> None:
+    ours, theirs = load_detector(transformer / "model"), load_detector(transformer / "last.pt")
+    assert ours.labels == theirs.labels == LABELS
+    image = sample(3)[0]
+    np.testing.assert_allclose(ours.detect([image])[0].scores, theirs.detect([image])[0].scores, atol=2e-3)
+
+
+def test_rtdetr_is_trained(yolo_folder: Path, tmp_path: Path) -> None:
+    settings = {**SETTINGS, "image_size": 64, "epochs": 1}
+    folder = train_ultralytics("yolov8n-rtdetr.yaml", yolo_folder, LABELS, out=tmp_path, **settings)
+    assert json.loads((folder / "detector.json").read_text())["architecture"] == "yolov8n-rtdetr.yaml"
+    (found,) = load_detector(folder).detect([sample(1)[0]])
+    assert 0 < len(found) <= 100
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind"),
+    [
+        ("yolo11n.yaml", "DetectionModel"),
+        ("yolov10n.yaml", "DetectionModel"),
+        ("yolo26n.yaml", "DetectionModel"),
+        ("rtdetr-l.yaml", "RTDETRDetectionModel"),
+    ],
+)
+def test_architectures_by_name(architecture: str, kind: str) -> None:
+    """Of every generation: with suppression behind the head, without it, and a transformer."""
+    with adapter._contained():
+        model = adapter._build(architecture, LABELS)
+    assert type(model).__name__ == kind
+    detector = adapter.UltralyticsDetector(model, Description("x", architecture, LABELS, 64, 0.5, ""))
+    (found,) = detector.detect([sample(0)[0]])
+    assert len(found) <= 100 and set(found.labels) <= set(LABELS)
 
 
 class Attack:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from detdiffusion.attributes import AttributeRule
 from detdiffusion.detection import Detections
-from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Attribute
 from training import annotate
 from training.annotate import annotate_dataset, read_attributes, with_attributes
@@ -308,7 +308,7 @@ def parse(*words: str | Path) -> argparse.Namespace:
 @pytest.fixture
 def no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(annotate, "load_detector", lambda name, model: ColourDetector())
+    monkeypatch.setattr(annotate, "load_detector", lambda name, model, **_: ColourDetector())
 
 
 @pytest.mark.usefixtures("no_home")
@@ -375,6 +375,53 @@ def test_folds_do_not_start_where_the_end_would_be_refused(folder: Path, tmp_pat
         with pytest.raises(DataError, match=f"holds attributes of {what}"):
             annotate.run(parse(*words, *more))
     assert not made.with_suffix(".folds").exists()
+
+
+def results_of(detector: ColourDetector, dataset: Dataset, ids: dict[str, int]) -> list[dict[str, object]]:
+    """What the detector finds, as COCO's tools write it."""
+    rows: list[dict[str, object]] = []
+    for sample in dataset:
+        (found,) = detector.detect([sample.load_image()])
+        for label, score, (x1, y1, x2, y2) in zip(found.labels, found.scores, found.boxes_xyxy.tolist(), strict=True):
+            box = [x1 * WIDTH, y1 * HEIGHT, (x2 - x1) * WIDTH, (y2 - y1) * HEIGHT]
+            row = {"image_id": int(sample.image_id), "category_id": ids[label], "bbox": box, "score": float(score)}
+            rows.append(row)
+    return rows
+
+
+def test_a_results_file_stands_in_for_the_detector(
+    folder: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same attributes as by the detector itself; category ids are those of the data's own annotation file."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    results, out = tmp_path / "results.json", tmp_path / "a.jsonl"
+    results.write_text(json.dumps(results_of(ColourDetector(("car",)), dataset, {"car": 1})))
+    assert annotate.run(parse("--data", folder, "--detector", results, "--out", out)) == 0
+    assert read_attributes(out, dataset) == EXPECTED
+    assert json.loads(out.read_text().splitlines()[0])["detector"]["name"] == "results"
+    assert "results does not know 1 of the 2 classes of things" in capsys.readouterr().err
+    results.write_text(results.read_text().replace('"image_id": 1', '"image_id": 99'))
+    with pytest.raises(
+        DetectorError, match=r"results for other pictures: it has image ids such as 99\d, and data .* 10"
+    ):
+        annotate.run(parse("--data", folder, "--detector", results, "--out", tmp_path / "b.jsonl"))
+
+
+def test_classes_are_matched_by_name(
+    folder: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Results with names of their own, spelt in another way, and a class that the data set has not."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rows = results_of(ColourDetector(("car", "cup")), dataset, {"car": 5, "cup": 6})
+    names = [{"id": 5, "name": "Car"}, {"id": 6, "name": "_CUP"}, {"id": 7, "name": "zebra"}]
+    results, out = tmp_path / "results.json", tmp_path / "a.jsonl"
+    results.write_text(json.dumps({"categories": names, "annotations": rows}))
+    assert annotate.run(parse("--data", folder, "--detector", results, "--out", out)) == 0
+    assert read_attributes(out, dataset)["12"] == (HARD, EASY, EASY, BACKGROUND)
+    said = capsys.readouterr().err
+    assert "2 classes of results have another name in the data: Car -> car, _CUP -> cup" in said
+    assert "1 classes of results are not in the data: zebra" in said
+    assert "does not know" not in said
 
 
 @pytest.mark.model

@@ -44,7 +44,7 @@ def test_bad_words_end_with_2_and_a_reason(words: tuple[str, ...], reason: str) 
     assert reason in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["papercut", "bundle", "evaluate"])
+@pytest.mark.parametrize("verb", ["papercut", "bundle", "detector", "annotate", "evaluate"])
 def test_help_reads_well(verb: str) -> None:
     done = training(verb, "--help")
     assert done.returncode == 0 and "--out" in done.stdout

@@ -9,7 +9,9 @@ import pytest
 
 from detdiffusion.errors import ConfigError
 from detdiffusion.losses import LossConfig
+from detdiffusion.models.autoencoder import SmallAutoencoder
 from training.config import TRAIN_PRESETS, VARIANTS, GeneratorConfig, check_same_config, with_settings
+from training.model import small_model
 
 ROOT = Path(__file__).resolve().parents[2]
 BASES = ("papercut-cpu", "papercut-gpu", "sd15-256", "sd15-512", "sd15-800x456")
@@ -113,10 +115,28 @@ def test_a_variant_changes_its_fields_alone(base: str, variant: str, fields: set
     assert whole.attributes and whole.loss.use_dice and whole.loss.use_alpha_bar and whole.loss.perception_weight > 0
 
 
+@pytest.mark.parametrize("base", BASES)
+def test_controlnet_takes_the_place_of_locations_and_blueprint(base: str) -> None:
+    whole, rival = TRAIN_PRESETS[base], TRAIN_PRESETS[f"{base}-controlnet"]
+    fields = {"attributes", "head", "loss.perception_weight", "blueprint", "location_text", "controlnet"}
+    assert differing(whole, rival) == fields | ({"unet"} if whole.unet else {"control_only"})
+    if whole.unet is not None:
+        ours, its = (parameters(config) for config in (whole, rival))
+        assert its == pytest.approx(ours, rel=0.01), "size decides nothing"
+
+
+def parameters(config: GeneratorConfig) -> int:
+    """Of U-Net and ControlNet."""
+    pipe = small_model(config, ("car",), (), SmallAutoencoder((8, 8), (1, 1), 8))
+    parts = (pipe.unet, pipe.controlnet)
+    return sum(p.numel() for part in parts if part is not None for p in part.parameters())
+
+
 def test_presets_follow_the_recipe() -> None:
     for name, config in TRAIN_PRESETS.items():
         if name.startswith("sd15"):
-            assert (config.unet, config.text, config.location_text) == (None, None, "<l{}>")
+            assert (config.unet, config.text) == (None, None)
+            assert config.location_text == ("" if config.controlnet is not None else "<l{}>")
             assert (config.learning_rate, config.text_layer_decay, config.flip) == (1.5e-4, 0.95, 0.5)
             assert config.batch * config.steps == pytest.approx(60 * 118_287, rel=0.01), "60 epochs of COCO"
         assert not config.batch % config.micro_batch

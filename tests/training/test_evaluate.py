@@ -1,7 +1,13 @@
-"""python -m training evaluate: its arguments, and a whole report with a tiny model and made-up detectors."""
+"""python -m training evaluate: its arguments, whole reports with a tiny model, and a run that is killed and goes on."""
 
 import argparse
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,49 +17,78 @@ import pytest
 from PIL import Image
 
 from detdiffusion.attributes import Strategy
+from detdiffusion.checkpoint import save_pipeline, write_manifest
 from detdiffusion.detection import Detections
-from detdiffusion.errors import ConfigError
+from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
 from detdiffusion.evaluation.effect import measure
-from detdiffusion.layout import Attribute, Box, Layout
+from detdiffusion.layout import Attribute, Box, Layout, read_png
+from detdiffusion.models.autoencoder import SmallAutoencoder
+from detdiffusion.pipeline import new_pipeline
+from detdiffusion.vocabulary import Vocabulary
 from training import evaluate as command
+from training import evaluation_report as said
+from training.evaluation import evaluate
+from training.evaluation_cast import Plan, distinct, unique_names
+from training.layout_sources import PapercutLayouts
 from training.papercut import STUFF, THINGS, scene
 
-SEEDS = range(900_000, 900_003)
+ROOT = Path(__file__).resolve().parents[2]
+DETECTORS = ROOT / "assets" / "models" / "papercut" / "detectors"
+COUNT, FIRST = 5, 900_000
+SCENES = f"papercut:{COUNT}@{FIRST}"
 
 
-class Oracle:
-    """Sees the true boxes of all scenes in every picture, the surer the brighter it is."""
-
-    sha256, labels, min_score = "2" * 64, THINGS, 0.5
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.boxes = [box for seed in SEEDS for box in scene(seed, size=64).layout.boxes if box.label in THINGS]
-        self.seen = 0
-
-    def detect(self, images: Sequence[Image.Image]) -> list[Detections]:
-        self.seen += len(images)
-        return [self._look(float(np.asarray(image).mean() / 255)) for image in images]
-
-    def _look(self, score: float) -> Detections:
-        boxes = np.array([box.xyxy for box in self.boxes], np.float32)
-        return Detections(tuple(box.label for box in self.boxes), np.full(len(boxes), score, np.float32), boxes)
-
-
-@pytest.mark.parametrize(
-    ("text", "seeds"),
-    [("papercut:200@900000", range(900_000, 900_200)), ("papercut:1@0", range(1))],
-)
-def test_layout_names(text: str, seeds: range) -> None:
-    assert command.papercut_seeds(text) == seeds
+def build(folder: Path, words: Vocabulary | None = None) -> Path:
+    """A tiny model of random weights that draws 64 pixels and knows the built-in world."""
+    unet = {"sample_size": 8, "block_out_channels": (8, 16), "layers_per_block": 1, "norm_num_groups": 4}
+    blocks = {
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    }
+    pipeline = new_pipeline(
+        words or Vocabulary(things=THINGS, stuff=STUFF, grid=(8, 8)),
+        unet_config={**unet, **blocks, "attention_head_dim": 2},
+        text_config={"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
+        autoencoder=SmallAutoencoder((8, 8, 8), (1, 1, 1), 4),
+        scheduler_config={"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"},
+        blueprint_config={},
+        head_config={"width": 8},
+        seed=0,
+    )
+    save_pipeline(pipeline, folder)
+    return folder
 
 
-@pytest.mark.parametrize(
-    "text", ["", "papercut", "papercut:0@1", "papercut:5", "papercut:5@-1", "coco:5@1", "papercut:5@x"]
-)
-def test_bad_layout_names(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="papercut:COUNT@FIRST_SEED"):
-        command.papercut_seeds(text)
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With the bundled model's two detectors inside."""
+    folder = build(tmp_path_factory.mktemp("evaluate") / "tiny")
+    shutil.copytree(DETECTORS, folder / "detectors")
+    write_manifest(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rival(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    words = Vocabulary(things=THINGS, stuff=STUFF, grid=(8, 8), attribute_words=())
+    return build(tmp_path_factory.mktemp("rivals") / "geodiffusion" / "model", words)
+
+
+# --- arguments ------------------------------------------------------------------------------------
+
+
+def parse(*words: str | Path) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args([str(word) for word in words])
+
+
+def ask(model: Path, out: Path, *words: str | Path) -> dict[str, Any]:
+    """Runs the command and reads its report."""
+    few = ("--model", model, "--layouts", SCENES, "--steps", "1", "--batch", "2", "--out", out)
+    assert command.run(parse(*few, *words)) == 0
+    report: dict[str, Any] = json.loads(out.read_text())
+    return report
 
 
 def test_strategy_lists() -> None:
@@ -63,23 +98,36 @@ def test_strategy_lists() -> None:
             command.strategy_list(text)
 
 
-def parse(*words: str | Path) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return parser.parse_args([str(word) for word in words])
-
-
 def test_defaults(tmp_path: Path) -> None:
-    given = parse("--model", tmp_path, "--layouts", "papercut:2@900000", "--out", tmp_path / "r.json")
-    assert (given.strategies, given.detector, given.steps) == (list(Strategy), "bundled", 20)
+    given = parse("--model", tmp_path, "--layouts", SCENES, "--out", tmp_path / "r.json")
+    assert (given.strategies, given.detector, given.steps, given.batch) == (list(Strategy), [], 20, 16)
+    assert (given.rivals, given.difficulties, given.one_hard, given.inception) == ([], [], False, None)
 
 
-@pytest.mark.parametrize("words", [["--detector", "other"], ["--steps", "0"], ["--strategies", "odd"]])
-def test_bad_arguments(tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_lists(tmp_path: Path) -> None:
+    words = ("--detector", "judge,a/b.pt", "--rivals", "a,b", "--difficulties", "0,1.5,-2", "--layouts", SCENES)
+    given = parse("--model", tmp_path, "--out", tmp_path / "r.json", *words)
+    assert (given.detector, given.rivals) == (["judge", "a/b.pt"], [Path("a"), Path("b")])
+    assert given.difficulties == [0, 1.5, -2]
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("--steps", "0"),
+        ("--batch", "0"),
+        ("--strategies", "odd"),
+        ("--detector", "bundled,"),
+        ("--difficulties", "1,two"),
+        ("--difficulties", "nan"),
+        ("--layouts", "papercut:0@1"),
+    ],
+)
+def test_bad_arguments(tmp_path: Path, word: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        parse("--model", tmp_path, "--layouts", "papercut:2@900000", "--out", tmp_path / "r.json", *words)
+        parse("--model", tmp_path, "--layouts", SCENES, "--out", tmp_path / "r.json", word, value)
     assert caught.value.code == 2
-    assert words[0] in capsys.readouterr().err
+    assert word in capsys.readouterr().err
 
 
 def test_report_path_is_checked_before_the_work(tmp_path: Path) -> None:
@@ -90,78 +138,283 @@ def test_report_path_is_checked_before_the_work(tmp_path: Path) -> None:
             command.check_report_path(path)
 
 
+def test_names(tmp_path: Path) -> None:
+    assert distinct(["a", "a", "b", "a-2", "a"]) == ["a", "a-2", "b", "a-2-2", "a-3"]
+    folders = [tmp_path / name for name in ("papercut", "rivals/geo/model", "other/papercut", "real")]
+    assert list(unique_names(folders)) == ["papercut", "geo", "papercut-2", "real-2"]
+    assert list(unique_names(folders).values()) == folders
+
+
+# --- what the report says -------------------------------------------------------------------------
+
+
+class Eyes:
+    """A detector by name only: blocks are measured from detections that exist already."""
+
+    name, sha256, labels, min_score = "eyes", "2" * 64, THINGS, 0.5
+
+    def detect(self, images: Sequence[Image.Image]) -> list[Detections]:
+        raise NotImplementedError
+
+
+def block_of(score: float) -> Any:
+    """An easy car and a hard one, both found with this score."""
+    boxes = ((0.0, 0.0, 0.5, 0.5), (0.5, 0.5, 1.0, 1.0))
+    layout = Layout(8, 8, (Box("car", boxes[0], Attribute.EASY), Box("car", boxes[1], Attribute.HARD)))
+    found = Detections(("car", "car"), np.full(2, score, np.float32), np.array(boxes, np.float32))
+    return measure([layout], [found], Eyes())
+
+
 def test_autoencoder_keeps_a_share_of_the_easy() -> None:
-    box = (0.0, 0.0, 0.5, 0.5)
-    layouts = [Layout(8, 8, (Box("car", box, Attribute.EASY), Box("car", (0.5, 0.5, 1, 1), Attribute.HARD)))]
+    assert said.kept_json(block_of(0.8), block_of(0.6))["kept"] == pytest.approx(0.75)
+    assert said.kept_json(block_of(0.0), block_of(0.6))["kept"] is None
 
-    def block(score: float) -> Any:
-        found = Detections(("car",), np.array([score], np.float32), np.array([box], np.float32))
-        return measure(layouts, [found], Oracle("x"))
 
-    assert command.autoencoder_report(block(0.8), block(0.6))["kept"] == pytest.approx(0.75)
-    assert command.autoencoder_report(block(0.0), block(0.6))["kept"] is None
+def test_hard_objects_are_found_by_others() -> None:
+    """The first detector is left out; a share of nothing is null."""
+    found, missed = block_of(0.9), block_of(0.1)
+    real = {"first": found, "judge": found, "blind": missed}
+    views = {"hard": {"first": missed, "judge": missed, "blind": found}}
+    assert said.hard_found_json(views, real) == {"judge": 0.0, "blind": None}
+    assert said.hard_found_json({"hard": real}, real) == {"judge": 1.0, "blind": None}
+    assert said.hard_found_json({"easy": real}, real) is None
+    assert said.hard_found_json(views, None) is None
+    assert said.hard_found_json(views, {"first": found}) is None
+
+
+def test_drop_needs_both() -> None:
+    views = {"easy": {"eyes": block_of(0.9)}, "hard": {"eyes": block_of(0.4)}}
+    drop = said.drop_json(views)
+    assert drop is not None and drop["eyes"]["confidence"] == {"mean": 0.5, "ci95": [0.5, 0.5]}
+    assert drop["eyes"]["AP50"]["mean"] == 0
+    assert said.drop_json({"easy": views["easy"]}) is None
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model of random weights that draws 64 pixels and knows the built-in world."""
-    from detdiffusion.checkpoint import save_pipeline
-    from detdiffusion.models.autoencoder import SmallAutoencoder
-    from detdiffusion.pipeline import new_pipeline
-    from detdiffusion.vocabulary import Vocabulary
+def whole(model: Path, rival: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    out = tmp_path_factory.mktemp("whole") / "new" / "report.json"
+    words = ("--one-hard", "--rivals", rival, "--sheet", out.with_name("sheet.png"))
+    return ask(model, out, *words), out
 
-    unet = {"sample_size": 8, "block_out_channels": (8, 16), "layers_per_block": 1, "norm_num_groups": 4}
-    blocks = {
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
-    }
-    pipeline = new_pipeline(
-        Vocabulary(things=THINGS, stuff=STUFF, grid=(8, 8)),
-        unet_config={**unet, **blocks, "attention_head_dim": 2},
-        text_config={"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
-        autoencoder=SmallAutoencoder((8, 8, 8), (1, 1, 1), 4),
-        scheduler_config={"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"},
-        blueprint_config={},
-        head_config=None,
-        seed=0,
+
+def test_report(whole: tuple[dict[str, Any], Path]) -> None:
+    report, out = whole
+    things = sum(box.label in THINGS for place in range(COUNT) for box in scene(FIRST + place, size=64).layout.boxes)
+    assert report["format"] == 2
+    about = report["layouts"]
+    assert (about["spec"], about["source"], about["count"], about["things"]) == (SCENES, "papercut", COUNT, things)
+    assert report["sampler"] == {"steps": 1, "guidance": 3.0, "batch": 2, "size": [64, 64]}
+    assert [one["name"] for one in report["detectors"]] == ["yolo11n", "yolov5n"]
+    assert report["attributes_by"]["sha256"] == report["detectors"][0]["sha256"]
+    assert all(one["unmapped"] == [] for one in report["detectors"])
+    main, other = report["systems"]
+    assert (main["name"], main["kind"], other["name"], other["kind"]) == (
+        *("tiny", "DetDiffusion"),
+        *("geodiffusion", "GeoDiffusion"),
     )
-    folder = tmp_path_factory.mktemp("evaluate") / "tiny"
-    save_pipeline(pipeline, folder)
-    (folder / "detectors" / "judge").mkdir(parents=True)
-    return folder
+    assert [view["name"] for view in main["views"]] == ["origin", "easy", "hard", "one-hard"]
+    assert [view["name"] for view in other["views"]] == ["origin"]
+    assert (other["drop"], other["transfer"], other["hard_found"]) == (None, None, None)
+    assert main["attributes"] and main["blueprint"] and main["perception_head"] and not other["attributes"]
+    for view in main["views"]:
+        assert view["fid"] is None and view["fid_note"] == "no --inception FILE was given"
+        assert view["detector_feature_distance"] > 0
+        for block in view["scores"].values():
+            assert block["objects"] == things == sum(group["objects"] for group in block["by_size"].values())
+            assert sum(group["objects"] for group in block["by_class"].values()) == things
+    assert set(main["drop"]) == set(main["transfer"]) == {"yolo11n", "yolov5n"}
+    assert set(main["hard_found"]) == {"yolov5n"}
+    assert 0 <= main["autoencoder"]["kept"] <= 1
+    assert str(out.parent) not in out.read_text()
 
 
-@pytest.mark.parametrize("name", ["bundled", "judge"])
-def test_whole_report(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    eyes = {known: Oracle(known) for known in ("bundled", "judge")}
-    monkeypatch.setattr(command, "load_detector", lambda which, folder: eyes[which])
-    monkeypatch.setattr(command, "BATCH", 2)
-    out = tmp_path / "new" / "report.json"
-    words = ["--model", model, "--layouts", f"papercut:{len(SEEDS)}@900000", "--strategies", "origin,easy,hard"]
-    sheet = out.with_name("sheet.png")
-    assert command.run(parse(*words, "--detector", name, "--steps", "1", "--out", out, "--sheet", sheet)) == 0
-    report = json.loads(out.read_text())
-    for block in (report["real"], *report["strategies"].values()):
-        assert {"mAP", "AP50", "AP75", "recall50", "mean_confidence", "by_attribute"} <= set(block)
-        assert block["objects"] == report["real"]["objects"]
-    assert list(report["strategies"]) == ["origin", "easy", "hard"]
-    assert report["detector"] == {"name": name, "sha256": "2" * 64, "min_score": 0.5}
-    assert report["attributes_by"]["name"] == "bundled"
-    means = {strategy: block["mean_confidence"] for strategy, block in report["strategies"].items()}
-    assert report["drop"]["mean"] == pytest.approx(means["easy"] - means["hard"], abs=1e-5)
-    assert report["drop"]["ci95"][0] <= report["drop"]["mean"] <= report["drop"]["ci95"][1]
-    assert 0 <= report["real"]["hard_share"] <= 1
-    assert eyes[name].seen == len(SEEDS) * 5 + (len(SEEDS) if name == "bundled" else 0)
-    assert report["judge"]["name"] == "judge" and report["judge"]["hard"]["objects"] == report["real"]["objects"]
-    asked, there = report["judge"]["hard"]["recall50"], report["judge"]["real"]["by_attribute"]["hard"]["recall50"]
-    assert report["judge"]["hard_found"] == (pytest.approx(asked / there, abs=1e-5) if there else None)
-    assert sorted(folder.name for folder in sheet.parent.iterdir()) == ["report.json", "sheet.png"]
-    with Image.open(sheet) as picture:
-        assert picture.size == ((64 + 4) * len(SEEDS) - 4, (64 + 4) * 4 - 4)
+def test_rows_of_objects(whole: tuple[dict[str, Any], Path]) -> None:
+    """They add up to the report: same objects, same mean confidence."""
+    report, out = whole
+    rows = [json.loads(line) for line in (out.with_name("report.work") / "objects.jsonl").read_text().splitlines()]
+    assert {(row["system"], row["view"]) for row in rows} == {
+        (None, "real"),
+        *(("tiny", name) for name in ("origin", "easy", "hard", "one-hard")),
+        ("geodiffusion", "origin"),
+    }
+    for system in report["systems"]:
+        for view in system["views"]:
+            own = [row for row in rows if (row["system"], row["view"]) == (system["name"], view["name"])]
+            assert len(own) == report["layouts"]["objects"]
+            for detector, block in view["scores"].items():
+                known = [row["confidence"][detector] for row in own if row["confidence"][detector] is not None]
+                assert np.mean(known) == pytest.approx(block["mean_confidence"], abs=1e-6)
+    asked = {row["asked"] for row in rows if row["view"] == "hard"}
+    assert asked == {"hard", "background"}
+    assert {row["asked"] for row in rows if row["system"] in (None, "geodiffusion")} == {None}
+    tagged = [row for row in rows if row["view"] == "one-hard" and row["asked"] == "hard"]
+    assert [row["picture"] for row in tagged] == list(range(COUNT))
 
 
-def test_drop_needs_both_strategies(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "load_detector", lambda which, folder: Oracle(which))
-    report, _ = command.evaluate(model, range(900_000, 900_001), [Strategy.EASY], steps=1)
-    assert report["drop"] is None
-    assert list(report["strategies"]) == ["easy"]
+def test_work_folder(whole: tuple[dict[str, Any], Path]) -> None:
+    out = whole[1]
+    work = out.with_name("report.work")
+    rows = [json.loads(line) for line in (work / "layouts.jsonl").read_text().splitlines()]
+    assert [(row["index"], row["seed"], row["image"]) for row in rows] == [
+        (place, FIRST + place, f"real/{place:05d}.png") for place in range(COUNT)
+    ]
+    assert all(Layout.from_json(row["layout"]).boxes[0].attribute for row in rows)
+    layout, about = read_png(work / "tiny" / "hard" / "00003.png")
+    assert (about["model"], about["seed"], about["steps"]) == ("tiny", FIRST + 3, 1)
+    assert {box.attribute for box in layout.boxes} <= {Attribute.HARD, Attribute.BACKGROUND}
+    assert not list(work.rglob("*.partial"))
+    with Image.open(out.with_name("sheet.png")) as picture:  # real, and four views
+        assert picture.size == ((64 + 4) * COUNT - 4, (64 + 4) * 5 - 4)
+
+
+def test_the_same_again_draws_nothing(whole: tuple[dict[str, Any], Path], model: Path, rival: Path) -> None:
+    out = whole[1]
+    before, made = out.read_bytes(), (out.with_name("report.work") / "tiny/easy/00000.png").stat().st_mtime_ns
+    ask(model, out, "--one-hard", "--rivals", rival)
+    assert out.read_bytes() == before
+    assert (out.with_name("report.work") / "tiny/easy/00000.png").stat().st_mtime_ns == made
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (("--steps", "2"), "sampler.steps was 1, is 2"),
+        (("--batch", "3"), "sampler.batch was 2, is 3"),
+        (("--layouts", "papercut:4@900000"), "layouts.spec was 'papercut:5@900000', is 'papercut:4@900000'"),
+        (("--detector", "judge"), "detectors was"),
+    ],
+)
+def test_other_settings_are_refused(
+    whole: tuple[dict[str, Any], Path], model: Path, words: tuple[str, ...], field: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ask(model, whole[1], *words)
+    assert field in str(caught.value) and "another --out" in str(caught.value)
+
+
+def test_another_model_of_the_same_name_is_refused(whole: tuple[dict[str, Any], Path], model: Path) -> None:
+    work = whole[1].with_name("report.work")
+    other = json.loads((work / "tiny" / "config.json").read_text()) | {"model": "0" * 64}
+    kept = (work / "tiny" / "config.json").read_text()
+    (work / "tiny" / "config.json").write_text(json.dumps(other))
+    with pytest.raises(ConfigError, match=f"model was '{'0' * 64}'"):
+        ask(model, whole[1])
+    (work / "tiny" / "config.json").write_text(kept)
+
+
+def test_damaged_picture_is_drawn_again(model: Path, tmp_path: Path) -> None:
+    ask(model, tmp_path / "r.json", "--strategies", "easy", "--detector", "bundled")
+    report, picture = (tmp_path / "r.json").read_bytes(), tmp_path / "r.work" / "tiny" / "easy" / "00002.png"
+    content = picture.read_bytes()
+    picture.write_bytes(content[:-40])
+    (tmp_path / "r.work" / "real" / "00001.png").unlink()
+    ask(model, tmp_path / "r.json", "--strategies", "easy", "--detector", "bundled")
+    assert picture.read_bytes() == content
+    assert (tmp_path / "r.json").read_bytes() == report
+
+
+def test_two_at_once_are_refused(model: Path, tmp_path: Path) -> None:
+    import fcntl
+
+    (tmp_path / "r.work").mkdir()
+    with (tmp_path / "r.work" / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="another evaluation is writing to"):
+            ask(model, tmp_path / "r.json")
+
+
+def test_layouts_of_a_file_keep_their_attributes(model: Path, tmp_path: Path) -> None:
+    car, bus = {"label": "car", "box": [0, 0, 0.5, 0.5], "attribute": "hard"}, {"label": "bus", "box": [0, 0, 1, 1]}
+    row = {"image_id": 1, "width": 640, "height": 480, "objects": [car, bus]}
+    (tmp_path / "some.jsonl").write_text(f"{json.dumps(row)}\n" * 3)
+    words = ("--layouts", tmp_path / "some.jsonl", "--strategies", "origin", "--sheet", tmp_path / "sheet.jpg")
+    report = ask(model, tmp_path / "r.json", *words)
+    assert (report["real"], report["attributes_by"], report["layouts"]["spec"]) == (None, None, "some.jsonl")
+    assert (report["layouts"]["source"], report["layouts"]["hard_share"]) == ("file", 0.5)
+    (view,) = report["systems"][0]["views"]
+    assert (view["fid_note"], view["detector_feature_distance"]) == ("the layouts have no pictures", None)
+    assert report["systems"][0]["autoencoder"] is None
+    assert json.loads((tmp_path / "r.work" / "layouts.jsonl").read_text().splitlines()[0])["image"] is None
+    with Image.open(tmp_path / "sheet.jpg") as picture:
+        assert picture.size == ((64 + 4) * 3 - 4, 64)
+
+
+def test_what_is_missing_is_said_before_anything_is_drawn(model: Path, tmp_path: Path) -> None:
+    small = build(tmp_path / "small", Vocabulary(things=("car",), grid=(8, 8)))
+    for words, error, reason in (
+        (("--rivals", tmp_path / "absent"), CheckpointError, "no model folder"),
+        (("--inception", tmp_path / "absent.pth"), CheckpointError, "FID needs Inception's weights"),
+        (("--scene-fid",), ConfigError, "--inception FILE"),
+        (("--one-hard", "--strategies", "hard"), ConfigError, "add easy"),
+        (("--model", small), ConfigError, "has no detector of its own"),
+        (("--rivals", small), LayoutError, "small does not know these classes of the layouts: "),
+    ):
+        with pytest.raises(error, match=reason):
+            ask(model, tmp_path / "r.json", *words)
+    assert not list((tmp_path / "r.work").rglob("easy"))
+
+
+def test_difficulty_views(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0 is origin; others reach the pipeline, here one that knows the word and looks away."""
+    from detdiffusion.pipeline import DetDiffusionPipeline
+
+    given, call = list[float](), DetDiffusionPipeline.__call__
+
+    def guided(self: Any, layouts: Any, *, difficulty: float = 0.0, **words: Any) -> Any:
+        given.append(difficulty)
+        return call(self, layouts, **words)
+
+    monkeypatch.setattr(DetDiffusionPipeline, "__call__", guided)
+    report = ask(model, tmp_path / "r.json", "--strategies", "easy", "--difficulties", "0,1.5", "--detector", "judge")
+    views = report["systems"][0]["views"]
+    assert [(view["name"], view["strategy"], view["difficulty"]) for view in views] == [
+        ("origin", "origin", 0.0),
+        ("easy", "easy", 0.0),
+        ("difficulty 1.5", "origin", 1.5),
+    ]
+    assert given == [0.0] * 6 + [1.5] * 3
+    assert (tmp_path / "r.work" / "tiny" / "difficulty-1.5" / "00004.png").is_file()
+
+
+def test_masks_are_compared_with_the_true_ones(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = PapercutLayouts(2, FIRST)
+    plan = Plan(model, source, (Strategy.ORIGIN,), detectors=("bundled",), steps=1, batch=2)
+
+    def find(_: Any, images: Sequence[Image.Image], layouts: Sequence[Layout]) -> list[np.ndarray]:
+        return [source.masks(place, (64, 64)) for place, _ in enumerate(layouts)]
+
+    monkeypatch.setattr("training.mask_quality.object_masks", find)
+    report = evaluate(plan, tmp_path / "work")
+    assert report["systems"][0]["mask_iou"] == {"mean": 1.0, "ci95": [1.0, 1.0]}
+    assert "masks, mean IoU: 1.000" in "\n".join(said.summary(report))
+    assert sorted(path.name for path in (tmp_path / "work" / "tiny" / "masks").iterdir()) == ["00000.png", "00001.png"]
+
+
+# --- a kill ---------------------------------------------------------------------------------------
+
+
+def test_killed_and_resumed_is_the_uninterrupted_report(model: Path, tmp_path: Path) -> None:
+    """kill -9 in the middle of the first view; what was committed is not drawn again, and the bytes are the same."""
+    words = ["--model", model, "--layouts", SCENES, "--steps", "1", "--batch", "2", "--strategies", "easy,hard"]
+    killed, whole = tmp_path / "killed.json", tmp_path / "whole.json"
+    line = [sys.executable, "-m", "training", "evaluate", *map(str, words), "--out", str(killed)]
+    process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    mark = tmp_path / "killed.work" / "tiny" / "easy" / "chunk-00000.json"
+    deadline = time.monotonic() + 300
+    while not mark.exists():
+        assert process.poll() is None and time.monotonic() < deadline, "it ended before it could be killed"
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not killed.exists()
+    committed = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed.work").rglob("chunk-*.json")}
+    assert len(committed) >= 3 + 1, "all real pictures, and a chunk of easy"
+
+    for out in (killed, whole):
+        assert command.run(parse(*words, "--out", out)) == 0
+    assert killed.read_bytes() == whole.read_bytes()
+    for path, made in committed.items():
+        assert path.stat().st_mtime_ns == made, f"{path.name} was done again"
+    for path in sorted((tmp_path / "whole.work").rglob("*.*")):
+        twin = tmp_path / "killed.work" / path.relative_to(tmp_path / "whole.work")
+        assert twin.read_bytes() == path.read_bytes(), path.name

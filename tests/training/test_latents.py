@@ -400,7 +400,7 @@ def test_800x456_passes_through_unet_features_and_head(tiny: GeneratorConfig, tm
     layouts = [vocabulary.resolve(layout) for layout in store.layouts]
     with torch.no_grad(), FeatureTaps(pipe.unet) as taps:
         condition = pipe.encode_layouts(layouts)
-        raw = pipe.draw_blueprint(layouts, (57, 100))
+        raw = pipe.draw_layouts(layouts, (57, 100))
         assert raw is not None and raw.shape[-2:] == (57, 100)
         prediction = pipe.denoise(torch.randn(2, 4, 57, 100), torch.tensor([10, 900]), condition, raw)
         sizes = [tuple(feature.shape[-2:]) for feature in taps.features]

@@ -16,6 +16,7 @@ import torch
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.checkpoint import verify
 from detdiffusion.detectors import BUNDLED, load_detector
+from detdiffusion.errors import ConfigError
 from detdiffusion.pipeline import load_pipeline
 from training import train
 from training.__main__ import main
@@ -113,6 +114,13 @@ def test_a_detector_that_knows_nothing_of_the_data(
     words[words.index("none")] = "zebras"
     assert main(words) == 2
     assert "zebras knows none of the data's classes of things; give --detector none" in said(capsys)
+
+
+def test_a_results_file_cannot_watch(papercut: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = SimpleNamespace(name="found", labels=("car",), ids=("1",), for_images=lambda *_: [])
+    monkeypatch.setattr(train, "load_detector", lambda *_: results)
+    with pytest.raises(ConfigError, match="found is a file of results, which cannot look at samples"):
+        train.choose_detector("found.json", None, open_dataset(papercut.data))
 
 
 @pytest.mark.parametrize(

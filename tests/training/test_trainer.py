@@ -1,5 +1,6 @@
 """The generator's training on a tiny model: all parts learn, a stopped run goes on bit-equal, bad steps are skipped."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -18,12 +19,14 @@ from torch import Tensor, nn
 
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.losses import Losses
+from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.vocabulary import Vocabulary, new_words, word_ids
 from training import trainer
 from training.__main__ import main
 from training.batch import SampleStore, make_batch
-from training.config import GeneratorConfig
+from training.config import VARIANTS, GeneratorConfig
+from training.model import small_model
 from training.resume import latest_checkpoint
 from training.trainer import MAX_BAD_STEPS, MovingAverage, parameter_groups, train_generator, trained_modules
 
@@ -267,6 +270,22 @@ def test_what_is_frozen_has_no_rate(make_model: MakeModel, tiny: GeneratorConfig
     assert [id(p) in rated for p in pipe.text_encoder.parameters()] == [
         p is table for p in pipe.text_encoder.parameters()
     ]
+
+
+@pytest.mark.parametrize("control_only", [False, True])
+def test_a_controlnet_learns_beside_the_unet_or_alone(
+    control_only: bool, store: SampleStore, tiny: GeneratorConfig, tmp_path: Path
+) -> None:
+    rival = VARIANTS["controlnet"](tiny)
+    config = dataclasses.replace(rival, unet=tiny.unet, control_only=control_only)
+    pipe = small_model(config, ("car", "cat"), ("grass",), SmallAutoencoder((8, 8, 8), (1, 1, 1), 4))
+    names = ("unet", "text_encoder", "controlnet")
+    before = {name: copy.deepcopy(getattr(pipe, name).state_dict()) for name in names}
+    train(pipe, store, config, tmp_path)
+    learned = {name: not same(before[name], getattr(pipe, name).state_dict()) for name in names}
+    assert learned == {"unet": not control_only, "text_encoder": not control_only, "controlnet": True}
+    saved = latest_checkpoint(tmp_path / "checkpoints")
+    assert saved is not None and any(key.startswith("unet.") for key in saved[1]) is not control_only
 
 
 def test_the_average_follows_and_swaps() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from detdiffusion import json_stream
 from detdiffusion.errors import DataError
-from training import json_stream
-from training.json_stream import elements
+from detdiffusion.json_stream import BARE_LIST, elements
 
 DOCUMENTS = {
     "empty": {},
@@ -29,6 +29,15 @@ def test_as_json_load(
     path.write_text(json.dumps(DOCUMENTS[name], indent=indent, ensure_ascii=False), encoding="utf-8")
     expected = [(key, item) for key, value in DOCUMENTS[name].items() if key in "ab" for item in value]
     assert list(elements(path, ("a", "b"))) == expected
+
+
+@pytest.mark.parametrize("text", ["[]", "[1, 2.5, {}]", ' [{"a": [1]}]\n'])
+def test_a_file_that_is_a_list(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    path.write_text(text)
+    assert list(elements(path, (BARE_LIST, "a"))) == [(BARE_LIST, item) for item in json.loads(text)]
+    path.write_text('{"a": [3]}')
+    assert list(elements(path, (BARE_LIST, "a"))) == [("a", 3)]
 
 
 def test_a_mark_at_the_start_is_no_part_of_the_text(tmp_path: Path) -> None:

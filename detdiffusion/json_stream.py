@@ -11,6 +11,7 @@ from detdiffusion.errors import DataError
 
 CHUNK = 2**20  # characters read at a time
 MAX_ELEMENT = 2**25  # characters of one element: a picture's mask takes some thousands
+BARE_LIST = ""  # the key of a list that is the whole file
 LOOK_AHEAD = 3  # characters behind a number that show whether it has ended: "e-5" is the longest that says it has not
 END = "the end of the file: it is cut short"
 
@@ -20,7 +21,7 @@ _DECODER = json.JSONDecoder()
 def elements(path: Path, keys: Collection[str]) -> Iterator[tuple[str, Any]]:
     """(key, element) for every element of the lists under these keys of the file's JSON object, in the file's order.
 
-    What stands under other keys is passed over.
+    What stands under other keys is passed over. With `BARE_LIST` among the keys the file may also be a list itself.
 
     Raises:
         DataError: the file is missing, is not a JSON object, ends too early, or holds something else than a list there.
@@ -35,6 +36,16 @@ def elements(path: Path, keys: Collection[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _walk(text: _Window, keys: Collection[str]) -> Iterator[tuple[str, Any]]:
+    if BARE_LIST in keys and text.peek() == "[":
+        for element in text.list_elements():
+            yield BARE_LIST, element
+    else:
+        yield from _walk_object(text, keys)
+    if text.peek():
+        raise text.error("something follows the JSON value")
+
+
+def _walk_object(text: _Window, keys: Collection[str]) -> Iterator[tuple[str, Any]]:
     text.take("{")
     ended = text.peek() == "}"
     while not ended:
@@ -52,8 +63,6 @@ def _walk(text: _Window, keys: Collection[str]) -> Iterator[tuple[str, Any]]:
         if not ended:
             text.take(",")
     text.take("}")
-    if text.peek():
-        raise text.error("something follows the JSON object")
 
 
 class _Window:

@@ -1,0 +1,142 @@
+"""Who takes part in an evaluation: models and detectors, found, named and checked before anything is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detdiffusion.attributes import Strategy
+from detdiffusion.detection import AnswersById, Detector
+from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
+from detdiffusion.detectors.names import speak
+from detdiffusion.errors import ConfigError, DetectorError
+from training.evaluation_views import View, views_of
+from training.layout_sources import LayoutSource, Size
+
+if TYPE_CHECKING:
+    from detdiffusion.evaluation.fid import Inception
+    from detdiffusion.pipeline import DetDiffusionPipeline
+    from detdiffusion.vocabulary import Vocabulary
+
+BATCH = 16  # pictures a chunk
+REAL = "real"  # folder beside those of the systems
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an evaluation is asked for.
+
+    detectors: names in the model's folder, or paths; none: the model's own, bundled and judge. The first one leads.
+    """
+
+    model: Path
+    source: LayoutSource
+    strategies: Sequence[Strategy] = tuple(Strategy)
+    detectors: Sequence[str] = ()
+    rivals: Sequence[Path] = ()
+    difficulties: Sequence[float] = ()  # of attribute guidance
+    one_hard: bool = False
+    inception: Path | None = None
+    scene_fid: bool = False
+    steps: int = 20
+    batch: int = BATCH
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who takes part, checked before anything is drawn."""
+
+    systems: Mapping[str, Path]  # model folders by the names of the report, --model first
+    vocabularies: Mapping[str, Vocabulary]
+    detectors: Mapping[str, Detector]  # the first one leads
+    labeller: Detector | None  # gives the attributes; None: they come with the layouts
+    inception: Inception | None
+
+    @classmethod
+    def of(cls, plan: Plan) -> Cast:
+        """What `evaluate` raises of its parts is raised here."""
+        from detdiffusion.checkpoint import read_vocabulary, verify
+
+        systems = unique_names([plan.model, *plan.rivals])
+        for folder in systems.values():
+            verify(folder)
+        vocabularies = {name: read_vocabulary(folder) for name, folder in systems.items()}
+        views_for(plan, next(iter(vocabularies.values())))
+        labels = next(iter(vocabularies.values())).labels
+        detectors = load_detectors(plan, labels)
+        labeller = None
+        if plan.source.pictured:
+            own = (plan.model / "detectors" / BUNDLED).is_dir()
+            labeller = _load(BUNDLED, plan.model, labels) if own else next(iter(detectors.values()))
+        return cls(systems, vocabularies, detectors, labeller, _inception(plan))
+
+
+def load_detectors(plan: Plan, labels: Sequence[str]) -> dict[str, Detector]:
+    """By unique names, in order; their classes under the names of `labels` where those mean the same.
+
+    Raises:
+        ConfigError: none was given, and the model has none.
+        DetectorError: one is missing or damaged.
+    """
+    inside = [name for name in (BUNDLED, JUDGE) if (plan.model / "detectors" / name).is_dir()]
+    asked = list(plan.detectors) or inside
+    if not asked:
+        raise ConfigError(f"{plan.model} has no detector of its own: give one or more with --detector")
+    found = [_load(name, plan.model, labels) for name in asked]
+    return dict(zip(distinct([one.name for one in found]), found, strict=True))
+
+
+def _load(name: str, model: Path, labels: Sequence[str]) -> Detector:
+    detector, _ = speak(load_detector(name, model), labels)
+    if isinstance(detector, AnswersById):
+        raise DetectorError(f"{name} is a file of results: it cannot look at pictures that are drawn only now")
+    return detector
+
+
+def unique_names(folders: Sequence[Path]) -> dict[str, Path]:
+    """Model folders by names for a report: the folder's, or that of the run above it where it is called "model"."""
+    paths = [folder.resolve() for folder in folders]
+    names = [path.parent.name if path.name == "model" else path.name for path in paths]
+    return dict(zip(distinct(names, taken=(REAL,)), folders, strict=True))
+
+
+def distinct(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
+    """The names, with -2, -3, ... behind those that stood before: a, a, b -> a, a-2, b."""
+    found: list[str] = []
+    for name in names:
+        number, candidate = 1, name
+        while candidate in (*found, *taken):
+            number += 1
+            candidate = f"{name}-{number}"
+        found.append(candidate)
+    return found
+
+
+def picture_size(pipe: DetDiffusionPipeline) -> Size:
+    """Height and width of the pictures that the model was trained on."""
+    sides = pipe.unet.config.sample_size
+    rows, columns = (sides, sides) if isinstance(sides, int) else sides
+    return int(rows) * pipe.downsample, int(columns) * pipe.downsample
+
+
+def views_for(plan: Plan, vocabulary: Vocabulary) -> list[View]:
+    attributes = bool(vocabulary.attribute_words)
+    return views_of(plan.strategies, plan.difficulties, one_hard=plan.one_hard, attributes=attributes)
+
+
+def _inception(plan: Plan) -> Inception | None:
+    if plan.inception is None:
+        if plan.scene_fid:
+            raise ConfigError("--scene-fid needs Inception's weights: give them with --inception FILE")
+        return None
+    from detdiffusion.evaluation.fid import load_inception
+
+    return load_inception(plan.inception, device=device_name())
+
+
+def device_name() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,176 @@
+"""A report as a list of blocks, and its two forms: one HTML page with everything inside, and Markdown with files."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from PIL import Image
+
+FILES = "files"  # beside the Markdown
+
+STYLE = """
+:root { --paper: #f6f4ef; --card: #fff; --sunken: #f3f1eb; --ink: #24222c; --soft: #6d6977; --line: #e4e0d8;
+  --accent: #4a4fc4; --easy: #0b7f72; --hard: #c8451b; color-scheme: light dark; }
+@media (prefers-color-scheme: dark) { :root { --paper: #17161c; --card: #201f27; --sunken: #19181f; --ink: #ecebf2;
+  --soft: #9c98a8; --line: #34323d; --accent: #8d92ff; --easy: #35b8a6; --hard: #f0794c; } }
+* { box-sizing: border-box; }
+body { margin: 0; padding: 28px 20px 60px; background: var(--paper); color: var(--ink);
+  font: 14px/1.5 system-ui, sans-serif; }
+main { max-width: 1080px; margin: auto; }
+section { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 18px 22px;
+  margin: 16px 0; }
+h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 0 0 8px; }
+h3 { font-size: 14px; margin: 16px 0 4px; }
+p { margin: 6px 0; max-width: 80ch; } .note { color: var(--soft); font-size: 13px; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; margin: 8px 0; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: 4px 12px 4px 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th { color: var(--soft); font-weight: 500; } th:first-child, td:first-child { text-align: left; }
+td.long { white-space: normal; overflow-wrap: anywhere; font: 12px ui-monospace, monospace; text-align: left; }
+figure { margin: 10px 0; } figcaption { color: var(--soft); font-size: 13px; }
+.row { display: flex; flex-wrap: wrap; gap: 10px 34px; } .row figure { flex: 1 1 300px; }
+img { max-width: 100%; border-radius: 8px; display: block; } svg { display: block; max-width: 100%; height: auto; }
+svg text { fill: var(--soft); font: 11px system-ui, sans-serif; } svg .name { fill: var(--ink); }
+svg .axis { stroke: var(--line); fill: none; } svg .dot { fill: var(--accent); fill-opacity: .28; }
+svg .bar { fill: var(--accent); fill-opacity: .75; } svg .whisker { stroke: var(--ink); fill: none; }
+svg .easy { stroke: var(--easy); } svg .hard { stroke: var(--hard); } svg .line { fill: none; stroke-width: 2; }
+@media print { body { padding: 0; background: #fff; } section { break-inside: avoid; border: 0; } }
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """Begins a section."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+    note: bool = False  # smaller, paler
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Cells as text; the first column names the row. `long`: columns whose cells may break (hashes)."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    long: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A drawing as SVG; `name` becomes the file's. Plots that follow each other stand side by side."""
+
+    name: str
+    title: str
+    svg: str
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    name: str
+    title: str
+    image: Image.Image
+
+
+Block = Heading | Text | Table | Plot | Picture
+
+
+def to_html(title: str, blocks: Sequence[Block]) -> str:
+    """One page with styles, plots and pictures inside; it asks for nothing from anywhere."""
+    parts = [f"<h1>{escape(title)}</h1>"]
+    opened, beside = False, False
+    for block in blocks:
+        if beside and not isinstance(block, Plot):
+            parts.append("</div>")
+            beside = False
+        if isinstance(block, Heading):
+            parts.append(("</section>" if opened else "") + f"<section><h2>{escape(block.text)}</h2>")
+            opened = True
+            continue
+        if isinstance(block, Plot) and not beside:
+            parts.append('<div class="row">')
+            beside = True
+        parts.append(_html(block))
+    parts.append(("</div>" if beside else "") + ("</section>" if opened else ""))
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
+    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>\n<body><main>\n' + (
+        "\n".join(parts) + "\n</main></body></html>\n"
+    )
+
+
+def _html(block: Text | Table | Plot | Picture) -> str:
+    match block:
+        case Text():
+            return f"<p{' class=note' if block.note else ''}>{escape(block.text)}</p>"
+        case Table():
+            head = "".join(f"<th>{escape(column)}</th>" for column in block.columns)
+            rows = "".join(f"<tr>{_cells(block, row)}</tr>" for row in block.rows)
+            title = f"<h3>{escape(block.title)}</h3>" if block.title else ""
+            return f'{title}<div class="wide"><table><tr>{head}</tr>{rows}</table></div>'
+        case Plot():
+            return f"<figure><h3>{escape(block.title)}</h3>{block.svg}</figure>"
+        case Picture():
+            data = base64.b64encode(_jpeg(block.image)).decode()
+            alt = escape(block.title, quote=True)
+            return (
+                f'<h3>{escape(block.title)}</h3><figure><img alt="{alt}" src="data:image/jpeg;base64,{data}"></figure>'
+            )
+
+
+def _cells(table: Table, row: Sequence[str]) -> str:
+    return "".join(
+        f"<td{' class=long' if column in table.long else ''}>{escape(cell)}</td>" for column, cell in enumerate(row)
+    )
+
+
+def write_markdown(title: str, blocks: Sequence[Block], out: Path) -> None:
+    """`out/report.md`, and its plots and pictures under `out/files`."""
+    lines = [f"# {title}", ""]
+    for block in blocks:
+        match block:
+            case Heading():
+                lines += [f"## {block.text}", ""]
+            case Text():
+                lines += [f"*{block.text}*" if block.note else block.text, ""]
+            case Table():
+                lines += [f"**{block.title}**", ""] if block.title else []
+                lines += [_row(block.columns), _row(["---"] + ["---:"] * (len(block.columns) - 1))]
+                lines += [*map(_row, block.rows), ""]
+            case Plot() | Picture():
+                lines += [f"![{block.title}]({FILES}/{_save(block, out / FILES)})", ""]
+    (out / "report.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _save(block: Plot | Picture, folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(block, Picture):
+        name = f"{block.name}.jpg"
+        (folder / name).write_bytes(_jpeg(block.image))
+        return name
+    name = f"{block.name}.svg"
+    # Alone, a drawing has no page to take its colours from.
+    style = (
+        "<style>:root { --paper: #fff; }" + STYLE.replace(":root {", "svg {", 1) + "svg { background: #fff }</style>"
+    )
+    (folder / name).write_text(block.svg.replace(">", f">{style}", 1), encoding="utf-8")
+    return name
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.convert("RGB").save(file, "JPEG", quality=88, optimize=True)
+    return file.getvalue()
