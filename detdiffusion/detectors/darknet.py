@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from detdiffusion.detectors.folder import one_line
 from detdiffusion.errors import DetectorError
 
-BATCH_NORM_EPSILON = 1e-6  # OpenCV's; AlexeyAB's darknet adds 1e-5, which moves a score by 3e-5
+BATCH_NORM_EPSILON = 1e-6  # OpenCV's; AlexeyAB's darknet adds 1e-5, which only channels of tiny variance feel
 ACTIVATIONS = ("linear", "leaky", "mish", "swish", "logistic", "relu")
 
 # Keys that would change what a layer computes, in ways that are not built here, and the value that changes nothing.
