@@ -84,11 +84,15 @@ class Status:
 
 
 class Runs:
-    """The runs of a workspace."""
+    """The runs of one kind in a workspace.
 
-    def __init__(self, folder: Path, stop_seconds: float = STOP_SECONDS) -> None:
+    proof: a file that a finished run has, for commands that write no status.json; their log says how far they are.
+    """
+
+    def __init__(self, folder: Path, stop_seconds: float = STOP_SECONDS, proof: str | None = None) -> None:
         self.root = folder.resolve()
         self.stop_seconds = stop_seconds
+        self.proof = proof
         self._lock = threading.Lock()  # two clicks start one process
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
 
@@ -207,7 +211,7 @@ class Runs:
         alive = job.process is not None and bool(members(job.process, table))
         current = job.process is not None and told.get("pid") == job.process.pid  # else it is of an earlier start
         says = str(told.get("state")) if current else ""
-        state = _state(job, alive, says)
+        state = self._proven(job, alive, folder) if self.proof else _state(job, alive, says)
         return Status(
             name,
             state,
@@ -218,6 +222,14 @@ class Runs:
             has_model=(folder / MODEL / "model_index.json").is_file(),
             about=job.about,
         )
+
+    def _proven(self, job: Job, alive: bool, folder: Path) -> State:
+        """The state of a run that tells nothing of itself but its log, and its proof when it is finished."""
+        if alive:
+            return State.STOPPING if job.stop_asked else State.RUNNING
+        if self.proof and (folder / self.proof).is_file():
+            return State.FINISHED
+        return State.STOPPED if job.stop_asked else State.FAILED
 
     def _job(self, name: str) -> Job:
         path = self.folder(name) / JOB
@@ -248,10 +260,10 @@ def _state(job: Job, alive: bool, told: str) -> State:
 
 def _last_words(state: State, log: Path) -> str:
     """Where a run says nothing about itself, its log does."""
-    if state not in (State.PREPARING, State.FAILED):
+    if state not in (State.PREPARING, State.RUNNING, State.FAILED):
         return ""
     line = next(reversed(log_tail(log)), "")
-    if state is State.PREPARING or line.startswith("error:"):
+    if state is not State.FAILED or line.startswith("error:"):
         return line.removeprefix("error:").strip()
     return f"it ended without saying why (killed, or out of memory?); its log ends with: {line or 'nothing'}"
 

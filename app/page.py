@@ -10,6 +10,7 @@ from app import handlers, training_handlers
 from app.jobs import Runs
 from app.messages import QUIET, Messages, Updates, say
 from app.services import Recipe, Studio
+from app.tabs.evaluation import EvaluationView
 from app.tabs.studio import MODEL_QUEUE, StudioView, add_endpoints
 from app.tabs.training import USE, TrainingView
 from app.training_handlers import Chosen
@@ -35,12 +36,12 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(studio: Studio, runs: Runs, examples: Examples) -> gr.Blocks:
-    """`examples` are layouts by name."""
+def build(studio: Studio, runs: Runs, evaluations: Runs, examples: Examples) -> gr.Blocks:
+    """`examples` are layouts by name; `runs` are trainings."""
     with gr.Blocks(
         title="DetDiffusion Studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
     ) as page:
-        _Page(studio, runs, examples).wire()
+        _Page(studio, runs, evaluations, examples).wire()
         add_endpoints(studio)
     return page
 
@@ -48,7 +49,7 @@ def build(studio: Studio, runs: Runs, examples: Examples) -> gr.Blocks:
 class _Page:
     """The header and the tabs."""
 
-    def __init__(self, studio: Studio, runs: Runs, examples: Examples) -> None:
+    def __init__(self, studio: Studio, runs: Runs, evaluations: Runs, examples: Examples) -> None:
         self.studio, self.runs = studio, runs
         self.header = gr.HTML(handlers.show_header(studio), elem_id="header")
         with gr.Tabs(elem_id="views", selected="studio", overflow_behavior="wrap") as self.views:
@@ -56,10 +57,13 @@ class _Page:
                 self.drawing = StudioView(studio, examples, OPENING, OPENING_RECIPE)
             with gr.Tab("Training", id="training", elem_id="training-view") as self.training_tab:
                 self.training = TrainingView(studio, runs)
+            with gr.Tab("Evaluation", id="evaluation", elem_id="evaluation-view") as self.evaluation_tab:
+                self.evaluation = EvaluationView(studio, runs, evaluations)
 
     def wire(self) -> None:
         self.drawing.wire()
-        self.training.wire(opened=self.training_tab, closed=self.studio_tab)
+        self.training.wire(opened=self.training_tab, closed=[self.studio_tab, self.evaluation_tab])
+        self.evaluation.wire(opened=self.evaluation_tab, closed=[self.studio_tab, self.training_tab])
         gr.on(None, self._on_load, None, self.header, queue=False, **QUIET)  # no trigger given: when the page loads
         training, drawing = self.training, self.drawing
         changed = [self.header, self.views, *drawing.of_model, training.use, training.back]

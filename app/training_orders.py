@@ -87,17 +87,17 @@ def make_plan(order: Order, runs: Runs, home: Path) -> Plan:
     name = order.name.strip() or runs.free_name(order.preset)
     runs.check_free(name)
     run = runs.folder(name)
-    scenes = _whole("scenes", order.scenes, 1, MAX_SCENES) if order.source == Source.PAPERCUT else 0
+    scenes = whole_number("scenes", order.scenes, 1, MAX_SCENES) if order.source == Source.PAPERCUT else 0
     if scenes is None:
         raise ConfigError("say how many scenes to draw")
-    data = run / "data" if scenes else _data_folder(order.folder)
+    data = run / "data" if scenes else data_folder(order.folder)
     base, online = _base(order.base)
     check = _train(order, run, data, base)
     size = _scene_size(order.preset) if scenes else 0
     commands = [_papercut(scenes, size, data)] if scenes else []
     if _has_attributes(order.preset):
         attributes = str(run / "attributes.jsonl")
-        commands.append(_annotate(data, _detector(order.detector, home), attributes))
+        commands.append(_annotate(data, detector_of(order.detector, home), attributes))
         commands.append(_train(order, run, data, base, ("--attributes", attributes)))
     else:
         commands.append(check)
@@ -168,10 +168,10 @@ def _annotate(data: Path, detector: str, out: str) -> tuple[str, ...]:
 
 def _train(order: Order, run: Path, data: Path, base: str, attributes: tuple[str, ...] = ()) -> tuple[str, ...]:
     settings = {
-        "steps": _whole("steps", order.steps, 1, MAX_STEPS),
-        "batch": _whole("batch", order.batch, 1, MAX_BATCH),
+        "steps": whole_number("steps", order.steps, 1, MAX_STEPS),
+        "batch": whole_number("batch", order.batch, 1, MAX_BATCH),
         "learning_rate": _rate(order.rate),
-        "seed": _whole("seed", order.seed, 0, MAX_SEED),
+        "seed": whole_number("seed", order.seed, 0, MAX_SEED),
     }
     chosen = [f"{name}={value}" for name, value in settings.items() if value is not None] + _lines(order.settings)
     where = ("--data", str(data), *attributes, "--out", str(run), *(("--base", base) if base else ()))
@@ -181,7 +181,7 @@ def _train(order: Order, run: Path, data: Path, base: str, attributes: tuple[str
 # --- what a person typed ---
 
 
-def _whole(name: str, text: str, least: int, most: int) -> int | None:
+def whole_number(name: str, text: str, least: int, most: int) -> int | None:
     """None where nothing was typed."""
     typed = text.strip().replace(",", "")
     if not typed:
@@ -212,7 +212,7 @@ def _lines(settings: str) -> list[str]:
     return lines
 
 
-def _data_folder(text: str) -> Path:
+def data_folder(text: str) -> Path:
     if not text.strip():
         raise ConfigError("name the folder that holds the pictures and their annotations")
     folder = Path(text.strip()).expanduser().resolve()
@@ -221,7 +221,7 @@ def _data_folder(text: str) -> Path:
     return folder
 
 
-def _detector(text: str, home: Path) -> str:
+def detector_of(text: str, home: Path) -> str:
     """By path, so that the run does not depend on what a name means elsewhere."""
     try:
         return detector_path(text.strip() or BUNDLED, home)

@@ -116,6 +116,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "services",
         "training_orders",
         "training_handlers",
+        "evaluation_orders",
+        "evaluation_handlers",
         "handlers",
         "tabs.studio",
         "tabs.compare",

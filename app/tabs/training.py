@@ -97,8 +97,8 @@ class TrainingView:
 
     # --- wiring ---
 
-    def wire(self, opened: gr.Tab, closed: gr.Tab) -> None:
-        """`opened` is this view's tab: the page looks at the runs while it is selected, until `closed` is."""
+    def wire(self, opened: gr.Tab, closed: list[gr.Tab]) -> None:
+        """`opened` is this view's tab: the page looks at the runs while it is selected, until one of `closed` is."""
         form = [
             self.source,
             self.scenes,
@@ -128,7 +128,8 @@ class TrainingView:
         press: dict[str, Any] = {"inputs": [self.chosen, self.seen], **QUIET}
         look = {**press, "queue": False}  # quick, but cannot show messages
         opened.select(self._on_open, outputs=[*shown, self.chosen, self.base, self.back, self.clock], **look)
-        closed.select(lambda: gr.update(active=False), None, self.clock, queue=False, **QUIET)
+        for tab in closed:
+            tab.select(lambda: gr.update(active=False), None, self.clock, queue=False, **QUIET)
         self.clock.tick(self._on_look, outputs=shown, **look)
         self.list.choose(self._on_run, outputs=[*shown, self.chosen], **look)
         self.sample_steps.choose(self._on_sample, outputs=[*shown, self.chosen], **look)

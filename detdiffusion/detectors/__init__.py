@@ -14,7 +14,7 @@ BUNDLED = "bundled"  # gave the attributes that the model learned
 JUDGE = "judge"  # never gave attributes: checks that hard objects are there
 KINDS = (
     "a detector folder, a .pt file of ultralytics (YOLO, RT-DETR), ARCHITECTURE=WEIGHTS of torchvision (such as "
-    "fasterrcnn_resnet50_fpn=FILE.pth or .safetensors), a .weights file of YOLOv4 with .cfg and .names beside it, or a "
+    "fasterrcnn_resnet50_fpn=FILE.pth or .safetensors), a .weights file of YOLOv4, or a "
     "COCO results file (.json)"
 )
 
@@ -103,7 +103,9 @@ def _load_file(path: Path, annotations: Path | None) -> Detector:
 
             return load_results(path, annotations)
         case ".weights":
-            return _load_yolov4(path)
+            from detdiffusion.detectors.yolov4 import load_yolov4
+
+            return load_yolov4(None, path)
         case ".pth" | ".safetensors":
             from detdiffusion.detectors.torchvision import ARCHITECTURES
 
@@ -112,15 +114,3 @@ def _load_file(path: Path, annotations: Path | None) -> Detector:
                 f"{', '.join(ARCHITECTURES)}"
             )
     raise DetectorError(f"{path}: nothing is known of such a file; a detector may be {KINDS}")
-
-
-def _load_yolov4(weights: Path) -> Detector:
-    """The network's text (.cfg) and the class names lie beside the weights, as darknet's users keep them."""
-    from detdiffusion.detectors.names import names_beside
-    from detdiffusion.detectors.yolov4 import load_yolov4
-
-    own = weights.with_suffix(".cfg")
-    found = [own] if own.is_file() else sorted(weights.parent.glob("*.cfg"))
-    if len(found) != 1:
-        raise DetectorError(f"{weights}: it needs {own.name} beside it, which says what network the numbers are of")
-    return load_yolov4(found[0], weights, names_beside(weights))

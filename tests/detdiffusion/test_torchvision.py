@@ -332,7 +332,7 @@ def test_paths_mean_the_same_everywhere(folder: Path, tmp_path: Path, monkeypatc
             "no such detector 'nowhere', no file and no folder; it may be .*RT-DETR.*YOLOv4.*COCO results",
         ),
         ("notes.doc", "nothing is known of such a file"),
-        ("net.weights", r"needs net\.cfg beside it"),
+        ("net.weights", "no weights file of Darknet"),
     ],
 )
 def test_an_unknown_one_lists_what_is_possible(

@@ -1,0 +1,53 @@
+"""A person at the Evaluation tab: starts a real evaluation, reloads, sees it finish, reads the report."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.model]
+
+MINUTE = 60_000  # milliseconds
+
+
+def open_tab(page: Page) -> None:
+    page.get_by_role("tab", name="Evaluation").click()
+    expect(page.locator("#eval-runs").locator("button, .hint").first).to_be_visible()
+
+
+def fill(page: Page, **values: object) -> None:
+    for name, value in values.items():
+        page.locator(f"#eval-{name} :is(input, textarea)").fill(str(value))
+
+
+def test_from_start_to_report(page: Page) -> None:
+    open_tab(page)
+    assert page.evaluate("document.documentElement.scrollHeight <= window.innerHeight"), "the page scrolls"
+    fill(page, layouts=0)
+    page.locator("#eval-start").click()
+    expect(page.get_by_test_id("toast-body").filter(has_text="layouts '0'")).to_be_visible()
+    expect(page.locator("#eval-runs button")).to_have_count(0)
+
+    fill(page, layouts=9, steps=2, name="tiny")
+    page.locator("#eval-start").click()
+    head = page.locator("#eval-head")
+    expect(head.locator(".run.running")).to_be_visible()
+    expect(page.locator("#eval-log")).to_contain_text("papercut: origin", timeout=2 * MINUTE)
+
+    page.reload()
+    page.locator("#pairs table").wait_for()
+    open_tab(page)
+    expect(head.locator(".run.finished")).to_be_visible(timeout=5 * MINUTE)
+    report = page.frame_locator("#eval-page iframe")
+    expect(report.get_by_role("heading", name=re.compile("papercut:9@900000"))).to_be_visible()
+    expect(report.get_by_text("From easy to hard, same layouts and noises")).to_be_attached()
+    with page.expect_popup() as popup:
+        page.locator("#eval-open").click()
+    expect(popup.value.get_by_role("heading", name="DetDiffusion: evaluation")).to_be_visible()
+    if folder := os.environ.get("DETDIFFUSION_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=Path(folder) / "evaluation.png")
+        popup.value.screenshot(path=Path(folder) / "report.png", full_page=True)
+    popup.value.close()
