@@ -88,6 +88,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "layout_sources",
         "evaluation_job",
         "evaluation_views",
+        "evaluation_eyes",
         "evaluation_cast",
         "picture_distances",
         "mask_quality",

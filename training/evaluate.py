@@ -18,7 +18,7 @@ from detdiffusion.detectors import BUNDLED, JUDGE
 from detdiffusion.drawing import grid
 from detdiffusion.errors import ConfigError
 from training.evaluation import evaluate
-from training.evaluation_cast import BATCH, REAL, Plan
+from training.evaluation_cast import BATCH, GUIDANCE, REAL, Plan
 from training.evaluation_job import Chunks, write_whole
 from training.evaluation_report import summary
 from training.evaluation_views import View
@@ -53,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_words,
         default=[],
         metavar="NAME|PATH,...",
-        help=f"whose scores, the first one leads (default: the model's own, {BUNDLED} and {JUDGE})",
+        help=f"whose scores, the first one leads (default: the model's own, {BUNDLED} and {JUDGE}); FILE.json: COCO "
+        "results of another framework's detector on the pictures that pictures.json in the work folder lists",
     )
     parser.add_argument("--rivals", type=_paths, default=[], metavar="DIR,...", help="model folders to compare with")
     parser.add_argument("--difficulties", type=_amounts, default=[], metavar="A,...", help="of attribute guidance")
@@ -69,6 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sheet", type=Path, metavar="FILE.png", help=f"also write the first {SHEET} scenes, real above each view"
     )
     parser.add_argument("--split", metavar="NAME", help="of a data set's folder (default: the only one, or train)")
+    parser.add_argument(
+        "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
+    )
+    parser.add_argument("--guidance", type=_amount, default=GUIDANCE, help=f"classifier-free ({GUIDANCE:g})")
+    parser.add_argument("--device", default=None, help="cpu, cuda, ... (default: cuda where there is one)")
     add_filter_arguments(parser, LayoutFilter())
 
 
@@ -81,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{sheet_path.name}: --sheet needs a name that ends with {' or '.join(SHEET_SUFFIXES)}")
     plan = Plan(
         model=arguments.model,
-        source=open_source(arguments.layouts, filter_of(arguments), arguments.split),
+        source=open_source(arguments.layouts, filter_of(arguments), arguments.split, arguments.attributes),
         strategies=_with_origin(arguments.strategies, arguments.difficulties),
         detectors=arguments.detector,
         rivals=arguments.rivals,
@@ -91,6 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
         scene_fid=arguments.scene_fid,
         steps=arguments.steps,
         batch=arguments.batch,
+        guidance=arguments.guidance,
+        device=arguments.device,
     )
     work = out.with_name(f"{out.stem}.work")
     report = evaluate(plan, work)
@@ -158,6 +166,13 @@ def _amounts(text: str) -> list[float]:
     if not all(map(math.isfinite, amounts)):
         raise argparse.ArgumentTypeError(f"{text!r} needs to be a list of finite numbers")
     return amounts
+
+
+def _amount(text: str) -> float:
+    amounts = _amounts(text)
+    if len(amounts) > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} needs to be one number")
+    return amounts[0]
 
 
 def _steps(text: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,11 +16,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 from detdiffusion.attributes import AttributeRule, Strategy, label_attributes
 from detdiffusion.detection import Detector
-from detdiffusion.errors import ConfigError, LayoutError
+from detdiffusion.errors import ConfigError, DetectorError, LayoutError
 from detdiffusion.evaluation.effect import hard_share, numbers
 from detdiffusion.layout import Attribute, Layout, save_png
 from training import evaluation_report as said
-from training.evaluation_cast import REAL, Cast, Plan, device_name, picture_size, views_for
+from training.evaluation_cast import REAL, Cast, Plan, picture_size, views_for
+from training.evaluation_eyes import INDEX, Eyes, read_results, write_index
 from training.evaluation_job import PARTIAL, Chunks, Looked, Save, settle, write_whole
 from training.evaluation_views import View, draw
 from training.layout_sources import LayoutSource, PapercutLayouts, Size
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from detdiffusion.pipeline import DetDiffusionPipeline
+    from detdiffusion.vocabulary import Vocabulary
 
-GUIDANCE = 3.0
 AUTOENCODER, MASKS = "autoencoder", "masks"  # folders beside those of the views
 MASKED = 8  # generated pictures whose masks are kept
 
@@ -53,7 +54,8 @@ def evaluate(plan: Plan, work: Path) -> dict[str, Any]:
     """The report. Pictures, detections and a row for every object stay under `work`.
 
     Raises:
-        CheckpointError, DetectorError, DataError: something is missing, damaged or not whole.
+        CheckpointError, DataError: something is missing, damaged or not whole.
+        DetectorError: so is a detector; or a results file is still to come: by then everything is drawn.
         ConfigError: `work` holds another evaluation (the fields that differ are named), or is in use.
         LayoutError: a model does not know a class of the layouts.
     """
@@ -61,35 +63,42 @@ def evaluate(plan: Plan, work: Path) -> dict[str, Any]:
 
     cast = Cast.of(plan)
     first = next(iter(cast.systems))
-    loaded = {first: load_pipeline(plan.model, device=device_name())}
+    loaded = {first: load_pipeline(plan.model, device=cast.device)}
     size = picture_size(loaded[first])
     with _alone(work):
         _keep_configs(plan, cast, size, work)
         truth = _truth(plan, cast, size, work)
+        eyes = _eyes(plan, cast, truth, work)
         partial = work / f"objects.jsonl{PARTIAL}"
         with partial.open("w", encoding="utf-8") as rows:
-            real = None if truth.pictures is None else said.score(truth.layouts, truth.pictures, cast.detectors)
+            real = None if truth.pictures is None else eyes.score(truth.pictures)
             rows.writelines(() if real is None else said.object_rows(None, None, truth.layouts, real))
-            stage = Stage(plan, work, cast, truth, real, rows)
+            stage = Stage(plan, work, cast, truth, eyes, real, rows)
             systems = []
             for name, folder in cast.systems.items():
-                pipe = loaded.pop(name, None) or load_pipeline(folder, device=device_name())
+                pipe = loaded.pop(name, None) or load_pipeline(folder, device=cast.device)
                 systems.append(stage.perform(name, pipe))
+        missing = [str(path) for name, path in cast.results.items() if name not in eyes.detectors]
+        if missing:
+            raise DetectorError(
+                f"{', '.join(missing)}: no such file. The pictures are drawn: let your detector look at those that "
+                f"{work / INDEX} lists (COCO annotations, file names relative to it), write its results there, and run "
+                "the same command again"
+            )
         settle(partial, work / "objects.jsonl")
-    return _report(plan, cast, truth, real, systems)
+    return _report(plan, cast, truth, eyes, real, systems)
 
 
 class Stage:
     """One system after the other draws the same layouts from the same noises."""
 
     def __init__(
-        self, plan: Plan, work: Path, cast: Cast, truth: Truth, real: said.Scores | None, rows: IO[str]
+        self, plan: Plan, work: Path, cast: Cast, truth: Truth, eyes: Eyes, real: said.Scores | None, rows: IO[str]
     ) -> None:
-        self.plan, self.work, self.cast, self.truth, self.real, self.rows = plan, work, cast, truth, real, rows
-        self.lead = next(iter(cast.detectors))
-        self.distances = Distances(
-            truth.pictures, truth.layouts, cast.detectors[self.lead], cast.inception, plan.scene_fid
-        )
+        self.plan, self.work, self.cast, self.truth, self.eyes, self.real = plan, work, cast, truth, eyes, real
+        self.rows = rows
+        first = next(iter(cast.detectors.values()), None)
+        self.distances = Distances(truth.pictures, truth.layouts, first, cast.inception, plan.scene_fid)
 
     def perform(self, name: str, pipe: DetDiffusionPipeline) -> dict[str, Any]:
         """What the report says of one system; a row of every object of its pictures goes to `rows`."""
@@ -99,7 +108,7 @@ class Stage:
         scores: dict[str, said.Scores] = {}
         for view in views_for(self.plan, pipe.vocabulary):
             drawn = self._draw(name, pipe, view)
-            scores[view.name] = seen = said.score(self.truth.layouts, drawn, self.cast.detectors)
+            scores[view.name] = seen = self.eyes.score(drawn)
             asked = bool(pipe.vocabulary.attribute_words)
             self.rows.writelines(said.object_rows(name, view, self.truth.layouts, seen, attributes=asked))
             about = {"name": view.name, "strategy": view.strategy, **numbers({"difficulty": view.difficulty})}
@@ -121,12 +130,12 @@ class Stage:
         return Chunks(self.work / name / part, len(self.truth.layouts), self.plan.batch)
 
     def _draw(self, name: str, pipe: DetDiffusionPipeline, view: View) -> Chunks:
-        layouts, source, steps = self.truth.layouts, self.plan.source, self.plan.steps
-        about = {"model": name, "steps": steps, "guidance_scale": GUIDANCE, **numbers({"difficulty": view.difficulty})}
+        layouts, source, steps, guidance = self.truth.layouts, self.plan.source, self.plan.steps, self.plan.guidance
+        about = {"model": name, "steps": steps, "guidance_scale": guidance, **numbers({"difficulty": view.difficulty})}
 
         def look(chunk: range) -> Looked:
             asked = [view.asked(place, layouts[place]) for place in chunk]
-            images = draw(pipe, view, asked, [source.seed(place) for place in chunk], steps, GUIDANCE)
+            images = draw(pipe, view, asked, [source.seed(place) for place in chunk], steps, guidance)
             return Looked(images, {key: one.detect(images) for key, one in self.cast.detectors.items()})
 
         def save(path: Path, image: Image.Image, place: int) -> None:
@@ -138,18 +147,19 @@ class Stage:
 
     def _autoencoder(self, name: str, pipe: DetDiffusionPipeline) -> dict[str, Any] | None:
         """What the first detector keeps of real pictures that go through the autoencoder and nothing else."""
-        pictures, lead = self.truth.pictures, self.cast.detectors[self.lead]
-        if pictures is None or self.real is None:
+        pictures, layouts = self.truth.pictures, self.truth.layouts
+        if pictures is None or self.real is None or not self.cast.detectors:
             return None
         from training.autoencoder import reconstruct
 
+        lead, detector = next(iter(self.cast.detectors.items()))
+
         def look(chunk: range) -> Looked:
-            return Looked(None, {self.lead: lead.detect(reconstruct(pipe.vae, pictures.load(chunk)))})
+            return Looked(None, {lead: detector.detect(reconstruct(pipe.vae, pictures.load(chunk)))})
 
         chunks = self._chunks(name, AUTOENCODER)
         _fill(chunks, look, _save_plain, f"{name}: {AUTOENCODER}")
-        restored = said.score(self.truth.layouts, chunks, {self.lead: lead})
-        return said.kept_json(self.real[self.lead], restored[self.lead])
+        return said.kept_json(self.real[lead], Eyes(self.work, layouts, {lead: detector}).score(chunks)[lead])
 
     def _masks(self, name: str, pipe: DetDiffusionPipeline) -> dict[str, Any] | None:
         """The perception head against true masks; a look at what it sees in the first generated pictures stays too."""
@@ -174,8 +184,8 @@ def _keep_configs(plan: Plan, cast: Cast, size: Size, work: Path) -> None:
         "layouts": {"source": source.kind, "spec": source.spec, "fingerprint": source.fingerprint},
         "attributes_by": None if labeller is None else labeller.sha256,
         "detectors": [{"name": name, "sha256": one.sha256} for name, one in cast.detectors.items()],
-        "sampler": {"steps": plan.steps, "guidance": GUIDANCE, "batch": plan.batch, "size": list(size)},
-        "device": device_name(),
+        "sampler": _sampler(plan, size),
+        "device": cast.device.type,
     }
     _keep(work / "config.json", config)
     for name, folder in cast.systems.items():
@@ -196,12 +206,11 @@ def _truth(plan: Plan, cast: Cast, size: Size, work: Path) -> Truth:
     """Looks at the real pictures, or takes the layouts as they are, and writes layouts.jsonl."""
     vocabulary = next(iter(cast.vocabularies.values()))
     pictures = None
-    if cast.labeller is None:
+    if not plan.source.pictured:
         layouts = [vocabulary.resolve(plan.source.sample(place, size)[1]) for place in range(len(plan.source))]
     else:
         pictures = Chunks(work / REAL, len(plan.source), plan.batch)
-        known = set(cast.labeller.labels) - set(vocabulary.stuff)
-        _look_at_real(plan.source, size, pictures, cast.detectors, cast.labeller, known)
+        _look_at_real(plan.source, size, pictures, cast, vocabulary)
         layouts = pictures.layouts()
     for name, words in cast.vocabularies.items():
         unknown = sorted({box.label for layout in layouts for box in layout.boxes} - set(words.labels))
@@ -217,25 +226,36 @@ def _truth(plan: Plan, cast: Cast, size: Size, work: Path) -> Truth:
     return Truth(size, layouts, pictures, file_hash(path))
 
 
-def _look_at_real(
-    source: LayoutSource,
-    size: Size,
-    pictures: Chunks,
-    detectors: Mapping[str, Detector],
-    labeller: Detector,
-    known: Collection[str],
-) -> None:
-    """Real pictures with what every detector sees; Eq. 2 by the labeller gives the layouts their attributes."""
-    rule = AttributeRule(min_score=labeller.min_score)
+def _look_at_real(source: LayoutSource, size: Size, pictures: Chunks, cast: Cast, vocabulary: Vocabulary) -> None:
+    """Real pictures with what every detector sees; Eq. 2 by the labeller gives layouts without attributes theirs."""
 
     def look(chunk: range) -> Looked:
         samples = [source.sample(place, size) for place in chunk]
-        images = [image for image, _ in samples if image is not None]
-        found = labeller.detect(images)
-        layouts = [label_attributes(bare, seen, known, rule) for (_, bare), seen in zip(samples, found, strict=True)]
-        return Looked(images, {name: one.detect(images) for name, one in detectors.items()}, layouts)
+        images, layouts = [image for image, _ in samples if image is not None], [layout for _, layout in samples]
+        if cast.labeller is not None:
+            layouts = _labelled(layouts, images, cast.labeller, vocabulary)
+        return Looked(images, {name: one.detect(images) for name, one in cast.detectors.items()}, layouts)
 
     _fill(pictures, look, _save_plain, "real pictures")
+
+
+def _labelled(
+    layouts: Sequence[Layout], images: Sequence[Image.Image], labeller: Detector, vocabulary: Vocabulary
+) -> list[Layout]:
+    rule, known = AttributeRule(min_score=labeller.min_score), set(labeller.labels) - set(vocabulary.stuff)
+    found = zip(layouts, labeller.detect(images), strict=True)
+    return [label_attributes(bare, seen, known, rule) for bare, seen in found]
+
+
+def _eyes(plan: Plan, cast: Cast, truth: Truth, work: Path) -> Eyes:
+    """Writes the index of all pictures, and reads what other frameworks' detectors have said of them."""
+    labels = next(iter(cast.vocabularies.values())).labels
+    folders = [] if truth.pictures is None else [REAL]
+    for name, words in cast.vocabularies.items():
+        folders += [f"{name}/{view.slug}" for view in views_for(plan, words)]
+    write_index(work / INDEX, folders, truth.layouts, labels)
+    results = read_results(cast.results, work / INDEX, labels)
+    return Eyes(work, truth.layouts, {**cast.detectors, **results})
 
 
 def _fill(chunks: Chunks, look: Callable[[range], Looked], save: Save, name: str) -> None:
@@ -260,10 +280,11 @@ def _alone(work: Path) -> Iterator[None]:
 
 
 def _report(
-    plan: Plan, cast: Cast, truth: Truth, real: said.Scores | None, systems: list[dict[str, Any]]
+    plan: Plan, cast: Cast, truth: Truth, eyes: Eyes, real: said.Scores | None, systems: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """No path, no time: two runs write the same bytes."""
-    source, labeller, inception = plan.source, cast.labeller, cast.inception
+    source, inception = plan.source, cast.inception
+    by_eq2 = None if cast.labeller is None else {"name": cast.labeller.name, "sha256": cast.labeller.sha256}
     boxes = [box for layout in truth.layouts for box in layout.boxes]
     layouts = {
         "spec": source.spec,
@@ -279,10 +300,14 @@ def _report(
     return {
         "format": said.FORMAT,
         "layouts": layouts,
-        "sampler": {"steps": plan.steps, "guidance": GUIDANCE, "batch": plan.batch, "size": list(truth.size)},
-        "attributes_by": None if labeller is None else {"name": labeller.name, "sha256": labeller.sha256},
-        "detectors": said.about_detectors(cast.detectors, truth.layouts, vocabulary),
+        "sampler": _sampler(plan, truth.size),
+        "attributes_by": by_eq2 or source.attributes_by,
+        "detectors": said.about_detectors(eyes.detectors, truth.layouts, vocabulary),
         "inception": None if inception is None else {"sha256": inception.sha256},
         "real": None if real is None else {"scores": said.scores_json(real)},
         "systems": systems,
     }
+
+
+def _sampler(plan: Plan, size: Size) -> dict[str, Any]:
+    return {"steps": plan.steps, "guidance": plan.guidance, "batch": plan.batch, "size": list(size)}

@@ -8,19 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detdiffusion.attributes import Strategy
-from detdiffusion.detection import AnswersById, Detector
+from detdiffusion.detection import Detector
 from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
 from detdiffusion.detectors.names import speak
-from detdiffusion.errors import ConfigError, DetectorError
+from detdiffusion.errors import ConfigError
+from training.evaluation_eyes import RESULTS_SUFFIX
 from training.evaluation_views import View, views_of
 from training.layout_sources import LayoutSource, Size
+from training.runs import device_of
 
 if TYPE_CHECKING:
+    import torch
+
     from detdiffusion.evaluation.fid import Inception
     from detdiffusion.pipeline import DetDiffusionPipeline
     from detdiffusion.vocabulary import Vocabulary
 
 BATCH = 16  # pictures a chunk
+GUIDANCE = 3.0  # of classifier-free guidance
 REAL = "real"  # folder beside those of the systems
 
 
@@ -28,7 +33,9 @@ REAL = "real"  # folder beside those of the systems
 class Plan:
     """What an evaluation is asked for.
 
-    detectors: names in the model's folder, or paths; none: the model's own, bundled and judge. The first one leads.
+    detectors: names in the model's folder, or paths, results files of other detectors among them. Without one that
+        looks, the model's own: bundled and judge. The first one leads.
+    attributes: by whom those of the source were given, as the report has it; None: by Eq. 2 on its pictures, here.
     """
 
     model: Path
@@ -42,6 +49,8 @@ class Plan:
     scene_fid: bool = False
     steps: int = 20
     batch: int = BATCH
+    guidance: float = GUIDANCE
+    device: str | None = None  # None: cuda where there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +59,10 @@ class Cast:
 
     systems: Mapping[str, Path]  # model folders by the names of the report, --model first
     vocabularies: Mapping[str, Vocabulary]
-    detectors: Mapping[str, Detector]  # the first one leads
+    detectors: Mapping[str, Detector]  # that look at pictures; the first one leads
+    results: Mapping[str, Path]  # results files of others, by the names of the report; they may be still to come
     labeller: Detector | None  # gives the attributes; None: they come with the layouts
+    device: torch.device
     inception: Inception | None
 
     @classmethod
@@ -65,34 +76,40 @@ class Cast:
         vocabularies = {name: read_vocabulary(folder) for name, folder in systems.items()}
         views_for(plan, next(iter(vocabularies.values())))
         labels = next(iter(vocabularies.values())).labels
-        detectors = load_detectors(plan, labels)
-        labeller = None
-        if plan.source.pictured:
-            own = (plan.model / "detectors" / BUNDLED).is_dir()
-            labeller = _load(BUNDLED, plan.model, labels) if own else next(iter(detectors.values()))
-        return cls(systems, vocabularies, detectors, labeller, _inception(plan))
+        detectors, results = load_detectors(plan, labels)
+        labeller = None if plan.source.labelled else _labeller(plan, detectors, labels)
+        device = device_of(plan.device)
+        return cls(systems, vocabularies, detectors, results, labeller, device, _inception(plan, device))
 
 
-def load_detectors(plan: Plan, labels: Sequence[str]) -> dict[str, Detector]:
-    """By unique names, in order; their classes under the names of `labels` where those mean the same.
+def load_detectors(plan: Plan, labels: Sequence[str]) -> tuple[dict[str, Detector], dict[str, Path]]:
+    """Those that look, with their classes under the names of `labels` where those mean the same, and results files;
+    both by unique names, in order.
 
     Raises:
         ConfigError: none was given, and the model has none.
         DetectorError: one is missing or damaged.
     """
+    results = [Path(name) for name in plan.detectors if name.endswith(RESULTS_SUFFIX)]
     inside = [name for name in (BUNDLED, JUDGE) if (plan.model / "detectors" / name).is_dir()]
-    asked = list(plan.detectors) or inside
-    if not asked:
+    asked = [name for name in plan.detectors if not name.endswith(RESULTS_SUFFIX)] or inside
+    if not asked and not results:
         raise ConfigError(f"{plan.model} has no detector of its own: give one or more with --detector")
-    found = [_load(name, plan.model, labels) for name in asked]
-    return dict(zip(distinct([one.name for one in found]), found, strict=True))
+    found = [speak(load_detector(name, plan.model), labels)[0] for name in asked]
+    names = distinct([*(one.name for one in found), *(path.stem for path in results)])
+    return dict(zip(names, found, strict=False)), dict(zip(names[len(found) :], results, strict=True))
 
 
-def _load(name: str, model: Path, labels: Sequence[str]) -> Detector:
-    detector, _ = speak(load_detector(name, model), labels)
-    if isinstance(detector, AnswersById):
-        raise DetectorError(f"{name} is a file of results: it cannot look at pictures that are drawn only now")
-    return detector
+def _labeller(plan: Plan, detectors: Mapping[str, Detector], labels: Sequence[str]) -> Detector:
+    """The model's own detector, else the first one that looks."""
+    if (plan.model / "detectors" / BUNDLED).is_dir():
+        return speak(load_detector(BUNDLED, plan.model), labels)[0]
+    if not detectors:
+        raise ConfigError(
+            "a results file gives no attributes here: make them from that detector's results on the data set itself "
+            "(python -m training annotate), and give them with --attributes"
+        )
+    return next(iter(detectors.values()))
 
 
 def unique_names(folders: Sequence[Path]) -> dict[str, Path]:
@@ -126,17 +143,11 @@ def views_for(plan: Plan, vocabulary: Vocabulary) -> list[View]:
     return views_of(plan.strategies, plan.difficulties, one_hard=plan.one_hard, attributes=attributes)
 
 
-def _inception(plan: Plan) -> Inception | None:
+def _inception(plan: Plan, device: torch.device) -> Inception | None:
     if plan.inception is None:
         if plan.scene_fid:
             raise ConfigError("--scene-fid needs Inception's weights: give them with --inception FILE")
         return None
     from detdiffusion.evaluation.fid import load_inception
 
-    return load_inception(plan.inception, device=device_name())
-
-
-def device_name() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return load_inception(plan.inception, device=device)

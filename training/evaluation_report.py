@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from detdiffusion.attributes import Strategy
 from detdiffusion.detection import Detector
 from detdiffusion.evaluation.bootstrap import Estimate
-from detdiffusion.evaluation.effect import Block, confidence_drop, measure, numbers, score_drop, transfer
+from detdiffusion.evaluation.effect import Block, confidence_drop, numbers, score_drop, transfer
 from detdiffusion.layout import Attribute, Layout
-from training.evaluation_job import Chunks
 from training.evaluation_views import ONE_HARD, View, tagged_object
 
 if TYPE_CHECKING:
@@ -21,11 +20,6 @@ if TYPE_CHECKING:
 FORMAT = 2
 
 Scores = Mapping[str, Block]  # of one set of pictures, by detector
-
-
-def score(layouts: Sequence[Layout], pictures: Chunks, detectors: Mapping[str, Detector]) -> dict[str, Block]:
-    """Every detector's scores of pictures; `layouts` carry the true attributes."""
-    return {name: measure(layouts, pictures.detections(name), detector) for name, detector in detectors.items()}
 
 
 def scores_json(scores: Scores) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from detdiffusion.errors import DataError, LayoutError
+from detdiffusion.errors import ConfigError, DataError, LayoutError
 from detdiffusion.layout import Layout
+from training.annotate import read_attributes
+from training.attribute_file import Attributes, read_file
 from training.datasets import Dataset, fitted, open_dataset
 from training.layouts import LayoutFilter
 from training.papercut import Scene, scene
@@ -48,6 +50,16 @@ class LayoutSource(Protocol):
     def pictured(self) -> bool: ...
 
     @property
+    def labelled(self) -> bool:
+        """Whether the layouts come with attributes."""
+        ...
+
+    @property
+    def attributes_by(self) -> Any:
+        """The detectors that gave the layouts their attributes, as the header of an attribute file names them."""
+        ...
+
+    @property
     def bounds(self) -> LayoutFilter | None:
         """The filter that they passed here."""
         ...
@@ -77,19 +89,28 @@ def layout_spec(text: str) -> str:
     return text
 
 
-def open_source(spec: str, bounds: LayoutFilter, split: str | None = None) -> LayoutSource:
-    """The layouts that `layout_spec` let through. bounds, split: of a data set's folder.
+def open_source(
+    spec: str, bounds: LayoutFilter, split: str | None = None, attributes: Path | None = None
+) -> LayoutSource:
+    """The layouts that `layout_spec` let through.
+
+    Args:
+        bounds, split, attributes: of a data set's folder; attributes is a file of `python -m training annotate`.
 
     Raises:
-        DataError: nothing of that name, or it cannot be read.
+        ConfigError: attributes for layouts that are no data set's folder.
+        DataError: nothing of that name, or it cannot be read; the attributes belong to other data.
     """
-    parts = PAPERCUT.fullmatch(spec)
-    if parts is not None:
-        return PapercutLayouts(int(parts[1]), int(parts[2]))
     path = Path(spec)
     if path.is_dir():
-        return DatasetLayouts(open_dataset(path, filter=bounds, split=split), split)
-    return FileLayouts.read(path)
+        dataset = open_dataset(path, filter=bounds, split=split)
+        if attributes is not None:
+            read_attributes(attributes, dataset)  # what is wrong is said now
+        return DatasetLayouts(dataset, split, attributes)
+    if attributes is not None:
+        raise ConfigError(f"--attributes {attributes} belongs to a data set; {spec} is not the folder of one")
+    parts = PAPERCUT.fullmatch(spec)
+    return PapercutLayouts(int(parts[1]), int(parts[2])) if parts is not None else FileLayouts.read(path)
 
 
 @dataclass(frozen=True)
@@ -100,6 +121,8 @@ class PapercutLayouts:
     first: int
     kind = "papercut"
     pictured = True
+    labelled = False
+    attributes_by = None
     bounds = None
 
     @property
@@ -132,10 +155,11 @@ class PapercutLayouts:
 
 @dataclass(frozen=True)
 class DatasetLayouts:
-    """What a filter leaves of a data set's folder."""
+    """What a filter leaves of a data set's folder, with the attributes of a file of `python -m training annotate`."""
 
     dataset: Dataset
     split: str | None
+    attributes: Path | None = None
     kind = "coco"
     pictured = True
 
@@ -148,8 +172,21 @@ class DatasetLayouts:
         return self.dataset.name if self.split is None else f"{self.dataset.name}, {self.split}"
 
     @property
+    def labelled(self) -> bool:
+        return self.attributes is not None
+
+    @property
+    def attributes_by(self) -> Any:
+        return None if self.attributes is None else read_file(self.attributes).header["detector"]
+
+    @cached_property
     def fingerprint(self) -> str:
-        return self.dataset.fingerprint
+        given = "" if self.attributes is None else f"+{file_hash(self.attributes)}"
+        return f"{self.dataset.fingerprint}{given}"
+
+    @cached_property
+    def _given(self) -> dict[str, Attributes]:
+        return {} if self.attributes is None else read_attributes(self.attributes, self.dataset)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -159,7 +196,8 @@ class DatasetLayouts:
 
     def sample(self, place: int, size: Size) -> tuple[Image.Image, Layout]:
         found = self.dataset[place]
-        return _stretched(found.load_image(), size), _resized(found.layout, size)
+        layout = found.layout.with_attributes(self._given[found.image_id]) if self.labelled else found.layout
+        return _stretched(found.load_image(), size), _resized(layout, size)
 
 
 @dataclass(frozen=True)
@@ -170,6 +208,8 @@ class FileLayouts:
     layouts: tuple[Layout, ...]
     kind = "file"
     pictured = False
+    labelled = True
+    attributes_by = None
     bounds = None
 
     @classmethod

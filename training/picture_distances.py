@@ -36,14 +36,14 @@ class Distances:
 
     Args:
         real: None where the layouts have no pictures.
-        detector: its features are compared, if it tells them.
+        detector: its features are compared, if there is one and it tells them.
         inception: None: no FID.
         crops: also the FID of all objects' crops.
     """
 
     real: Chunks | None
     layouts: Sequence[Layout]
-    detector: Detector
+    detector: Detector | None
     inception: Inception | None
     crops: bool
     _real: dict[str, Moments] | None = field(default=None, init=False)  # by the distance that needs them
@@ -67,7 +67,8 @@ class Distances:
         """All that the values depend on."""
         pictures = {"real": real.pictures_hash(), "drawn": drawn.pictures_hash()}
         inception = None if self.inception is None else self.inception.sha256
-        return {**pictures, "detector": self.detector.sha256, "inception": inception, "crops": self.crops}
+        detector = None if self.detector is None else self.detector.sha256
+        return {**pictures, "detector": detector, "inception": inception, "crops": self.crops}
 
     def _measure(self, real: Chunks, drawn: Chunks, name: str) -> dict[str, Any]:
         if self._real is None:
@@ -81,11 +82,13 @@ class Distances:
     def _moments(self, pictures: Chunks, name: str) -> dict[str, Moments]:
         """What is seen in all pictures of a folder, for every distance that can be told."""
         seen: dict[str, Moments] = {}
+        detector: object = self.detector
+        teller = detector if isinstance(detector, FeatureTeller) else None
         with progress(name) as report:
             for chunk in pictures:
                 images = pictures.load(chunk)
-                if isinstance(self.detector, FeatureTeller):
-                    seen.setdefault(DETECTOR, Moments()).add(self.detector.features(images))
+                if teller is not None:
+                    seen.setdefault(DETECTOR, Moments()).add(teller.features(images))
                 if self.inception is not None:
                     seen.setdefault(FID, Moments()).add(self.inception.features(images))
                     for part in _crops(images, [self.layouts[place] for place in chunk]) if self.crops else ():

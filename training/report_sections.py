@@ -78,7 +78,8 @@ def _what_was_run(one: Evaluation) -> Iterator[Block]:
     share = (
         "" if layouts["hard_share"] is None else f", {100 * layouts['hard_share']:.0f} % of the things are truly hard"
     )
-    by = f"the detector {labeller['name']} gave them" if labeller else "they came with the layouts"
+    names = [one["name"] for one in (labeller if isinstance(labeller, list) else [labeller]) if one]
+    by = f"by {', '.join(names)}" if names else "they came with the layouts"
     yield Text(
         f"{layouts['objects']:,} objects, {layouts['things']:,} of them things{share} (attributes: {by}). Pictures of "
         f"{width}x{height} pixels, {sampler['steps']} steps, guidance {sampler['guidance']:g}; every system and view "

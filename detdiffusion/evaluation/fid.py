@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from detdiffusion.errors import CheckpointError
 
 if TYPE_CHECKING:
+    import torch
     from PIL import Image
 
 # Published by pytorch-fid; torch-fidelity has the same file under the name weights-inception-2015-12-05-6726825d.pth.
@@ -100,7 +101,7 @@ class Inception:
         return np.asarray(found.cpu())
 
 
-def load_inception(path: Path, *, sha256: str = INCEPTION_SHA256, device: str = "cpu") -> Inception:
+def load_inception(path: Path, *, sha256: str = INCEPTION_SHA256, device: torch.device | str = "cpu") -> Inception:
     """FID's network from its weights file, checked before it is read.
 
     Raises:

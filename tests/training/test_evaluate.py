@@ -19,7 +19,7 @@ from PIL import Image
 from detdiffusion.attributes import Strategy
 from detdiffusion.checkpoint import save_pipeline, write_manifest
 from detdiffusion.detection import Detections
-from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
+from detdiffusion.errors import CheckpointError, ConfigError, DetectorError, LayoutError
 from detdiffusion.evaluation.effect import measure
 from detdiffusion.layout import Attribute, Box, Layout, read_png
 from detdiffusion.models.autoencoder import SmallAutoencoder
@@ -29,6 +29,7 @@ from training import evaluate as command
 from training import evaluation_report as said
 from training.evaluation import evaluate
 from training.evaluation_cast import Plan, distinct, unique_names
+from training.evaluation_eyes import picture_id, picture_name
 from training.layout_sources import PapercutLayouts
 from training.papercut import STUFF, THINGS, scene
 
@@ -352,6 +353,70 @@ def test_what_is_missing_is_said_before_anything_is_drawn(model: Path, tmp_path:
         with pytest.raises(error, match=reason):
             ask(model, tmp_path / "r.json", *words)
     assert not list((tmp_path / "r.work").rglob("easy"))
+
+
+# --- results files of other frameworks ------------------------------------------------------------
+
+
+def results_of(work: Path, out: Path, view: str) -> Path:
+    """What another framework would find: every object of the pictures of one view, exactly."""
+    index = json.loads((work / "pictures.json").read_text())
+    names = {image["id"]: image["file_name"] for image in index["images"]}
+    assert all((work / name).is_file() for name in names.values())
+    seen = [one for one in index["annotations"] if names[one["image_id"]].startswith(f"{view}/")]
+    rows = [{key: one[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.9} for one in seen]
+    out.write_text(json.dumps(rows))
+    return out
+
+
+def test_results_file_is_waited_for_and_then_scored(model: Path, rival: Path, tmp_path: Path) -> None:
+    """It sees everything in easy pictures and nothing elsewhere; the bundled detector's scores stay as they were."""
+    few = ("--strategies", "easy,hard", "--detector", "bundled", "--rivals", rival)
+    plain = ask(model, tmp_path / "r.json", *few)
+    report = (tmp_path / "r.json").read_bytes()
+    wanted = (*few[:3], f"bundled,{tmp_path / 'theirs.json'}", *few[4:])
+    with pytest.raises(DetectorError, match=r"theirs\.json: no such file.*pictures\.json"):
+        ask(model, tmp_path / "r.json", *wanted)
+    assert (tmp_path / "r.json").read_bytes() == report
+    results_of(tmp_path / "r.work", tmp_path / "theirs.json", "tiny/easy")
+    both = ask(model, tmp_path / "r.json", *wanted)
+    assert [one["name"] for one in both["detectors"]] == ["yolo11n", "theirs"]
+    easy, hard = both["systems"][0]["views"]
+    assert (easy["scores"]["theirs"]["AP50"], easy["scores"]["theirs"]["recall50"]) == (1, 1)
+    assert (hard["scores"]["theirs"]["AP50"], hard["scores"]["theirs"]["mean_confidence"]) == (0, 0)
+    assert both["systems"][0]["drop"]["theirs"]["confidence"]["mean"] == pytest.approx(0.9)
+    assert easy["scores"]["yolo11n"] == plain["systems"][0]["views"][0]["scores"]["yolo11n"]
+
+
+def test_results_files_alone(rival: Path, papercut: Any, tmp_path: Path, at_home: None) -> None:
+    """A model and a data set whose detector lives elsewhere: attributes by its results, then scores by them."""
+    bounds = ("--layouts", papercut.data, "--min-objects", "1", "--min-area", "0", "--max-objects", "100")
+    theirs = ("--detector", tmp_path / "theirs.json")
+    with pytest.raises(ConfigError, match="give them with --attributes"):
+        ask(rival, tmp_path / "r.json", *bounds, *theirs)
+    known = (*bounds, *theirs, "--attributes", papercut.attributes)
+    with pytest.raises(DetectorError, match="The pictures are drawn"):
+        ask(rival, tmp_path / "r.json", *known)
+    results_of(tmp_path / "r.work", tmp_path / "theirs.json", "real")
+    report = ask(rival, tmp_path / "r.json", *known)
+    assert report["attributes_by"]["name"] == "nobody"
+    assert [one["name"] for one in report["detectors"]] == ["theirs"]
+    assert report["real"]["scores"]["theirs"]["recall50"] == 1
+    (system,) = report["systems"]
+    assert (system["autoencoder"], system["views"][0]["detector_feature_distance"]) == (None, None)
+
+
+def test_results_of_other_pictures_are_refused(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "odd.json").write_text('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 8, 8], "score": 0.5}]')
+    with pytest.raises(DetectorError, match="tells nothing of the pictures of this evaluation"):
+        ask(model, tmp_path / "r.json", "--detector", f"bundled,{tmp_path / 'odd.json'}")
+
+
+def test_pictures_keep_their_numbers(tmp_path: Path) -> None:
+    """Whatever else is asked for later; and no two are the same."""
+    names = [picture_name(f"tiny/{view}", place) for view in ("easy", "hard", "one-hard") for place in range(5000)]
+    assert len({picture_id(name) for name in names}) == len(names)
+    assert picture_id("tiny/easy/00003.png") == 253967433195548
 
 
 def test_difficulty_views(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,12 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from detdiffusion.errors import DataError
+from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.layout import Attribute
 from training.layout_sources import FileLayouts, PapercutLayouts, layout_spec, open_source
 from training.layouts import NO_FILTER, LayoutFilter
@@ -66,6 +67,23 @@ def test_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(few.sample(0, SIZE)[1].boxes) < len(everything.sample(0, SIZE)[1].boxes)
     with pytest.raises(DataError, match="no split 'absent' here"):
         open_source(str(tmp_path / "world"), NO_FILTER, "absent")
+
+
+def test_folder_with_attributes(papercut: Any, at_home: None) -> None:
+    """Those of annotate's file, with the detector that it names; another file is other layouts."""
+    data, attributes = str(papercut.data), papercut.attributes
+    bare, given = open_source(data, NO_FILTER), open_source(data, NO_FILTER, attributes=attributes)
+    assert (bare.labelled, bare.attributes_by, given.labelled) == (False, None, True)
+    assert given.attributes_by == {"name": "nobody", "sha256": "0" * 64}
+    assert given.fingerprint != bare.fingerprint
+    rows = [json.loads(line) for line in attributes.read_text().splitlines()[1:]]
+    for place, row in enumerate(rows):
+        assert [box.attribute for box in given.sample(place, SIZE)[1].boxes] == row["attributes"]
+        assert {box.attribute for box in bare.sample(place, SIZE)[1].boxes} == {None}
+    with pytest.raises(ConfigError, match="is not the folder of one"):
+        open_source("papercut:3@900000", NO_FILTER, attributes=attributes)
+    with pytest.raises(DataError, match="no such file"):
+        open_source(data, NO_FILTER, attributes=attributes.with_name("absent.jsonl"))
 
 
 def test_file(tmp_path: Path) -> None:
