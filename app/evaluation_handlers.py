@@ -1,12 +1,12 @@
 """Evaluations in the workspace -> what the page shows of them. No gradio here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
-from app.evaluation_orders import PAGE, EvaluationOrder, make_evaluation, model_name
+from app.evaluation_orders import PAGE, PROGRESS, EvaluationOrder, make_evaluation, model_name
 from app.jobs import Runs, State, Status
-from app.run_files import LOG, MODEL, log_tail
+from app.run_files import LOG, MODEL, log_tail, read_object
 from app.services import Studio
 from app.views import RunHead, hint_html, log_html, run_row
 from detdiffusion.errors import ConfigError
@@ -78,7 +78,7 @@ def settle(runs: Runs, chosen: str) -> str:
 
 def look(runs: Runs, chosen: str, seen: str) -> EvaluationScreen:
     """The evaluations as they are now; `seen` names the report that the page holds."""
-    statuses = runs.statuses()
+    statuses = [_measured(status, runs.folder(status.name)) for status in runs.statuses()]
     status = _find(statuses, chosen)
     listed = "".join(run_row(other, chosen=other is status) for other in statuses) or hint_html(NONE_YET)
     if status is None:
@@ -87,7 +87,7 @@ def look(runs: Runs, chosen: str, seen: str) -> EvaluationScreen:
     page, now = _page(folder, status, seen)
     return EvaluationScreen(
         listed,
-        RunHead(status).html(),
+        RunHead(status, "picture").html(),
         page,
         now,
         log_html(log_tail(folder / LOG)),
@@ -96,6 +96,16 @@ def look(runs: Runs, chosen: str, seen: str) -> EvaluationScreen:
         may_resume=status.state in (State.STOPPED, State.FAILED),
         may_open=status.state is State.FINISHED,
     )
+
+
+def _measured(status: Status, folder: Path) -> Status:
+    """With the pictures that are done and the time left, as the evaluation keeps them."""
+    told = read_object(folder / PROGRESS) or {}
+    done, of, left = (told.get(key) for key in ("pictures", "of", "seconds_left"))
+    if not isinstance(done, int) or not isinstance(of, int):
+        return status
+    running = status.state is State.RUNNING and isinstance(left, int | float)
+    return replace(status, step=done, steps=of, seconds_left=left if running else None)
 
 
 def _page(folder: Path, status: Status, seen: str) -> tuple[str | None, str]:

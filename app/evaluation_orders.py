@@ -12,7 +12,7 @@ from detdiffusion.detectors import BUNDLED, JUDGE
 from detdiffusion.errors import ConfigError
 from training.config import HELD_OUT_SEED
 
-REPORT, PAGE = "report.json", "page/report.html"
+REPORT, PAGE, PROGRESS = "report.json", "page/report.html", "report.work/progress.json"
 MAX_LAYOUTS, MAX_STEPS = 100_000, 1000
 
 

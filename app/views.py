@@ -149,15 +149,16 @@ class PairTable:
 
 @dataclass(frozen=True, slots=True)
 class RunHead:
-    """Which run is shown and how far it is."""
+    """Which run is shown and how far it is, counted in `unit`s."""
 
     status: Status | None = None
+    unit: str = "step"
 
     def html(self) -> str:
         status = self.status
         if status is None:
             return hint_html("No run yet. Choose data and a preset, then press Start: curves and samples appear here.")
-        facts = [f"step {status.step:,} of {status.steps:,}"] if status.steps else []
+        facts = [f"{self.unit} {status.step:,} of {status.steps:,}"] if status.steps else []
         if status.seconds_left is not None:
             facts.append(f"{duration(status.seconds_left)} left")
         about = " · ".join(status.about.values())

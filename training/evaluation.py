@@ -22,7 +22,7 @@ from detdiffusion.layout import Attribute, Layout, save_png
 from training import evaluation_report as said
 from training.evaluation_cast import REAL, Cast, Plan, picture_size, views_for
 from training.evaluation_eyes import INDEX, Eyes, read_results, write_index
-from training.evaluation_job import PARTIAL, Chunks, Looked, Save, settle, write_whole
+from training.evaluation_job import PARTIAL, Chunks, Looked, Meter, Save, settle, write_whole
 from training.evaluation_views import View, draw
 from training.layout_sources import LayoutSource, PapercutLayouts, Size
 from training.mask_quality import mask_iou, save_masks
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from detdiffusion.pipeline import DetDiffusionPipeline
     from detdiffusion.vocabulary import Vocabulary
 
+PROGRESS = "progress.json"
 AUTOENCODER, MASKS = "autoencoder", "masks"  # folders beside those of the views
 MASKED = 8  # generated pictures whose masks are kept
 
@@ -67,13 +68,14 @@ def evaluate(plan: Plan, work: Path) -> dict[str, Any]:
     size = picture_size(loaded[first])
     with _alone(work):
         _keep_configs(plan, cast, size, work)
-        truth = _truth(plan, cast, size, work)
+        meter = Meter(work / PROGRESS, _pictures(plan, cast))
+        truth = _truth(plan, cast, size, work, meter)
         eyes = _eyes(plan, cast, truth, work)
         partial = work / f"objects.jsonl{PARTIAL}"
         with partial.open("w", encoding="utf-8") as rows:
             real = None if truth.pictures is None else eyes.score(truth.pictures)
             rows.writelines(() if real is None else said.object_rows(None, None, truth.layouts, real))
-            stage = Stage(plan, work, cast, truth, eyes, real, rows)
+            stage = Stage(plan, work, cast, truth, eyes, real, rows, meter)
             systems = []
             for name, folder in cast.systems.items():
                 pipe = loaded.pop(name, None) or load_pipeline(folder, device=cast.device)
@@ -93,10 +95,18 @@ class Stage:
     """One system after the other draws the same layouts from the same noises."""
 
     def __init__(
-        self, plan: Plan, work: Path, cast: Cast, truth: Truth, eyes: Eyes, real: said.Scores | None, rows: IO[str]
+        self,
+        plan: Plan,
+        work: Path,
+        cast: Cast,
+        truth: Truth,
+        eyes: Eyes,
+        real: said.Scores | None,
+        rows: IO[str],
+        meter: Meter,
     ) -> None:
         self.plan, self.work, self.cast, self.truth, self.eyes, self.real = plan, work, cast, truth, eyes, real
-        self.rows = rows
+        self.rows, self.meter = rows, meter
         first = next(iter(cast.detectors.values()), None)
         self.distances = Distances(truth.pictures, truth.layouts, first, cast.inception, plan.scene_fid)
 
@@ -142,7 +152,7 @@ class Stage:
             save_png(path, image, view.asked(place, layouts[place]), {**about, "seed": source.seed(place)})
 
         chunks = self._chunks(name, view.slug)
-        _fill(chunks, look, save, f"{name}: {view.name}")
+        _fill(chunks, look, save, f"{name}: {view.name}", self.meter)
         return chunks
 
     def _autoencoder(self, name: str, pipe: DetDiffusionPipeline) -> dict[str, Any] | None:
@@ -158,7 +168,7 @@ class Stage:
             return Looked(None, {lead: detector.detect(reconstruct(pipe.vae, pictures.load(chunk)))})
 
         chunks = self._chunks(name, AUTOENCODER)
-        _fill(chunks, look, _save_plain, f"{name}: {AUTOENCODER}")
+        _fill(chunks, look, _save_plain, f"{name}: {AUTOENCODER}", self.meter)
         return said.kept_json(self.real[lead], Eyes(self.work, layouts, {lead: detector}).score(chunks)[lead])
 
     def _masks(self, name: str, pipe: DetDiffusionPipeline) -> dict[str, Any] | None:
@@ -202,7 +212,14 @@ def _keep(path: Path, config: dict[str, Any]) -> None:
         write_whole(path, json.dumps(config, indent=2) + "\n")
 
 
-def _truth(plan: Plan, cast: Cast, size: Size, work: Path) -> Truth:
+def _pictures(plan: Plan, cast: Cast) -> int:
+    """How many are drawn or looked at in all."""
+    drawn = sum(len(views_for(plan, words)) for words in cast.vocabularies.values())
+    restored = len(cast.systems) if plan.source.pictured and cast.detectors else 0
+    return len(plan.source) * (plan.source.pictured + drawn + restored)
+
+
+def _truth(plan: Plan, cast: Cast, size: Size, work: Path, meter: Meter) -> Truth:
     """Looks at the real pictures, or takes the layouts as they are, and writes layouts.jsonl."""
     vocabulary = next(iter(cast.vocabularies.values()))
     pictures = None
@@ -210,7 +227,7 @@ def _truth(plan: Plan, cast: Cast, size: Size, work: Path) -> Truth:
         layouts = [vocabulary.resolve(plan.source.sample(place, size)[1]) for place in range(len(plan.source))]
     else:
         pictures = Chunks(work / REAL, len(plan.source), plan.batch)
-        _look_at_real(plan.source, size, pictures, cast, vocabulary)
+        _look_at_real(plan.source, size, pictures, cast, vocabulary, meter)
         layouts = pictures.layouts()
     for name, words in cast.vocabularies.items():
         unknown = sorted({box.label for layout in layouts for box in layout.boxes} - set(words.labels))
@@ -226,7 +243,9 @@ def _truth(plan: Plan, cast: Cast, size: Size, work: Path) -> Truth:
     return Truth(size, layouts, pictures, file_hash(path))
 
 
-def _look_at_real(source: LayoutSource, size: Size, pictures: Chunks, cast: Cast, vocabulary: Vocabulary) -> None:
+def _look_at_real(
+    source: LayoutSource, size: Size, pictures: Chunks, cast: Cast, vocabulary: Vocabulary, meter: Meter
+) -> None:
     """Real pictures with what every detector sees; Eq. 2 by the labeller gives layouts without attributes theirs."""
 
     def look(chunk: range) -> Looked:
@@ -236,7 +255,7 @@ def _look_at_real(source: LayoutSource, size: Size, pictures: Chunks, cast: Cast
             layouts = _labelled(layouts, images, cast.labeller, vocabulary)
         return Looked(images, {name: one.detect(images) for name, one in cast.detectors.items()}, layouts)
 
-    _fill(pictures, look, _save_plain, "real pictures")
+    _fill(pictures, look, _save_plain, "real pictures", meter)
 
 
 def _labelled(
@@ -258,9 +277,14 @@ def _eyes(plan: Plan, cast: Cast, truth: Truth, work: Path) -> Eyes:
     return Eyes(work, truth.layouts, {**cast.detectors, **results})
 
 
-def _fill(chunks: Chunks, look: Callable[[range], Looked], save: Save, name: str) -> None:
+def _fill(chunks: Chunks, look: Callable[[range], Looked], save: Save, name: str, meter: Meter) -> None:
     with progress(name) as report:
-        chunks.fill(look, save, lambda done: report(done, chunks.count, {}))
+
+        def told(numbers: range, made: bool) -> None:
+            report(numbers.stop, chunks.count, {})
+            meter.add(len(numbers), made=made)
+
+        chunks.fill(look, save, told)
 
 
 def _save_plain(path: Path, image: Image.Image, _: int) -> None:

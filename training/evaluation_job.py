@@ -10,8 +10,9 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,31 @@ class Looked:
     images: Sequence[Image.Image] | None
     detections: Mapping[str, Sequence[Detections]]
     layouts: Sequence[Layout] | None = None
+
+
+@dataclass(slots=True)
+class Meter:
+    """How far an evaluation is, kept in a file for whoever shows it: {"pictures", "of", "seconds_left"}.
+
+    total: pictures of all folders. Those that an earlier run has made say nothing about the time left.
+    """
+
+    path: Path
+    total: int
+    _done: int = field(default=0, init=False)
+    _made: int = field(default=0, init=False)
+    _since: float = field(default_factory=lambda: time.monotonic(), init=False)
+    _spent: float = field(default=0.0, init=False)
+
+    def add(self, pictures: int, *, made: bool) -> None:
+        """`pictures` more are there: `made` since the last call, or found to be there already."""
+        now = time.monotonic()
+        self._done += pictures
+        if made:
+            self._made, self._spent = self._made + pictures, self._spent + now - self._since
+        self._since = now
+        left = round((self.total - self._done) * self._spent / self._made) if self._made else None
+        write_whole(self.path, json.dumps({"pictures": self._done, "of": self.total, "seconds_left": left}) + "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +97,17 @@ class Chunks:
                 raise DataError(f"{path} cannot be read ({error}): run the same command again") from error
         return images
 
-    def fill(self, look: Callable[[range], Looked], save: Save, on_chunk: Callable[[int], None]) -> None:
-        """Does every chunk that is not whole; `on_chunk` gets the number of finished pictures.
+    def fill(self, look: Callable[[range], Looked], save: Save, on_chunk: Callable[[range, bool], None]) -> None:
+        """Does every chunk that is not whole; `on_chunk` gets each one's numbers, and whether it was made now.
 
         Raises:
             DataError: the disk is full; the chunks that are committed stay.
         """
         for numbers in self:
-            if not self.whole(numbers):
+            whole = self.whole(numbers)
+            if not whole:
                 self._commit(numbers, look(numbers), save)
-            on_chunk(numbers.stop)
+            on_chunk(numbers, not whole)
 
     def whole(self, numbers: range) -> bool:
         """Whether a chunk is committed with all of its pictures; damage is named on standard error."""

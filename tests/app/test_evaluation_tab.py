@@ -123,6 +123,8 @@ def test_from_nothing_to_a_report_in_a_frame(runs: Runs) -> None:
 def test_running_stopped_resumed(runs: Runs) -> None:
     code = (
         "import pathlib, sys, time; here = pathlib.Path(sys.argv[1], 'second')\n"
+        "work = pathlib.Path(sys.argv[1], 'report.work'); work.mkdir(exist_ok=True)\n"
+        '(work / \'progress.json\').write_text(\'{"pictures": 64, "of": 1280, "seconds_left": 90}\')\n'
         "print('papercut: easy: 50%', flush=True)\n"
         "if not here.exists(): here.touch(); time.sleep(60)\n" + WRITES.replace("; ", "\n")
     )
@@ -132,6 +134,8 @@ def test_running_stopped_resumed(runs: Runs) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     screen = handlers.look(runs, "one", "")
+    assert "picture 64 of 1,280 · 2 min left" in screen.head and "width:5.0%" in screen.head
+    assert "running 5%" in screen.runs
     assert screen.may_stop and screen.page is not None and "when the evaluation is finished" in screen.page
     assert "one ends" in handlers.stop(runs, "one")
     wait(runs, "one")

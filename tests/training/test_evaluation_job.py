@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from PIL import Image
 from detdiffusion.detection import Detections
 from detdiffusion.errors import DataError
 from detdiffusion.layout import Attribute, Box, Layout
-from training.evaluation_job import Chunks, Looked
+from training import evaluation_job
+from training.evaluation_job import Chunks, Looked, Meter
 
 COUNT, BATCH = 5, 2
 
@@ -33,7 +35,8 @@ class Job:
     """Fills the chunks of a folder and remembers which of them it was asked for."""
 
     def __init__(self, folder: Path) -> None:
-        self.chunks, self.asked, self.told = Chunks(folder, COUNT, BATCH), list[int](), list[int]()
+        self.chunks, self.asked = Chunks(folder, COUNT, BATCH), list[int]()
+        self.told = list[tuple[int, bool]]()  # end of a chunk, whether it was made
 
     def look(self, chunk: range) -> Looked:
         self.asked.append(chunk.start)
@@ -42,8 +45,11 @@ class Job:
 
     def run(self) -> list[int]:
         self.asked, self.told = [], []
-        self.chunks.fill(self.look, lambda path, image, _: image.save(path, format="PNG"), self.told.append)
+        self.chunks.fill(self.look, lambda path, image, _: image.save(path, format="PNG"), self.hear)
         return self.asked
+
+    def hear(self, chunk: range, made: bool) -> None:
+        self.told.append((chunk.stop, made))
 
 
 @pytest.fixture
@@ -55,7 +61,7 @@ def job(tmp_path: Path) -> Job:
 
 def test_what_is_committed_comes_back(job: Job) -> None:
     chunks = job.chunks
-    assert job.told == [2, 4, 5]
+    assert job.told == [(2, True), (4, True), (5, True)]
     assert [list(chunk) for chunk in chunks] == [[0, 1], [2, 3], [4]] and len(chunks) == 3
     for number, found in enumerate(chunks.detections("eyes")):
         assert found.labels == seen(number).labels
@@ -68,7 +74,7 @@ def test_what_is_committed_comes_back(job: Job) -> None:
         *(f"{number:05d}.png" for number in range(COUNT)),
         *(f"chunk-{number:05d}.json" for number in range(3)),
     ]
-    assert job.run() == [] and job.told == [2, 4, 5]
+    assert job.run() == [] and job.told == [(2, False), (4, False), (5, False)]
 
 
 def tear(path: Path) -> None:
@@ -134,7 +140,7 @@ def test_full_disk_stops_and_keeps_what_is_committed(tmp_path: Path) -> None:
         image.save(path, format="PNG")
 
     with pytest.raises(DataError, match=r"No space left.*free some space, the same command then goes on"):
-        job.chunks.fill(job.look, save, lambda _: None)
+        job.chunks.fill(job.look, save, lambda *_: None)
     assert job.run() == [2, 4]
 
 
@@ -147,7 +153,7 @@ def test_detections_alone(tmp_path: Path) -> None:
         return Looked(None, {"eyes": [seen(number) for number in chunk]})
 
     for _ in range(2):
-        chunks.fill(look, lambda *_: pytest.fail("there is no picture to save"), lambda _: None)
+        chunks.fill(look, lambda *_: pytest.fail("there is no picture to save"), lambda *_: None)
     assert calls == [0, 2] and len(chunks.detections("eyes")) == 3
 
 
@@ -155,3 +161,19 @@ def test_lost_picture_is_named(job: Job) -> None:
     job.chunks.picture(1).write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"00001\.png cannot be read .*run the same command again"):
         job.chunks.load(range(2))
+
+
+# --- how far it is --------------------------------------------------------------------------------
+
+
+def test_time_left_counts_what_was_made_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of an earlier run pass in no time and must not promise an early end."""
+    clock = iter((0.0, 1.0, 5.0, 9.0))
+    monkeypatch.setattr(evaluation_job, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    meter = Meter(tmp_path / "progress.json", 40)
+    told = []
+    for made in (False, True, True):
+        meter.add(8, made=made)
+        told.append(json.loads((tmp_path / "progress.json").read_text()))
+    assert [one["pictures"] for one in told] == [8, 16, 24] and {one["of"] for one in told} == {40}
+    assert [one["seconds_left"] for one in told] == [None, 12, 8]

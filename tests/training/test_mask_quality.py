@@ -23,7 +23,7 @@ def real(tmp_path: Path) -> Chunks:
         samples = [SOURCE.sample(place, SIZE) for place in chunk]
         return Looked([image for image, _ in samples], {}, [layout for _, layout in samples])
 
-    chunks.fill(look, lambda path, image, _: image.save(path, format="PNG"), lambda _: None)
+    chunks.fill(look, lambda path, image, _: image.save(path, format="PNG"), lambda *_: None)
     return chunks
 
 

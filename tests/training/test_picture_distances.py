@@ -46,7 +46,7 @@ def stored(folder: Path, images: Sequence[Image.Image], count: int = COUNT) -> C
     chunks.fill(
         lambda chunk: Looked([images[number] for number in chunk], {}),
         lambda path, image, _: image.save(path, format="PNG"),
-        lambda _: None,
+        lambda *_: None,
     )
     return chunks
 
