@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 import warnings
@@ -18,7 +19,7 @@ from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.comparison import Comparison, PairRow, compare, mean, object_confidences
 from detdiffusion.detection import Detections
 from detdiffusion.detectors import BUNDLED, load_detector
-from detdiffusion.errors import DetDiffusionError, LayoutError
+from detdiffusion.errors import ConfigError, DetDiffusionError, LayoutError
 from detdiffusion.layout import Attribute, Layout, read_png, save_png
 
 if TYPE_CHECKING:
@@ -66,25 +67,37 @@ class _Job:
     pipeline: DetDiffusionPipeline
     detector: Detector
     steps: int
+    guidance: float  # classifier-free
+    difficulty: float  # of attribute guidance
     model: dict[str, str]  # name and sha256
     out: Path
 
+    @property
+    def sampler(self) -> dict[str, Any]:
+        difficulty = {"difficulty": self.difficulty} if self.difficulty else {}
+        return {"steps": self.steps, "guidance": self.guidance, **difficulty}
+
     def draw(self, layouts: Sequence[Layout], seeds: Sequence[int]) -> tuple[list[Image.Image], list[Detections]]:
         images = self.pipeline(
-            layouts, seeds=seeds, steps=self.steps, guidance_scale=GUIDANCE, on_step=_progress
+            layouts,
+            seeds=seeds,
+            steps=self.steps,
+            guidance_scale=self.guidance,
+            difficulty=self.difficulty,
+            on_step=_progress,
         ).images
         return images, self.detector.detect(images)
 
     def save(self, name: str, image: Image.Image, layout: Layout, seed: int, strategy: Strategy) -> None:
         made = {"model": self.model["name"], "model_sha256": self.model["sha256"], "detector": self.detector.name}
-        how = {"seed": seed, "steps": self.steps, "guidance": GUIDANCE, "strategy": strategy.value}
-        save_png(self.out / name, image, layout, {**made, **how})
+        how = {"seed": seed, "strategy": strategy.value}
+        save_png(self.out / name, image, layout, {**made, **how, **self.sampler})
 
     def write(self, name: str, values: dict[str, Any]) -> Path:
         """A JSON file: the values, and which model, detector and settings they belong to."""
         detector = {"name": self.detector.name, "sha256": self.detector.sha256, "min_score": self.detector.min_score}
         size = {"width": self.layout.width, "height": self.layout.height}
-        settings = {"model": self.model, "detector": detector, "steps": self.steps, "guidance": GUIDANCE, **size}
+        settings = {"model": self.model, "detector": detector, **self.sampler, **size}
         file = self.out / name
         file.write_text(json.dumps({**values, **settings}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         return file
@@ -99,10 +112,13 @@ def _prepare(arguments: argparse.Namespace) -> _Job:
     from detdiffusion.checkpoint import model_hash, read_vocabulary, verify
 
     verify(arguments.model)
-    layout = read_vocabulary(arguments.model).resolve(layout)
+    vocabulary = read_vocabulary(arguments.model)
+    layout = vocabulary.resolve(layout)
+    if not vocabulary.attribute_words and (arguments.compare or arguments.strategy or arguments.difficulty):
+        raise ConfigError(f"{arguments.model} knows no easy and hard objects: it draws layouts as they are, one by one")
     if arguments.compare and all(box.attribute is Attribute.BACKGROUND for box in layout.boxes):
         raise LayoutError("everything in this layout is background: a comparison needs an object that is easy or hard")
-    detector = load_detector(BUNDLED, arguments.model)
+    detector = _detector(arguments.detector, arguments.model)
     from detdiffusion.pipeline import load_pipeline
 
     pipeline = load_pipeline(arguments.model)
@@ -113,9 +129,17 @@ def _prepare(arguments: argparse.Namespace) -> _Job:
         pipeline=pipeline,
         detector=detector,
         steps=arguments.steps,
+        guidance=arguments.guidance,
+        difficulty=arguments.difficulty,
         model={"name": arguments.model.resolve().name, "sha256": model_hash(arguments.model)},
         out=arguments.out,
     )
+
+
+def _detector(asked: str | None, model: Path) -> Detector:
+    """The one that was asked for; else the model's own, or the bundled model's where it has none."""
+    home = model if asked or (model / "detectors" / BUNDLED).is_dir() else BUNDLED_MODEL
+    return load_detector(asked or BUNDLED, home)
 
 
 def _generate(job: _Job, seed: int) -> Path:
@@ -226,6 +250,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder (default: the bundled model)"
     )
     parser.add_argument(
+        "--detector", metavar="NAME|PATH", help="whose confidence (default: the model's own, or the bundled one)"
+    )
+    parser.add_argument("--guidance", type=_amount, default=GUIDANCE, help=f"classifier-free ({GUIDANCE:g})")
+    parser.add_argument(
+        "--difficulty",
+        type=_amount,
+        default=0.0,
+        help="attribute guidance: how far to go on from easy towards hard, or back (default 0)",
+    )
+    parser.add_argument(
         "--compare", action="store_true", help="draw every seed twice, all easy and all hard; writes comparison.json"
     )
     parser.add_argument(
@@ -257,6 +291,16 @@ def _seed(text: str) -> int:
     if not text.strip().isdecimal() or int(text) > MAX_SEED:
         raise argparse.ArgumentTypeError(f"{text!r} is not a seed: a whole number from 0 to {MAX_SEED}")
     return int(text)
+
+
+def _amount(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return value
 
 
 def _steps(text: str) -> int:

@@ -1,12 +1,14 @@
 """python -m detdiffusion: bad input through a process, whole runs in this one with a tiny model of random weights."""
 
 import argparse
+import itertools
 import json
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,12 @@ import pytest
 from PIL import Image
 
 from detdiffusion import __main__ as command
+from detdiffusion.__main__ import BUNDLED_MODEL
 from detdiffusion.checkpoint import model_hash, save_pipeline
 from detdiffusion.detection import Detections
 from detdiffusion.layout import Attribute, read_png
 from detdiffusion.pipeline import DetDiffusionPipeline
+from detdiffusion.vocabulary import Vocabulary
 
 CAR = {"label": "car", "box": [0.1, 0.2, 0.5, 0.6]}
 LIGHT = {"label": "traffic light", "box": [0.6, 0.1, 0.8, 0.6], "attribute": "hard"}
@@ -103,6 +107,8 @@ def test_bad_layout_through_a_process(tmp_path: Path, content: dict[str, Any], m
         (["a.json", "--out", "o", "--seed", "-1"], "--seed"),
         (["a.json", "--out", "o", "--seed", "4294967296"], "is not a seed"),
         (["a.json", "--out", "o", "--steps", "0"], "number of steps from 1 to 1000"),
+        (["a.json", "--out", "o", "--guidance", "inf"], "--guidance: 'inf' is not a number"),
+        (["a.json", "--out", "o", "--difficulty", "a"], "--difficulty: 'a' is not a number"),
         (["a.json", "--out", "o", "--seeds", "0:2"], "--seeds belongs to --compare"),
         (["a.json", "--out", "o", "--compare", "--seeds", "2:2"], "at least one seed"),
         (["a.json", "--out", "o", "--compare", "--seed", "2"], "leave --strategy and --seed out"),
@@ -142,9 +148,43 @@ def test_unknown_class_offers_the_nearest(tmp_path: Path, model: Path) -> None:
     fails_with("nearest first: car, ", file, "--out", tmp_path / "out", "--model", model)
 
 
-def test_model_without_a_detector(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main([str(write(tmp_path, CAR)), "--out", str(tmp_path / "out"), "--model", str(model)]) == 2
-    assert "no such detector 'bundled'" in capsys.readouterr().err
+def test_which_detector_looks(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The one that is asked for; without one, the bundled model's where the model has none."""
+    out = tmp_path / "out"
+    words = [str(write(tmp_path, CAR)), "--out", str(out), "--model", str(model), "--steps", "1"]
+    assert command.main(words) == 0
+    assert json.loads((out / "result.json").read_text())["detector"]["name"] == "yolo11n"
+    assert command.main([*words, "--detector", str(BUNDLED_MODEL / "detectors" / "judge")]) == 0
+    assert json.loads((out / "result.json").read_text())["detector"]["name"] == "yolov5n"
+    assert command.main([*words, "--detector", "nowhere"]) == 2
+    assert "no such detector 'nowhere'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("guarded")
+def test_guidance_reaches_the_picture(tmp_path: Path, model: Path) -> None:
+    pictures, words = [], [str(write(tmp_path, CAR)), "--model", str(model), "--steps", "2"]
+    for number, more in enumerate(([], ["--guidance", "1"], ["--difficulty", "2"], ["--difficulty", "-2"])):
+        out = tmp_path / str(number)
+        assert command.main([*words, "--out", str(out), *more]) == 0
+        with Image.open(out / "image.png") as image:
+            pictures.append(np.asarray(image).astype(int))
+        made = dict(zip((word[2:] for word in more[::2]), map(float, more[1::2]), strict=True))
+        record = read_png(out / "image.png")[1]
+        assert {name: record[name] for name in ("guidance", "difficulty") if name in record} == {"guidance": 3.0} | made
+    for a, b in itertools.combinations(pictures, 2):
+        assert abs(a - b).max() > 0
+
+
+@pytest.mark.usefixtures("guarded")
+def test_model_without_attributes(
+    tmp_path: Path, make_pipeline: Any, vocabulary: Vocabulary, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_pipeline(make_pipeline(replace(vocabulary, attribute_words=())), tmp_path / "plain")
+    words = [str(write(tmp_path, CAR)), "--out", str(tmp_path / "out"), "--model", str(tmp_path / "plain")]
+    assert command.main([*words, "--steps", "1"]) == 0
+    for more in (["--compare"], ["--strategy", "hard"], ["--difficulty", "1"]):
+        assert command.main([*words, *more]) == 2
+        assert "knows no easy and hard objects" in capsys.readouterr().err
 
 
 def test_damaged_weights_are_refused(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
