@@ -90,6 +90,18 @@ class TorchvisionDetector:
         return found
 
     @torch.inference_mode()
+    def features(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """What feeds its heads, every level averaged over the place: [B, D]."""
+        rows = []
+        for image in images:
+            pixels, _ = squared(image, self.image_size) if self._square else _whole(image)
+            scaled, _ = self._model.transform([to_tensor(pixels).to(self._device)])  # type: ignore[operator]
+            maps = self._model.backbone(scaled.tensors)  # type: ignore[operator]
+            levels = maps.values() if isinstance(maps, Mapping) else [maps]
+            rows.append(torch.cat([level.float().mean(dim=(2, 3))[0] for level in levels]).cpu().numpy())
+        return np.stack(rows)
+
+    @torch.inference_mode()
     def _detect_batch(self, images: Sequence[Image.Image]) -> list[Detections]:
         fitted = [squared(image, self.image_size) if self._square else _whole(image) for image in images]
         outputs = self._model([to_tensor(pixels).to(self._device) for pixels, _ in fitted])

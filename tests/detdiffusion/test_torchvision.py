@@ -212,6 +212,18 @@ def test_a_folder_detects_in_fractions_and_does_not_depend_on_the_batch(small_fo
     assert detector.detect([]) == []
 
 
+def test_features_of_pictures(small_folder: Path, coco_model: torch.nn.Module, tmp_path: Path) -> None:
+    """A row a picture, the same whatever stands beside it; other pictures have others."""
+    save_file(coco_model.state_dict(), tmp_path / "theirs.safetensors")
+    images = [picture(), picture(80, 50, 1), picture(64, 64, 2)]
+    for asked in (str(small_folder), f"{LIGHT}={tmp_path / 'theirs.safetensors'}"):
+        detector: Any = load_detector(asked)
+        found = detector.features(images)
+        assert found.shape[0] == 3 and np.isfinite(found).all()
+        np.testing.assert_array_equal(found[1:], detector.features(images[1:]))
+        assert np.abs(found[0] - found[1]).max() > 1e-4
+
+
 @pytest.mark.parametrize(("limit", "files"), [(4000, 4), (100, 11), (10**6, 1)])
 def test_tensors_larger_than_a_file_are_cut_and_put_together(
     limit: int, files: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
