@@ -26,7 +26,7 @@ from detdiffusion.checkpoint import check_architecture, no_progress_bars, read_v
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import Layout
 from detdiffusion.models.blueprint import Blueprint
-from detdiffusion.models.control import control_pictures, control_scale, new_controlnet
+from detdiffusion.models.control import control_pictures, control_scale, new_controlnet, read_channels_last
 from detdiffusion.models.features import feature_channels
 from detdiffusion.models.perception_head import PerceptionHead
 from detdiffusion.prompt import TextCondition, empty_prompt, encode_prompt, encode_text
@@ -100,6 +100,8 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
             raise ConfigError("a safety checker needs the feature_extractor that prepares its pictures")
         if blueprint is not None and controlnet is not None:
             raise ConfigError("a model reads its layouts through a blueprint or through a controlnet, not through both")
+        if controlnet is not None:
+            read_channels_last(controlnet)
         self.vocabulary = vocabulary
         self.register_modules(
             vae=vae,
