@@ -67,6 +67,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "runs",
         "metrics",
         "autoencoder",
+        "subset",
         "autoencoder_command",
         "detector_learning",
         "detector",

@@ -23,7 +23,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from training import ablation, annotate, autoencoder_command, convert, detector, evaluate, layouts, report, train
+    from training import (
+        ablation,
+        annotate,
+        autoencoder_command,
+        closed_loop,
+        convert,
+        detector,
+        evaluate,
+        layouts,
+        report,
+        subset,
+        train,
+    )
     from training.config import VARIANTS
 
     parser = argparse.ArgumentParser(
@@ -66,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, module, help_ in (
         ("autoencoder", autoencoder_command, "train the small autoencoder on any folder of pictures"),
         ("layouts", layouts, "COCO annotations -> layouts that pass the filter"),
+        ("subset", subset, "a part of a data set of any form, as a COCO folder of its own"),
         ("detector", detector, "train a detector on a data set, of torchvision or of ultralytics; resumable"),
         ("annotate", annotate, "a detector finds which objects of a data set are easy and which are hard"),
         ("train", train, "train a generator on a data set; resumable, one process or many"),
@@ -73,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("evaluate", evaluate, "are boxes obeyed, and do hard objects fool the detector"),
         ("report", report, "reports of evaluate and ablation -> one page with tables, plots and pictures"),
         ("ablation", ablation, "what each part of the method is worth, by training without it"),
+        ("loop", closed_loop, "your data and detector -> attributes, generator, hard pictures, a better detector"),
     ):
         verb = verbs.add_parser(name, help=help_)
         module.add_arguments(verb)
