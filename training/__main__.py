@@ -31,10 +31,12 @@ def build_parser() -> argparse.ArgumentParser:
         convert,
         detector,
         evaluate,
+        generate,
         layouts,
         report,
         subset,
         train,
+        verify,
     )
     from training.config import VARIANTS
 
@@ -86,6 +88,8 @@ def build_parser() -> argparse.ArgumentParser:
         ("evaluate", evaluate, "are boxes obeyed, and do hard objects fool the detector"),
         ("report", report, "reports of evaluate and ablation -> one page with tables, plots and pictures"),
         ("ablation", ablation, "what each part of the method is worth, by training without it"),
+        ("generate", generate, "layouts -> a COCO data set of pictures, by many processes; resumable"),
+        ("verify", verify, "is every picture of a generated data set there once, and whole"),
         ("loop", closed_loop, "your data and detector -> attributes, generator, hard pictures, a better detector"),
     ):
         verb = verbs.add_parser(name, help=help_)

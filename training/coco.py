@@ -56,19 +56,22 @@ WHERE picture = ? ORDER BY object.file, object.number
 
 def find_coco(folder: Path, split: str | None) -> Source | None:
     """COCO, COCO-Thing-Stuff and Papercut folders: annotations/instances*.json, with stuff*.json beside it or not, and
-    the pictures of split S in S/, images/S/, images/ or the folder itself.
+    the pictures of split S in S/, images/S/, images/ or the folder itself. Or annotations.json, with file names that
+    start in its folder, as `python -m training generate` writes it.
 
     Raises:
         DataError: there are several splits, and none is named or it is not among them.
     """
     found = sorted((folder / "annotations").glob("instances*.json"))
     splits = {path.stem.removeprefix("instances").removeprefix("_"): path for path in found}
+    if not splits and (folder / "annotations.json").is_file():
+        splits = {"": folder / "annotations.json"}
     if not splits:
         return None
     chosen = choose_split(tuple(splits), split, folder)
     instances = splits[chosen]
     stuff = instances.with_name(instances.name.replace("instances", "stuff", 1))
-    files = (instances, stuff) if stuff.is_file() else (instances,)
+    files = (instances, stuff) if stuff != instances and stuff.is_file() else (instances,)
     candidates = (folder / chosen, folder / "images" / chosen, folder / "images", folder)
     places = tuple(place for place in dict.fromkeys(candidates) if place.is_dir())
     return Source(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from training.evaluation_report import summary
 from training.evaluation_views import View
 from training.layout_sources import layout_spec, open_source
 from training.layouts import LayoutFilter, add_filter_arguments, filter_of
-from training.runs import positive
+from training.runs import amount, positive, sampler_steps
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -63,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--inception", type=Path, metavar="FILE", help="weights of Inception for FID, by path")
     parser.add_argument("--scene-fid", action="store_true", help="also the FID of the objects' crops")
-    parser.add_argument("--steps", type=_steps, default=20, help="of the sampler, 1 to 1000 (default 20)")
+    parser.add_argument("--steps", type=sampler_steps, default=20, help="of the sampler, 1 to 1000 (default 20)")
     parser.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"pictures at once ({BATCH})")
     parser.add_argument("--out", type=Path, required=True, metavar="report.json", help="file to write")
     parser.add_argument(
@@ -73,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
     )
-    parser.add_argument("--guidance", type=_amount, default=GUIDANCE, help=f"classifier-free ({GUIDANCE:g})")
+    parser.add_argument("--guidance", type=amount, default=GUIDANCE, help=f"classifier-free ({GUIDANCE:g})")
     parser.add_argument("--device", default=None, help="cpu, cuda, ... (default: cuda where there is one)")
     add_filter_arguments(parser, LayoutFilter())
 
@@ -91,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         strategies=_with_origin(arguments.strategies, arguments.difficulties),
         detectors=arguments.detector,
         rivals=arguments.rivals,
-        difficulties=[amount for amount in arguments.difficulties if amount],
+        difficulties=[difficulty for difficulty in arguments.difficulties if difficulty],
         one_hard=arguments.one_hard,
         inception=arguments.inception,
         scene_fid=arguments.scene_fid,
@@ -159,23 +158,4 @@ def _paths(text: str) -> list[Path]:
 
 
 def _amounts(text: str) -> list[float]:
-    try:
-        amounts = [float(word) for word in _words(text)]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} needs to be a list of numbers") from None
-    if not all(map(math.isfinite, amounts)):
-        raise argparse.ArgumentTypeError(f"{text!r} needs to be a list of finite numbers")
-    return amounts
-
-
-def _amount(text: str) -> float:
-    amounts = _amounts(text)
-    if len(amounts) > 1:
-        raise argparse.ArgumentTypeError(f"{text!r} needs to be one number")
-    return amounts[0]
-
-
-def _steps(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of steps from 1 to 1000")
-    return int(text)
+    return [amount(word) for word in _words(text)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from training.annotate import read_attributes
 from training.attribute_file import Attributes, read_file
 from training.datasets import Dataset, fitted, open_dataset
 from training.layouts import LayoutFilter
-from training.papercut import Scene, scene
+from training.papercut import STUFF, THINGS, Scene, scene
 from training.pictures import Mask
 from training.resume import file_hash
 
@@ -65,6 +66,10 @@ class LayoutSource(Protocol):
         ...
 
     def __len__(self) -> int: ...
+
+    def labels(self) -> Collection[str]:
+        """Classes of all objects."""
+        ...
 
     def seed(self, place: int) -> int:
         """Of the noise of its pictures."""
@@ -136,6 +141,9 @@ class PapercutLayouts:
     def __len__(self) -> int:
         return self.count
 
+    def labels(self) -> Collection[str]:
+        return (*THINGS, *STUFF)
+
     def seed(self, place: int) -> int:
         return self.first + place
 
@@ -191,6 +199,9 @@ class DatasetLayouts:
     def __len__(self) -> int:
         return len(self.dataset)
 
+    def labels(self) -> Collection[str]:
+        return {label for sample in self.dataset for label in sample.layout.labels}
+
     def seed(self, place: int) -> int:
         return place
 
@@ -236,6 +247,9 @@ class FileLayouts:
 
     def __len__(self) -> int:
         return len(self.layouts)
+
+    def labels(self) -> Collection[str]:
+        return {label for layout in self.layouts for label in layout.labels}
 
     def seed(self, place: int) -> int:
         return place

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from detdiffusion.__main__ import BUNDLED_MODEL
 from detdiffusion.attributes import AttributeRule
+from detdiffusion.checkpoint import save_pipeline, write_manifest
 from detdiffusion.layout import Attribute, Box, Layout
 from detdiffusion.losses import LossConfig
 from detdiffusion.models.autoencoder import SmallAutoencoder
@@ -21,7 +24,7 @@ from training.attribute_file import encode_row, make_header
 from training.batch import SampleStore
 from training.config import GeneratorConfig
 from training.datasets import open_dataset
-from training.papercut import write_dataset
+from training.papercut import STUFF, THINGS, write_dataset
 from training.resume import write_json
 
 CPU = torch.device("cpu")
@@ -62,6 +65,30 @@ def build_model(config: GeneratorConfig = TINY) -> DetDiffusionPipeline:
         {"width": 8},
         seed=0,
     )
+
+
+def write_world_model(folder: Path, words: Vocabulary | None = None) -> Path:
+    """A tiny model of random weights that draws 64 pixels and knows the built-in world."""
+    unet = {"sample_size": 8, "block_out_channels": (8, 16), "layers_per_block": 1, "norm_num_groups": 4}
+    blocks = {
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        autoencoder = SmallAutoencoder((8, 8, 8), (1, 1, 1), 4)
+    pipeline = new_pipeline(
+        words or Vocabulary(things=THINGS, stuff=STUFF, grid=(8, 8)),
+        unet_config={**unet, **blocks, "attention_head_dim": 2},
+        text_config={"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
+        autoencoder=autoencoder,
+        scheduler_config={"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"},
+        blueprint_config={},
+        head_config={"width": 8},
+        seed=0,
+    )
+    save_pipeline(pipeline, folder)
+    return folder
 
 
 def write_samples(folder: Path, *, std: bool = False, flipped: bool = False, value: float | None = None) -> SampleStore:
@@ -122,6 +149,21 @@ def settings(preset: str) -> list[str]:
         "sample_layouts": 3,
     }
     return [f"{name}={value if name == 'precision' else json.dumps(value)}" for name, value in values.items()]
+
+
+@pytest.fixture(scope="session")
+def build_world_model() -> Callable[..., Path]:
+    """build_world_model(folder, vocabulary): a tiny model of the built-in world."""
+    return write_world_model
+
+
+@pytest.fixture(scope="session")
+def world_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One with the bundled model's two detectors inside."""
+    folder = write_world_model(tmp_path_factory.mktemp("world-model") / "tiny")
+    shutil.copytree(BUNDLED_MODEL / "detectors", folder / "detectors")
+    write_manifest(folder)
+    return folder
 
 
 @pytest.fixture

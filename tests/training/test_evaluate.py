@@ -3,12 +3,11 @@
 import argparse
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,10 @@ import pytest
 from PIL import Image
 
 from detdiffusion.attributes import Strategy
-from detdiffusion.checkpoint import save_pipeline, write_manifest
 from detdiffusion.detection import Detections
 from detdiffusion.errors import CheckpointError, ConfigError, DetectorError, LayoutError
 from detdiffusion.evaluation.effect import measure
 from detdiffusion.layout import Attribute, Box, Layout, read_png
-from detdiffusion.models.autoencoder import SmallAutoencoder
-from detdiffusion.pipeline import new_pipeline
 from detdiffusion.vocabulary import Vocabulary
 from training import evaluate as command
 from training import evaluation_report as said
@@ -33,46 +29,22 @@ from training.evaluation_eyes import picture_id, picture_name
 from training.layout_sources import PapercutLayouts
 from training.papercut import STUFF, THINGS, scene
 
+BuildWorldModel = Callable[..., Path]
+
 ROOT = Path(__file__).resolve().parents[2]
-DETECTORS = ROOT / "assets" / "models" / "papercut" / "detectors"
 COUNT, FIRST = 5, 900_000
 SCENES = f"papercut:{COUNT}@{FIRST}"
 
 
-def build(folder: Path, words: Vocabulary | None = None) -> Path:
-    """A tiny model of random weights that draws 64 pixels and knows the built-in world."""
-    unet = {"sample_size": 8, "block_out_channels": (8, 16), "layers_per_block": 1, "norm_num_groups": 4}
-    blocks = {
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
-    }
-    pipeline = new_pipeline(
-        words or Vocabulary(things=THINGS, stuff=STUFF, grid=(8, 8)),
-        unet_config={**unet, **blocks, "attention_head_dim": 2},
-        text_config={"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
-        autoencoder=SmallAutoencoder((8, 8, 8), (1, 1, 1), 4),
-        scheduler_config={"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"},
-        blueprint_config={},
-        head_config={"width": 8},
-        seed=0,
-    )
-    save_pipeline(pipeline, folder)
-    return folder
+@pytest.fixture(scope="module")
+def model(world_model: Path) -> Path:
+    return world_model
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With the bundled model's two detectors inside."""
-    folder = build(tmp_path_factory.mktemp("evaluate") / "tiny")
-    shutil.copytree(DETECTORS, folder / "detectors")
-    write_manifest(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def rival(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def rival(tmp_path_factory: pytest.TempPathFactory, build_world_model: BuildWorldModel) -> Path:
     words = Vocabulary(things=THINGS, stuff=STUFF, grid=(8, 8), attribute_words=())
-    return build(tmp_path_factory.mktemp("rivals") / "geodiffusion" / "model", words)
+    return build_world_model(tmp_path_factory.mktemp("rivals") / "geodiffusion" / "model", words)
 
 
 # --- arguments ------------------------------------------------------------------------------------
@@ -340,8 +312,10 @@ def test_layouts_of_a_file_keep_their_attributes(model: Path, tmp_path: Path) ->
         assert picture.size == ((64 + 4) * 3 - 4, 64)
 
 
-def test_what_is_missing_is_said_before_anything_is_drawn(model: Path, tmp_path: Path) -> None:
-    small = build(tmp_path / "small", Vocabulary(things=("car",), grid=(8, 8)))
+def test_what_is_missing_is_said_before_anything_is_drawn(
+    model: Path, tmp_path: Path, build_world_model: BuildWorldModel
+) -> None:
+    small = build_world_model(tmp_path / "small", Vocabulary(things=("car",), grid=(8, 8)))
     for words, error, reason in (
         (("--rivals", tmp_path / "absent"), CheckpointError, "no model folder"),
         (("--inception", tmp_path / "absent.pth"), CheckpointError, "FID needs Inception's weights"),

@@ -1,0 +1,120 @@
+"""What `generate` was asked for: arguments -> a checked job, kept in its folder, where every worker reads it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detdiffusion.attributes import Strategy
+from detdiffusion.detectors import BUNDLED
+from detdiffusion.errors import ConfigError, DataError, LayoutError
+from training.generation_job import MANIFEST, Chunks, Job
+from training.layout_sources import open_source
+from training.layouts import filter_of
+from training.runs import keep_settings
+
+if TYPE_CHECKING:
+    from detdiffusion.vocabulary import Vocabulary
+
+ORDER = "order.json"  # the arguments
+NO_DETECTOR = "none"
+_FILES = ("out", "model", "attributes")
+
+
+def job_of(arguments: argparse.Namespace) -> Job:
+    """The job that the arguments ask for.
+
+    Raises:
+        DataError: the layouts cannot be read.
+    """
+    names = ("strategy", "count", "seed", "steps", "guidance", "difficulty", "chunk", "batch", "threads", "augment")
+    source = open_source(arguments.layouts, filter_of(arguments), arguments.split, arguments.attributes)
+    return Job(
+        out=arguments.out,
+        model=arguments.model,
+        source=source,
+        detector=_detector(arguments.detector, arguments.model),
+        device=arguments.device,
+        **{name: getattr(arguments, name) for name in names},
+    )
+
+
+def begin(job: Job, arguments: argparse.Namespace) -> None:
+    """Checks all that can be seen to be wrong, keeps the settings, and clears away what was damaged.
+
+    Raises:
+        CheckpointError, DetectorError: model or detector is missing or damaged.
+        ConfigError: the folder holds a job with other settings, or the model knows no attributes.
+        LayoutError: the model does not know a class of the layouts.
+    """
+    from detdiffusion.checkpoint import model_hash, read_vocabulary, verify
+    from detdiffusion.detectors import load_detector
+
+    verify(job.model)
+    vocabulary = read_vocabulary(job.model)
+    if not vocabulary.attribute_words and (job.strategy is not Strategy.ORIGIN or job.difficulty):
+        raise ConfigError(f"{job.model} knows no easy and hard objects: use --strategy origin")
+    detector = None if job.detector is None else load_detector(job.detector, job.model)
+    _check_origin(job, detector is not None, attributes=bool(vocabulary.attribute_words))
+    _check_classes(job, vocabulary)
+    job.out.mkdir(parents=True, exist_ok=True)
+    seen_by = None if detector is None else detector.sha256
+    keep_settings(job.out / MANIFEST, job.settings(model_hash(job.model), seen_by, vocabulary))
+    (job.out / ORDER).write_text(json.dumps(_plain(arguments)) + "\n", encoding="utf-8")
+    chunks = Chunks.of(job)
+    chunks.sweep()
+    for chunk in range(len(chunks)):
+        if chunks.folder(chunk).exists() and (faults := chunks.faults(chunk)):
+            print(f"{faults[0]}; its chunk is drawn again")
+            chunks.take_away(chunk)
+
+
+def read_job(out: Path) -> Job:
+    """The job that was begun in a folder.
+
+    Raises:
+        DataError: there is none.
+    """
+    try:
+        values: dict[str, Any] = json.loads((out / ORDER).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{out} holds no job of `python -m training generate`: {error}") from error
+    values |= {name: Path(values[name]) for name in _FILES if values[name] is not None}
+    return job_of(argparse.Namespace(**{**values, "strategy": Strategy(values["strategy"])}))
+
+
+def _plain(arguments: argparse.Namespace) -> dict[str, Any]:
+    """As JSON; paths mean the same in every folder."""
+    values = {name: value for name, value in vars(arguments).items() if not callable(value)}
+    paths = {name: str(Path(values[name]).resolve()) for name in _FILES if values[name] is not None}
+    if Path(arguments.layouts).exists():
+        paths["layouts"] = str(Path(arguments.layouts).resolve())
+    if arguments.detector and Path(arguments.detector).exists():
+        paths["detector"] = str(Path(arguments.detector).resolve())
+    return {**values, **paths}
+
+
+def _detector(asked: str | None, model: Path) -> str | None:
+    if asked is None:
+        return BUNDLED if (model / "detectors" / BUNDLED).is_dir() else None
+    return None if asked == NO_DETECTOR else asked
+
+
+def _check_origin(job: Job, detector: bool, *, attributes: bool) -> None:
+    """Attributes "as they are" have to come from somewhere."""
+    known = job.source.labelled or (job.source.pictured and detector)
+    if job.strategy is Strategy.ORIGIN and attributes and not known:
+        raise ConfigError(
+            "--strategy origin needs true attributes: give --detector, to look at the real pictures, or --attributes"
+        )
+
+
+def _check_classes(job: Job, vocabulary: Vocabulary) -> None:
+    """The nearest known classes stand in the message."""
+    for label in sorted(job.source.labels()):
+        try:
+            vocabulary.class_index(label)
+        except LayoutError as error:
+            raise LayoutError(f"layouts {job.source.spec}: {error}") from error
