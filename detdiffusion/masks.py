@@ -27,13 +27,20 @@ NOISE = 0.1  # our choice: where in the schedule, 0..1, the picture is looked at
 
 @torch.inference_mode()
 def object_masks(
-    pipe: DetDiffusionPipeline, pictures: Sequence[Image.Image], layouts: Sequence[Layout], *, seed: int = 0
+    pipe: DetDiffusionPipeline,
+    pictures: Sequence[Image.Image],
+    layouts: Sequence[Layout],
+    *,
+    seed: int = 0,
+    drawn: bool = True,
 ) -> list[NDArray[np.float32]]:
     """How sure the head is of every object at every pixel: [N, H, W] in 0..1 for each picture and its N objects.
 
     Args:
         pictures: of one size, each of its layout.
         seed: of the noise.
+        drawn: whether the U-Net sees the blueprint (a ControlNet its picture). Shapes are better with it; but then an
+            object that is not there gets a mask, too, and to tell whether it is there the blueprint has to be hidden.
 
     Raises:
         ConfigError: the model has no perception head, or there is not one layout a picture.
@@ -50,7 +57,7 @@ def object_masks(
     channels, rows, columns = latents.shape[1:]
     noise = starting_noise([seed + i for i in range(len(layouts))], (channels, rows, columns))
     condition = pipe.encode_layouts(layouts)
-    raw = pipe.draw_layouts(layouts, (rows, columns))
+    raw = pipe.draw_layouts(layouts if drawn else [None] * len(layouts), (rows, columns))
     with FeatureTaps(pipe.unet) as taps:
         pipe.denoise(schedule.add_noise(latents, noise.to(device), t), t, condition, raw)
     logits = pipe.perception_head(taps.features, condition.objects)  # [B, N, h, w]

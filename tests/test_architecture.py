@@ -96,6 +96,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "evaluation",
         "evaluate",
         "augment",
+        "refinement",
         "generation_job",
         "generation",
         "generation_order",

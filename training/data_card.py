@@ -5,7 +5,7 @@ The supplement's Table 6 counts the same: objects easy and hard by class, on rea
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,34 +52,57 @@ class Card:
 
     pictures: int
     classes: Mapping[str, Counts]
+    fates: Mapping[str, Mapping[str, int]]  # asked attribute -> by whom objects were found -> how many
+    redrawn: int  # pictures that stayed from a second or third attempt
+    snapped: int  # boxes that moved to a detection
 
     @classmethod
     def of(cls, rows: Iterable[Row], things: Sequence[str]) -> Card:
-        pictures, classes = 0, defaultdict[str, Counts](Counts)
+        pictures, redrawn, moved, classes = 0, 0, 0, defaultdict[str, Counts](Counts)
+        fates = defaultdict[str, Counter[str]](Counter)
         for row in rows:
-            pictures += 1
+            pictures, redrawn = pictures + 1, redrawn + (row.get("attempt", 0) > 0)
+            moved += sum(box is not None for box in row.get("box", ()))
+            for item, fate in zip(row["layout"]["objects"], row.get("fate", ()), strict=False):
+                if item["label"] in things:
+                    fates[item["attribute"]][fate] += 1
             for item, true, confidence in zip(row["layout"]["objects"], row["true"], row["confidence"], strict=True):
                 if item["label"] in things:
                     for name in (item["label"], ALL):
                         classes[name].add(str(item.get("attribute")), true, confidence)
         order = [name for name in (*things, ALL) if name in classes]
-        return cls(pictures, {name: classes[name] for name in order})
+        counted = {attribute: dict(sorted(counts.items())) for attribute, counts in sorted(fates.items())}
+        return cls(pictures, {name: classes[name] for name in order}, counted, redrawn, moved)
 
     def to_json(self) -> dict[str, Any]:
-        return {"pictures": self.pictures, "classes": {name: counts.to_json() for name, counts in self.classes.items()}}
+        about = {"pictures": self.pictures, "fates": self.fates, "redrawn": self.redrawn, "snapped": self.snapped}
+        return {**about, "classes": {name: counts.to_json() for name, counts in self.classes.items()}}
 
     def lines(self) -> list[str]:
         """A table for people."""
         width = max([5, *map(len, self.classes)])
         head = f"{'class':{width}}" + "".join(f"{name:>13}" for name in _COLUMNS)
-        return [head, *(f"{name:{width}}" + "".join(f"{cell:>13}" for cell in cells) for name, cells in self._cells())]
+        table = [f"{name:{width}}" + "".join(f"{cell:>13}" for cell in cells) for name, cells in self._cells()]
+        return [head, *table, *self._refinement()]
 
     def text(self, settings: Mapping[str, Any]) -> str:
         """README.md of the data set."""
         rows = "\n".join(f"| {name} | " + " | ".join(cells) + " |" for name, cells in self._cells())
         head = "| class | " + " | ".join(_COLUMNS) + " |\n|---|" + "---:|" * len(_COLUMNS)
         about = "\n".join(f"| {name} | `{value}` |" for name, value in settings.items() if name != "classes")
-        return _README.format(pictures=self.pictures, about=about, table=f"{head}\n{rows}")
+        refined = "".join(f"\n* {line}" for line in self._refinement())
+        return _README.format(pictures=self.pictures, about=about, table=f"{head}\n{rows}", refined=refined)
+
+    def _refinement(self) -> list[str]:
+        """What became of the objects, where somebody looked whether they are there."""
+        lines = []
+        for attribute, counts in self.fates.items():
+            shown = ", ".join(f"{_FATES[fate]} {number:,}" for fate, number in counts.items())
+            lines.append(f"asked to be {attribute}: {shown}")
+        extra = [
+            f"{number:,} {what}" for number, what in ((self.redrawn, _REDRAWN), (self.snapped, _SNAPPED)) if number
+        ]
+        return lines + extra
 
     def _cells(self) -> list[tuple[str, list[str]]]:
         rows = []
@@ -109,4 +132,14 @@ _README = """# A generated data set
 *missed*: by the detector on the generated pictures (confidence of 0.5 and up).
 
 {table}
+{refined}
 """
+_FATES = {
+    "detector": "found by the detector",
+    "weak": "suspected by it",
+    "mask": "seen by the perception head alone",
+    "unchecked": "not checked",
+    "gone": "not there, and dropped",
+}
+_REDRAWN = "pictures are a second or third attempt"
+_SNAPPED = "boxes moved to a detection"

@@ -10,6 +10,7 @@ import json
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,6 +20,7 @@ from detdiffusion.layout import Attribute, Box, Layout
 from training.data_card import Card
 from training.evaluation_job import settle, write_whole
 from training.generation_job import Chunks, Row, read_manifest
+from training.refinement import Fate
 
 ANNOTATIONS = "annotations.json"
 SHARD = 1000  # pictures
@@ -112,10 +114,14 @@ def _image(row: Row) -> dict[str, Any]:
 
 
 def _kept(row: Row) -> Iterator[tuple[Box, dict[str, Any]]]:
-    """Objects of a picture, with what is known of them."""
+    """Objects that are in the picture, where they are, with what is known of them."""
     layout = Layout.from_json(row["layout"])
-    for box, true, confidence in zip(layout.boxes, row["true"], row["confidence"], strict=True):
-        yield box, {"attribute": box.attribute, "true_attribute": true, "confidence": confidence}
+    nothing = [None] * len(layout.boxes)
+    known = (row["true"], row["confidence"], row.get("fate", nothing), row.get("box", nothing))
+    for box, true, confidence, fate, found in zip(layout.boxes, *known, strict=True):
+        if fate != Fate.GONE:
+            moved = box if found is None else replace(box, xyxy=tuple(found))
+            yield moved, {"attribute": box.attribute, "true_attribute": true, "confidence": confidence}
 
 
 def _objects(row: Row, categories: Mapping[str, int]) -> Iterator[dict[str, Any]]:

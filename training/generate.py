@@ -10,7 +10,7 @@ from pathlib import Path
 
 from detdiffusion.attributes import Strategy
 from training.evaluation_cast import BATCH, GUIDANCE
-from training.generation_job import THREADS
+from training.generation_job import REFINEMENTS, THREADS
 from training.generation_order import NO_DETECTOR, begin, job_of
 from training.layout_sources import layout_spec
 from training.layouts import NO_FILTER, add_filter_arguments
@@ -55,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
     )
     parser.add_argument("--split", metavar="NAME", help="of a data set's folder (default: the only one, or train)")
+    parser.add_argument(
+        "--refine",
+        choices=REFINEMENTS,
+        help="objects that are not there: drop them from the annotations, or first draw the picture again with other "
+        "noise; what was asked to be hard stays if the detector suspects it or the perception head sees it",
+    )
+    parser.add_argument("--snap", action="store_true", help="boxes move to the detections that are sure of them")
     parser.add_argument("--yolo", action="store_true", help="also write labels/ and data.yaml")
     parser.add_argument("--captions", action="store_true", help="also write captions.jsonl, for pre-training")
     parser.add_argument("--webdataset", action="store_true", help="also write shards/, for pre-training")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,12 @@ from detdiffusion.detectors import load_detector
 from detdiffusion.detectors.names import speak
 from detdiffusion.evaluation.effect import numbers
 from detdiffusion.layout import Attribute, Layout, save_png
+from detdiffusion.masks import object_masks
 from detdiffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from training.augment import augmented
 from training.evaluation_cast import picture_size
-from training.generation_job import Chunks, Job, Row, saver
+from training.generation_job import REDRAW, Chunks, Job, Row, saver
+from training.refinement import ATTEMPTS, Fate, fates, gone, snapped
 from training.runs import device_of
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ class Drawn:
     seed: int  # of its noise
     layout: Layout
     confidences: tuple[float | None, ...]  # of the detector; None where it cannot know, or there is none
+    fates: tuple[Fate, ...] | None = None  # None: nobody asked whether the objects are there
+    boxes: tuple[tuple[float, ...] | None, ...] | None = None  # of sure detections, where boxes snap to them
+    attempt: int = 0
 
 
 class Generator:
@@ -104,13 +109,39 @@ class Generator:
         return label_attributes(vocabulary.resolve(layout), detector.detect([image])[0], known, rule), True
 
     def _draw(self, asked: Sequence[Asked]) -> list[Drawn]:
-        seeds = [self.job.picture_seed(one.number) for one in asked]
-        images = self._pictures([one.layout for one in asked], seeds)
+        """Pictures in which objects lack are drawn again with other noise where the job says so; the best one stays."""
+        drawn = self._attempt(asked, 0)
+        for attempt in range(1, ATTEMPTS if self.job.refine == REDRAW else 1):
+            lacking = [place for place, one in enumerate(drawn) if gone(one.fates or ())]
+            again = self._attempt([asked[place] for place in lacking], attempt) if lacking else []
+            for place, new in zip(lacking, again, strict=True):
+                drawn[place] = min(drawn[place], new, key=lambda one: gone(one.fates or ()))
+        return drawn
+
+    def _attempt(self, asked: Sequence[Asked], attempt: int) -> list[Drawn]:
+        seeds = [self.job.picture_seed(one.number, attempt) for one in asked]
+        layouts = [one.layout for one in asked]
+        images = self._pictures(layouts, seeds)
         found = self._look(images)
-        return [
-            Drawn(image, seed, one.layout, self._confidences(one.layout, seen))
-            for one, image, seed, seen in zip(asked, images, seeds, found, strict=True)
-        ]
+        masks = self._masks(images, layouts)
+        drawn = []
+        for layout, image, seed, seen, shapes in zip(layouts, images, seeds, found, masks, strict=True):
+            one = Drawn(image, seed, layout, self._confidences(layout, seen), attempt=attempt)
+            drawn.append(one if seen is None else self._refined(one, seen, shapes))
+        return drawn
+
+    def _refined(self, drawn: Drawn, seen: Detections, masks: Any) -> Drawn:
+        """With whether its objects are there, and where, as far as the job wants to know."""
+        if self.detector is not None and self.job.refine:
+            drawn = replace(drawn, fates=tuple(fates(drawn.layout, seen, self.detector, masks)))
+        if self.detector is not None and self.job.snap:
+            drawn = replace(drawn, boxes=tuple(snapped(drawn.layout, seen, self.detector)))
+        return drawn
+
+    def _masks(self, images: Sequence[Image.Image], layouts: Sequence[Layout]) -> Sequence[Any]:
+        if not self.job.refine or self.pipe.perception_head is None:
+            return [None] * len(images)
+        return object_masks(self.pipe, images, layouts, drawn=False)
 
     def _pictures(self, layouts: Sequence[Layout], seeds: Sequence[int]) -> list[Image.Image]:
         """An accelerator that runs out of memory gets half as many at once."""
@@ -147,10 +178,14 @@ class Generator:
 
 
 def _row(asked: Asked, made: Drawn) -> Row:
+    refined = {} if made.fates is None else {"fate": list(made.fates), "attempt": made.attempt}
+    if made.boxes is not None:
+        refined["box"] = list(made.boxes)
     return {
         "seed": made.seed,
         "source": asked.place,
         "layout": made.layout.to_json(),
         "true": list(asked.true),
         "confidence": list(made.confidences),
+        **refined,
     }

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FORMAT = "generation-1"
 MANIFEST, COMMIT, IMAGES = "manifest.json", "commit.json", "images"
+DROP, REDRAW = REFINEMENTS = ("drop", "redraw")  # what happens to objects that are not there
 THREADS = 1  # of a worker on the CPU: more workers use more cores
 
 Row = dict[str, Any]  # of one picture, as its commit has it
@@ -53,8 +54,8 @@ class Job:
     batch: int = 16  # pictures that are drawn together
     threads: int = THREADS
     augment: bool = False
-    refine: str | None = None  # drop or redraw
-    snap: bool = False
+    refine: str | None = None  # of REFINEMENTS; None: every object stays in the annotations
+    snap: bool = False  # boxes move to sure detections
     device: str | None = None
 
     def settings(self, model: str, detector: str | None, vocabulary: Vocabulary) -> dict[str, Any]:

@@ -29,7 +29,8 @@ def job_of(arguments: argparse.Namespace) -> Job:
     Raises:
         DataError: the layouts cannot be read.
     """
-    names = ("strategy", "count", "seed", "steps", "guidance", "difficulty", "chunk", "batch", "threads", "augment")
+    drawing = ("strategy", "count", "seed", "steps", "guidance", "difficulty", "chunk", "batch", "threads")
+    names = (*drawing, "augment", "refine", "snap")
     source = open_source(arguments.layouts, filter_of(arguments), arguments.split, arguments.attributes)
     return Job(
         out=arguments.out,
@@ -57,6 +58,8 @@ def begin(job: Job, arguments: argparse.Namespace) -> None:
     if not vocabulary.attribute_words and (job.strategy is not Strategy.ORIGIN or job.difficulty):
         raise ConfigError(f"{job.model} knows no easy and hard objects: use --strategy origin")
     detector = None if job.detector is None else load_detector(job.detector, job.model)
+    if (job.refine or job.snap) and detector is None:
+        raise ConfigError("--refine and --snap ask a detector what is there: give one with --detector")
     _check_origin(job, detector is not None, attributes=bool(vocabulary.attribute_words))
     _check_classes(job, vocabulary)
     job.out.mkdir(parents=True, exist_ok=True)

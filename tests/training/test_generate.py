@@ -336,3 +336,42 @@ def test_augmented_layouts_are_in_the_picture(world_model: Path, tmp_path: Path)
     assert check(out) == 0
     plain = command.job_of(parse(words_of(world_model, out))).source
     assert all(one.boxes != plain.sample(place, (64, 64))[1].boxes for place, one in enumerate(shifted))
+
+
+# --- refinement -----------------------------------------------------------------------------------
+
+
+def test_dropped_objects_leave_the_annotations(world_model: Path, tmp_path: Path) -> None:
+    """Random weights draw no object: hardly any of the easy ones stays, and the rows say what became of them."""
+    out = tmp_path / "dropped"
+    ask(world_model, out, "--strategy", "easy", "--refine", "drop", "--snap", "--count", 4, "--yolo")
+    rows, coco = list(Chunks.read(out).all_rows()), COCO(out / "annotations.json")
+    things = [item["label"] in THINGS for row in rows for item in row["layout"]["objects"]]
+    fates = [fate for row in rows for fate in row["fate"]]
+    assert set(fates) <= {"detector", "gone", "unchecked"} and "gone" in fates
+    kept = sum(thing and fate != "gone" for thing, fate in zip(things, fates, strict=True))
+    assert len(coco.anns) == kept and check(out) == 0
+    lines = [line for path in (out / "labels").rglob("*.txt") for line in path.read_text().splitlines()]
+    assert len(lines) == kept
+    card = json.loads((out / "card.json").read_text())
+    assert card["fates"]["easy"]["gone"] == fates.count("gone")
+    assert "not there, and dropped" in (out / "README.md").read_text()
+
+
+def test_pictures_are_drawn_again(world_model: Path, tmp_path: Path) -> None:
+    """Up to three times, each from noise of its own; the one that lacks least stays."""
+    once, thrice = tmp_path / "once", tmp_path / "thrice"
+    few = ("--strategy", "easy", "--count", 4)
+    ask(world_model, once, *few, "--refine", "drop")
+    ask(world_model, thrice, *few, "--refine", "redraw")
+    pairs = list(zip(Chunks.read(once).all_rows(), Chunks.read(thrice).all_rows(), strict=True))
+    assert all(b["fate"].count("gone") <= a["fate"].count("gone") for a, b in pairs)
+    assert {b["attempt"] for _, b in pairs} <= {0, 1, 2}
+    for a, b in pairs:
+        assert (a["seed"] == b["seed"]) == (b["attempt"] == 0)
+
+
+def test_refinement_needs_a_detector(world_model: Path, tmp_path: Path) -> None:
+    for more in (("--refine", "drop"), ("--snap",)):
+        with pytest.raises(ConfigError, match="give one with --detector"):
+            ask(world_model, tmp_path / "out", "--detector", "none", *more)
