@@ -36,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
         report,
         subset,
         train,
+        trainability,
         verify,
     )
     from training.config import VARIANTS
@@ -90,6 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("ablation", ablation, "what each part of the method is worth, by training without it"),
         ("generate", generate, "layouts -> a COCO data set of pictures, by many processes; resumable"),
         ("verify", verify, "is every picture of a generated data set there once, and whole"),
+        ("trainability", trainability, "does a detector learn from generated pictures: a table with intervals"),
         ("loop", closed_loop, "your data and detector -> attributes, generator, hard pictures, a better detector"),
     ):
         verb = verbs.add_parser(name, help=help_)

@@ -178,15 +178,10 @@ def _generator(pictures: str) -> str:
 
 def check(plan: Sequence[Stage]) -> None:
     """ConfigError if a command has arguments that its verb does not take: said before hours of work."""
-    from training import annotate, autoencoder_command, report, subset, train
+    from training import annotate, autoencoder_command, generate, report, subset, train, trainability
 
-    verbs = {
-        "annotate": annotate,
-        "autoencoder": autoencoder_command,
-        "report": report,
-        "subset": subset,
-        "train": train,
-    }
+    makers = {"subset": subset, "annotate": annotate, "autoencoder": autoencoder_command, "train": train}
+    verbs = {**makers, "generate": generate, "trainability": trainability, "report": report}
     for stage in plan:
         verb, *words = stage.words
         parser = argparse.ArgumentParser(prog=f"python -m training {verb}")

@@ -391,6 +391,30 @@ class AblationConfig:
         return tree
 
 
+@dataclass(frozen=True, slots=True)
+class TrainabilityConfig:
+    """How every detector of `python -m training trainability` learns. ConfigError if a number is out of range."""
+
+    image_size: int  # pixels, the side of the squares that it sees
+    updates: int  # the same for every row
+    batch: int = 16
+    learning_rate: float | None = None  # at its peak; None: the library's own choice
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "updates", "batch"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} {getattr(self, name)} needs to be 1 or more")
+        if self.learning_rate is not None and self.learning_rate <= 0:
+            raise ConfigError(f"learning_rate {self.learning_rate} needs to be above 0")
+
+
+TRAINABILITY: Mapping[str, TrainabilityConfig] = {
+    "small": TrainabilityConfig(image_size=160, updates=1_000),
+    # The usual schedule on COCO, "1x": 90,000 updates of 16 (DetDiffusion, A.2, names none).
+    "coco": TrainabilityConfig(image_size=800, updates=90_000, learning_rate=0.02),
+}
+
+
 # 160 pixels: the bundled autoencoder keeps 86 % of the detector's confidence there (98 % at 256).
 _ABLATION_SMALL = dataclasses.replace(
     _PAPERCUT_CPU,

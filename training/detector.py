@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from detdiffusion.layout import Layout
-    from training.detector_learning import DetectorTraining, Pictures
+    from training.detector_learning import DetectorTraining, Pictures, Samples
 
 DESCRIPTION_FILE = "detector.json"  # the last file that is written of a detector
 RUN = "run"  # folder in the detector's, for what makes it resumable and says how it went
@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def settings_of(words: Sequence[str]) -> dict[str, float]:
+def settings_of(words: Sequence[str]) -> dict[str, Any]:
     """ "mosaic=0.3" -> a number by its name.
 
     Raises:
@@ -177,7 +177,7 @@ def _training(arguments: argparse.Namespace) -> Callable[[Pictures], None]:
     return partial(_train_ultralytics, arguments, architecture, numbers)
 
 
-def _config(arguments: argparse.Namespace, numbers: Mapping[str, float]) -> DetectorTraining:
+def _config(arguments: argparse.Namespace, numbers: Mapping[str, Any]) -> DetectorTraining:
     from training.detector_learning import DetectorTraining
 
     given = {"architecture": arguments.arch, "image_size": arguments.image_size, "epochs": arguments.epochs}
@@ -203,14 +203,14 @@ def _train_torchvision(
 
 
 def _train_ultralytics(
-    arguments: argparse.Namespace, architecture: str, numbers: Mapping[str, float], pictures: Pictures
+    arguments: argparse.Namespace, architecture: str, numbers: Mapping[str, Any], pictures: Pictures
 ) -> None:
     """By ultralytics' own loop, on a copy of the pictures that is gone afterwards."""
     from detdiffusion.detectors.ultralytics import train_ultralytics
 
     work: Path = arguments.out / RUN
     for split, places in (("train", pictures.learned), ("val", pictures.held_out)):
-        _copy_pictures(pictures.dataset, places, work / "data", split)
+        copy_pictures(pictures.dataset, places, work / "data", split)
     with progress("detector") as report:
         made = train_ultralytics(
             architecture,
@@ -235,7 +235,7 @@ def _train_ultralytics(
         shutil.rmtree(folder)
 
 
-def _copy_pictures(dataset: Dataset, places: Sequence[int], folder: Path, split: str) -> None:
+def copy_pictures(dataset: Samples, places: Sequence[int], folder: Path, split: str) -> None:
     """In YOLO form; what a kill left half written is written again."""
     from detdiffusion.detectors.ultralytics import write_yolo_folder
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from detdiffusion.evaluation.coco_ap import AveragePrecision, coco_ap
 from detdiffusion.layout import Layout
 from detdiffusion.pipeline import preferred_dtype
 from training.autoencoder import OnStep, warmup_cosine
-from training.datasets import Dataset, Sample
+from training.datasets import Sample
 from training.metrics import MetricsLog
 from training.resume import (
     epoch_order,
@@ -64,6 +64,7 @@ class DetectorTraining:
     warmup_steps: int = 200
     clip_norm: float = 10.0
     proposals: int = 64  # boxes a picture that Faster R-CNN's second stage learns from; torchvision's own is 512
+    augment: bool = False  # beside mirroring: colours, zoom out and crops, as SSD's training has them
 
     def __post_init__(self) -> None:
         check_architecture(self.architecture)
@@ -79,11 +80,24 @@ class DetectorTraining:
             raise ConfigError(f"momentum {self.momentum} and weight_decay {self.weight_decay} need 0 <= value < 1")
 
 
+class Samples(Protocol):
+    """A data set, or several as one."""
+
+    @property
+    def things(self) -> tuple[str, ...]: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def __getitem__(self, place: int) -> Sample: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Places in a data set: of the pictures to learn from, and of those to measure on."""
+    """Places in a data set: of the pictures to learn from (one may stand there more than once), and of those to measure
+    on."""
 
-    dataset: Dataset
+    dataset: Samples
     learned: Sequence[int]
     held_out: Sequence[int]
 
@@ -135,8 +149,9 @@ def train_torchvision(
             _check_finite(losses, epoch)
             on_step(step + 1, steps, {"loss": losses[-1], **found})
         model.eval()
-        scores = measure(detector, pictures)
-        found = {"AP50": scores.AP50, "mAP": scores.mAP}
+        if pictures.held_out:
+            scores = measure(detector, pictures)
+            found = {"AP50": scores.AP50, "mAP": scores.mAP}
         good = [loss for loss in losses if math.isfinite(loss)]
         log.write({"step": epoch + 1, "loss": sum(good) / max(1, len(good)), **found})
         save_checkpoint(run / "checkpoints", epoch + 1, pack_modules({"model": model}) | pack_optimizer(optimizer))
@@ -212,8 +227,31 @@ def batches(pictures: Pictures, config: DetectorTraining, epoch: int) -> Iterato
 
     items = ((pictures.dataset[pictures.learned[i]], flip) for i, flip in zip(order, flips, strict=True))
     read = read_ahead(items, load, ahead=2 * config.batch)
-    while batch := [example for _, example in islice(read, config.batch)]:
+    examples = (example for _, example in read)
+    if config.augment:
+        examples = (
+            augmented(example, sample_generator(config.seed, epoch, place).initial_seed())
+            for place, example in enumerate(examples)
+        )
+    while batch := list(islice(examples, config.batch)):
         yield batch
+
+
+def augmented(example: Example, seed: int) -> Example:
+    """Other colours, zoomed out, a part of it: torchvision's transforms, always the same for the same seed. Boxes that
+    lose their object go."""
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+
+    side = example.picture.shape[-1]
+    steps = (v2.RandomPhotometricDistort(), v2.RandomZoomOut(side_range=(1.0, 2.0)), v2.RandomIoUCrop())
+    change = v2.Compose([*steps, v2.Resize((side, side), antialias=True), v2.SanitizeBoundingBoxes()])
+    boxes = tv_tensors.BoundingBoxes(example.boxes, format="XYXY", canvas_size=(side, side))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        made = change({"image": tv_tensors.Image(example.picture), "boxes": boxes, "labels": example.classes})
+    picture, corners = made["image"].as_subclass(Tensor), made["boxes"].as_subclass(Tensor)
+    return Example(picture, corners.reshape(-1, 4), made["labels"])
 
 
 def make_example(pixels: Any, size: tuple[int, int], layout: Layout, labels: Sequence[str], *, flip: bool) -> Example:

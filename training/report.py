@@ -8,8 +8,9 @@ from pathlib import Path
 
 from detdiffusion.errors import ConfigError
 from training.report_blocks import Block, to_html, write_markdown
-from training.report_data import Ablation, Evaluation, read_report
-from training.report_sections import ablation_sections, evaluation_sections
+from training.report_data import Ablation, Evaluation, Report, read_report
+from training.report_sections import evaluation_sections
+from training.report_tables import ablation_sections, trainability_sections
 
 TITLE = "DetDiffusion: evaluation"
 
@@ -17,7 +18,7 @@ TITLE = "DetDiffusion: evaluation"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training report`."""
     parser.add_argument(
-        "reports", type=Path, nargs="+", metavar="REPORT.json", help="of evaluate, or ablation.json of ablation"
+        "reports", type=Path, nargs="+", metavar="REPORT.json", help="of evaluate, ablation or trainability"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets report.html, report.md and files/")
 
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def write_report(reports: Sequence[Evaluation | Ablation], out: Path) -> Path:
+def write_report(reports: Sequence[Report], out: Path) -> Path:
     """Writes `out/report.html` (all inside) and `out/report.md` (plots and pictures beside it); returns the page.
 
     Raises:
@@ -45,5 +46,10 @@ def write_report(reports: Sequence[Evaluation | Ablation], out: Path) -> Path:
     return page
 
 
-def _sections(report: Evaluation | Ablation) -> Iterator[Block]:
-    return evaluation_sections(report) if isinstance(report, Evaluation) else ablation_sections(report)
+def _sections(report: Report) -> Iterator[Block]:
+    match report:
+        case Evaluation():
+            return evaluation_sections(report)
+        case Ablation():
+            return ablation_sections(report)
+    return trainability_sections(report)

@@ -15,6 +15,7 @@ from detdiffusion.errors import DataError
 from detdiffusion.layout import Layout
 from training.ablation import FORMAT as ABLATION
 from training.evaluation_report import FORMAT as EVALUATION
+from training.trainability import FORMAT as TRAINABILITY
 
 REAL = "real"
 
@@ -87,7 +88,17 @@ class Ablation:
     values: Mapping[str, Any]
 
 
-def read_report(path: Path) -> Evaluation | Ablation:
+@dataclass(frozen=True, slots=True)
+class Trainability:
+    """A table of `python -m training trainability`."""
+
+    values: Mapping[str, Any]
+
+
+Report = Evaluation | Ablation | Trainability
+
+
+def read_report(path: Path) -> Report:
     """Raises DataError for a file that neither command has written, or an older version of them."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -98,7 +109,9 @@ def read_report(path: Path) -> Evaluation | Ablation:
         return Evaluation(values, path.with_name(f"{path.stem}.work"))
     if found == ABLATION:
         return Ablation(values)
+    if found == TRAINABILITY:
+        return Trainability(values)
     raise DataError(
-        f"{path} has format {found!r}; a report has {EVALUATION} (python -m training evaluate) or {ABLATION!r} "
-        "(ablation): run the command again with this version"
+        f"{path} has format {found!r}; a report has {EVALUATION} (python -m training evaluate), {ABLATION!r} "
+        f"(ablation) or {TRAINABILITY!r} (trainability): run the command again with this version"
     )

@@ -12,7 +12,7 @@ from detdiffusion.comparison import bootstrap_ci
 from detdiffusion.drawing import ATTRIBUTE_COLOURS, grid
 from detdiffusion.layout import Attribute, Layout
 from training.report_blocks import Block, Heading, Picture, Plot, Table, Text
-from training.report_data import Ablation, Evaluation
+from training.report_data import Evaluation
 from training.report_plots import Bar, Line, bars, curves, scatter
 
 PAIRS = 3  # best, median and worst ones each
@@ -20,7 +20,7 @@ POINTS = 1500  # of the scatter, at most
 SIDE = 256  # pixels of a shown picture
 SIZES = (("small (under 2 %)", 0.0, 0.02), ("medium (2 to 10 %)", 0.02, 0.1), ("large (over 10 %)", 0.1, 1.01))
 
-# DetDiffusion, CVPR 2024: FID and YOLO score on COCO (main paper), and the supplement's Table 1.
+# DetDiffusion, CVPR 2024: FID and YOLO score on COCO (main paper).
 PAPER_FIDELITY = (
     ("GLIGEN", "21.04", "22.4"),
     ("ControlNet", "20.37", "24.8"),
@@ -30,11 +30,6 @@ PAPER_FIDELITY = (
     ("DetDiffusion, hard", "19.72", "25.3"),
 )
 PAPER_GAP = 5.9  # points of mAP, easy to hard
-PAPER_ABLATION = {
-    "full": "31.2 / 40.2 / 35.6",
-    "without sqrt(alpha_bar)": "29.6 / 38.6 / 34.3",
-    "without dice": "29.6 / 39.4 / 34.5",
-}
 
 
 def evaluation_sections(one: Evaluation) -> Iterator[Block]:
@@ -46,27 +41,6 @@ def evaluation_sections(one: Evaluation) -> Iterator[Block]:
     yield from _pairs(one)
     yield from _masks(one)
     yield from _weights(one)
-
-
-def ablation_sections(one: Ablation) -> Iterator[Block]:
-    generator = one.values["settings"]["generator"]
-    yield Heading(f"Ablation, preset {one.values['preset']}")
-    yield Text(
-        f"Trained alike but for the row's part: {generator['steps']:,} steps of {generator['batch']}, "
-        f"{generator['size'][1]}x{generator['size'][0]} pixels; scores in per cent of pictures asked to be easy, on "
-        f"{one.values['settings']['layouts']} unseen layouts; means over seeds with 95 % intervals (Student's t)."
-    )
-    rows = tuple(
-        (
-            row["name"],
-            *(_percent(row[name]) for name in ("mAP", "AP50", "AP75", "drop")),
-            str(len(row["seeds"])),
-            PAPER_ABLATION.get(row["name"], "-"),
-        )
-        for row in one.values["rows"]
-    )
-    yield Table("", ("", "mAP", "AP50", "AP75", "confidence lost", "seeds", "the paper's mAP / AP50 / AP75"), rows)
-    yield Text("The paper's rows are of Stable Diffusion v1.5 on COCO: compare the order, not the numbers.", note=True)
 
 
 # --- tables ---
@@ -324,13 +298,6 @@ def _estimate(found: Mapping[str, Any] | None) -> str:
 
 def _points(found: Mapping[str, Any] | None) -> str:
     return _shown(found, lambda value: f"{100 * value:.1f}")
-
-
-def _percent(found: Mapping[str, Any] | None) -> str:
-    if found is None:
-        return "-"
-    low, high = found["ci95"]
-    return f"{100 * found['mean']:.1f}" + ("" if low is None else f" \u00b1 {50 * (high - low):.1f}")
 
 
 def _shown(found: Mapping[str, Any] | None, form: Callable[[float], str]) -> str:

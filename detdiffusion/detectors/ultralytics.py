@@ -226,9 +226,10 @@ def train_ultralytics(
     name: str | None = None,
     min_score: float = MIN_SCORE,
     on_epoch: EpochReport | None = None,
+    start: Path | None = None,
     **hyperparameters: float,
 ) -> Path:
-    """Trains a detector from scratch on a YOLO folder and returns its detector folder, `out/model`.
+    """Trains a detector on a YOLO folder and returns its detector folder, `out/model`.
 
     The same call again goes on from the last finished epoch, or returns at once if all are done. `on_epoch` gets the
     finished epochs, their number, and the metrics; an exception that it raises ends the run, which stays resumable.
@@ -236,11 +237,13 @@ def train_ultralytics(
     Args:
         architecture: a built-in model of ultralytics, by name ("yolo11n.yaml").
         data: holds train/images, train/labels, val/images, val/labels.
+        start: detector folder or .pt file whose weights are taken where they fit; None: from scratch.
         hyperparameters: any of ultralytics' training settings that are numbers (lr0, mosaic, ...).
 
     Raises:
         ConfigError: `out` was started with other settings, or a setting is unknown.
         DataError: the folder lacks pictures or labels.
+        DetectorError: `start` cannot be read, or nothing in it fits.
     """
     _check_yolo_folder(data)
     words = [key for key, value in hyperparameters.items() if not isinstance(value, int | float)]
@@ -248,6 +251,9 @@ def train_ultralytics(
         raise ConfigError(f"{', '.join(words)}: only settings that are numbers can be passed on to ultralytics")
     settings = {"architecture": architecture, "labels": list(labels), "imgsz": image_size, "epochs": epochs}
     settings |= {"batch": batch, "seed": seed, **hyperparameters}
+    weights = None if start is None else _start_weights(start)
+    if start is not None:
+        settings["start"] = read_description(start).sha256 if start.is_dir() else file_hash(start)
     folder, last = out / "model", out / "weights" / "last.pt"
     with _contained() as threads:
         _check_settings(settings)
@@ -255,7 +261,7 @@ def train_ultralytics(
         if (folder / DESCRIPTION_FILE).exists():
             return folder
         if not last.exists() or _finished_epochs(last) < epochs:
-            _run_training(settings, data, out, workers, threads, on_epoch)
+            _run_training(settings, data, out, workers, threads, on_epoch, weights)
         name = name or architecture.removesuffix(".yaml")
         about = Description(name, architecture, tuple(labels), image_size, min_score, sha256="")
         save_detector(_read_pt(last)["ema"], folder, about)
@@ -263,9 +269,15 @@ def train_ultralytics(
 
 
 def _run_training(
-    settings: dict[str, Any], data: Path, out: Path, workers: int, threads: int, on_epoch: EpochReport | None
+    settings: dict[str, Any],
+    data: Path,
+    out: Path,
+    workers: int,
+    threads: int,
+    on_epoch: EpochReport | None,
+    start: dict[str, torch.Tensor] | None,
 ) -> None:
-    """One run of ultralytics' own loop, from scratch or from `out/weights/last.pt`."""
+    """One run of ultralytics' own loop, from scratch, from other weights, or from `out/weights/last.pt`."""
     from ultralytics.engine import trainer
 
     from detdiffusion.pipeline import preferred_dtype
@@ -291,7 +303,8 @@ def _run_training(
     autocast = trainer.autocast
     trainer.autocast = lambda *_, **__: mixed  # its own asks the network before it trusts half precision on a GPU
     try:
-        run = _training_class(settings["architecture"], settings["labels"], data, last, device)(overrides=overrides)
+        kind = _training_class(settings["architecture"], settings["labels"], data, last, device, start)
+        run = kind(overrides=overrides)
         if on_epoch is not None:
             run.add_callback("on_fit_epoch_end", lambda at: on_epoch(at.epoch + 1, at.epochs, _metrics(at)))
         torch.set_num_threads(threads)  # the library has just set cores - 1
@@ -300,7 +313,26 @@ def _run_training(
         trainer.autocast = autocast
 
 
-def _training_class(architecture: str, labels: Sequence[str], data: Path, last: Path, device: torch.device) -> Any:
+def _start_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Of a detector folder of ours, or a .pt file."""
+    if path.is_dir():
+        return read_weights(path, read_description(path))
+    if path.suffix != ".pt" or not path.is_file():
+        raise DetectorError(f"{path}: no such weights to start from; give a detector folder or a .pt file")
+    with _contained():
+        checkpoint = _read_pt(path)
+        model: Any = checkpoint.get("ema") or checkpoint.get("model")
+        return {name: tensor.float() for name, tensor in model.state_dict().items()}
+
+
+def _training_class(
+    architecture: str,
+    labels: Sequence[str],
+    data: Path,
+    last: Path,
+    device: torch.device,
+    start: dict[str, torch.Tensor] | None,
+) -> Any:
     """Ultralytics' trainer, changed where it reads, fetches or writes something, and where it is slow."""
     from ultralytics.models.rtdetr.train import RTDETRTrainer
     from ultralytics.models.yolo.detect import DetectionTrainer
@@ -320,6 +352,8 @@ def _training_class(architecture: str, labels: Sequence[str], data: Path, last: 
             model = _build(architecture, labels)
             if weights is not None:
                 model.load_state_dict(weights.float().state_dict())
+            elif start is not None:
+                _take(model, start, architecture)
             return model
 
         def _setup_train(self) -> None:
@@ -344,9 +378,18 @@ def _training_class(architecture: str, labels: Sequence[str], data: Path, last: 
     return Training
 
 
+def _take(model: Any, start: dict[str, torch.Tensor], architecture: str) -> None:
+    """Every tensor that fits by name and shape: classes may be others."""
+    own = model.state_dict()
+    fitting = {name: tensor for name, tensor in start.items() if name in own and own[name].shape == tensor.shape}
+    if len(fitting) < len(own) // 2:
+        raise DetectorError(f"the weights to start from are not of {architecture}: {len(fitting)} of {len(own)} fit")
+    model.load_state_dict(fitting, strict=False)
+
+
 def _passed_on(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that are ultralytics' own."""
-    return {key: value for key, value in settings.items() if key not in ("architecture", "labels")}
+    return {key: value for key, value in settings.items() if key not in ("architecture", "labels", "start")}
 
 
 def _check_settings(settings: dict[str, Any]) -> None:

@@ -13,9 +13,10 @@ from detdiffusion.errors import ConfigError, DataError
 from training.__main__ import main
 from training.report import write_report
 from training.report_blocks import Heading, Picture, Plot, Table, Text, to_html, write_markdown
-from training.report_data import Ablation, Evaluation, read_report
+from training.report_data import Ablation, Evaluation, Trainability, read_report
 from training.report_plots import Bar, Line, bars, curves, scatter
-from training.report_sections import ablation_sections, evaluation_sections
+from training.report_sections import evaluation_sections
+from training.report_tables import ablation_sections, trainability_sections
 
 PICTURES = 12
 DETECTOR, JUDGE = "yolo11n", "yolov5n"
@@ -194,6 +195,41 @@ def test_damaged_rows_are_said(report: Path) -> None:
 def test_an_ablation_without_results() -> None:
     table = next(block for block in ablation_sections(Ablation(ablation())) if isinstance(block, Table))
     assert table.rows[1] == ("without dice", "-", "-", "-", "-", "0", "29.6 / 39.4 / 34.5")
+
+
+def trainability(seeds: int) -> dict[str, Any]:
+    def row(name: str, value: float, gain: float | None) -> dict[str, Any]:
+        scores = dict.fromkeys(("mAP", "AP50", "AP75", "APm", "APl"), estimate(value))
+        gains = dict.fromkeys(("mAP", "AP50"), None if gain is None else estimate(gain))
+        about = {"name": name, "pictures": {"real": 59, "synthetic": 400}, "seeds": list(range(seeds))}
+        recall = {"easy": estimate(0.9), "hard": estimate(0.2)}
+        return {**about, **scores, "gain": gains, "by_class": {"cell": estimate(value)}, "recall50": recall}
+
+    counts = {"real": 59, "validation": 72, "an_epoch": 459, "epochs": 10}
+    settings = {"detector": "yolo11n", "real": "cells", "batch": 16, "image_size": 320, "pictures": counts}
+    rows = [row("real only", 0.4, None), row("real + hard", 0.42, 0.02)]
+    return {"format": "trainability-1", "settings": settings, "rows": rows}
+
+
+def test_what_detectors_learn(tmp_path: Path) -> None:
+    path = tmp_path / "trainability.json"
+    path.write_text(json.dumps(trainability(3)))
+    assert main(["report", str(path), "--out", str(tmp_path / "out")]) == 0
+    notes = (tmp_path / "out" / "report.md").read_text()
+    assert "290 updates of 16" in notes and "| real + hard | 400 |" in notes
+    assert "2.0 \u00b1 3.0" in notes and "easy ones" in notes and "files/cells-gain.svg" in notes
+
+
+def test_a_table_without_trainings() -> None:
+    """Before the first one is done there are no numbers, and the page says so."""
+    empty = trainability(0)
+    for row in empty["rows"]:
+        row |= dict.fromkeys(("mAP", "AP50", "AP75", "APm", "APl", "recall50"))
+        row |= {"gain": {"mAP": None, "AP50": None}, "by_class": {}}
+    blocks = list(trainability_sections(Trainability(empty)))
+    assert not [block for block in blocks if isinstance(block, Plot)]
+    table = next(block for block in blocks if isinstance(block, Table))
+    assert table.rows[0] == ("real only", "400", *["-"] * 7, "0")
 
 
 @pytest.mark.parametrize(
