@@ -231,6 +231,43 @@ def test_two_jobs_at_once_share_the_work(world_model: Path, made: Path, tmp_path
     assert check(tmp_path / "two") == 0 and pictures(tmp_path / "two") == pictures(made)
 
 
+def test_ray_with_a_killed_worker(world_model: Path, made: Path, tmp_path: Path) -> None:
+    """A local cluster; the process that draws is killed with -9 once something is committed."""
+    pytest.importorskip("ray", reason="Ray is an extra: pip install -r requirements-ray.txt")
+    out = tmp_path / "ray"
+    line = [sys.executable, "-m", "training", "generate", *words_of(world_model, out, "--engine", "ray", "--chunk", 2)]
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    chunks = Chunks(out, COUNT, 2)
+    killed = list[int]()
+
+    def one_is_killed() -> bool:
+        found = [pid for pid in ray_workers() if chunks.done()]
+        for pid in found[:1]:
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+        return bool(killed) or process.poll() is not None
+
+    wait(one_is_killed)
+    _, said = process.communicate(timeout=MINUTES)
+    assert process.returncode == 0, said
+    assert killed and check(out) == 0
+    drawn = {Path(name).name: content for name, content in pictures(out).items()}
+    assert drawn == {Path(name).name: content for name, content in pictures(made).items()}
+
+
+def ray_workers() -> list[int]:
+    """Processes that draw chunks for Ray, which names them after what they do."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes()
+        except OSError:
+            continue
+        if words.startswith(b"ray::draw_chunk"):
+            found.append(int(path.parent.name))
+    return found
+
+
 def test_workers_that_cannot_live_are_given_up(
     world_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
