@@ -11,7 +11,7 @@ from pathlib import Path
 from detdiffusion.attributes import Strategy
 from training.evaluation_cast import BATCH, GUIDANCE
 from training.generation_job import REFINEMENTS, THREADS
-from training.generation_order import NO_DETECTOR, begin, job_of
+from training.generation_order import NO_DETECTOR, alone, begin, job_of
 from training.layout_sources import layout_spec
 from training.layouts import NO_FILTER, add_filter_arguments
 from training.runs import amount, natural, positive, sampler_steps
@@ -75,13 +75,15 @@ def run(arguments: argparse.Namespace) -> int:
     from training.generation_engine import run_local, run_ray
 
     job = job_of(arguments)
-    begin(job, arguments)
+    with alone(job.out):
+        begin(job, arguments)
     if arguments.engine == "ray":
         run_ray(job)
     else:
         run_local(job, arguments.workers)
     extras = {"yolo": arguments.yolo, "captions": arguments.captions, "webdataset": arguments.webdataset}
-    for line in export(job.out, **extras):
-        print(line)
+    with alone(job.out):
+        said = export(job.out, **extras)
+    print("\n".join(said))
     print(job.out)
     return 0

@@ -76,7 +76,7 @@ def run_ray(job: Job) -> None:
         DataError: a chunk could not be drawn.
     """
     try:
-        import ray  # type: ignore[import-not-found]
+        import ray
     except ImportError as error:
         raise ConfigError("--engine ray needs Ray: pip install -r requirements-ray.txt") from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +76,21 @@ def begin(job: Job, arguments: argparse.Namespace) -> None:
         if chunks.folder(chunk).exists() and (faults := chunks.faults(chunk)):
             print(f"{faults[0]}; its chunk is drawn again")
             chunks.take_away(chunk)
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Lets jobs on one folder begin and end one after the other; in between they share the work.
+
+    Nothing is made where the folder is not there yet: bad input leaves no trace.
+    """
+    place = next(folder for folder in out.absolute().parents if folder.is_dir())
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def read_job(out: Path) -> Job:
