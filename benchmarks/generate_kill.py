@@ -1,7 +1,7 @@
 """600 pictures while workers are killed with -9, against the same 600 by one worker without a kill.
 
-python -m benchmarks.generate_kill [--model DIR] [--count 600] [--kills 6]; prints JSON, and exits with 1 where a picture
-is missing, double, damaged or another one, or where anything that was committed before a kill is not there after it.
+python -m benchmarks.generate_kill [--model DIR] [--count 600] [--kills 6]; prints JSON, exits with 1 where a picture is
+missing, double, damaged or another one, or where anything that was committed before a kill is not there after it.
 """
 
 import argparse
