@@ -67,6 +67,7 @@ def _check_port(port: int) -> None:
 
 
 def _serve(port: int, workspace: Path, model: Path) -> None:
+    from app.dataset_orders import PROOFS
     from app.evaluation_orders import PAGE
     from app.handlers import examples
     from app.jobs import Runs
@@ -76,8 +77,9 @@ def _serve(port: int, workspace: Path, model: Path) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` closes as cleanly as Ctrl+C
     studio = Studio(model, workspace)
     try:
-        evaluations = Runs(workspace / "evaluations", proof=PAGE)
-        page = build(studio, Runs(workspace / "runs"), evaluations, examples(ROOT / "assets/layouts"))
+        evaluations = Runs(workspace / "evaluations", proofs=[PAGE])
+        datasets = Runs(workspace / "datasets", proofs=PROOFS)
+        page = build(studio, Runs(workspace / "runs"), evaluations, datasets, examples(ROOT / "assets/layouts"))
         page.queue(max_size=QUEUE_LENGTH)
         page.launch(
             server_name=HOST,

@@ -64,22 +64,22 @@ def resume(runs: Runs, chosen: str) -> None:
 
 def current(runs: Runs, chosen: str) -> str:
     """The name of the evaluation that is shown. ConfigError without any."""
-    status = _find(runs.statuses(), chosen)
+    status = find_status(runs.statuses(), chosen)
     if status is None:
-        raise ConfigError("there is no evaluation yet: start one")
+        raise ConfigError("there is nothing yet: start one")
     return status.name
 
 
 def settle(runs: Runs, chosen: str) -> str:
     """The choice with the name of what is shown."""
-    status = _find(runs.statuses(), chosen)
+    status = find_status(runs.statuses(), chosen)
     return chosen if status is None else status.name
 
 
 def look(runs: Runs, chosen: str, seen: str) -> EvaluationScreen:
     """The evaluations as they are now; `seen` names the report that the page holds."""
     statuses = [_measured(status, runs.folder(status.name)) for status in runs.statuses()]
-    status = _find(statuses, chosen)
+    status = find_status(statuses, chosen)
     listed = "".join(run_row(other, chosen=other is status) for other in statuses) or hint_html(NONE_YET)
     if status is None:
         return EvaluationScreen(listed, hint_html(NO_EVALUATION), hint_html(NO_PAGE), "", log_html([]))
@@ -109,7 +109,6 @@ def _measured(status: Status, folder: Path) -> Status:
 
 
 def _page(folder: Path, status: Status, seen: str) -> tuple[str | None, str]:
-    """The report in a frame of its own, which runs no scripts."""
     path = folder / PAGE
     if status.state is not State.FINISHED:
         now = f"{status.name}/none"
@@ -117,11 +116,15 @@ def _page(folder: Path, status: Status, seen: str) -> tuple[str | None, str]:
     now = f"{status.name}/{path.stat().st_mtime_ns}"
     if seen == now:
         return None, now
-    text = escape(path.read_text(encoding="utf-8"), quote=True)
-    return f'<iframe sandbox title="report of {escape(status.name, quote=True)}" srcdoc="{text}"></iframe>', now
+    return report_frame(status.name, path.read_text(encoding="utf-8")), now
 
 
-def _find(statuses: list[Status], chosen: str) -> Status | None:
+def report_frame(name: str, page: str) -> str:
+    """A report in a frame of its own, which runs no scripts."""
+    return f'<iframe sandbox title="report of {escape(name, quote=True)}" srcdoc="{escape(page, quote=True)}"></iframe>'
+
+
+def find_status(statuses: list[Status], chosen: str) -> Status | None:
     """The one of that name; without one, the first that lives, or the newest."""
     by_name = [status for status in statuses if status.name == chosen]
     alive = [status for status in statuses if status.state.alive]

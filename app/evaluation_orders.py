@@ -50,8 +50,8 @@ def make_evaluation(order: EvaluationOrder, runs: Runs, home: Path) -> Evaluatio
     Raises:
         ConfigError: for what can be seen to be wrong at once.
     """
-    model = _model(order.model)
-    rivals = [_model(rival) for rival in order.rivals if _model(rival) != model]
+    model = model_folder(order.model)
+    rivals = [model_folder(rival) for rival in order.rivals if model_folder(rival) != model]
     name = order.name.strip() or runs.free_name(model_name(model))
     runs.check_free(name)
     folder = runs.folder(name)
@@ -77,7 +77,8 @@ def make_evaluation(order: EvaluationOrder, runs: Runs, home: Path) -> Evaluatio
     return EvaluationPlan(name, commands, {"model": model_name(model), "data": shown, **against})
 
 
-def _model(text: str) -> Path:
+def model_folder(text: str) -> Path:
+    """ConfigError where it is none."""
     folder = Path(text.strip()).expanduser().resolve()
     if not (folder / "model_index.json").is_file():
         raise ConfigError(f"{folder} is no model folder (model_index.json is missing)")

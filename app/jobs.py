@@ -86,13 +86,14 @@ class Status:
 class Runs:
     """The runs of one kind in a workspace.
 
-    proof: a file that a finished run has, for commands that write no status.json; their log says how far they are.
+    proofs: files of which a finished run has one, for commands that write no status.json; their log says how far they
+        are.
     """
 
-    def __init__(self, folder: Path, stop_seconds: float = STOP_SECONDS, proof: str | None = None) -> None:
+    def __init__(self, folder: Path, stop_seconds: float = STOP_SECONDS, proofs: Sequence[str] = ()) -> None:
         self.root = folder.resolve()
         self.stop_seconds = stop_seconds
-        self.proof = proof
+        self.proofs = tuple(proofs)
         self._lock = threading.Lock()  # two clicks start one process
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
 
@@ -211,7 +212,7 @@ class Runs:
         alive = job.process is not None and bool(members(job.process, table))
         current = job.process is not None and told.get("pid") == job.process.pid  # else it is of an earlier start
         says = str(told.get("state")) if current else ""
-        state = self._proven(job, alive, folder) if self.proof else _state(job, alive, says)
+        state = self._proven(job, alive, folder) if self.proofs else _state(job, alive, says)
         return Status(
             name,
             state,
@@ -227,7 +228,7 @@ class Runs:
         """The state of a run that tells nothing of itself but its log, and its proof when it is finished."""
         if alive:
             return State.STOPPING if job.stop_asked else State.RUNNING
-        if self.proof and (folder / self.proof).is_file():
+        if any((folder / proof).is_file() for proof in self.proofs):
             return State.FINISHED
         return State.STOPPED if job.stop_asked else State.FAILED
 

@@ -10,12 +10,13 @@ from app import handlers, training_handlers
 from app.jobs import Runs
 from app.messages import QUIET, Messages, Updates, say
 from app.services import Recipe, Studio
+from app.tabs.dataset import DatasetView
 from app.tabs.evaluation import EvaluationView
 from app.tabs.studio import MODEL_QUEUE, StudioView, add_endpoints
 from app.tabs.training import USE, TrainingView
 from app.training_handlers import Chosen
 
-STYLES = [Path(__file__).with_name(name) for name in ("studio.css", "editor.css", "training.css")]
+STYLES = [Path(__file__).with_name(name) for name in ("studio.css", "editor.css", "training.css", "dataset.css")]
 SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Cantarell", "Noto Sans", "sans-serif"]
 MONO_FONTS = ["ui-monospace", "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", "monospace"]
 OPENING, OPENING_RECIPE = "Street", Recipe(seed=7)
@@ -36,12 +37,12 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(studio: Studio, runs: Runs, evaluations: Runs, examples: Examples) -> gr.Blocks:
+def build(studio: Studio, runs: Runs, evaluations: Runs, datasets: Runs, examples: Examples) -> gr.Blocks:
     """`examples` are layouts by name; `runs` are trainings."""
     with gr.Blocks(
         title="DetDiffusion Studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
     ) as page:
-        _Page(studio, runs, evaluations, examples).wire()
+        _Page(studio, runs, evaluations, datasets, examples).wire()
         add_endpoints(studio)
     return page
 
@@ -49,12 +50,14 @@ def build(studio: Studio, runs: Runs, evaluations: Runs, examples: Examples) -> 
 class _Page:
     """The header and the tabs."""
 
-    def __init__(self, studio: Studio, runs: Runs, evaluations: Runs, examples: Examples) -> None:
+    def __init__(self, studio: Studio, runs: Runs, evaluations: Runs, datasets: Runs, examples: Examples) -> None:
         self.studio, self.runs = studio, runs
         self.header = gr.HTML(handlers.show_header(studio), elem_id="header")
         with gr.Tabs(elem_id="views", selected="studio", overflow_behavior="wrap") as self.views:
             with gr.Tab("Studio", id="studio", elem_id="studio-view") as self.studio_tab:
                 self.drawing = StudioView(studio, examples, OPENING, OPENING_RECIPE)
+            with gr.Tab("Data sets", id="dataset", elem_id="dataset-view") as self.dataset_tab:
+                self.dataset = DatasetView(studio, runs, datasets)
             with gr.Tab("Training", id="training", elem_id="training-view") as self.training_tab:
                 self.training = TrainingView(studio, runs)
             with gr.Tab("Evaluation", id="evaluation", elem_id="evaluation-view") as self.evaluation_tab:
@@ -62,13 +65,31 @@ class _Page:
 
     def wire(self) -> None:
         self.drawing.wire()
-        self.training.wire(opened=self.training_tab, closed=[self.studio_tab, self.evaluation_tab])
-        self.evaluation.wire(opened=self.evaluation_tab, closed=[self.studio_tab, self.training_tab])
+        tabs = [self.studio_tab, self.dataset_tab, self.training_tab, self.evaluation_tab]
+        views: list[DatasetView | TrainingView | EvaluationView] = [self.dataset, self.training, self.evaluation]
+        for tab, view in zip(tabs[1:], views, strict=True):
+            view.wire(opened=tab, closed=[other for other in tabs if other is not tab])
+        self._wire_layouts()
         gr.on(None, self._on_load, None, self.header, queue=False, **QUIET)  # no trigger given: when the page loads
         training, drawing = self.training, self.drawing
         changed = [self.header, self.views, *drawing.of_model, training.use, training.back]
         training.use.click(self._on_use, [training.chosen, drawing.editor], changed, **QUIET, **MODEL_QUEUE)
         training.back.click(self._on_back, drawing.editor, changed, **QUIET, **MODEL_QUEUE)
+
+    def _wire_layouts(self) -> None:
+        """A click on a layout opens it in the studio, one on a class filters."""
+        dataset, drawing = self.dataset, self.drawing
+        changed = [self.views, drawing.editor, drawing.prompt, *dataset.shown, dataset.label]
+        dataset.page.choose(self._on_tile, dataset.place, changed, **QUIET)
+
+    def _on_tile(self, event: gr.EventData, *values: Any) -> Updates:
+        name = str(event.name)
+        with Messages("Not opened", "The studio's layout is as it was."):
+            layout = self.dataset.layout_at(name, *values)
+            if layout is not None:
+                return {self.views: gr.Tabs(selected="studio"), **self.drawing.show_layout(layout.to_json())}
+            return self.dataset.on_class(name, *values)
+        return {self.views: gr.skip()}
 
     def _on_load(self) -> str:
         return handlers.show_header(self.studio)

@@ -75,6 +75,10 @@ class LayoutSource(Protocol):
         """Of the noise of its pictures."""
         ...
 
+    def layout(self, place: int, size: Size) -> Layout:
+        """The layout of `sample` without its picture."""
+        ...
+
     def sample(self, place: int, size: Size) -> tuple[Image.Image | None, Layout]:
         """Real picture (RGB, where there are any) and layout, both stretched to a size: the aspect ratio is not kept
         (as in training, and as in GeoDiffusion)."""
@@ -151,6 +155,9 @@ class PapercutLayouts:
         """Square as the world is, as large as the picture's longer side."""
         return scene(self.seed(place), size=max(size))
 
+    def layout(self, place: int, size: Size) -> Layout:
+        return _resized(self.scene(place, size).layout, size)
+
     def sample(self, place: int, size: Size) -> tuple[Image.Image, Layout]:
         made = self.scene(place, size)
         return _stretched(made.image, size), _resized(made.layout, size)
@@ -205,10 +212,13 @@ class DatasetLayouts:
     def seed(self, place: int) -> int:
         return place
 
-    def sample(self, place: int, size: Size) -> tuple[Image.Image, Layout]:
+    def layout(self, place: int, size: Size) -> Layout:
         found = self.dataset[place]
         layout = found.layout.with_attributes(self._given[found.image_id]) if self.labelled else found.layout
-        return _stretched(found.load_image(), size), _resized(layout, size)
+        return _resized(layout, size)
+
+    def sample(self, place: int, size: Size) -> tuple[Image.Image, Layout]:
+        return _stretched(self.dataset[place].load_image(), size), self.layout(place, size)
 
 
 @dataclass(frozen=True)
@@ -254,8 +264,11 @@ class FileLayouts:
     def seed(self, place: int) -> int:
         return place
 
+    def layout(self, place: int, size: Size) -> Layout:
+        return _resized(self.layouts[place], size)
+
     def sample(self, place: int, size: Size) -> tuple[None, Layout]:
-        return None, _resized(self.layouts[place], size)
+        return None, self.layout(place, size)
 
 
 def _row(path: Path, number: int, line: str) -> Layout:

@@ -27,10 +27,10 @@ class EvaluationView:
 
     def __init__(self, studio: Studio, trainings: Runs, runs: Runs) -> None:
         self.studio, self.trainings, self.runs = studio, trainings, runs
-        with gr.Row(elem_id="eval-stage"):
-            with gr.Column(elem_id="eval-order", elem_classes="card"):
+        with gr.Row(elem_id="eval-stage", elem_classes="run-stage"):
+            with gr.Column(elem_id="eval-order", elem_classes="card order-card"):
                 self._order_card()
-            with gr.Column(elem_id="eval-run", elem_classes="card"):
+            with gr.Column(elem_id="eval-run", elem_classes="card run-card"):
                 self._run_card()
         self.chosen = gr.State("")
         self.seen = gr.State("")  # which report the page holds: it is large, so it is sent once
@@ -46,7 +46,7 @@ class EvaluationView:
             show_label=False,
             container=False,
             elem_id="eval-data",
-            elem_classes="choice",
+            elem_classes="choice run-source",
         )
         self.layouts = gr.Textbox(first.layouts, label="Unseen layouts", max_lines=1, elem_id="eval-layouts")
         self.folder = gr.Textbox(
@@ -65,13 +65,19 @@ class EvaluationView:
                 label="Difficulties", placeholder="none, or 0,1,2", max_lines=1, elem_id="eval-difficulties"
             )
         self.one_hard = gr.Checkbox(first.one_hard, label="Also one hard object a layout", elem_id="eval-one-hard")
-        with gr.Row(elem_id="eval-launch"):
+        with gr.Row(elem_id="eval-launch", elem_classes="run-launch"):
             self.name = gr.Textbox(
-                label="Name", show_label=False, container=False, placeholder="Name", max_lines=1, elem_id="eval-name"
+                label="Name",
+                show_label=False,
+                container=False,
+                placeholder="Name",
+                max_lines=1,
+                elem_id="eval-name",
+                elem_classes="run-name",
             )
-            self.start = gr.Button(START, size="sm", variant="primary", elem_id="eval-start")
+            self.start = gr.Button(START, size="sm", variant="primary", elem_id="eval-start", elem_classes="run-start")
         gr.HTML("<h3>Evaluations</h3>", elem_classes="title")
-        self.list = gr.HTML(js_on_load=CHOOSE, elem_id="eval-runs", apply_default_css=False)
+        self.list = gr.HTML(js_on_load=CHOOSE, elem_id="eval-runs", elem_classes="run-list", apply_default_css=False)
 
     def _run_card(self) -> None:
         with gr.Row(elem_classes="bar"):
@@ -79,9 +85,9 @@ class EvaluationView:
             self.open = gr.Button(OPEN, size="sm", visible=False, elem_id="eval-open")
             self.resume = gr.Button("Resume", size="sm", visible=False, elem_id="eval-resume")
             self.stop = gr.Button("Stop", size="sm", visible=False, elem_id="eval-stop")
-        self.head = gr.HTML(elem_id="eval-head", apply_default_css=False)
+        self.head = gr.HTML(elem_id="eval-head", elem_classes="run-head", apply_default_css=False)
         self.page = gr.HTML(elem_id="eval-page", apply_default_css=False)
-        self.log = gr.HTML(elem_id="eval-log", apply_default_css=False)
+        self.log = gr.HTML(elem_id="eval-log", elem_classes="run-log", apply_default_css=False)
 
     # --- wiring ---
 

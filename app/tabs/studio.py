@@ -261,6 +261,10 @@ class StudioView:
     def _layout(self, layout: Mapping[str, Any]) -> Updates:
         return {self.editor: layout, self.prompt: handlers.show_prompt(self.studio, layout)}
 
+    def show_layout(self, layout: Mapping[str, Any]) -> Updates:
+        """A layout from elsewhere, on the canvas."""
+        return self._layout(layout)
+
     def _single(self, view: Single) -> Updates:
         table = {self.table: view.table.html()} if view.table else {}
         return {self.picture: _picture(view.picture), **table}

@@ -28,10 +28,10 @@ class TrainingView:
 
     def __init__(self, studio: Studio, runs: Runs) -> None:
         self.studio, self.runs = studio, runs
-        with gr.Row(elem_id="train-stage"):
-            with gr.Column(elem_id="order-card", elem_classes="card"):
+        with gr.Row(elem_id="train-stage", elem_classes="run-stage"):
+            with gr.Column(elem_id="order-card", elem_classes="card order-card"):
                 self._order_card()
-            with gr.Column(elem_id="run-card", elem_classes="card"):
+            with gr.Column(elem_id="run-card", elem_classes="card run-card"):
                 self._run_card()
         self.chosen = gr.State(Chosen())
         self.seen = gr.State("")  # which sample grid the page holds: it is large, so it is sent once
@@ -46,7 +46,7 @@ class TrainingView:
             show_label=False,
             container=False,
             elem_id="train-data",
-            elem_classes="choice",
+            elem_classes="choice run-source",
         )
         self.scenes = gr.Textbox(first.scenes, label="Scenes", max_lines=1, elem_id="train-scenes")
         self.folder = gr.Textbox(
@@ -65,20 +65,26 @@ class TrainingView:
             self.batch = _optional("Batch", "train-batch")
             self.rate = _optional("Learning rate", "train-rate")
             self.seed = _optional("Seed", "train-seed")
-        with gr.Accordion("More", open=False, elem_id="train-more"):
+        with gr.Accordion("More", open=False, elem_id="train-more", elem_classes="run-more"):
             self.detector = gr.Textbox(
                 first.detector, label="Detector that gives easy and hard", max_lines=1, elem_id="train-detector"
             )
             self.settings = gr.Textbox(
                 label="Other settings, one field=value a line", lines=2, max_lines=4, elem_id="train-settings"
             )
-        with gr.Row(elem_id="train-launch"):
+        with gr.Row(elem_id="train-launch", elem_classes="run-launch"):
             self.name = gr.Textbox(
-                label="Name", show_label=False, container=False, placeholder="Name", max_lines=1, elem_id="train-name"
+                label="Name",
+                show_label=False,
+                container=False,
+                placeholder="Name",
+                max_lines=1,
+                elem_id="train-name",
+                elem_classes="run-name",
             )
-            self.start = gr.Button(START, size="sm", variant="primary", elem_id="train-start")
+            self.start = gr.Button(START, size="sm", variant="primary", elem_id="train-start", elem_classes="run-start")
         gr.HTML("<h3>Runs</h3>", elem_classes="title")
-        self.list = gr.HTML(js_on_load=CHOOSE, elem_id="train-runs", apply_default_css=False)
+        self.list = gr.HTML(js_on_load=CHOOSE, elem_id="train-runs", elem_classes="run-list", apply_default_css=False)
 
     def _run_card(self) -> None:
         with gr.Row(elem_classes="bar"):
@@ -87,13 +93,13 @@ class TrainingView:
             self.use = gr.Button(USE, size="sm", visible=False, elem_id="train-use")
             self.resume = gr.Button("Resume", size="sm", visible=False, elem_id="train-resume")
             self.stop = gr.Button("Stop", size="sm", visible=False, elem_id="train-stop")
-        self.head = gr.HTML(elem_id="train-head", apply_default_css=False)
+        self.head = gr.HTML(elem_id="train-head", elem_classes="run-head", apply_default_css=False)
         self.charts = gr.HTML(elem_id="train-charts", apply_default_css=False)
         with gr.Row(elem_id="train-evidence"):
             with gr.Column(elem_id="train-samples"):
                 self.sample_steps = gr.HTML(js_on_load=CHOOSE, elem_id="train-sample-steps", apply_default_css=False)
                 self.sample = gr.HTML(elem_id="train-sample", apply_default_css=False)
-            self.log = gr.HTML(elem_id="train-log", apply_default_css=False)
+            self.log = gr.HTML(elem_id="train-log", elem_classes="run-log", apply_default_css=False)
 
     # --- wiring ---
 

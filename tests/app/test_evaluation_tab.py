@@ -21,7 +21,7 @@ PATIENCE = 30.0  # seconds
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Runs:
-    return Runs(tmp_path / "evaluations", stop_seconds=PATIENCE, proof=PAGE)
+    return Runs(tmp_path / "evaluations", stop_seconds=PATIENCE, proofs=[PAGE])
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ WRITES = (
 def test_from_nothing_to_a_report_in_a_frame(runs: Runs) -> None:
     empty = handlers.look(runs, "", "")
     assert "None yet" in empty.runs and "No evaluation yet" in empty.head and not empty.may_stop
-    with pytest.raises(ConfigError, match="no evaluation yet"):
+    with pytest.raises(ConfigError, match="nothing yet"):
         handlers.stop(runs, "")
     begin(runs, "one", WRITES)
     wait(runs, "one")

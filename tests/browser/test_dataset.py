@@ -1,0 +1,65 @@
+"""A person at the Data sets tab: looks through layouts, takes one to the studio, makes a small data set, loads it."""
+
+import os
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.model]
+
+MINUTE = 60_000  # milliseconds
+
+
+def open_tab(page: Page) -> None:
+    page.get_by_role("tab", name="Data sets").click()
+    expect(page.locator("#data-page .tile, #data-page figure, #data-page .hint").first).to_be_visible()
+
+
+def fill(page: Page, **values: object) -> None:
+    for name, value in values.items():
+        page.locator(f"#data-{name} :is(input, textarea)").fill(str(value))
+
+
+def shot(page: Page, name: str) -> None:
+    if folder := os.environ.get("DETDIFFUSION_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def test_from_layouts_to_a_zip(page: Page, tmp_path: Path) -> None:
+    open_tab(page)
+    assert page.evaluate("document.documentElement.scrollHeight <= window.innerHeight"), "the page scrolls"
+    tiles = page.locator("#data-page .tile")
+    expect(tiles).to_have_count(12)
+    shot(page, "layouts")
+    first = tiles.first.get_attribute("title")
+    page.locator("#data-after").click()
+    expect(tiles.first).not_to_have_attribute("title", str(first))
+    page.locator("#data-page button[data-name='class car']").click()
+    expect(page.locator("#data-page button[aria-pressed=true]")).to_have_text(re.compile("car"))
+    expect(tiles.first).to_have_attribute("title", re.compile("car"))
+    tiles.first.click()
+    expect(page.locator("#editor svg[tabindex]")).to_be_visible()
+
+    open_tab(page)
+    fill(page, count=0)
+    page.locator("#data-start").click()
+    expect(page.get_by_test_id("toast-body").filter(has_text="pictures '0'")).to_be_visible()
+    fill(page, layouts=6, count=6, steps=2, name="few")
+    page.locator("#data-start").click()
+    head = page.locator("#data-head")
+    expect(head.locator(".run")).to_contain_text("few")
+    expect(head.locator(".run.finished")).to_be_visible(timeout=5 * MINUTE)
+    expect(page.locator("#data-page figure img")).to_have_count(6)
+    shot(page, "pictures")
+    page.locator("#data-view").get_by_text("Numbers").click()
+    expect(page.locator("#data-page table")).to_contain_text("all")
+    shot(page, "numbers")
+    with page.expect_download(timeout=2 * MINUTE) as download:
+        page.locator("#data-download").click()
+    download.value.save_as(tmp_path / "few.zip")
+    with zipfile.ZipFile(tmp_path / "few.zip") as file:
+        assert {"few/annotations.json", "few/data.yaml", "few/images/00000/000005.png"} <= set(file.namelist())
