@@ -141,7 +141,7 @@ def browse(order: DatasetOrder, label: str, page: int) -> Browser:
     """
     spec = layouts_spec(order)
     changed = Path(spec).stat().st_mtime_ns if Path(spec).exists() else 0
-    counted, whole = _read(spec, changed)
+    counted, whole = _read(spec, changed, _stuff(order.model))
     kept = [one for one in counted if not label or label in one.labels]
     if not kept:
         raise ConfigError(f"no layout has an object of class {label!r}")
@@ -153,16 +153,32 @@ def browse(order: DatasetOrder, label: str, page: int) -> Browser:
 
 
 @lru_cache(maxsize=4)
-def _read(spec: str, changed: int) -> tuple[tuple[Layout, ...], int]:
+def _read(spec: str, changed: int, stuff: frozenset[str]) -> tuple[tuple[Layout, ...], int]:
     """The first layouts, and how many there are. changed: when the folder was, so that it is read again then."""
     source = open_source(spec, NO_FILTER)
-    return tuple(source.layout(place, BROWSED) for place in range(min(COUNTED, len(source)))), len(source)
+    return tuple(_tagged(source.layout(i, BROWSED), stuff) for i in range(min(COUNTED, len(source)))), len(source)
+
+
+def _tagged(layout: Layout, stuff: frozenset[str]) -> Layout:
+    """Whatever a thing is, stuff is background."""
+    boxes = (replace(box, attribute=Attribute.BACKGROUND) if box.label in stuff else box for box in layout.boxes)
+    return replace(layout, boxes=tuple(boxes))
+
+
+def _stuff(model: str) -> frozenset[str]:
+    """Of the model that is to draw; none where there is no such model, which is said when it is to start."""
+    from detdiffusion.checkpoint import read_vocabulary
+
+    try:
+        return frozenset(read_vocabulary(Path(model)).stuff)
+    except DetDiffusionError:
+        return frozenset()
 
 
 def _counts(layouts: Sequence[Layout], whole: int, label: str) -> str:
     """Classes by number of objects, each a button that filters, and tags."""
     classes = Counter(box.label for layout in layouts for box in layout.boxes)
-    tags = Counter(str(box.attribute or "untagged") for layout in layouts for box in layout.boxes)
+    tags = Counter(str(box.attribute or "things") for layout in layouts for box in layout.boxes)
     about = f"{whole:,} layouts" if whole == len(layouts) else f"{whole:,} layouts, the first {len(layouts):,} shown"
     buttons = "".join(_class_button(name, count, chosen=name == label) for name, count in classes.most_common())
     shown = ", ".join(f"{count:,} {tag}" for tag, count in sorted(tags.items()))
@@ -182,7 +198,7 @@ def _tile(number: int, layout: Layout) -> str:
     drawn = []
     for box in sorted(layout.boxes, key=lambda box: (box.attribute is not Attribute.BACKGROUND, -box.area)):
         x1, y1, x2, y2 = (value * side for value, side in zip(box.xyxy, (width, height) * 2, strict=True))
-        kind, name = box.attribute or "untagged", escape(box.label)
+        kind, name = box.attribute or "thing", escape(box.label)
         place = f'x="{x1:.1f}" y="{y1:.1f}" width="{x2 - x1:.1f}" height="{y2 - y1:.1f}"'
         drawn.append(f'<rect class="{kind}" {place}/>')
         if box.attribute is not Attribute.BACKGROUND:

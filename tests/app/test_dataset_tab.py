@@ -17,6 +17,7 @@ from app.dataset_orders import KEEP, PROOFS, DatasetOrder, layouts_spec, make_da
 from app.jobs import Runs, State
 from app.services import Studio
 from app.training_orders import Source
+from detdiffusion.__main__ import BUNDLED_MODEL
 from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Attribute, Layout, save_png
 from training.exports import export
@@ -108,9 +109,17 @@ def test_pages_of_layouts(home: Path) -> None:
     first, last = handlers.browse(order, "", 0), handlers.browse(order, "", 99)
     assert first.pages == last.pages == 3 and len(first.layouts) == A_PAGE and len(last.layouts) == 6
     assert first.html.count("<svg") == A_PAGE and "30 layouts" in first.html
-    assert first.layouts[0].boxes == scene(100_000, size=256).layout.boxes
+    assert [box.xyxy for box in first.layouts[0].boxes] == [b.xyxy for b in scene(100_000, size=256).layout.boxes]
     objects = sum(len(scene(100_000 + number, size=256).layout.boxes) for number in range(30))
     assert f"{objects} objects" in first.html
+
+
+def test_stuff_is_background() -> None:
+    """As the model that is to draw knows it."""
+    found = handlers.browse(DatasetOrder(str(BUNDLED_MODEL), layouts="3"), "", 0)
+    for box in (box for layout in found.layouts for box in layout.boxes):
+        assert (box.attribute is Attribute.BACKGROUND) == (box.label in STUFF)
+    assert " things" in found.html and " background" in found.html
 
 
 def test_layouts_with_a_class(home: Path) -> None:

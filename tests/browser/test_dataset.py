@@ -55,7 +55,7 @@ def test_from_layouts_to_a_zip(page: Page, tmp_path: Path) -> None:
     expect(head.locator(".run.finished")).to_be_visible(timeout=5 * MINUTE)
     expect(page.locator("#data-page figure img")).to_have_count(6)
     shot(page, "pictures")
-    page.locator("#data-view").get_by_text("Numbers").click()
+    page.locator("#data-view").get_by_label("Numbers").check()
     expect(page.locator("#data-page table")).to_contain_text("all")
     shot(page, "numbers")
     with page.expect_download(timeout=2 * MINUTE) as download:
