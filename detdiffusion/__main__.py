@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 import warnings
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from detdiffusion.arguments import amount, sampler_steps
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.comparison import Comparison, PairRow, compare, mean, object_confidences
 from detdiffusion.detection import Detections
@@ -245,17 +245,17 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="attributes as the layout has them (origin, the default), or all things easy, or all things hard",
     )
     parser.add_argument("--seed", type=_seed, help="of the starting noise (default 7)")
-    parser.add_argument("--steps", type=_steps, default=20, help="of the sampler, 1 to 1000 (default 20)")
+    parser.add_argument("--steps", type=sampler_steps, default=20, help="of the sampler, 1 to 1000 (default 20)")
     parser.add_argument(
         "--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder (default: the bundled model)"
     )
     parser.add_argument(
         "--detector", metavar="NAME|PATH", help="whose confidence (default: the model's own, or the bundled one)"
     )
-    parser.add_argument("--guidance", type=_amount, default=GUIDANCE, help=f"classifier-free ({GUIDANCE:g})")
+    parser.add_argument("--guidance", type=amount, default=GUIDANCE, help=f"classifier-free ({GUIDANCE:g})")
     parser.add_argument(
         "--difficulty",
-        type=_amount,
+        type=amount,
         default=0.0,
         help="attribute guidance: how far to go on from easy towards hard, or back (default 0)",
     )
@@ -290,22 +290,6 @@ def seed_list(text: str) -> list[int]:
 def _seed(text: str) -> int:
     if not text.strip().isdecimal() or int(text) > MAX_SEED:
         raise argparse.ArgumentTypeError(f"{text!r} is not a seed: a whole number from 0 to {MAX_SEED}")
-    return int(text)
-
-
-def _amount(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
-    return value
-
-
-def _steps(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of steps from 1 to 1000")
     return int(text)
 
 

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER: dict[str, tuple[str, ...]] = {
     "detdiffusion": (
         "errors",
+        "arguments",
         "layout",
         "json_stream",
         "detection",

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detdiffusion.arguments import amount, sampler_steps
 from detdiffusion.attributes import Strategy
 from detdiffusion.detectors import BUNDLED, JUDGE
 from detdiffusion.drawing import grid
@@ -23,7 +24,7 @@ from training.evaluation_report import summary
 from training.evaluation_views import View
 from training.layout_sources import layout_spec, open_source
 from training.layouts import LayoutFilter, add_filter_arguments, filter_of
-from training.runs import amount, positive, sampler_steps
+from training.runs import positive
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from detdiffusion.arguments import amount, sampler_steps
 from detdiffusion.attributes import Strategy
 from training.evaluation_cast import BATCH, GUIDANCE
 from training.generation_job import REFINEMENTS, THREADS
 from training.generation_order import NO_DETECTOR, alone, begin, job_of
 from training.layout_sources import layout_spec
 from training.layouts import NO_FILTER, add_filter_arguments
-from training.runs import amount, natural, positive, sampler_steps
+from training.runs import natural, positive
 
 CHUNK = 64
 
