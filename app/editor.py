@@ -15,44 +15,69 @@ from pydantic import Field
 # Gradio writes a stub beside the source of every component, which type checkers would then read in its place.
 component_meta.create_or_modify_pyi = lambda *_: None
 
+# The canvas: one function body, in this order.
+_SCRIPTS = ("state", "actions", "view", "drawing", "search", "pointer", "keys", "files")
 _KEYS = (
     ("Drag, or N then drag", "draw a box"),
+    ("N then Enter", "a box in the middle"),
     ("1 / 2 / 3", "easy / hard / background"),
+    ("Shift 1 / 2", "all things easy / hard"),
     ("L, or double click", "search a class"),
-    ("[ / ]", "previous, next box"),
+    ("[ / ], or click again", "another box, the box below"),
+    ("Shift click, Shift drag", "select more"),
+    ("Ctrl A", "select all"),
     ("Arrows", "move (Shift: ten times as far)"),
+    ("Ctrl Arrows", "make larger, smaller"),
+    ("Alt while dragging", "no snapping"),
+    ("Page up / down", "in front, behind (Shift: of all)"),
     ("B", "background box, full canvas"),
-    ("Ctrl D", "duplicate"),
-    ("Ctrl C / V", "copy, paste"),
+    ("Ctrl D, Ctrl C / X / V", "duplicate, copy, cut, paste"),
     ("Delete", "delete"),
-    ("H", "hide the box, show all"),
+    ("H / K", "hide / lock; nothing selected: undo that"),
     ("Ctrl Z / Ctrl Shift Z", "undo, redo"),
+    ("Ctrl wheel, + / −", "zoom (wheel, Space drag: move about)"),
+    ("0 / F", "see all / what is selected"),
     ("Ctrl Enter", "generate"),
     ("C", "compare easy / hard"),
     ("Shift X", "cancel"),
 )
 _ICONS = {
     "draw": "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5M12 9v6M9 12h6",
+    "select": "M4 7V4h3M10 4h4M17 4h3v3M20 10v3M4 10v4M4 17v3h3M10 20h3M13 13l7 3-3 1-1 3z",
     "fill": "M4 5h16v14H4zM4 15l5-5 5 5 2-2 4 4",
     "undo": "M9 7L4 12l5 5M4 12h10a6 6 0 0 1 6 6",
     "redo": "M15 7l5 5-5 5M20 12H10a6 6 0 0 0-6 6",
     "duplicate": "M9 9h11v11H9zM5 15H4V4h11v1",
+    "forward": "M4 10h10v10H4zM14 14h6V4H10v6M12 7l2-2",
+    "backward": "M10 14h10V4H10zM10 10H4v10h10v-6",
     "hide": "M3 12s3.5-6 9-6 9 6 9 6-3.5 6-9 6-9-6-9-6zM12 9.5a2.5 2.5 0 1 0 .01 0M4 4l16 16",
+    "lock": "M6 11h12v9H6zM8.5 11V8a3.5 3.5 0 0 1 7 0v3",
     "delete": "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13",
     "save": "M12 4v11M7 11l5 5 5-5M5 20h14",
     "help": "M9 9a3 3 0 1 1 4.5 2.6c-1 .6-1.5 1.2-1.5 2.4M12 18v.01",
 }
 _TITLES = {
     "draw": "Draw a box, also on top of others (N)",
+    "select": "Select with a frame (V, or Shift+drag)",
     "fill": "Background box, full canvas (B)",
     "undo": "Undo (Ctrl+Z)",
     "redo": "Redo (Ctrl+Shift+Z)",
     "duplicate": "Duplicate (Ctrl+D)",
-    "hide": "Hide the box, or show all (H)",
+    "forward": "In front (Page up)",
+    "backward": "Behind (Page down)",
+    "hide": "Hide, or show all (H)",
+    "lock": "Lock, or unlock all (K)",
     "delete": "Delete (Delete)",
     "save": "Save the layout as JSON",
     "help": "Keys (?)",
 }
+_RAIL = (
+    ("draw", "select", "fill"),
+    ("undo", "redo"),
+    ("duplicate", "forward", "backward"),
+    ("hide", "lock", "delete"),
+    ("save", "help"),
+)
 
 
 class LayoutObject(GradioModel):  # type: ignore[misc]  # Gradio is Any to mypy
@@ -77,15 +102,31 @@ class LayoutEditor(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
 
     data_model = LayoutValue
 
-    def __init__(self, things: Sequence[str], stuff: Sequence[str], *, untagged: str = "", **options: Any) -> None:
-        """`untagged`: why objects cannot be tagged; empty where they can."""
+    def __init__(
+        self,
+        things: Sequence[str],
+        stuff: Sequence[str],
+        *,
+        native: tuple[int, int],
+        multiple: int,
+        untagged: str = "",
+        **options: Any,
+    ) -> None:
+        """`native`: width and height that the model has learned; `multiple`: sides need to be one of it; `untagged`: why
+        objects cannot be tagged, empty where they can."""
         super().__init__(
             value=LayoutValue(),
             things=list(things),
             stuff=list(stuff),
+            native=list(native),
+            multiple=multiple,
             untagged=untagged,
+            backdrop="",  # address of a picture behind the boxes
             html_template=_editor_html(),
-            js_on_load=Path(__file__).with_name("editor.js").read_text(encoding="utf-8"),
+            js_on_load="\n".join(
+                Path(__file__).with_name("canvas").joinpath(f"{name}.js").read_text(encoding="utf-8")
+                for name in _SCRIPTS
+            ),
             apply_default_css=False,
             **options,
         )
@@ -155,24 +196,37 @@ def _button(action: str) -> str:
 
 
 def _editor_html() -> str:
-    groups = (("draw", "fill"), ("undo", "redo"), ("duplicate", "hide", "delete"), ("save", "help"))
-    rail = "<hr>".join("".join(_button(action) for action in group) for group in groups)
+    rail = "<hr>".join("".join(_button(action) for action in group) for group in _RAIL)
     tags = "".join(
         f'<button type="button" class="{name}" data-tag="{name}"><i></i>{name.capitalize()}<kbd>{number}</kbd></button>'
         for number, name in enumerate(("easy", "hard", "background"), start=1)
     )
-    keys = "".join(f"<dt>{key}</dt><dd>{what}</dd>" for key, what in _KEYS)
+    everything = "".join(
+        f'<button type="button" class="{name}" data-tag-all="{name}" title="Tag all things {name} (Shift+{number})">'
+        f"All {name}</button>"
+        for number, name in enumerate(("easy", "hard"), start=1)
+    )
+    keys = "".join(f"<div><dt>{key}</dt><dd>{what}</dd></div>" for key, what in _KEYS)
     return f"""
 <div class="editor">
-  <div class="rail" role="toolbar" aria-label="Drawing">{rail}</div>
+  <div class="rail" role="toolbar" aria-label="Drawing" aria-orientation="vertical">{rail}</div>
   <div class="canvas">
-    <svg tabindex="0" role="application" aria-label="Layout canvas"></svg>
-    <p class="empty" hidden>Drag to draw a box<small>or choose an example, or drop a studio picture here</small></p>
+    <svg tabindex="0" role="application" aria-label="Layout canvas" aria-describedby="canvas-state"></svg>
+    <p class="empty" hidden>Drag to draw a box<small>or choose an example, or drop a picture here</small></p>
     <div class="popup" hidden>
-      <input type="text" placeholder="Class…" aria-label="Box class" autocomplete="off" spellcheck="false">
-      <ul role="listbox"></ul><p hidden>No such class</p>
+      <input type="text" placeholder="Class…" aria-label="Box class" role="combobox" aria-expanded="true"
+        aria-controls="class-matches" autocomplete="off" spellcheck="false">
+      <ul role="listbox" id="class-matches"></ul><p hidden>No such class</p>
     </div>
-    <span class="state" aria-live="polite"></span>
+    <div class="corner">
+      <button type="button" class="size" data-action="size" title="Size of the canvas"></button>
+      <button type="button" class="zoom" data-action="whole" title="See all (0)"></button>
+    </div>
+    <div class="sizes" hidden>
+      <ul></ul><p><input type="number" aria-label="Width"> × <input type="number" aria-label="Height"><small>Enter</small></p>
+    </div>
+    <span class="state" id="canvas-state"></span>
+    <span class="spoken" aria-live="polite"></span>
     <div class="help" hidden><h3>Keys</h3><dl>{keys}</dl></div>
   </div>
   <div class="tags" role="toolbar" aria-label="Tag">
@@ -180,5 +234,6 @@ def _editor_html() -> str:
       <span class="class-name"></span><kbd>L</kbd></button>
     <div class="choice">{tags}</div>
   </div>
+  <div class="classes" role="toolbar" aria-label="Classes"><div class="palette"></div><div class="all">{everything}</div></div>
 </div>
 """

@@ -137,6 +137,19 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         levels = len(self.vae.config.block_out_channels)
         return int(getattr(self.vae, "downsample", 2 ** (levels - 1)))
 
+    @property
+    def native_size(self) -> tuple[int, int]:
+        """(height, width) in pixels of the pictures that the model was trained for."""
+        sides = self.unet.config.sample_size
+        height, width = (sides, sides) if isinstance(sides, int) else sides
+        return height * self.downsample, width * self.downsample
+
+    @property
+    def size_multiple(self) -> int:
+        """Sides of pictures in pixels are multiples of this: so often the U-Net halves them."""
+        halvings: int = len(self.unet.config.block_out_channels) - 1
+        return self.downsample * 2**halvings
+
     def picture_size(self, layout: Layout) -> tuple[int, int]:
         """(height, width) in pixels of the layout's picture.
 
@@ -146,14 +159,13 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         Raises:
             LayoutError: the sides are no such multiple (of 64 for Stable Diffusion).
         """
-        sides = self.unet.config.sample_size
-        height, width = (sides, sides) if isinstance(sides, int) else sides
+        height, width = self.native_size
         if layout.width * height == layout.height * width:
-            return height * self.downsample, width * self.downsample
-        multiple = self.downsample * 2 ** (len(self.unet.config.block_out_channels) - 1)
+            return height, width
+        multiple = self.size_multiple
         if layout.width % multiple or layout.height % multiple:
             near = [max(1, round(side / multiple)) * multiple for side in (layout.width, layout.height)]
-            own = "square" if width == height else f"{width * self.downsample}x{height * self.downsample}"
+            own = "square" if width == height else f"{width}x{height}"
             raise LayoutError(
                 f"{layout.width}x{layout.height} pixels: this model draws {own} pictures, and others whose sides are "
                 f"multiples of {multiple}, such as {near[0]}x{near[1]}"

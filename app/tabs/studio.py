@@ -119,7 +119,7 @@ class StudioView:
     # --- wiring ---
 
     def wire(self) -> None:
-        """Keys press these buttons too (editor.js)."""
+        """Keys press these buttons too (canvas/keys.js)."""
         form = [self.editor, self.noise, self.seed, self.steps, self.guidance]
         buttons = [self.generate, self.compare, self.cancel]
         single = [self.picture, self.table]
@@ -250,7 +250,9 @@ class StudioView:
     def _words(self) -> dict[str, Any]:
         """The editor's options that follow the model."""
         vocabulary, why = self.studio.vocabulary, handlers.why_no_tags(self.studio)
-        return {"things": list(vocabulary.things), "stuff": list(vocabulary.stuff), "untagged": why}
+        height, width = self.studio.model.pipeline.native_size
+        words = {"things": list(vocabulary.things), "stuff": list(vocabulary.stuff), "untagged": why}
+        return {**words, "native": (width, height), "multiple": self.studio.model.pipeline.size_multiple}
 
     def _follow_model(self) -> Updates:
         """What this model can be asked for."""

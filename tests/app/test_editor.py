@@ -9,8 +9,12 @@ from app.editor import LayoutEditor, LayoutValue, Picture, PictureValue
 from detdiffusion.layout import Layout
 
 
+def editor_of(things: list[str], stuff: list[str]) -> LayoutEditor:
+    return LayoutEditor(things, stuff, native=(256, 256), multiple=64)
+
+
 def test_value_is_the_public_json_form(street: dict[str, Any]) -> None:
-    canvas = LayoutEditor(["bus", "car"], ["road"])
+    canvas = editor_of(["bus", "car"], ["road"])
     payload = json.loads(canvas.postprocess(street).model_dump_json())
     back = canvas.preprocess(LayoutValue(**payload))
     assert back == street
@@ -18,12 +22,12 @@ def test_value_is_the_public_json_form(street: dict[str, Any]) -> None:
 
 
 def test_canvas_may_be_empty_where_a_layout_may_not() -> None:
-    canvas = LayoutEditor(["bus"], [])
+    canvas = editor_of(["bus"], [])
     assert canvas.preprocess(None) == {"width": 256, "height": 256, "objects": []}
 
 
 def test_schema_needs_no_references() -> None:
-    assert "$ref" not in json.dumps(LayoutEditor(["bus"], []).api_info())
+    assert "$ref" not in json.dumps(editor_of(["bus"], []).api_info())
 
 
 def test_picture_takes_views() -> None:

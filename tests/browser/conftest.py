@@ -13,6 +13,8 @@ from typing import NoReturn
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.browser.person import Studio
+
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "assets/models/papercut"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -91,3 +93,8 @@ def page(chromium: Browser, address: str) -> Iterator[Page]:
     context.close()
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
     assert errors == []
+
+
+@pytest.fixture
+def studio(page: Page) -> Studio:
+    return Studio(page)

@@ -1,0 +1,79 @@
+// The layout canvas. gr.HTML gives: element, trigger, props, watch. These files are one function body, in the order of
+// editor.py. The value is a layout in its public JSON form (boxes in fractions); beside it an object has what only this
+// page knows: id, hidden, locked.
+const $ = (selector) => element.querySelector(selector);
+const svg = $(".canvas > svg");
+const TAGS = ["easy", "hard", "background"];
+const HISTORY = 200;
+
+let layout = { width: 256, height: 256, objects: [] };
+let selection = new Set(), past = [], future = [], clipboard = [], nextId = 1;
+let pen = { label: props.things[0] ?? props.stuff[0], tag: "easy", pinned: false }; // of the next box
+let recent = [], mode = null; // mode: null (drag draws on empty ground), "draw" (everywhere), "select" (rubber band)
+
+const clone = (value) => JSON.parse(JSON.stringify(value));
+const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
+const tidy = (value) => Math.round(clamp(value, 0, 1) * 1e4) / 1e4;
+const isStuff = (label) => props.stuff.includes(label);
+const isThing = (object) => object.attribute !== "background";
+const byId = (id) => layout.objects.find((object) => object.id === id);
+const picked = () => layout.objects.filter((object) => selection.has(object.id));
+const movable = () => picked().filter((object) => !object.locked);
+const current = () => (selection.size === 1 ? picked()[0] : undefined);
+const counted = () => layout.objects.reduce((counts, { label }) => counts.set(label, (counts.get(label) ?? 0) + 1), new Map());
+
+function published({ width, height, objects } = layout) {
+  return { width, height, objects: objects.map(({ label, box, attribute }) => ({ label, box, attribute })) };
+}
+
+function numbered(object) {
+  return { ...clone(object), id: nextId++ };
+}
+
+function pull() {
+  if (same(props.value, published())) return draw(); // told twice
+  if (layout.objects.length) remember(clone(layout));
+  layout = { ...clone(props.value), objects: props.value.objects.map(numbered) };
+  fit();
+  select();
+}
+
+function remember(before) {
+  past = [...past, before].slice(-HISTORY);
+  future = [];
+}
+
+function publish() {
+  props.value = published(); // a new object: Gradio compares identity
+  trigger("commit");
+}
+
+function change(edit) {
+  const before = clone(layout);
+  edit();
+  changed(before);
+}
+
+function changed(before) {
+  if (!same(before, layout)) remember(before);
+  if (!same(published(before), published())) publish();
+  draw();
+}
+
+function travel(from, to) {
+  if (!from.length) return;
+  const before = clone(layout);
+  to.push(before);
+  layout = from.pop();
+  selection = new Set([...selection].filter(byId));
+  closePopup();
+  if (!same(published(before), published())) publish();
+  draw();
+}
+
+function select(...ids) {
+  selection = new Set(ids);
+  closePopup();
+  draw();
+}
