@@ -19,7 +19,7 @@ from app.evaluation_handlers import current, find_status, report_frame
 from app.jobs import Runs, State, Status
 from app.run_files import LOG, log_tail, read_object
 from app.services import Studio
-from app.views import RunHead, hint_html, log_html, run_row
+from app.views import RunHead, hint_html, layout_svg, log_html, run_row
 from detdiffusion.drawing import draw_layout
 from detdiffusion.errors import ConfigError, DataError, DetDiffusionError
 from detdiffusion.layout import Attribute, Layout
@@ -193,20 +193,10 @@ def _class_button(name: str, count: int, *, chosen: bool) -> str:
 
 
 def _tile(number: int, layout: Layout) -> str:
-    """A layout as a small drawing: things above stuff, in the colours of their tags."""
-    width, height = 100.0, 100.0 * layout.height / layout.width
-    drawn = []
-    for box in sorted(layout.boxes, key=lambda box: (box.attribute is not Attribute.BACKGROUND, -box.area)):
-        x1, y1, x2, y2 = (value * side for value, side in zip(box.xyxy, (width, height) * 2, strict=True))
-        kind, name = box.attribute or "thing", escape(box.label)
-        place = f'x="{x1:.1f}" y="{y1:.1f}" width="{x2 - x1:.1f}" height="{y2 - y1:.1f}"'
-        drawn.append(f'<rect class="{kind}" {place}/>')
-        if box.attribute is not Attribute.BACKGROUND:
-            drawn.append(f'<text x="{x1 + 1.5:.1f}" y="{y1 + 7:.1f}">{name}</text>')
     names = escape(", ".join(layout.labels), quote=True)
     return (
         f'<button type="button" class="tile" data-name="layout {number}" title="Open in the Studio: {names}">'
-        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{names}">{"".join(drawn)}</svg></button>'
+        f"{layout_svg(layout)}</button>"
     )
 
 

@@ -107,18 +107,18 @@ class LayoutEditor(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
         things: Sequence[str],
         stuff: Sequence[str],
         *,
-        native: tuple[int, int],
+        sizes: Sequence[tuple[str, int, int]],
         multiple: int,
         untagged: str = "",
         **options: Any,
     ) -> None:
-        """`native`: width and height that the model has learned; `multiple`: sides need to be one of it; `untagged`: why
-        objects cannot be tagged, empty where they can."""
+        """`sizes`: name, width and height for the menu; `multiple`: sides need to be one of it; `untagged`: why objects
+        cannot be tagged, empty where they can."""
         super().__init__(
             value=LayoutValue(),
             things=list(things),
             stuff=list(stuff),
-            native=list(native),
+            sizes=[list(size) for size in sizes],
             multiple=multiple,
             untagged=untagged,
             backdrop="",  # address of a picture behind the boxes
@@ -223,7 +223,8 @@ def _editor_html() -> str:
       <button type="button" class="zoom" data-action="whole" title="See all (0)"></button>
     </div>
     <div class="sizes" hidden>
-      <ul></ul><p><input type="number" aria-label="Width"> × <input type="number" aria-label="Height"><small>Enter</small></p>
+      <ul></ul>
+      <p><input type="number" aria-label="Width"> × <input type="number" aria-label="Height"><small>Enter</small></p>
     </div>
     <span class="state" id="canvas-state"></span>
     <span class="spoken" aria-live="polite"></span>
@@ -234,6 +235,7 @@ def _editor_html() -> str:
       <span class="class-name"></span><kbd>L</kbd></button>
     <div class="choice">{tags}</div>
   </div>
-  <div class="classes" role="toolbar" aria-label="Classes"><div class="palette"></div><div class="all">{everything}</div></div>
+  <div class="classes" role="toolbar" aria-label="Classes">
+    <div class="palette"></div><div class="all">{everything}</div></div>
 </div>
 """

@@ -24,10 +24,9 @@ from app.views import (
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.comparison import compare
 from detdiffusion.errors import ConfigError, LayoutError
-from detdiffusion.layout import Attribute, Layout, read_png
+from detdiffusion.layout import Attribute, Layout
 from detdiffusion.prompt import readable_prompt
 
-MAX_JSON_BYTES = 1_000_000
 UNCHECKED = "the safety checker made the picture black"
 UNKNOWN = "no detector here knows these classes"
 View = TypeVar("View")
@@ -49,15 +48,6 @@ class Form:
         if self.seed is None or not float(self.seed).is_integer():
             raise ConfigError(f"fixed noise needs a seed: a whole number from 0 to {MAX_SEED}")
         return Recipe(int(self.seed), int(self.steps), self.guidance)
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A layout from a file; a studio picture also brings how it was made."""
-
-    layout: dict[str, Any]
-    recipe: Recipe | None
-    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,34 +106,6 @@ def why_no_tags(studio: Studio) -> str:
     if studio.tags_matter:
         return ""
     return f"{studio.model.name} has no words for easy and hard: tags change nothing, there is nothing to compare."
-
-
-def open_file(studio: Studio, path: Path) -> Opened:
-    """A layout JSON, or a picture that the studio made.
-
-    Raises:
-        LayoutError: it is neither, or holds a layout that this model cannot draw.
-    """
-    if path.suffix.lower() == ".png":
-        layout, record = read_png(path)
-        return Opened(studio.vocabulary.resolve(layout).to_json(), _recipe(record), _origin(studio, record))
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise LayoutError(f"{path.name} is too large to be a layout; choose a layout JSON or a picture of the studio")
-    layout = Layout.from_json(path.read_bytes())
-    return Opened(studio.vocabulary.resolve(layout).to_json(), None, f"{path.name}: layout opened")
-
-
-def _recipe(record: Mapping[str, Any]) -> Recipe | None:
-    try:
-        return Recipe(int(record["seed"]), int(record.get("steps", 20)), float(record.get("guidance", 3.0)))
-    except (KeyError, TypeError, ValueError, ConfigError):
-        return None  # the layout is still worth having
-
-
-def _origin(studio: Studio, record: Mapping[str, Any]) -> str:
-    if record.get("model_sha256") in (None, studio.model.sha256):
-        return "Layout, seed and settings of this picture are back"
-    return f"Made by another model ({record.get('model', 'unknown')}): this one will draw it differently"
 
 
 def generate(studio: Studio, value: Mapping[str, Any], form: Form, user: str) -> Iterator[Single]:

@@ -11,6 +11,14 @@ from detdiffusion.errors import Cancelled, DetDiffusionError, LayoutError
 MAX_PROBLEMS = 5  # of a bad layout, named in one message
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
+# Of a gr.HTML: a click on one of its buttons with a data-name is an event `choose` with that name.
+CHOOSE = """
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-name]");
+  if (button) trigger("choose", { name: button.dataset.name });
+});
+"""
+
 log = logging.getLogger(__name__)
 Updates = dict[Any, Any]  # component -> its new value or gr.update(...); components that are not named stay as they are
 

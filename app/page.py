@@ -8,6 +8,7 @@ import gradio as gr
 
 from app import handlers, training_handlers
 from app.jobs import Runs
+from app.layout_store import LayoutStore
 from app.messages import QUIET, Messages, Updates, say
 from app.services import Recipe, Studio
 from app.tabs.dataset import DatasetView
@@ -52,10 +53,16 @@ class _Page:
 
     def __init__(self, studio: Studio, runs: Runs, evaluations: Runs, datasets: Runs, examples: Examples) -> None:
         self.studio, self.runs = studio, runs
-        self.header = gr.HTML(handlers.show_header(studio), elem_id="header")
+        self.header = gr.HTML(
+            handlers.show_header(studio),
+            js_on_load=Path(__file__).with_name("page.js").read_text(encoding="utf-8"),
+            elem_id="header",
+        )
         with gr.Tabs(elem_id="views", selected="studio", overflow_behavior="wrap") as self.views:
             with gr.Tab("Studio", id="studio", elem_id="studio-view") as self.studio_tab:
-                self.drawing = StudioView(studio, examples, OPENING, OPENING_RECIPE)
+                self.drawing = StudioView(
+                    studio, examples, LayoutStore(studio.workspace / "layouts"), OPENING, OPENING_RECIPE
+                )
             with gr.Tab("Data sets", id="dataset", elem_id="dataset-view") as self.dataset_tab:
                 self.dataset = DatasetView(studio, runs, datasets)
             with gr.Tab("Training", id="training", elem_id="training-view") as self.training_tab:
@@ -73,13 +80,13 @@ class _Page:
         gr.on(None, self._on_load, None, self.header, queue=False, **QUIET)  # no trigger given: when the page loads
         training, drawing = self.training, self.drawing
         changed = [self.header, self.views, *drawing.of_model, training.use, training.back]
-        training.use.click(self._on_use, [training.chosen, drawing.editor], changed, **QUIET, **MODEL_QUEUE)
-        training.back.click(self._on_back, drawing.editor, changed, **QUIET, **MODEL_QUEUE)
+        training.use.click(self._on_use, [training.chosen, drawing.card.editor], changed, **QUIET, **MODEL_QUEUE)
+        training.back.click(self._on_back, drawing.card.editor, changed, **QUIET, **MODEL_QUEUE)
 
     def _wire_layouts(self) -> None:
         """A click on a layout opens it in the studio, one on a class filters."""
         dataset, drawing = self.dataset, self.drawing
-        changed = [self.views, drawing.editor, drawing.prompt, *dataset.shown, dataset.label]
+        changed = [self.views, *drawing.card.shown, *dataset.shown, dataset.label]
         dataset.page.choose(self._on_tile, dataset.place, changed, **QUIET)
 
     def _on_tile(self, event: gr.EventData, *values: Any) -> Updates:
@@ -87,7 +94,7 @@ class _Page:
         with Messages("Not opened", "The studio's layout is as it was."):
             layout = self.dataset.layout_at(name, *values)
             if layout is not None:
-                return {self.views: gr.Tabs(selected="studio"), **self.drawing.show_layout(layout.to_json())}
+                return {self.views: gr.Tabs(selected="studio"), **self.drawing.card.show(layout.to_json())}
             return self.dataset.on_class(name, *values)
         return {self.views: gr.skip()}
 

@@ -116,7 +116,7 @@ class Studio:
     def __init__(self, model: Path, workspace: Path, bundled: Path = BUNDLED_MODEL) -> None:
         self.home, self._bundled = model.resolve(), bundled
         self.model = self._load(self.home, self.home.name)
-        self.pictures = workspace / "pictures"
+        self.workspace, self.pictures = workspace, workspace / "pictures"
         self.pictures.mkdir(parents=True, exist_ok=True)
         self._turn = threading.Lock()
         self._stops: dict[str, threading.Event] = {}

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -11,7 +11,7 @@ from PIL import Image
 
 from app.jobs import State, Status
 from detdiffusion.comparison import Comparison, PairRow
-from detdiffusion.layout import Attribute
+from detdiffusion.layout import Attribute, Layout
 
 DASH = "–"
 
@@ -239,6 +239,43 @@ def prompt_html(prompt: str, words: dict[str, Attribute]) -> str:
     for word, attribute in words.items():
         text = text.replace(escape(word), f'<b class="{attribute}">{escape(word)}</b>')
     return f"<p>{text}</p>"
+
+
+def layout_svg(layout: Layout) -> str:
+    """A layout as a small drawing: things above stuff, in the colours of their tags."""
+    width, height = 100.0, 100.0 * layout.height / layout.width
+    drawn = []
+    for box in sorted(layout.boxes, key=lambda box: (box.attribute is not Attribute.BACKGROUND, -box.area)):
+        x1, y1, x2, y2 = (value * side for value, side in zip(box.xyxy, (width, height) * 2, strict=True))
+        kind, name = box.attribute or "thing", escape(box.label)
+        place = f'x="{x1:.1f}" y="{y1:.1f}" width="{x2 - x1:.1f}" height="{y2 - y1:.1f}"'
+        drawn.append(f'<rect class="{kind}" {place}/>')
+        if box.attribute is not Attribute.BACKGROUND:
+            drawn.append(f'<text x="{x1 + 1.5:.1f}" y="{y1 + 7:.1f}">{name}</text>')
+    names = escape(", ".join(layout.labels), quote=True)
+    return (
+        f'<svg class="thumbnail" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{names}">'
+        f"{''.join(drawn)}</svg>"
+    )
+
+
+def shelf_html(examples: Mapping[str, Layout], own: Mapping[str, Layout]) -> str:
+    """Layouts to choose from: a tile each; own ones can be deleted."""
+    ours = "".join(
+        f'<div class="tile">{_tile("own", name, layout)}<button type="button" class="remove" aria-label="Delete '
+        f'{escape(name, quote=True)}" data-name="{escape(f"remove {name}", quote=True)}">×</button></div>'
+        for name, layout in own.items()
+    )
+    given = "".join(f'<div class="tile">{_tile("example", name, layout)}</div>' for name, layout in examples.items())
+    yours = f"<h4>Yours</h4><div class=tiles>{ours}</div>" if own else ""
+    return f"{yours}<h4>Examples</h4><div class=tiles>{given}</div>"
+
+
+def _tile(kind: str, name: str, layout: Layout) -> str:
+    return (
+        f'<button type="button" data-name="{escape(f"{kind} {name}", quote=True)}">{layout_svg(layout)}'
+        f"<span>{escape(name)}</span></button>"
+    )
 
 
 def header_html(*facts: str) -> str:

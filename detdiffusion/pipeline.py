@@ -147,8 +147,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
     @property
     def size_multiple(self) -> int:
         """Sides of pictures in pixels are multiples of this: so often the U-Net halves them."""
-        halvings: int = len(self.unet.config.block_out_channels) - 1
-        return self.downsample * 2**halvings
+        return int(self.downsample * 2 ** (len(self.unet.config.block_out_channels) - 1))
 
     def picture_size(self, layout: Layout) -> tuple[int, int]:
         """(height, width) in pixels of the layout's picture.

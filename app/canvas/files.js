@@ -1,6 +1,6 @@
 // ---- files dropped on the canvas go the way of the Open button ---------------------------------------------------------
 async function dropped(transfer) {
-  if (transfer.files.length) return [...transfer.files].slice(0, 1);
+  if (transfer.files.length) return [...transfer.files];
   const address = transfer.getData("text/uri-list"); // a result picture dragged from this page
   if (!address || new URL(address).origin !== location.origin) return [];
   return [new File([await (await fetch(address)).blob()], "picture.png", { type: "image/png" })];
@@ -24,7 +24,7 @@ target.addEventListener("drop", async (event) => {
 new ResizeObserver(draw).observe(svg);
 watch("value", pull);
 watch("backdrop", draw);
-watch(["things", "stuff", "untagged", "native", "multiple"], () => { // another model, with other words
+watch(["things", "stuff", "untagged", "sizes", "multiple"], () => { // another model, with other words
   if (![...props.things, ...props.stuff].includes(pen.label)) pen.label = props.things[0] ?? props.stuff[0];
   draw();
 });

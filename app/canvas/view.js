@@ -52,21 +52,10 @@ svg.addEventListener("wheel", (event) => {
   else pan(-event.deltaX, -event.deltaY);
 }, { passive: false });
 
-// Shapes of about the area that the model has learned, in steps that its network takes.
-const SHAPES = [["Square", 1], ["4 : 3", 4 / 3], ["3 : 4", 3 / 4], ["16 : 9", 16 / 9], ["9 : 16", 9 / 16]];
-
-function proposals() {
-  const step = props.multiple, [wide, high] = props.native, sides = [];
-  for (let side = step; side <= 2 * Math.max(wide, high); side += step) sides.push(side);
-  const off = (ratio) => ([width, height]) => 3 * Math.abs(Math.log(width / height / ratio)) + Math.abs(Math.log((width * height) / (wide * high)));
-  const pairs = sides.flatMap((width) => sides.map((height) => [width, height]));
-  return SHAPES.map(([name, ratio]) => [name, ...pairs.reduce((best, pair) => (off(ratio)(pair) < off(ratio)(best) ? pair : best))]);
-}
-
 function openSizes() {
   sizes.hidden = !sizes.hidden;
   if (sizes.hidden) return;
-  $(".sizes ul").replaceChildren(...proposals().map(([name, width, height]) => {
+  $(".sizes ul").replaceChildren(...props.sizes.map(([name, width, height]) => {
     const item = document.createElement("li"), button = document.createElement("button");
     Object.assign(button, { type: "button", textContent: name, onclick: () => resize(width, height) });
     button.setAttribute("aria-pressed", String(width === layout.width && height === layout.height));

@@ -11,9 +11,9 @@ from app.dataset_handlers import LAYOUTS, NUMBERS, PICTURES, Browser
 from app.dataset_orders import KEEP, DatasetOrder
 from app.evaluation_handlers import models, resume, settle, stop
 from app.jobs import Runs
-from app.messages import QUIET, Messages, Updates, say
+from app.messages import CHOOSE, QUIET, Messages, Updates, say
 from app.services import Studio
-from app.tabs.training import CHOOSE, LOOK_SECONDS, START
+from app.tabs.training import LOOK_SECONDS, START
 from app.training_orders import Source
 from app.views import hint_html
 from detdiffusion.attributes import Strategy

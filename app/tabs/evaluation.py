@@ -9,9 +9,9 @@ from app import evaluation_handlers as handlers
 from app.evaluation_handlers import EvaluationScreen
 from app.evaluation_orders import EvaluationOrder
 from app.jobs import Runs
-from app.messages import QUIET, Messages, Updates, say
+from app.messages import CHOOSE, QUIET, Messages, Updates, say
 from app.services import Studio
-from app.tabs.training import CHOOSE, LOOK_SECONDS, START
+from app.tabs.training import LOOK_SECONDS, START
 from app.training_orders import Source
 
 OPEN = "Open the report"

@@ -1,17 +1,19 @@
 """The studio view: canvas left, result right, one bar of actions below. Widgets and wiring only."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.data_classes import FileData
 
 from app import handlers
-from app.editor import LayoutEditor, Picture, PictureValue
+from app.editor import Picture, PictureValue
 from app.handlers import Form, Opening, Pair, Single
+from app.layout_files import layout_of_link
+from app.layout_store import LayoutStore
 from app.messages import QUIET, Messages, Updates, say, warn
 from app.services import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, Recipe, Studio
+from app.tabs.layout_card import LayoutCard
 from app.views import ObjectTable, PairTable, PictureView
 from detdiffusion.errors import DetDiffusionError
 
@@ -27,35 +29,26 @@ class StudioView:
     """The widgets of the tab, and what happens between them."""
 
     def __init__(
-        self, studio: Studio, examples: Mapping[str, Mapping[str, Any]], favourite: str, recipe: Recipe
+        self,
+        studio: Studio,
+        examples: Mapping[str, Mapping[str, Any]],
+        store: LayoutStore,
+        favourite: str,
+        recipe: Recipe,
     ) -> None:
         """`examples` are layouts by name; the page opens with the favourite (or one that the model knows)."""
         self.studio, self.layouts, self.favourite, self.recipe = studio, examples, favourite, recipe
         self.opening = self._new_opening()
         with gr.Row(elem_id="stage"):
             with gr.Column(elem_id="layout-card", elem_classes="card"):
-                self._layout_card()
+                self.card = LayoutCard(studio, examples, store)
             with gr.Column(elem_id="result-card", elem_classes="card"):
                 self._result_card()
         with gr.Row(elem_id="actions", elem_classes="card"):
             self._actions()
         self.last_single = gr.State(NO_SINGLE)
         self.last_pair = gr.State(NO_PAIR)
-        self.of_model = [self.editor, self.prompt, self.compare, self.tabs]  # what another model changes
-
-    def _layout_card(self) -> None:
-        with gr.Row(elem_classes="bar"):
-            gr.HTML("<h2>Layout</h2>", elem_classes="title")
-            self.examples = gr.Dropdown(
-                list(self.layouts),
-                value=self.opening.name if self.opening else None,
-                label="Example",
-                container=False,
-                elem_id="examples",
-            )
-            self.open = gr.UploadButton("Open", file_types=[".json", ".png"], size="sm", elem_id="open-file")
-        self.editor = LayoutEditor(**self._words(), elem_id="editor")
-        self.prompt = gr.HTML(elem_id="prompt", apply_default_css=False)
+        self.of_model = [*self.card.shown, self.compare, self.tabs]  # what another model changes
 
     def _result_card(self) -> None:
         self.boxes = gr.Checkbox(True, label="Detector's boxes", container=False, elem_id="show-boxes")
@@ -101,7 +94,7 @@ class StudioView:
             elem_id="seed",
         )
         self.new_seed = gr.Button("New seed", size="sm", elem_id="new-seed")
-        with gr.Accordion("More", open=False, elem_id="more"):
+        with gr.Accordion("More", open=False, elem_id="more", elem_classes="menu"):
             self.steps = gr.Slider(1, MAX_STEPS, self.recipe.steps, step=1, label="Steps", elem_id="steps", buttons=[])
             self.guidance = gr.Slider(
                 1,
@@ -120,7 +113,8 @@ class StudioView:
 
     def wire(self) -> None:
         """Keys press these buttons too (canvas/keys.js)."""
-        form = [self.editor, self.noise, self.seed, self.steps, self.guidance]
+        self.card.wire()
+        form = [self.card.editor, self.noise, self.seed, self.steps, self.guidance]
         buttons = [self.generate, self.compare, self.cancel]
         single = [self.picture, self.table]
         pair = [self.easy, self.hard, self.slider, self.pairs]
@@ -140,36 +134,26 @@ class StudioView:
             **MODEL_QUEUE,
         )
         self.cancel.click(self._on_cancel, queue=False, **QUIET)
-        layout = [self.editor, self.prompt]
-        self.editor.commit(self._on_edit, self.editor, self.prompt, trigger_mode="always_last", queue=False, **QUIET)
-        self.examples.select(self._on_example, self.examples, layout, queue=False, **QUIET)
-        self.open.upload(self._on_open, self.open, [*layout, self.noise, self.seed, self.steps, self.guidance], **QUIET)
+        settings = [self.noise, self.seed, self.steps, self.guidance]
+        self.card.open.upload(self._on_open, self.card.open, [*self.card.shown, *settings], **QUIET)
         self.noise.change(self._on_noise, self.noise, self.seed, queue=False, **QUIET)
         self.new_seed.click(self._on_new_seed, None, [self.seed, self.noise], queue=False, **QUIET)
         self.boxes.change(None, self.boxes, None, js=_toggle("result-card", "bare", "!on"), **QUIET)
         self.arrangement.change(
             None, self.arrangement, None, js=_toggle("pair", "sliding", f"on === '{SLIDER}'"), **QUIET
         )
-        opening = [*layout, *single, *pair, self.compare, self.tabs, self.last_single, self.last_pair]
+        opening = [*self.card.shown, *single, *pair, self.compare, self.tabs, self.last_single, self.last_pair]
         gr.on(None, self._on_load, None, opening, **QUIET)  # no trigger given: when the page loads
 
-    def _on_edit(self, value: Mapping[str, Any]) -> str:
-        return handlers.show_prompt(self.studio, value)
-
-    def _on_example(self, name: str) -> Updates:
-        return self._layout(self.layouts[name])
-
-    def _on_open(self, path: str) -> Updates:
-        try:
-            opened = handlers.open_file(self.studio, Path(path))
-        except DetDiffusionError as error:
-            warn("Not opened", error)
-            return {self.editor: gr.skip()}
-        say("Opened", opened.note)
-        recipe = opened.recipe
-        noise = {self.noise: FIXED, self.seed: recipe.seed} if recipe else {}
-        settings = {self.steps: recipe.steps, self.guidance: recipe.guidance} if recipe else {}
-        return {**self._layout(opened.layout), **noise, **settings}
+    def _on_open(self, paths: list[str]) -> Updates:
+        with Messages("Not opened", NOTHING_LOST):
+            opened = self.card.open_files(paths)
+            say("Opened", opened.note)
+            recipe = opened.recipe
+            noise = {self.noise: FIXED, self.seed: recipe.seed} if recipe else {}
+            settings = {self.steps: recipe.steps, self.guidance: recipe.guidance} if recipe else {}
+            return {**self.card.show(opened.layout, opened.backdrop), **noise, **settings}
+        return {self.card.editor: gr.skip()}
 
     def _on_noise(self, noise: str) -> Updates:
         return {self.seed: gr.update(interactive=noise == FIXED)}
@@ -180,8 +164,14 @@ class StudioView:
     def _on_cancel(self, request: gr.Request) -> None:
         self.studio.cancel(_user(request))
 
-    def _on_load(self) -> Iterator[Updates]:
-        """The example on the canvas at once; its pictures as soon as they are there."""
+    def _on_load(self, request: gr.Request) -> Iterator[Updates]:
+        """The example on the canvas at once; its pictures as soon as they are there. Or the layout of a link."""
+        if text := dict(request.query_params).get("layout"):
+            with Messages("The link was not opened", "Here is an example."):
+                linked = self.studio.vocabulary.resolve(layout_of_link(str(text))).to_json()
+                canvas = {**self.card.show(linked), self.card.editor: gr.update(value=linked, **self.card.words())}
+                yield {**self._follow_model(), **self._single(NO_SINGLE), **self._pair(NO_PAIR), **canvas}
+                return
         if self.opening is None or self.opening.model is not self.studio.model:
             self.opening = self._new_opening()
         opening = self.opening
@@ -189,7 +179,10 @@ class StudioView:
             yield self._follow_model()
             return
         waiting = _picture(PictureView(caption="The example is being generated", progress=0.0))
-        canvas = {**self._layout(opening.layout), self.editor: gr.update(value=opening.layout, **self._words())}
+        canvas = {
+            **self.card.show(opening.layout),
+            self.card.editor: gr.update(value=opening.layout, **self.card.words()),
+        }
         pictures = [self.picture, self.easy, self.hard] if opening.pair else [self.picture]
         yield {**self._follow_model(), **canvas, **dict.fromkeys(pictures, waiting)}
         try:
@@ -243,29 +236,19 @@ class StudioView:
 
     def on_model(self, value: Mapping[str, Any]) -> Updates:
         """Another model is there: what is on the canvas stays, and is read with the new model's words."""
-        return {**self._follow_model(), self.prompt: handlers.show_prompt(self.studio, value)}
+        return {**self._follow_model(), self.card.prompt: handlers.show_prompt(self.studio, value)}
 
     # --- views -> updates ---
-
-    def _words(self) -> dict[str, Any]:
-        """The editor's options that follow the model."""
-        vocabulary, why = self.studio.vocabulary, handlers.why_no_tags(self.studio)
-        height, width = self.studio.model.pipeline.native_size
-        words = {"things": list(vocabulary.things), "stuff": list(vocabulary.stuff), "untagged": why}
-        return {**words, "native": (width, height), "multiple": self.studio.model.pipeline.size_multiple}
 
     def _follow_model(self) -> Updates:
         """What this model can be asked for."""
         tags_matter = self.studio.tags_matter
         tabs = {} if tags_matter else {self.tabs: gr.Tabs(selected="picture")}
-        return {self.editor: gr.update(**self._words()), self.compare: gr.update(interactive=tags_matter), **tabs}
-
-    def _layout(self, layout: Mapping[str, Any]) -> Updates:
-        return {self.editor: layout, self.prompt: handlers.show_prompt(self.studio, layout)}
-
-    def show_layout(self, layout: Mapping[str, Any]) -> Updates:
-        """A layout from elsewhere, on the canvas."""
-        return self._layout(layout)
+        return {
+            self.card.editor: gr.update(**self.card.words()),
+            self.compare: gr.update(interactive=tags_matter),
+            **tabs,
+        }
 
     def _single(self, view: Single) -> Updates:
         table = {self.table: view.table.html()} if view.table else {}

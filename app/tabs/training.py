@@ -7,7 +7,7 @@ import gradio as gr
 
 from app import training_handlers as handlers
 from app.jobs import Runs
-from app.messages import QUIET, Messages, Updates, say
+from app.messages import CHOOSE, QUIET, Messages, Updates, say
 from app.services import Studio
 from app.training_handlers import Chosen, Screen
 from app.training_orders import Order, Source, first_order, presets
@@ -15,12 +15,6 @@ from app.training_orders import Order, Source, first_order, presets
 LOOK_SECONDS = 2.0
 START, USE = "Start", "Load into the studio"
 # A list of buttons in HTML: pressing one tells which.
-CHOOSE = """
-element.addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-name]");
-  if (button) trigger("choose", { name: button.dataset.name });
-});
-"""
 
 
 class TrainingView:

@@ -10,7 +10,7 @@ from detdiffusion.layout import Layout
 
 
 def editor_of(things: list[str], stuff: list[str]) -> LayoutEditor:
-    return LayoutEditor(things, stuff, native=(256, 256), multiple=64)
+    return LayoutEditor(things, stuff, sizes=[("Square", 256, 256)], multiple=64)
 
 
 def test_value_is_the_public_json_form(street: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,54 +132,6 @@ def test_prompt_is_shown_as_the_model_reads_it(studio: Studio, street: dict[str,
     html = handlers.show_prompt(studio, street)
     assert 'An image with (bus, &lt;9&gt;&lt;36&gt;, <b class="easy">[easy]</b>)' in html
     assert '<b class="hard">[hard]</b>' in html
-
-
-def test_layout_round_trip_through_a_file(studio: Studio, street: dict[str, Any], tmp_path: Path) -> None:
-    path = tmp_path / "layout.json"
-    path.write_text(json.dumps(street))
-    opened = handlers.open_file(studio, path)
-    assert (opened.layout, opened.recipe) == (street, None)
-
-
-def test_missing_attributes_are_filled_in(studio: Studio, tmp_path: Path) -> None:
-    path = tmp_path / "layout.json"
-    path.write_text(json.dumps(with_objects({"label": "road", "box": BOX}, {"label": "car", "box": BOX})))
-    opened = handlers.open_file(studio, path)
-    assert [item["attribute"] for item in opened.layout["objects"]] == ["background", "easy"]
-
-
-def test_picture_brings_back_layout_seed_and_settings(studio: Studio, street: dict[str, Any]) -> None:
-    file = single(studio, street, form=Form(True, 77, 4, 2.5)).picture.file
-    assert file is not None
-    opened = handlers.open_file(studio, file)
-    assert (opened.layout, opened.recipe) == (street, Recipe(77, 4, 2.5))
-    studio.model = replace(studio.model, sha256="of another model")
-    assert "another model (tiny)" in handlers.open_file(studio, file).note
-
-
-def plain_picture() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("broken.json", b'{"width": 64', "not JSON"),
-        ("list.json", b"[1, 2]", "needs to be a JSON object"),
-        ("binary.json", b"\xff\xfe\x00", "not JSON"),
-        ("large.json", b" " * 1_000_001, "too large to be a layout"),
-        ("plain.png", plain_picture(), "carries no layout"),
-        ("half.png", plain_picture()[:30], "cannot be read as a picture"),
-        ("text.png", b"hello", "cannot be read as a picture"),
-    ],
-)
-def test_files_that_cannot_be_opened(studio: Studio, tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    path = tmp_path / name
-    path.write_bytes(content)
-    with pytest.raises(LayoutError, match=message):
-        handlers.open_file(studio, path)
 
 
 def test_records_for_programs(studio: Studio, street: dict[str, Any]) -> None:

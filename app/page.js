@@ -1,0 +1,13 @@
+// What belongs to the page as a whole: a menu closes when something else is pressed, or by Escape.
+const opened = () => [...document.querySelectorAll(".menu > button.open")];
+
+document.addEventListener("pointerdown", (event) => {
+  for (const button of opened()) if (!button.parentElement.contains(event.target)) button.click();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const button of opened()) {
+    if (button.parentElement.contains(document.activeElement)) button.focus();
+    button.click();
+  }
+});
