@@ -8,41 +8,39 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.person import Studio
-
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 
 FRAMES = 30.0  # a second, while a box is dragged among a hundred
 
 
 @pytest.fixture
-def canvas(studio: Studio) -> Studio:
+def canvas(studio: Any) -> Any:
     """An empty canvas."""
     studio.clear()
     return studio
 
 
-def boxes(studio: Studio) -> list[list[float]]:
+def boxes(studio: Any) -> list[list[float]]:
     return [item["box"] for item in studio.layout()["objects"]]
 
 
-def tags(studio: Studio) -> list[str]:
+def tags(studio: Any) -> list[str]:
     return [item["attribute"] for item in studio.layout()["objects"]]
 
 
-def near(studio: Studio, *expected: tuple[float, float, float, float]) -> bool:
+def near(studio: Any, *expected: tuple[float, float, float, float]) -> bool:
     found = boxes(studio)
     return len(found) == len(expected) and bool(np.allclose(found, expected, atol=0.012))
 
 
-def three(studio: Studio) -> None:
+def three(studio: Any) -> None:
     studio.draw("kite", 0.05, 0.05, 0.25, 0.25)
     studio.draw("bird", 0.4, 0.1, 0.6, 0.3)
     studio.draw("boat", 0.1, 0.6, 0.4, 0.8)
     studio.press("Escape")
 
 
-def test_several_boxes_at_once(canvas: Studio) -> None:
+def test_several_boxes_at_once(canvas: Any) -> None:
     page = canvas.page
     three(canvas)
     page.mouse.click(*canvas.at(0.15, 0.15))
@@ -74,7 +72,7 @@ def test_several_boxes_at_once(canvas: Studio) -> None:
     assert len(boxes(canvas)) == 3
 
 
-def test_all_things_are_tagged_at_once(canvas: Studio) -> None:
+def test_all_things_are_tagged_at_once(canvas: Any) -> None:
     three(canvas)
     canvas.press("b")
     canvas.type("sea")
@@ -86,7 +84,7 @@ def test_all_things_are_tagged_at_once(canvas: Studio) -> None:
     assert tags(canvas) == ["hard", "hard", "hard", "background"]
 
 
-def test_locked_boxes_stay_and_hidden_ones_come_back_by_undo(canvas: Studio) -> None:
+def test_locked_boxes_stay_and_hidden_ones_come_back_by_undo(canvas: Any) -> None:
     page = canvas.page
     three(canvas)
     page.mouse.click(*canvas.at(0.15, 0.15))
@@ -109,7 +107,7 @@ def test_locked_boxes_stay_and_hidden_ones_come_back_by_undo(canvas: Studio) -> 
     assert boxes(canvas) == before, "what is hidden or locked is drawn all the same"
 
 
-def test_order_and_what_lies_below(canvas: Studio) -> None:
+def test_order_and_what_lies_below(canvas: Any) -> None:
     page = canvas.page
     canvas.draw("car", 0.2, 0.2, 0.8, 0.8)
     canvas.press("n")
@@ -126,7 +124,7 @@ def test_order_and_what_lies_below(canvas: Studio) -> None:
     assert [item["label"] for item in canvas.layout()["objects"]] == ["car", "bus"]
 
 
-def test_snapping(canvas: Studio) -> None:
+def test_snapping(canvas: Any) -> None:
     page = canvas.page
     canvas.draw("kite", 0.2, 0.2, 0.4, 0.4)
     canvas.draw("bird", 0.6, 0.6, 0.7, 0.7)
@@ -143,7 +141,7 @@ def test_snapping(canvas: Studio) -> None:
     assert boxes(canvas)[1][0] != boxes(canvas)[0][0]
 
 
-def test_size_and_zoom(canvas: Studio) -> None:
+def test_size_and_zoom(canvas: Any) -> None:
     page = canvas.page
     canvas.draw("cat", 0.4, 0.4, 0.6, 0.6)
     canvas.press("Escape", "f")
@@ -176,7 +174,7 @@ def test_size_and_zoom(canvas: Studio) -> None:
     expect(page.locator(".size")).to_have_text("256 × 256")
 
 
-def test_palette(canvas: Studio) -> None:
+def test_palette(canvas: Any) -> None:
     page = canvas.page
     three(canvas)
     chip = page.locator(".palette button")
@@ -197,7 +195,7 @@ def test_palette(canvas: Studio) -> None:
     assert [item["label"] for item in canvas.layout()["objects"]] == ["boat", "bird", "boat", "boat"]
 
 
-def test_by_keyboard_alone_from_nothing_to_a_comparison(canvas: Studio) -> None:
+def test_by_keyboard_alone_from_nothing_to_a_comparison(canvas: Any) -> None:
     page = canvas.page
     canvas.canvas.focus()
     canvas.press("n", "Enter")
@@ -221,7 +219,7 @@ def test_by_keyboard_alone_from_nothing_to_a_comparison(canvas: Studio) -> None:
     assert all(names), names
 
 
-def test_a_hundred_boxes_stay_fluid(canvas: Studio) -> None:
+def test_a_hundred_boxes_stay_fluid(canvas: Any) -> None:
     crowd = [
         {"label": "bird", "box": [x / 10, y / 10, x / 10 + 0.08, y / 10 + 0.08], "attribute": "easy"}
         for y in range(10)
@@ -263,8 +261,8 @@ def tablet(chromium: Browser, address: str) -> Any:
     context.close()
 
 
-def test_fingers(tablet: Page) -> None:
-    studio = Studio(tablet)
+def test_fingers(tablet: Page, person: Any) -> None:
+    studio = person(tablet)
     touch = tablet.context.new_cdp_session(tablet)
 
     def move(kind: str, *points: tuple[float, float]) -> None:

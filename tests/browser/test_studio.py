@@ -4,6 +4,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from PIL import Image
 from playwright.sync_api import Locator, expect
 
 from detdiffusion.layout import Layout, read_png
-from tests.browser.person import Studio
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 
@@ -25,7 +25,7 @@ def numbers(row: Locator) -> list[float]:
     return [float(text) for text in row.locator("td.number").all_inner_texts()]
 
 
-def test_draw_tag_generate_compare(studio: Studio) -> None:
+def test_draw_tag_generate_compare(studio: Any) -> None:
     page = studio.page
     studio.screenshot("opening")
     assert page.evaluate("document.documentElement.scrollHeight <= window.innerHeight"), "the page scrolls"
@@ -91,7 +91,7 @@ def test_draw_tag_generate_compare(studio: Studio) -> None:
     assert studio.layout() == drawn, "nothing that was generated touches what was drawn"
 
 
-def test_boxes_can_be_hidden_and_a_run_cancelled(studio: Studio) -> None:
+def test_boxes_can_be_hidden_and_a_run_cancelled(studio: Any) -> None:
     page = studio.page
     page.get_by_role("tab", name="Picture").click()
     before, marks = studio.saved("#picture").read_bytes(), page.locator("#picture .mark")
@@ -109,7 +109,7 @@ def test_boxes_can_be_hidden_and_a_run_cancelled(studio: Studio) -> None:
     assert studio.layout() == drawn
 
 
-def test_saved_picture_brings_everything_back(studio: Studio) -> None:
+def test_saved_picture_brings_everything_back(studio: Any) -> None:
     page = studio.page
     studio.clear()
     studio.draw("cat", 0.3, 0.3, 0.7, 0.8)
@@ -135,7 +135,7 @@ def test_saved_picture_brings_everything_back(studio: Studio) -> None:
     assert studio.layout() != drawn, "what was on the canvas before comes back by undo"
 
 
-def test_mistakes_get_a_message_and_cost_nothing(studio: Studio) -> None:
+def test_mistakes_get_a_message_and_cost_nothing(studio: Any) -> None:
     drawn = studio.layout()
     plain = io.BytesIO()
     Image.new("RGB", (64, 64)).save(plain, format="PNG")
@@ -170,7 +170,7 @@ def test_mistakes_get_a_message_and_cost_nothing(studio: Studio) -> None:
     assert studio.layout() == drawn
 
 
-def test_canvas_by_mouse_and_keys(studio: Studio) -> None:
+def test_canvas_by_mouse_and_keys(studio: Any) -> None:
     studio.clear()
 
     def boxes() -> list[list[float]]:
