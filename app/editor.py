@@ -110,10 +110,11 @@ class LayoutEditor(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
         sizes: Sequence[tuple[str, int, int]],
         multiple: int,
         untagged: str = "",
+        backdrop: str = "",
         **options: Any,
     ) -> None:
         """`sizes`: name, width and height for the menu; `multiple`: sides need to be one of it; `untagged`: why objects
-        cannot be tagged, empty where they can."""
+        cannot be tagged, empty where they can; `backdrop`: address of a picture behind the boxes."""
         super().__init__(
             value=LayoutValue(),
             things=list(things),
@@ -121,7 +122,7 @@ class LayoutEditor(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
             sizes=[list(size) for size in sizes],
             multiple=multiple,
             untagged=untagged,
-            backdrop="",  # address of a picture behind the boxes
+            backdrop=backdrop,
             html_template=_editor_html(),
             js_on_load="\n".join(
                 Path(__file__).with_name("canvas").joinpath(f"{name}.js").read_text(encoding="utf-8")

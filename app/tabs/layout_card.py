@@ -39,7 +39,7 @@ class LayoutCard:
             with gr.Accordion("Layouts", open=False, elem_id="layouts", elem_classes="menu") as self.menu:
                 with gr.Row(elem_id="save-as"):
                     self.name = gr.Textbox(
-                        placeholder="Save this layout as…", show_label=False, container=False, elem_id="layout-name"
+                        placeholder="Save this layout as…", max_lines=1, show_label=False, container=False, elem_id="layout-name"
                     )
                     self.save = gr.Button("Save", size="sm", elem_id="save-layout")
                 self.shelf = gr.HTML(
@@ -68,7 +68,7 @@ class LayoutCard:
                     self.export = gr.Button("Download", size="sm", elem_id="export-layout")
                 with gr.Row(elem_id="link-row"):
                     self.link = gr.Textbox(
-                        placeholder="Link to this layout", show_label=False, container=False, elem_id="link"
+                        placeholder="Link", max_lines=1, show_label=False, container=False, elem_id="link"
                     )
                     self.copy = gr.Button("Copy link", size="sm", elem_id="copy-link")
             self.file = gr.DownloadButton(
