@@ -1,0 +1,28 @@
+"""The rivals that ship beside the bundled model: whole, comparable, and able to draw."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detdiffusion.layout import Layout
+from detdiffusion.pipeline import load_pipeline
+
+pytestmark = pytest.mark.model
+
+MODELS = Path(__file__).resolve().parents[2] / "assets/models"
+
+
+@pytest.mark.parametrize("name", ["geodiffusion", "controlnet"])
+def test_a_rival_draws_the_bundled_models_layouts(name: str) -> None:
+    folder, ours = MODELS / f"papercut-{name}", MODELS / "papercut"
+    assert all(file.resolve().parent == ours / "vae" for file in (folder / "vae").iterdir()), "one autoencoder"
+    pipe = load_pipeline(folder)  # checks every SHA-256
+    own = load_pipeline(ours)
+    assert pipe.vocabulary.labels == own.vocabulary.labels
+    assert not pipe.vocabulary.attribute_words
+    assert (getattr(pipe, "controlnet", None) is not None) == (name == "controlnet")
+    layout = Layout.from_json((MODELS.parent / "layouts/street.json").read_bytes())
+    drawn = pipe([layout], seeds=[7], steps=2).images[0]
+    assert drawn.size == (256, 256)
+    assert np.asarray(drawn).std() > 10
