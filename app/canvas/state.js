@@ -33,7 +33,7 @@ function numbered(object) {
 
 function pull() {
   if (same(props.value, published())) return draw(); // told twice
-  if (layout.objects.length) remember(clone(layout));
+  if (layout.objects.length || past.length) remember(clone(layout));
   layout = { ...clone(props.value), objects: props.value.objects.map(numbered) };
   fit();
   select();

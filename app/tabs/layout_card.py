@@ -15,6 +15,7 @@ from app.messages import CHOOSE, QUIET, Messages, Updates, say
 from app.services import Studio
 from app.views import shelf_html
 from detdiffusion.layout import Layout
+from training.pictures import SUFFIXES
 
 # A hidden button's link is that of the new file by then.
 CLICK_FILE = """() => setTimeout(() => document.querySelector("#layout-file").click(), 300)"""
@@ -39,7 +40,11 @@ class LayoutCard:
             with gr.Accordion("Layouts", open=False, elem_id="layouts", elem_classes="menu") as self.menu:
                 with gr.Row(elem_id="save-as"):
                     self.name = gr.Textbox(
-                        placeholder="Save this layout as…", max_lines=1, show_label=False, container=False, elem_id="layout-name"
+                        placeholder="Save this layout as…",
+                        max_lines=1,
+                        show_label=False,
+                        container=False,
+                        elem_id="layout-name",
                     )
                     self.save = gr.Button("Save", size="sm", elem_id="save-layout")
                 self.shelf = gr.HTML(
@@ -51,7 +56,7 @@ class LayoutCard:
             self.open = gr.UploadButton(
                 "Open",
                 file_count="multiple",
-                file_types=[".json", ".xml", ".txt", ".yaml", "image"],
+                file_types=[".json", ".xml", ".txt", ".yaml", ".yml", *SUFFIXES],
                 size="sm",
                 elem_id="open-file",
             )
@@ -81,19 +86,23 @@ class LayoutCard:
     def wire(self) -> None:
         quick: dict[str, Any] = {"queue": False, **QUIET}
         self.editor.commit(self._on_edit, self.editor, self.prompt, trigger_mode="always_last", **quick)
-        self.shelf.choose(self._on_tile, None, [*self.shown, self.shelf, self.menu], **quick)
+        self.shelf.choose(self._on_tile, None, [*self.shown, self.shelf, self.menu], **QUIET)
         saved = [self.shelf, self.name]
-        self.save.click(self._on_save, [self.name, self.editor], saved, **quick)
-        self.name.submit(self._on_save, [self.name, self.editor], saved, **quick)
+        self.save.click(self._on_save, [self.name, self.editor], saved, **QUIET)
+        self.name.submit(self._on_save, [self.name, self.editor], saved, **QUIET)
         packed = self.export.click(self._on_export, [self.editor, self.form], self.file, **QUIET)
         packed.success(None, js=CLICK_FILE, queue=False)
-        linked = self.copy.click(self._on_link, self.editor, self.link, **quick)
+        linked = self.copy.click(self._on_link, self.editor, self.link, **QUIET)
         linked.success(None, self.link, self.link, js=COPY_LINK, queue=False)
 
     def show(self, layout: Mapping[str, Any], backdrop: str = "") -> Updates:
         """A layout from elsewhere, on the canvas."""
         canvas = gr.update(value=layout, backdrop=backdrop)
         return {self.editor: canvas, self.prompt: handlers.show_prompt(self.studio, layout)}
+
+    def layouts_now(self) -> Updates:
+        """The layouts to choose from, as they are now."""
+        return {self.shelf: shelf_html(self.given, self.store.layouts())}
 
     def open_files(self, paths: list[str]) -> Opened:
         """LayoutError or DataError if they hold no layout."""
@@ -118,10 +127,10 @@ class LayoutCard:
         with Messages("Not opened", UNCHANGED):
             if kind == "remove":
                 self.store.remove(name)
-                return self._shelf()
+                return self.layouts_now()
             found = self.given.get(name) if kind == "example" else self.store.layouts().get(name)
             if found is None:
-                return self._shelf()
+                return self.layouts_now()
             layout = self.studio.vocabulary.resolve(found).to_json()
             return {**self.show(layout), self.menu: gr.update(open=False)}
         return {self.editor: gr.skip()}
@@ -129,7 +138,7 @@ class LayoutCard:
     def _on_save(self, name: str, value: Mapping[str, Any]) -> Updates:
         with Messages("Not saved", UNCHANGED):
             say("Saved", self.store.save(name, Layout.from_json(value)))
-            return {**self._shelf(), self.name: ""}
+            return {**self.layouts_now(), self.name: ""}
         return {self.name: gr.skip()}
 
     def _on_export(self, value: Mapping[str, Any], form: str) -> str:
@@ -143,6 +152,3 @@ class LayoutCard:
         with Messages("No link", UNCHANGED):
             return layout_files.link_of(Layout.from_json(value))
         return ""
-
-    def _shelf(self) -> Updates:
-        return {self.shelf: shelf_html(self.given, self.store.layouts())}

@@ -142,7 +142,16 @@ class StudioView:
         self.arrangement.change(
             None, self.arrangement, None, js=_toggle("pair", "sliding", f"on === '{SLIDER}'"), **QUIET
         )
-        opening = [*self.card.shown, *single, *pair, self.compare, self.tabs, self.last_single, self.last_pair]
+        opening = [
+            *self.card.shown,
+            self.card.shelf,
+            *single,
+            *pair,
+            self.compare,
+            self.tabs,
+            self.last_single,
+            self.last_pair,
+        ]
         gr.on(None, self._on_load, None, opening, **QUIET)  # no trigger given: when the page loads
 
     def _on_open(self, paths: list[str]) -> Updates:
@@ -169,17 +178,22 @@ class StudioView:
         if text := dict(request.query_params).get("layout"):
             with Messages("The link was not opened", "Here is an example."):
                 linked = self.studio.vocabulary.resolve(layout_of_link(str(text))).to_json()
-                canvas = {**self.card.show(linked), self.card.editor: gr.update(value=linked, **self.card.words())}
+                canvas = {
+                    **self.card.layouts_now(),
+                    **self.card.show(linked),
+                    self.card.editor: gr.update(value=linked, **self.card.words()),
+                }
                 yield {**self._follow_model(), **self._single(NO_SINGLE), **self._pair(NO_PAIR), **canvas}
                 return
         if self.opening is None or self.opening.model is not self.studio.model:
             self.opening = self._new_opening()
         opening = self.opening
         if opening is None:  # no example is of this model's world
-            yield self._follow_model()
+            yield {**self._follow_model(), **self.card.layouts_now()}
             return
         waiting = _picture(PictureView(caption="The example is being generated", progress=0.0))
         canvas = {
+            **self.card.layouts_now(),
             **self.card.show(opening.layout),
             self.card.editor: gr.update(value=opening.layout, **self.card.words()),
         }

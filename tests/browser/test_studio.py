@@ -143,7 +143,7 @@ def test_mistakes_get_a_message_and_cost_nothing(studio: Any) -> None:
     crowd = [{"label": "car", "box": [0.1, 0.1, 0.5, 0.5]}] * 101
     for name, content, message in (
         ("broken.json", b'{"width": 256,', "not JSON"),
-        ("photo.png", plain.getvalue(), "carries no layout"),
+        ("photo.png", plain.getvalue(), "finds nothing in photo.png"),
         ("inverted.json", json.dumps({**drawn, "objects": [inverted]}).encode(), r"object 1 \(car\).*inverted"),
         ("unknown.json", json.dumps({**drawn, "objects": [{**inverted, "label": "carr"}]}).encode(), "object 1"),
         ("crowd.json", json.dumps({**drawn, "objects": crowd}).encode(), "101 objects; at most 100"),
