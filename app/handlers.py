@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from app.services import MAX_SEED, Progress, Recipe, Result, Studio
+from app.services import MAX_SEED, Ask, Progress, Recipe, Result, Studio
 from app.views import (
     Mark,
     ObjectRow,
@@ -111,7 +111,7 @@ def why_no_tags(studio: Studio) -> str:
 def generate(studio: Studio, value: Mapping[str, Any], form: Form, user: str) -> Iterator[Single]:
     """The layout as it is tagged. LayoutError or ConfigError for bad input, Cancelled when told to stop."""
     layout, recipe = Layout.from_json(value), form.recipe()
-    for news in studio.run({Strategy.ORIGIN: layout}, recipe, user):
+    for news in studio.run([Ask(layout, recipe)], user):
         if isinstance(news, Progress):
             yield Single(_busy(news, 0, layout), None, recipe.seed)
         else:
@@ -122,7 +122,7 @@ def compare_pair(studio: Studio, value: Mapping[str, Any], form: Form, user: str
     """All things easy, and all things hard, from the same noise. Raises as `generate` does."""
     asked, recipe = _easy_and_hard(studio, value), form.recipe()
     layout = asked[Strategy.EASY]
-    for news in studio.run(asked, recipe, user):
+    for news in studio.run([Ask(one, recipe, strategy) for strategy, one in asked.items()], user):
         if isinstance(news, Progress):
             pictures = _busy(news, 0, layout, Attribute.EASY), _busy(news, 1, layout, Attribute.HARD)
             yield Pair(*pictures, None, recipe.seed)
@@ -141,14 +141,15 @@ def generate_record(studio: Studio, layout: Mapping[str, Any], strategy: str, re
     if chosen is not Strategy.ORIGIN and not studio.tags_matter:
         raise ConfigError(why_no_tags(studio))
     asked = apply_strategy(studio.vocabulary.resolve(Layout.from_json(layout)), chosen)
-    *_, last = studio.run({chosen: asked}, recipe, user="api")
+    *_, last = studio.run([Ask(asked, recipe, chosen)], user="api")
     assert not isinstance(last, Progress)  # a run ends with results
     return _record(last[0])
 
 
 def compare_record(studio: Studio, layout: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     """A pair for a program: the API's `compare`. Raises as `compare_pair` does."""
-    *_, last = studio.run(_easy_and_hard(studio, layout), recipe, user="api")
+    asked = [Ask(one, recipe, strategy) for strategy, one in _easy_and_hard(studio, layout).items()]
+    *_, last = studio.run(asked, user="api")
     assert not isinstance(last, Progress)  # a run ends with results
     return {"easy": _record(last[0]), "hard": _record(last[1])}
 
@@ -175,8 +176,9 @@ def _record(result: Result) -> dict[str, Any]:
 
 
 def _busy(news: Progress, index: int, layout: Layout, tag: Attribute | None = None) -> PictureView:
+    preview = news.previews[index]
     return PictureView(
-        preview=data_address(news.previews[index]) if news.previews else "",
+        preview=data_address(preview) if preview else "",
         caption=f"Step {news.step} of {news.steps}",
         tag=tag,
         ratio=layout.width / layout.height,

@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from detdiffusion.errors import ConfigError, LayoutError
@@ -39,7 +40,8 @@ class LayoutStore:
             aside.write_text(json.dumps(layout.to_json(), indent=2), encoding="utf-8")
             aside.replace(path)
         except OSError as error:
-            aside.unlink(missing_ok=True)
+            with suppress(OSError):
+                aside.unlink()
             raise ConfigError(f"{path.name} cannot be written ({error.strerror})") from error
         return path.stem
 

@@ -1,13 +1,15 @@
-"""What the page does, without the page: one model and one detector at a time, which may be exchanged between two
-generations; one generation at a time."""
+"""What the page does, without the page: a present model, others beside it to compare with, detectors that look at what
+they draw. The present model may be exchanged between two generations; one generation at a time."""
 
 import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,8 @@ PREVIEW_EVERY = 3  # steps: a preview costs about as much as a step
 MAX_SEED = 2**32 - 1
 MAX_STEPS = 100
 MAX_GUIDANCE = 15.0
+MAX_DIFFICULTY = 4.0  # beyond 2 pictures fall apart (docs/EVALUATION.md)
+KEPT = 4  # models in memory beside the present one
 NOTHING = Detections((), np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
 BUNDLED_MODEL = Path(__file__).parents[1] / "assets/models/papercut"
 
@@ -38,6 +42,7 @@ class Recipe:
     seed: int
     steps: int = 20
     guidance: float = 3.0
+    difficulty: float = 0.0  # of attribute guidance: 0 is the plain prompt
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:
@@ -46,15 +51,29 @@ class Recipe:
             raise ConfigError(f"{self.steps} steps; choose 1 to {MAX_STEPS}")
         if not 1 <= self.guidance <= MAX_GUIDANCE:
             raise ConfigError(f"guidance {self.guidance:g} needs to be from 1 to {MAX_GUIDANCE:g}")
+        if not -MAX_DIFFICULTY <= self.difficulty <= MAX_DIFFICULTY:
+            raise ConfigError(
+                f"difficulty {self.difficulty:g} needs to be from -{MAX_DIFFICULTY:g} to {MAX_DIFFICULTY:g}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One picture: what is asked of which model. model: one of `Studio.models`; None is the present one."""
+
+    layout: Layout
+    recipe: Recipe
+    strategy: Strategy = Strategy.ORIGIN
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`previews` holds the latest look at each picture; empty before the first."""
+    """`previews` holds the latest look at each picture; None before its first."""
 
     step: int
     steps: int
-    previews: tuple[Image.Image, ...] = ()
+    previews: tuple[Image.Image | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +105,42 @@ class Model:
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
-    """A finished picture, saved with its layout and seed, and what the detector makes of it.
+class Look:
+    """What a detector makes of a picture.
 
     confidences: [N] for the N objects of the layout; 0 = not found, NaN = a class that the detector cannot know.
+    """
+
+    detector: Detector
+    detections: Detections
+    confidences: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A finished picture, saved with its layout and seed.
+
+    looks: of the model's detector, and of the second one where there is one.
+    seconds: that the whole run took.
     flagged: the model's safety checker made the picture black; then nothing was looked for, and all is NaN.
     """
 
     file: Path
     layout: Layout
     recipe: Recipe
+    strategy: Strategy
     model: Model
-    detections: Detections
-    confidences: np.ndarray
+    looks: tuple[Look, ...]
     seconds: float
     flagged: bool
+
+    @property
+    def detections(self) -> Detections:
+        return self.looks[0].detections
+
+    @property
+    def confidences(self) -> np.ndarray:
+        return self.looks[0].confidences
 
 
 class Studio:
@@ -116,6 +156,8 @@ class Studio:
     def __init__(self, model: Path, workspace: Path, bundled: Path = BUNDLED_MODEL) -> None:
         self.home, self._bundled = model.resolve(), bundled
         self.model = self._load(self.home, self.home.name)
+        self.second: Detector | None = None  # looks at the pictures, too
+        self._beside: OrderedDict[str, Model] = OrderedDict()  # the least recently used one first
         self.workspace, self.pictures = workspace, workspace / "pictures"
         self.pictures.mkdir(parents=True, exist_ok=True)
         self._turn = threading.Lock()
@@ -170,20 +212,43 @@ class Studio:
         """Goes back to the model that the studio was started with. Raises as `exchange` does."""
         self.exchange(self.home, self.home.name)
 
-    def run(
-        self, asked: Mapping[Strategy, Layout], recipe: Recipe, user: str
-    ) -> Iterator[Progress | tuple[Result, ...]]:
-        """Yields progress, and at last a result for each layout, in order; all start from the same noise.
+    def models(self) -> dict[str, Path]:
+        """Name -> folder of the models to compare with: the present one, that of the start, and what ships."""
+        shipped = sorted(path.parent for path in self._bundled.parent.glob("*/model_index.json"))
+        folders = [self.model.folder, self.home, *(folder.resolve() for folder in shipped)]
+        names = {folder: folder.name for folder in dict.fromkeys(folders)}
+        names[self.model.folder] = self.model.name
+        return {name: folder for folder, name in names.items()}
+
+    def _model(self, name: str | None) -> Model:
+        """ConfigError for an unknown name; CheckpointError, DetectorError if it cannot be loaded."""
+        if name is None or name == self.model.name:
+            return self.model
+        folders = self.models()
+        if name not in folders:
+            raise ConfigError(f"there is no model {name!r}; choose one of {', '.join(folders)}")
+        found = self._beside.pop(name, None)
+        if found is None or found.folder != folders[name]:
+            found = self._load(folders[name], name)
+        self._beside[name] = found
+        while len(self._beside) > KEPT:
+            self._beside.popitem(last=False)
+        return found
+
+    def run(self, asked: Sequence[Ask], user: str) -> Iterator[Progress | tuple[Result, ...]]:
+        """Yields progress, and at last a result for each picture, in order. Pictures of one seed start from the same
+        noise; neighbours that differ in layout and seed alone are drawn together.
 
         Leaving the iterator, or `cancel(user)` from elsewhere, stops the work after the step that it is at.
 
         Raises:
             Cancelled: by `cancel`.
-            LayoutError: a class that the model does not know.
+            LayoutError: a class that a model does not know.
+            ConfigError: a model that is not there, or cannot do what is asked.
         """
         stop = threading.Event()
         news: queue.SimpleQueue[Progress | tuple[Result, ...] | Exception] = queue.SimpleQueue()
-        worker = threading.Thread(target=self._work, args=(asked, recipe, stop, news))
+        worker = threading.Thread(target=self._work, args=(tuple(asked), stop, news))
         self._stops[user] = stop
         worker.start()
         try:
@@ -209,65 +274,100 @@ class Studio:
 
     def _work(
         self,
-        asked: Mapping[Strategy, Layout],
-        recipe: Recipe,
+        asked: tuple[Ask, ...],
         stop: threading.Event,
         news: "queue.SimpleQueue[Progress | tuple[Result, ...] | Exception]",
     ) -> None:
         """Runs in a thread of its own; everything that happens goes into `news`."""
 
-        previews: tuple[Image.Image, ...] = ()
+        groups = _together(asked)
+        whole = sum(group[0].recipe.steps for group in groups)
+        previews: list[Image.Image | None] = [None] * len(asked)
+        done = first = 0
 
         def check() -> None:
             if stop.is_set() or self._closed.is_set():
                 raise Cancelled("cancelled")
 
         def on_step(info: StepInfo) -> None:
-            nonlocal previews
             check()
-            if info.step % PREVIEW_EVERY == 0 and info.step < info.steps:
-                previews = tuple(info.preview())
-            news.put(Progress(info.step, info.steps, previews))
+            last = info.step == info.steps  # its picture is shown while the next group is drawn
+            if (last and len(groups) > 1) or (not last and info.step % PREVIEW_EVERY == 0):
+                shown = info.preview()
+                previews[first : first + len(shown)] = shown
+            news.put(Progress(done + info.step, whole, tuple(previews)))
 
+        started = time.perf_counter()
         try:
             with self._turn:
-                check()
-                news.put(self._generate(self.model, asked, recipe, on_step))
+                drawn = []
+                for group in groups:
+                    check()
+                    drawn += self._draw(self._model(group[0].model), group, on_step)
+                    done, first = done + group[0].recipe.steps, first + len(group)
+                seconds = time.perf_counter() - started
+                news.put(tuple(self._finish(one, seconds) for one in drawn))
         except Exception as error:  # handed to the thread that waits, which raises it
             news.put(error)
 
-    def _generate(
-        self, model: Model, asked: Mapping[Strategy, Layout], recipe: Recipe, on_step: Callable[[StepInfo], None]
-    ) -> tuple[Result, ...]:
-        layouts = {strategy: model.vocabulary.resolve(layout) for strategy, layout in asked.items()}
-        started = time.perf_counter()
+    def _draw(self, model: Model, asked: Sequence[Ask], on_step: Callable[[StepInfo], None]) -> list["_Drawn"]:
+        """Pictures that differ in layout and seed alone, and what detectors make of them."""
+        recipe = asked[0].recipe
+        layouts = [model.vocabulary.resolve(ask.layout) for ask in asked]
         drawn = model.pipeline(
-            list(layouts.values()),
-            seeds=[recipe.seed] * len(layouts),
+            layouts,
+            seeds=[ask.recipe.seed for ask in asked],
             steps=recipe.steps,
             guidance_scale=recipe.guidance,
+            difficulty=recipe.difficulty,
             on_step=on_step,
         )
-        detections = model.detector.detect(drawn.images)
         flags = drawn.flagged or [False] * len(layouts)
-        seconds = time.perf_counter() - started
-        results = []
-        for (strategy, layout), image, found, flagged in zip(
-            layouts.items(), drawn.images, detections, flags, strict=True
-        ):
-            seen, known = (NOTHING, ()) if flagged else (found, model.detector.labels)
-            confidences = object_confidences(layout, seen, known_labels=known)
-            file = self._save(model, image, layout, recipe, strategy)
-            results.append(Result(file, layout, recipe, model, seen, confidences, seconds, flagged))
-        return tuple(results)
+        eyes = [model.detector, *([self.second] if self.second is not None else [])]
+        seen = [eye.detect(drawn.images) for eye in eyes]
+        made = []
+        for place, (ask, layout, image, flagged) in enumerate(zip(asked, layouts, drawn.images, flags, strict=True)):
+            looks = []
+            for eye, found in zip(eyes, seen, strict=True):
+                visible, known = (NOTHING, ()) if flagged else (found[place], eye.labels)
+                looks.append(Look(eye, visible, object_confidences(layout, visible, known_labels=known)))
+            made.append(_Drawn(replace(ask, layout=layout), model, image, tuple(looks), flagged))
+        return made
+
+    def _finish(self, drawn: "_Drawn", seconds: float) -> Result:
+        ask = drawn.ask
+        file = self._save(drawn.model, drawn.image, ask.layout, ask.recipe, ask.strategy)
+        return Result(file, ask.layout, ask.recipe, ask.strategy, drawn.model, drawn.looks, seconds, drawn.flagged)
 
     def _save(self, model: Model, image: Image.Image, layout: Layout, recipe: Recipe, strategy: Strategy) -> Path:
         file = self.pictures / f"{time.strftime('%Y%m%d-%H%M%S')}-seed{recipe.seed}-{uuid.uuid4().hex[:6]}.png"
         made_by = {"model": model.name, "model_sha256": model.sha256, "detector": model.detector.name}
         how = {"seed": recipe.seed, "steps": recipe.steps, "guidance": recipe.guidance, "strategy": strategy.value}
+        if recipe.difficulty:
+            how["difficulty"] = recipe.difficulty
         save_png(file, image, layout, {**made_by, **how})
         return file
 
 
 def _has_detector(folder: Path) -> bool:
     return (folder / "detectors" / BUNDLED).is_dir()
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """A picture that is not saved yet: a run that is cancelled leaves nothing behind."""
+
+    ask: Ask
+    model: Model
+    image: Image.Image
+    looks: tuple[Look, ...]
+    flagged: bool
+
+
+def _together(asked: Sequence[Ask]) -> list[list[Ask]]:
+    """Neighbours of one model, size and recipe (but for the seed), which are drawn as one batch."""
+
+    def alike(ask: Ask) -> tuple[object, ...]:
+        return ask.model, ask.layout.width, ask.layout.height, replace(ask.recipe, seed=0)
+
+    return [list(group) for _, group in groupby(asked, key=alike)]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from app import services
-from app.services import MAX_SEED, Progress, Recipe, Result, Studio
+from app.services import MAX_SEED, Ask, Progress, Recipe, Result, Studio
 from detdiffusion.attributes import Strategy
 from detdiffusion.checkpoint import model_hash, write_manifest
 from detdiffusion.errors import Cancelled, CheckpointError, ConfigError, LayoutError
@@ -32,7 +32,7 @@ def finish(news: Iterator[Progress | tuple[Result, ...]]) -> tuple[Result, ...]:
 
 
 def test_progress_then_results(studio: Studio, layout: Layout) -> None:
-    *steps, last = studio.run({Strategy.ORIGIN: layout}, QUICK, "me")
+    *steps, last = studio.run([Ask(layout, QUICK)], "me")
     assert [(news.step, news.steps) for news in steps if isinstance(news, Progress)] == [(1, 3), (2, 3), (3, 3)]
     assert isinstance(last, tuple)
     assert last[0].layout == layout
@@ -40,21 +40,21 @@ def test_progress_then_results(studio: Studio, layout: Layout) -> None:
 
 
 def test_previews_are_pictures(studio: Studio, layout: Layout) -> None:
-    *steps, _ = studio.run({Strategy.EASY: layout, Strategy.HARD: layout}, Recipe(seed=5, steps=6), "me")
-    assert [len(news.previews) for news in steps if isinstance(news, Progress)] == [0, 0, 2, 2, 2, 2]
+    *steps, _ = studio.run([Ask(layout, Recipe(5, 6), Strategy.EASY), Ask(layout, Recipe(5, 6), Strategy.HARD)], "me")
+    shown = [sum(one is not None for one in news.previews) for news in steps if isinstance(news, Progress)]
+    assert shown == [0, 0, 2, 2, 2, 2]
 
 
 def test_same_seed_same_picture_and_another_another(studio: Studio, layout: Layout) -> None:
     pixels = [
-        np.asarray(Image.open(finish(studio.run({Strategy.ORIGIN: layout}, Recipe(seed, 3), "me"))[0].file))
-        for seed in (5, 5, 6)
+        np.asarray(Image.open(finish(studio.run([Ask(layout, Recipe(seed, 3))], "me"))[0].file)) for seed in (5, 5, 6)
     ]
     assert (pixels[0] == pixels[1]).all()
     assert (pixels[0] != pixels[2]).any()
 
 
 def test_picture_file_carries_layout_seed_and_model(studio: Studio, layout: Layout) -> None:
-    result = finish(studio.run({Strategy.HARD: layout}, QUICK, "me"))[0]
+    result = finish(studio.run([Ask(layout, QUICK, Strategy.HARD)], "me"))[0]
     kept_layout, record = read_png(result.file)
     assert kept_layout == layout
     assert record["generated"] is True
@@ -71,7 +71,7 @@ def test_picture_file_carries_layout_seed_and_model(studio: Studio, layout: Layo
 
 
 def test_cancel_stops_after_the_step(studio: Studio, layout: Layout) -> None:
-    news = studio.run({Strategy.ORIGIN: layout}, Recipe(seed=1, steps=100), "me")
+    news = studio.run([Ask(layout, Recipe(seed=1, steps=100))], "me")
     next(news)
     studio.cancel("somebody else")
     next(news)
@@ -79,12 +79,12 @@ def test_cancel_stops_after_the_step(studio: Studio, layout: Layout) -> None:
     with pytest.raises(Cancelled):
         finish(news)
     assert list(studio.pictures.iterdir()) == []
-    assert finish(studio.run({Strategy.ORIGIN: layout}, QUICK, "me"))  # and it can go on
+    assert finish(studio.run([Ask(layout, QUICK)], "me"))  # and it can go on
 
 
 def test_leaving_the_iterator_stops_the_work(studio: Studio, layout: Layout) -> None:
     before = threading.active_count()
-    news = studio.run({Strategy.ORIGIN: layout}, Recipe(seed=1, steps=100), "me")
+    news = studio.run([Ask(layout, Recipe(seed=1, steps=100))], "me")
     next(news)
     news.close()  # type: ignore[attr-defined]  # a generator
     assert threading.active_count() == before
@@ -93,12 +93,12 @@ def test_leaving_the_iterator_stops_the_work(studio: Studio, layout: Layout) -> 
 def test_closed_studio_starts_nothing(studio: Studio, layout: Layout) -> None:
     studio.close()
     with pytest.raises(Cancelled):
-        finish(studio.run({Strategy.ORIGIN: layout}, QUICK, "me"))
+        finish(studio.run([Ask(layout, QUICK)], "me"))
 
 
 def test_one_generation_at_a_time(studio: Studio, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     running, most = 0, 0
-    generate = Studio._generate
+    generate = Studio._draw
 
     def counted(self: Studio, *arguments: object) -> object:
         nonlocal running, most
@@ -109,10 +109,9 @@ def test_one_generation_at_a_time(studio: Studio, layout: Layout, monkeypatch: p
         finally:
             running -= 1
 
-    monkeypatch.setattr(Studio, "_generate", counted)
+    monkeypatch.setattr(Studio, "_draw", counted)
     jobs = [
-        threading.Thread(target=lambda user=str(i): finish(studio.run({Strategy.ORIGIN: layout}, QUICK, user)))
-        for i in range(3)
+        threading.Thread(target=lambda user=str(i): finish(studio.run([Ask(layout, QUICK)], user))) for i in range(3)
     ]
     for job in jobs:
         job.start()
@@ -134,7 +133,7 @@ def second(model_folder: Path, tmp_path: Path) -> Path:
 def test_exchanged_model_makes_the_next_picture(studio: Studio, layout: Layout, second: Path) -> None:
     before, detector = studio.model, studio.detector
     studio.exchange(second, "street-1")
-    record = read_png(finish(studio.run({Strategy.ORIGIN: layout}, QUICK, "me"))[0].file)[1]
+    record = read_png(finish(studio.run([Ask(layout, QUICK)], "me"))[0].file)[1]
     assert (record["model"], record["model_sha256"]) == ("street-1", model_hash(second))
     assert record["model_sha256"] != before.sha256
     assert studio.detector is detector, "the new one has none of its own"
@@ -178,7 +177,7 @@ def test_who_looks_at_a_models_pictures(
 
 def test_without_a_detector_nothing_is_said_of_objects(model_folder: Path, tmp_path: Path, layout: Layout) -> None:
     studio = Studio(model_folder, tmp_path / "workspace", bundled=tmp_path)
-    (result,) = finish(studio.run({Strategy.ORIGIN: layout}, QUICK, "me"))
+    (result,) = finish(studio.run([Ask(layout, QUICK)], "me"))
     assert len(result.detections) == 0
     assert np.isnan(result.confidences).all()
     assert read_png(result.file)[1]["detector"] == "no detector"
@@ -186,14 +185,14 @@ def test_without_a_detector_nothing_is_said_of_objects(model_folder: Path, tmp_p
 
 @pytest.mark.usefixtures("_last_is_flagged")
 def test_pictures_that_the_safety_checker_made_black_are_not_looked_at(studio: Studio, layout: Layout) -> None:
-    easy, hard = finish(studio.run({Strategy.EASY: layout, Strategy.HARD: layout}, QUICK, "me"))
+    easy, hard = finish(studio.run([Ask(layout, QUICK, Strategy.EASY), Ask(layout, QUICK, Strategy.HARD)], "me"))
     assert (easy.flagged, hard.flagged) == (False, True)
     assert not np.isnan(easy.confidences[:2]).any()
     assert np.isnan(hard.confidences).all()
 
 
 def test_model_is_exchanged_between_two_generations(studio: Studio, layout: Layout, second: Path) -> None:
-    news = studio.run({Strategy.ORIGIN: layout}, Recipe(seed=1, steps=8), "me")
+    news = studio.run([Ask(layout, Recipe(seed=1, steps=8))], "me")
     next(news)
     exchange = threading.Thread(target=studio.exchange, args=(second, "street-1"))
     exchange.start()
@@ -210,13 +209,13 @@ def test_damaged_model_leaves_the_present_one(studio: Studio, layout: Layout, se
         with pytest.raises(CheckpointError):
             studio.exchange(folder, "street-1")
     assert studio.model is before
-    assert finish(studio.run({Strategy.ORIGIN: layout}, QUICK, "me"))
+    assert finish(studio.run([Ask(layout, QUICK)], "me"))
 
 
 def test_unknown_class_is_refused_before_the_model_runs(studio: Studio, street: dict[str, Any]) -> None:
     layout = Layout.from_json({**street, "objects": [{"label": "buss", "box": [0, 0, 1, 1]}]})
     with pytest.raises(LayoutError, match="nearest first: bus"):
-        finish(studio.run({Strategy.ORIGIN: layout}, QUICK, "me"))
+        finish(studio.run([Ask(layout, QUICK)], "me"))
 
 
 @pytest.mark.parametrize(
@@ -239,3 +238,37 @@ def test_missing_model_folder(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no model folder"):
         Studio(tmp_path / "nowhere", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_several_models_in_one_run(studio: Studio, layout: Layout, silent_folder: Path, tmp_path: Path) -> None:
+    studio = Studio(
+        studio.home, tmp_path / "other", bundled=silent_folder
+    )  # the silent one is a neighbour of what ships
+    assert list(studio.models()) == ["tiny", "silent"]
+    asked = [Ask(layout, QUICK), Ask(layout, QUICK, model="silent"), Ask(layout, Recipe(6, 3), model="silent")]
+    *steps, last = studio.run(asked, "me")
+    assert [(news.step, news.steps) for news in steps] == [(n, 6) for n in range(1, 7)], "the last two were one batch"
+    assert [result.model.name for result in last] == ["tiny", "silent", "silent"]
+    assert steps[3].previews[0] is not None, "the first picture is shown while the next are drawn"
+    assert steps[3].previews[1] is None
+    alone = finish(studio.run([Ask(layout, QUICK, model="silent")], "me"))[0]
+    assert (np.asarray(Image.open(alone.file)) == np.asarray(Image.open(last[1].file))).all()
+    with pytest.raises(ConfigError, match="no model 'loud'; choose one of tiny, silent"):
+        finish(studio.run([Ask(layout, QUICK, model="loud")], "me"))
+
+
+def test_a_second_detector_looks_too(studio: Studio, layout: Layout) -> None:
+    assert len(finish(studio.run([Ask(layout, QUICK)], "me"))[0].looks) == 1
+    studio.second = studio.detector
+    (result,) = finish(studio.run([Ask(layout, QUICK)], "me"))
+    assert len(result.looks) == 2
+    np.testing.assert_array_equal(result.looks[1].confidences, result.confidences)
+
+
+def test_difficulty_goes_into_the_picture(studio: Studio, layout: Layout) -> None:
+    plain, harder = finish(studio.run([Ask(layout, QUICK), Ask(layout, Recipe(5, 3, difficulty=1.5))], "me"))
+    assert (np.asarray(Image.open(plain.file)) != np.asarray(Image.open(harder.file))).any()
+    assert read_png(harder.file)[1]["difficulty"] == 1.5
+    assert "difficulty" not in read_png(plain.file)[1]
+    with pytest.raises(ConfigError, match="difficulty 9 needs to be"):
+        Recipe(5, 3, difficulty=9)
