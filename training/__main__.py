@@ -75,6 +75,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME,...",
         help=f"then train these from the same samples, seed and steps: {', '.join(VARIANTS)}",
     )
+    bundle.add_argument(
+        "--rival-steps", type=positive, default=None, metavar="N", help="train the rivals N steps, instead of as many"
+    )
     bundle.add_argument("--device", default=None, help="cpu, cuda, ... (default: cuda for the gpu preset, else cpu)")
     bundle.set_defaults(run=_bundle)
 
@@ -130,7 +133,8 @@ def _bundle(arguments: argparse.Namespace) -> int:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError("no CUDA device here; use --preset cpu, or --device cpu")
     preset, device = PRESETS[arguments.preset], torch.device(name)
-    model = train_bundle(preset, arguments.out, device, Stage(arguments.until), rivals=arguments.rivals)
+    rivals = {"rivals": arguments.rivals, "rival_steps": arguments.rival_steps}
+    model = train_bundle(preset, arguments.out, device, Stage(arguments.until), **rivals)
     print(model)
     return 0
 

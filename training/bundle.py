@@ -8,6 +8,7 @@ Run the same command again after a stop: finished stages are skipped, the one in
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -55,11 +56,13 @@ def train_bundle(
     until: Stage = Stage.GENERATOR,
     workers: int = 2,
     rivals: Sequence[str] = (),
+    rival_steps: int | None = None,
 ) -> Path:
     """Runs the stages up to `until` and returns the model folder (`out/model`).
 
     Args:
         rivals: of `VARIANTS`; each is trained after the stages, into `out/rivals/NAME/model`.
+        rival_steps: of each rival's training; None: as many as the generator's.
 
     Raises:
         ConfigError: `out` was started with another config.
@@ -80,7 +83,8 @@ def train_bundle(
     for name in rivals:
         folder = out / "rivals" / name
         if not (folder / "model" / "manifest.json").exists():
-            pipe = learn(VARIANTS[name](config.generator), _autoencoder(out), out / Stage.ATTRIBUTES, folder, device)
+            lessons = replace(VARIANTS[name](config.generator), steps=rival_steps or config.generator.steps)
+            pipe = learn(lessons, _autoencoder(out), out / Stage.ATTRIBUTES, folder, device)
             save_pipeline(pipe, folder / "model")
     return out / "model"
 

@@ -95,6 +95,10 @@ def test_from_nothing_to_a_model_that_the_studio_loads(tmp_path: Path, monkeypat
     ours, its = (model.vae.state_dict() for model in (pipe, rival))
     assert all(torch.equal(ours[name], its[name]) for name in ours), "they share the autoencoder"
 
+    train_bundle(TINY, tmp_path, CPU, workers=1, rivals=["no-blueprint"], rival_steps=2)
+    metrics = (tmp_path / "rivals" / "no-blueprint" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in metrics] == [1, 2], "a rival may learn for less long"
+
 
 def test_nothing_held_out_is_trained_on() -> None:
     with pytest.raises(ConfigError, match="held out"):
