@@ -5,7 +5,7 @@ import math
 import secrets
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from app.views import (
     ObjectTable,
     PairTable,
     PictureView,
+    Verdict,
     data_address,
     header_html,
     hint_html,
@@ -23,6 +24,7 @@ from app.views import (
 )
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.comparison import compare
+from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import Attribute, Layout
 from detdiffusion.prompt import readable_prompt
@@ -59,14 +61,71 @@ class Single:
     seed: int
 
 
+STRATEGY_NAMES = {Strategy.ORIGIN: "As drawn", Strategy.EASY: "Easy", Strategy.HARD: "Hard"}
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one picture of a pair is asked for, beside layout and noise.
+
+    model: of `Studio.models`; None is the present one. guidance: None is that of the form.
+    """
+
+    strategy: Strategy = Strategy.ORIGIN
+    model: str | None = None
+    guidance: float | None = None
+    difficulty: float = 0.0
+
+    @property
+    def tag(self) -> Attribute | None:
+        return None if self.strategy is Strategy.ORIGIN else Attribute(self.strategy.value)
+
+    def recipe(self, form: Recipe) -> Recipe:
+        return replace(form, guidance=self.guidance or form.guidance, difficulty=self.difficulty)
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The two pictures of a pair, and a second detector that looks at both."""
+
+    a: Side = Side(Strategy.EASY)
+    b: Side = Side(Strategy.HARD)
+    second: str | None = None
+
+    def names(self, model: str, guidance: float) -> tuple[str, str]:
+        """What tells them apart, given the present model and the form's guidance; easy and hard in any case."""
+        a, b = self.a, self.b
+        parts = [
+            [
+                *([STRATEGY_NAMES[side.strategy]] if a.strategy is not b.strategy else []),
+                *([side.model or model] if (a.model or model) != (b.model or model) else []),
+                *([f"guidance {side.guidance or guidance:g}"] if a.guidance != b.guidance else []),
+                *([f"difficulty {side.difficulty:g}"] if a.difficulty != b.difficulty else []),
+            ]
+            for side in (a, b)
+        ]
+        first, second = (" · ".join(names) for names in parts)
+        return first or "A", second or "B"
+
+
+@dataclass(frozen=True, slots=True)
+class Boxed:
+    """An object of a layout, as the comparison links it with its row: a box in fractions (x1, y1, x2, y2)."""
+
+    label: str
+    xyxy: tuple[float, float, float, float]
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Every thing easy beside every thing hard, from the same noise."""
+    """The same layout and noise twice: every thing easy beside every thing hard, or what else `Sides` asks for.
+    `table` is None until both are finished."""
 
-    easy: PictureView
-    hard: PictureView
+    a: PictureView
+    b: PictureView
     table: PairTable | None
     seed: int
+    objects: tuple[Boxed, ...] = ()
 
 
 def new_seed() -> int:
@@ -118,18 +177,45 @@ def generate(studio: Studio, value: Mapping[str, Any], form: Form, user: str) ->
             yield Single(_finished(news[0]), _object_table(news[0]), recipe.seed)
 
 
-def compare_pair(studio: Studio, value: Mapping[str, Any], form: Form, user: str) -> Iterator[Pair]:
-    """All things easy, and all things hard, from the same noise. Raises as `generate` does."""
-    asked, recipe = _easy_and_hard(studio, value), form.recipe()
-    layout = asked[Strategy.EASY]
-    for news in studio.run([Ask(one, recipe, strategy) for strategy, one in asked.items()], user):
+def compare_pair(
+    studio: Studio, value: Mapping[str, Any], form: Form, user: str, sides: Sides | None = None
+) -> Iterator[Pair]:
+    """The layout twice, from the same noise; sides: None is all things easy, and all things hard. Raises as `generate`
+    does, and ConfigError where both sides would be the same picture."""
+    sides, recipe = sides or Sides(), form.recipe()
+    asked = asked_pair(studio, value, recipe, sides)
+    layout = asked[0].layout
+    names = sides.names(studio.model.name, recipe.guidance)
+    objects = tuple(Boxed(box.label, box.xyxy) for box in layout.boxes)
+    kinds = tuple(zip(names, (sides.a.tag, sides.b.tag), strict=True))
+    for news in studio.run(asked, user):
         if isinstance(news, Progress):
-            pictures = _busy(news, 0, layout, Attribute.EASY), _busy(news, 1, layout, Attribute.HARD)
-            yield Pair(*pictures, None, recipe.seed)
+            a, b = (_busy(news, place, layout, *kind) for place, kind in enumerate(kinds))
+            yield Pair(a, b, None, recipe.seed, objects)
         else:
-            easy, hard = news
-            pictures = _finished(easy, Attribute.EASY), _finished(hard, Attribute.HARD)
-            yield Pair(*pictures, _pair_table(easy, hard), recipe.seed)
+            a, b = (_finished(result, *kind) for result, kind in zip(news, kinds, strict=True))
+            yield Pair(a, b, _pair_table(news[0], news[1], sides, names), recipe.seed, objects)
+
+
+def asked_pair(studio: Studio, value: Mapping[str, Any], recipe: Recipe, sides: Sides) -> tuple[Ask, Ask]:
+    """LayoutError for a bad layout or one without things; ConfigError where both sides would be the same picture."""
+    layout = studio.vocabulary.resolve(Layout.from_json(value))
+    detectors = (BUNDLED, *([sides.second] if sides.second else []))
+    a, b = (
+        Ask(apply_strategy(layout, side.strategy), side.recipe(recipe), side.strategy, side.model, detectors)
+        for side in (sides.a, sides.b)
+    )
+    if (a.model or studio.model.name, a.recipe) == (b.model or studio.model.name, b.recipe):
+        if not studio.tags_matter and sides.a.model in (None, studio.model.name):
+            raise ConfigError(why_no_tags(studio))
+        if a.strategy is b.strategy:
+            raise ConfigError("both sides ask for the same picture: choose other tags, another model or other values")
+        if a.layout == b.layout and all(box.attribute is Attribute.BACKGROUND for box in layout.boxes):
+            raise LayoutError("everything here is background: tag at least one object easy or hard to compare")
+        if a.layout == b.layout:
+            names = " and ".join(STRATEGY_NAMES[side.strategy].lower() for side in (sides.a, sides.b))
+            raise LayoutError(f"{names} are the same here: every thing is tagged so already")
+    return a, b
 
 
 def generate_record(studio: Studio, layout: Mapping[str, Any], strategy: str, recipe: Recipe) -> dict[str, Any]:
@@ -148,20 +234,10 @@ def generate_record(studio: Studio, layout: Mapping[str, Any], strategy: str, re
 
 def compare_record(studio: Studio, layout: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     """A pair for a program: the API's `compare`. Raises as `compare_pair` does."""
-    asked = [Ask(one, recipe, strategy) for strategy, one in _easy_and_hard(studio, layout).items()]
+    asked = asked_pair(studio, layout, recipe, Sides())
     *_, last = studio.run(asked, user="api")
     assert not isinstance(last, Progress)  # a run ends with results
     return {"easy": _record(last[0]), "hard": _record(last[1])}
-
-
-def _easy_and_hard(studio: Studio, value: Mapping[str, Any]) -> dict[Strategy, Layout]:
-    if not studio.tags_matter:
-        raise ConfigError(why_no_tags(studio))
-    layout = studio.vocabulary.resolve(Layout.from_json(value))
-    asked = {strategy: apply_strategy(layout, strategy) for strategy in (Strategy.EASY, Strategy.HARD)}
-    if asked[Strategy.EASY] == asked[Strategy.HARD]:
-        raise LayoutError("everything here is background: tag at least one object easy or hard to compare")
-    return asked
 
 
 def _record(result: Result) -> dict[str, Any]:
@@ -175,19 +251,20 @@ def _record(result: Result) -> dict[str, Any]:
     return {"objects": objects, **how, "png_base64": png}
 
 
-def _busy(news: Progress, index: int, layout: Layout, tag: Attribute | None = None) -> PictureView:
+def _busy(news: Progress, index: int, layout: Layout, name: str = "", tag: Attribute | None = None) -> PictureView:
     preview = news.previews[index]
     return PictureView(
         preview=data_address(preview) if preview else "",
         caption=f"Step {news.step} of {news.steps}",
+        name=name,
         tag=tag,
         ratio=layout.width / layout.height,
         progress=news.step / news.steps,
     )
 
 
-def _finished(result: Result, tag: Attribute | None = None) -> PictureView:
-    limit = result.model.detector.min_score
+def _finished(result: Result, name: str = "", tag: Attribute | None = None) -> PictureView:
+    limit = result.looks[0].detector.min_score
     seen = result.detections.at_least(limit)
     found = [
         Mark(label, _corners(box), float(score))
@@ -198,11 +275,13 @@ def _finished(result: Result, tag: Attribute | None = None) -> PictureView:
         for box, confidence in zip(result.layout.boxes, result.confidences, strict=True)
         if confidence < limit
     ]
-    caption = f"Seed {result.recipe.seed}" + ("" if tag else f" · {result.recipe.steps} steps · {result.seconds:.1f} s")
+    caption = f"Seed {result.recipe.seed}" + (
+        "" if name else f" · {result.recipe.steps} steps · {result.seconds:.1f} s"
+    )
     if result.flagged:
         caption += " · made black by the model's safety checker: try another seed"
     ratio = result.layout.width / result.layout.height
-    return PictureView(file=result.file, marks=(*found, *missed), caption=caption, tag=tag, ratio=ratio)
+    return PictureView(file=result.file, marks=(*found, *missed), caption=caption, name=name, tag=tag, ratio=ratio)
 
 
 def _corners(box: Any) -> tuple[float, float, float, float]:
@@ -224,10 +303,13 @@ def _object_table(result: Result) -> ObjectTable:
     return ObjectTable(rows, result.model.detector.name, limit, _unseen(result))
 
 
-def _pair_table(easy: Result, hard: Result) -> PairTable:
-    limit, name = easy.model.detector.min_score, easy.model.detector.name
-    comparison = compare([easy.layout], [easy.confidences], [hard.confidences], limit)
-    return PairTable(comparison, name, limit, _unseen(easy, hard))
+def _pair_table(a: Result, b: Result, sides: Sides, names: tuple[str, str]) -> PairTable:
+    verdicts = []
+    for one, other in zip(a.looks, b.looks, strict=True):
+        eye = one.detector
+        comparison = compare([a.layout], [one.confidences], [other.confidences], eye.min_score)
+        verdicts.append(Verdict(comparison, eye.name, eye.min_score, _unseen(a, b)))
+    return PairTable(tuple(verdicts), names, (sides.a.tag, sides.b.tag))
 
 
 def _unseen(*results: Result) -> str:

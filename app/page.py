@@ -17,7 +17,10 @@ from app.tabs.studio import MODEL_QUEUE, StudioView, add_endpoints
 from app.tabs.training import USE, TrainingView
 from app.training_handlers import Chosen
 
-STYLES = [Path(__file__).with_name(name) for name in ("studio.css", "editor.css", "training.css", "dataset.css")]
+STYLES = [
+    Path(__file__).with_name(name)
+    for name in ("studio.css", "editor.css", "comparer.css", "training.css", "dataset.css")
+]
 SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Cantarell", "Noto Sans", "sans-serif"]
 MONO_FONTS = ["ui-monospace", "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", "monospace"]
 OPENING, OPENING_RECIPE = "Street", Recipe(seed=7)

@@ -59,12 +59,17 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One picture: what is asked of which model. model: one of `Studio.models`; None is the present one."""
+    """One picture: what is asked of which model, and who looks at it.
+
+    model: one of `Studio.models`; None is the present one.
+    detectors: of `Studio.detectors`; none: the model's own.
+    """
 
     layout: Layout
     recipe: Recipe
     strategy: Strategy = Strategy.ORIGIN
     model: str | None = None
+    detectors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,7 @@ class Look:
 class Result:
     """A finished picture, saved with its layout and seed.
 
-    looks: of the model's detector, and of the second one where there is one.
+    looks: of each detector that was asked, or of the model's own.
     seconds: that the whole run took.
     flagged: the model's safety checker made the picture black; then nothing was looked for, and all is NaN.
     """
@@ -156,7 +161,7 @@ class Studio:
     def __init__(self, model: Path, workspace: Path, bundled: Path = BUNDLED_MODEL) -> None:
         self.home, self._bundled = model.resolve(), bundled
         self.model = self._load(self.home, self.home.name)
-        self.second: Detector | None = None  # looks at the pictures, too
+        self._eyes: dict[Path, Detector] = {}
         self._beside: OrderedDict[str, Model] = OrderedDict()  # the least recently used one first
         self.workspace, self.pictures = workspace, workspace / "pictures"
         self.pictures.mkdir(parents=True, exist_ok=True)
@@ -220,6 +225,26 @@ class Studio:
         names[self.model.folder] = self.model.name
         return {name: folder for folder, name in names.items()}
 
+    def detectors(self) -> list[str]:
+        """Names of the detectors that may look at a picture: the present model's, then those that lie beside it."""
+        folder = self._detectors_folder / "detectors"
+        return [BUNDLED, *sorted(path.name for path in folder.glob("*/") if path.name != BUNDLED)]
+
+    @property
+    def _detectors_folder(self) -> Path:
+        return self.model.folder if _has_detector(self.model.folder) else self.home
+
+    def _detector(self, name: str) -> Detector:
+        """ConfigError for an unknown name; DetectorError if it is damaged."""
+        if name == BUNDLED:
+            return self.model.detector
+        if name not in self.detectors():
+            raise ConfigError(f"there is no detector {name!r}; choose one of {', '.join(self.detectors())}")
+        folder = self._detectors_folder / "detectors" / name
+        if folder not in self._eyes:
+            self._eyes[folder] = load_detector(name, self._detectors_folder)
+        return self._eyes[folder]
+
     def _model(self, name: str | None) -> Model:
         """ConfigError for an unknown name; CheckpointError, DetectorError if it cannot be loaded."""
         if name is None or name == self.model.name:
@@ -244,7 +269,7 @@ class Studio:
         Raises:
             Cancelled: by `cancel`.
             LayoutError: a class that a model does not know.
-            ConfigError: a model that is not there, or cannot do what is asked.
+            ConfigError: a model or a detector that is not there, or a model that cannot do what is asked.
         """
         stop = threading.Event()
         news: queue.SimpleQueue[Progress | tuple[Result, ...] | Exception] = queue.SimpleQueue()
@@ -323,7 +348,7 @@ class Studio:
             on_step=on_step,
         )
         flags = drawn.flagged or [False] * len(layouts)
-        eyes = [model.detector, *([self.second] if self.second is not None else [])]
+        eyes = [self._detector(name) for name in asked[0].detectors] or [model.detector]
         seen = [eye.detect(drawn.images) for eye in eyes]
         made = []
         for place, (ask, layout, image, flagged) in enumerate(zip(asked, layouts, drawn.images, flags, strict=True)):
@@ -365,9 +390,9 @@ class _Drawn:
 
 
 def _together(asked: Sequence[Ask]) -> list[list[Ask]]:
-    """Neighbours of one model, size and recipe (but for the seed), which are drawn as one batch."""
+    """Neighbours of one model, size, recipe (but for the seed) and detectors, which are drawn as one batch."""
 
     def alike(ask: Ask) -> tuple[object, ...]:
-        return ask.model, ask.layout.width, ask.layout.height, replace(ask.recipe, seed=0)
+        return ask.model, ask.detectors, ask.layout.width, ask.layout.height, replace(ask.recipe, seed=0)
 
     return [list(group) for _, group in groupby(asked, key=alike)]

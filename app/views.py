@@ -41,7 +41,8 @@ class PictureView:
     preview: str = ""
     marks: tuple[Mark, ...] = ()
     caption: str = ""
-    tag: Attribute | None = None
+    name: str = ""  # of the side of a comparison
+    tag: Attribute | None = None  # what all things are asked to be
     ratio: float = 1.0  # width / height
     progress: float | None = None
 
@@ -49,8 +50,8 @@ class PictureView:
         return "".join(mark.html() for mark in self.marks)
 
     def caption_html(self) -> str:
-        tag = f'<b class="tag {self.tag}">{self.tag.capitalize()}</b>' if self.tag else ""
-        return f"{tag}<span>{escape(self.caption)}</span>"
+        name = f'<b class="tag {self.tag or ""}">{escape(self.name)}</b>' if self.name else ""
+        return f"{name}<span>{escape(self.caption)}</span>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,55 +97,125 @@ class ObjectTable:
         state = "" if row.confidence is None else "found" if row.found else "missed"
         return (
             f'<tr class="{state}"><td>{escape(row.label)}</td><td>{_tag(row.attribute)}</td>'
-            f'<td class="chart">{_bars((row.attribute, row.confidence), min_score=self.min_score)}</td>'
+            f'<td class="chart">{_bars((row.attribute, row.attribute, row.confidence), min_score=self.min_score)}</td>'
             f'<td class="number">{_score(row.confidence)}{_missed(state == "missed")}</td></tr>'
         )
 
 
 @dataclass(frozen=True, slots=True)
-class PairTable:
-    """The same objects, asked for easy and asked for hard, from the same noise: a table whose middle is the chart."""
+class Verdict:
+    """What one detector makes of both pictures of a pair. `unseen`: as of `ObjectTable`."""
 
-    comparison: Comparison | None = None
-    detector: str = ""
-    min_score: float = 0.0
-    unseen: str = ""  # as of `ObjectTable`
+    comparison: Comparison
+    detector: str
+    min_score: float
+    unseen: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PairTable:
+    """The same objects in two pictures: a table whose middle is the chart, the greatest drop first.
+
+    verdicts: of one detector or two; none: there is no pair yet.
+    names, tags: of both sides; where tags are alike, the sides have colours of their own.
+    """
+
+    verdicts: tuple[Verdict, ...] = ()
+    names: tuple[str, str] = ("Easy", "Hard")
+    tags: tuple[Attribute | None, Attribute | None] = (Attribute.EASY, Attribute.HARD)
 
     def html(self) -> str:
-        if self.comparison is None:
+        if not self.verdicts:
             return '<p class="hint">Compare shows how the detector’s confidence drops when every object is hard.</p>'
-        if not self.comparison.rows:
-            return hint_html(f"Not checked: {self.unseen}.")
-        rows = self.comparison.rows
-        numbers = (
-            ("mean drop", f"{self.comparison.mean_drop:.2f}"),
-            ("missed when easy", f"{sum(row.missed_easy for row in rows)}<i>/{len(rows)}</i>"),
-            ("missed when hard", f"{sum(row.missed_hard for row in rows)}<i>/{len(rows)}</i>"),
-        )
-        figures = "".join(f"<div><strong>{value}</strong><small>{name}</small></div>" for name, value in numbers)
-        body = "".join(self._row(row) for row in rows)
-        axis = '<span class="axis"><i>0</i><i>0.5</i><i>1</i></span>'
-        legend = (
-            '<span class="easy"><i></i>easy</span><span class="hard"><i></i>hard</span>'
-            f'<span class="limit"><i></i>missed below {self.min_score:.2f}</span>'
-        )
-        head = (
-            f'<th>Object</th><th class="chart" title="Confidence of {escape(self.detector)}">{axis}</th>'
-            '<th class="number">Easy</th><th class="number">Hard</th><th class="number">Drop</th><th>Missed</th>'
-        )
+        first = self.verdicts[0]
+        if not first.comparison.rows:
+            return hint_html(f"Not checked: {first.unseen}.")
+        second = self.verdicts[1] if len(self.verdicts) > 1 else None
+        others = {row.index: row for row in second.comparison.rows} if second else {}
+        rows = sorted(first.comparison.rows, key=lambda row: -row.drop)
+        body = "".join(self._row(row, others.get(row.index), second is not None) for row in rows)
+        figures = "".join(map(self._figures, self.verdicts))
         return (
-            f'<div class="numbers">{figures}<p class="legend">{legend}</p></div><div class="scroll">'
-            f'<table class="pairs"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+            f'<div class="numbers">{figures}{self._legend()}</div><div class="scroll"><table class="pairs">'
+            f"<thead>{self._head(second)}</thead><tbody>{body}</tbody></table></div>"
         )
 
-    def _row(self, row: PairRow) -> str:
-        bars = _bars((Attribute.EASY, row.easy), (Attribute.HARD, row.hard), min_score=self.min_score)
-        missed = [name for name, lost in (("easy", row.missed_easy), ("hard", row.missed_hard)) if lost]
-        return (
-            f'<tr><td>{escape(row.label)}</td><td class="chart">{bars}</td><td class="number">{_score(row.easy)}</td>'
-            f'<td class="number">{_score(row.hard)}</td><td class="number drop">{row.drop:.2f}</td>'
-            f"<td>{' '.join(f'<b class=missed>{name}</b>' for name in missed) or DASH}</td></tr>"
+    @property
+    def _kinds(self) -> tuple[str, str]:
+        """Of the bars: easy and hard where that is the difference."""
+        a, b = self.tags
+        return (str(a), str(b)) if a and b and a is not b else ("one", "two")
+
+    def _figures(self, verdict: Verdict) -> str:
+        rows, (a, b) = verdict.comparison.rows, self.names
+        numbers = [
+            ("mean drop", f"{verdict.comparison.mean_drop:.2f}"),
+            (f"missed, {a.lower()}", f"{sum(row.missed_easy for row in rows)}<i>/{len(rows)}</i>"),
+            (f"missed, {b.lower()}", f"{sum(row.missed_hard for row in rows)}<i>/{len(rows)}</i>"),
+        ]
+        if len(self.verdicts) > 1:  # whose numbers these are; less of them, for the place is narrow
+            numbers = [(f"mean drop, {verdict.detector}", numbers[0][1])]
+        return "".join(f"<div><strong>{value}</strong><small>{escape(name)}</small></div>" for name, value in numbers)
+
+    def _legend(self) -> str:
+        sides = "".join(
+            f'<span class="{kind}"><i></i>{escape(name.lower())}</span>'
+            for kind, name in zip(self._kinds, self.names, strict=True)
         )
+        limit = self.verdicts[0].min_score
+        return f'<p class="legend">{sides}<span class="limit"><i></i>missed below {limit:.2f}</span></p>'
+
+    def _head(self, second: Verdict | None) -> str:
+        axis = '<span class="axis"><i>0</i><i>0.5</i><i>1</i></span>'
+        sides = "".join(f'<th class="number" title="{escape(name)}">{escape(_short(name))}</th>' for name in self.names)
+        scores = sides + '<th class="number">Drop</th>'
+        detector = escape(self.verdicts[0].detector)
+        head = (
+            f'<th class="crops"></th><th>Object</th><th class="chart" title="Confidence of {detector}">{axis}</th>'
+            f"{scores}<th>Missed</th>"
+        )
+        if second is None:
+            return f"<tr>{head}</tr>"
+        names = (
+            f'<th colspan="3"></th><th colspan="4" class="of">{detector}</th>'
+            f'<th colspan="3" class="of">{escape(second.detector)}</th>'
+        )
+        return f'<tr class="eyes">{names}</tr><tr>{head}{scores}</tr>'
+
+    def _row(self, row: PairRow, other: PairRow | None, two: bool) -> str:
+        bars = _bars(
+            *(
+                (kind, name.lower(), value)
+                for kind, name, value in zip(self._kinds, self.names, _values(row), strict=True)
+            ),
+            min_score=self.verdicts[0].min_score,
+        )
+        missed = [
+            name.lower() for name, lost in zip(self.names, (row.missed_easy, row.missed_hard), strict=True) if lost
+        ]
+        lost = " ".join(f"<b class=missed>{escape(_short(name))}</b>" for name in missed) or DASH
+        crops = '<i data-side="0"></i><i data-side="1"></i>'
+        second = (_numbers(other) if other else f'<td class="number" colspan="3">{DASH}</td>') if two else ""
+        return (
+            f'<tr data-index="{row.index}" tabindex="0"><td class="crops">{crops}</td><td>{escape(row.label)}</td>'
+            f'<td class="chart">{bars}</td>{_numbers(row)}<td>{lost}</td>{second}</tr>'
+        )
+
+
+def _values(row: PairRow) -> tuple[float, float]:
+    return row.easy, row.hard
+
+
+def _numbers(row: PairRow) -> str:
+    return (
+        f'<td class="number">{_score(row.easy)}</td><td class="number">{_score(row.hard)}</td>'
+        f'<td class="number drop">{row.drop:.2f}</td>'
+    )
+
+
+def _short(name: str) -> str:
+    """At most as wide as a column of numbers."""
+    return name if len(name) <= 10 else name[:9] + "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,11 +370,11 @@ def _missed(missed: bool) -> str:
     return " <b class=missed>missed</b>" if missed else ""
 
 
-def _bars(*bars: tuple[Attribute, float | None], min_score: float) -> str:
-    """Horizontal bars on a scale from 0 to 1, with the detector's limit as a line."""
-    drawn = [(attribute, value) for attribute, value in bars if value is not None]
+def _bars(*bars: tuple[str, str, float | None], min_score: float) -> str:
+    """Horizontal bars (kind, name, value) on a scale from 0 to 1, with the detector's limit as a line."""
+    drawn = [(kind, name, value) for kind, name, value in bars if value is not None]
     if not drawn:
         return ""
-    text = ", ".join(f"{attribute} {value:.2f}" for attribute, value in drawn)
-    inner = "".join(f'<i class="{attribute}" style="width:{value:.1%}"></i>' for attribute, value in drawn)
+    text = escape(", ".join(f"{name} {value:.2f}" for _, name, value in drawn), quote=True)
+    inner = "".join(f'<i class="{kind}" style="width:{value:.1%}"></i>' for kind, _, value in drawn)
     return f'<div class="bars" role="img" aria-label="{text}">{inner}<u style="left:{min_score:.1%}"></u></div>'

@@ -121,6 +121,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "app": (
         "editor",
+        "comparer",
         "messages",
         "canvas_sizes",
         "layout_store",
@@ -140,6 +141,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "handlers",
         "layout_files",
         "tabs.layout_card",
+        "tabs.sides_form",
         "tabs.studio",
         "tabs.training",
         "tabs.dataset",

@@ -7,6 +7,7 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from app import handlers
+from app.comparer import ComparedObject, ComparedSide, Comparer, ComparerValue
 from app.editor import Picture, PictureValue
 from app.handlers import Form, Opening, Pair, Single
 from app.layout_files import layout_of_link
@@ -14,15 +15,16 @@ from app.layout_store import LayoutStore
 from app.messages import QUIET, Messages, Updates, say, warn
 from app.services import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, Recipe, Studio
 from app.tabs.layout_card import LayoutCard
+from app.tabs.sides_form import SidesForm
 from app.views import ObjectTable, PairTable, PictureView
 from detdiffusion.errors import DetDiffusionError
 
 FIXED, RANDOM = "Fixed", "Random"
-SIDE_BY_SIDE, SLIDER = "Side by side", "Slider"
 MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 NOTHING_LOST = "The layout and the last result are as they were."
 NO_SINGLE = Single(PictureView(), ObjectTable(), 0)
 NO_PAIR = Pair(PictureView(), PictureView(), PairTable(), 0)
+WAITING = PictureView(caption="The example is being generated", progress=0.0)
 
 
 class StudioView:
@@ -48,7 +50,7 @@ class StudioView:
             self._actions()
         self.last_single = gr.State(NO_SINGLE)
         self.last_pair = gr.State(NO_PAIR)
-        self.of_model = [*self.card.shown, self.compare, self.tabs]  # what another model changes
+        self.of_model = [*self.card.shown, *self.sides.of_model, self.tabs]  # what another model changes
 
     def _result_card(self) -> None:
         self.boxes = gr.Checkbox(True, label="Detector's boxes", container=False, elem_id="show-boxes")
@@ -56,28 +58,8 @@ class StudioView:
             with gr.Tab("Picture", id="picture"), gr.Row(elem_id="single"):
                 self.picture = Picture(elem_id="picture")
                 self.table = gr.HTML(ObjectTable().html(), elem_id="objects", apply_default_css=False)
-            with gr.Tab("Easy / hard", id="compare"), gr.Column(elem_id="pair"):
-                self.arrangement = gr.Radio(
-                    [SIDE_BY_SIDE, SLIDER],
-                    value=SIDE_BY_SIDE,
-                    show_label=False,
-                    container=False,
-                    elem_id="arrangement",
-                    elem_classes="choice",
-                )
-                with gr.Row(elem_id="side-by-side"):
-                    self.easy = Picture(elem_id="easy")
-                    self.hard = Picture(elem_id="hard")
-                self.slider = gr.ImageSlider(
-                    type="filepath",
-                    show_label=False,
-                    container=False,
-                    buttons=[],
-                    interactive=False,
-                    max_height=900,
-                    elem_id="slider",
-                )
-                self.pairs = gr.HTML(PairTable().html(), elem_id="pairs", apply_default_css=False)
+            with gr.Tab("Compare", id="compare"):
+                self.pair = Comparer(_comparison(NO_PAIR), elem_id="pair")
 
     def _actions(self) -> None:
         gr.HTML("<h3>Noise</h3>", elem_classes="title")
@@ -105,6 +87,8 @@ class StudioView:
                 elem_id="guidance",
                 buttons=[],
             )
+        with gr.Accordion("Sides", open=False, elem_id="sides", elem_classes="menu"):
+            self.sides = SidesForm(self.studio)
         self.cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
         self.compare = gr.Button("Compare easy / hard", size="sm", elem_id="compare")
         self.generate = gr.Button("Generate", size="sm", variant="primary", elem_id="generate")
@@ -117,7 +101,7 @@ class StudioView:
         form = [self.card.editor, self.noise, self.seed, self.steps, self.guidance]
         buttons = [self.generate, self.compare, self.cancel]
         single = [self.picture, self.table]
-        pair = [self.easy, self.hard, self.slider, self.pairs]
+        pair = [self.pair]
         common = [self.seed, self.tabs, *buttons]
         self.generate.click(
             self._on_generate,
@@ -128,7 +112,7 @@ class StudioView:
         )
         self.compare.click(
             self._on_compare,
-            [*form, self.last_pair],
+            [*form, self.last_pair, *self.sides.values],
             [*pair, *common, self.last_pair],
             **QUIET,
             **MODEL_QUEUE,
@@ -139,15 +123,14 @@ class StudioView:
         self.noise.change(self._on_noise, self.noise, self.seed, queue=False, **QUIET)
         self.new_seed.click(self._on_new_seed, None, [self.seed, self.noise], queue=False, **QUIET)
         self.boxes.change(None, self.boxes, None, js=_toggle("result-card", "bare", "!on"), **QUIET)
-        self.arrangement.change(
-            None, self.arrangement, None, js=_toggle("pair", "sliding", f"on === '{SLIDER}'"), **QUIET
-        )
+        for value in self.sides.values:
+            value.change(self._on_sides, [self.guidance, *self.sides.values], self.compare, queue=False, **QUIET)
         opening = [
             *self.card.shown,
             self.card.shelf,
             *single,
             *pair,
-            self.compare,
+            *self.sides.of_model,
             self.tabs,
             self.last_single,
             self.last_pair,
@@ -170,6 +153,11 @@ class StudioView:
     def _on_new_seed(self) -> Updates:
         return {self.seed: handlers.new_seed(), self.noise: FIXED}
 
+    def _on_sides(self, guidance: float, *sides: Any) -> Updates:
+        names = self.sides.read(*sides).names(self.studio.model.name, guidance)
+        words = f"Compare {names[0].lower()} / {names[1].lower()}"
+        return {self.compare: words if len(words) < 30 else "Compare both sides"}
+
     def _on_cancel(self, request: gr.Request) -> None:
         self.studio.cancel(_user(request))
 
@@ -191,14 +179,13 @@ class StudioView:
         if opening is None:  # no example is of this model's world
             yield {**self._follow_model(), **self.card.layouts_now()}
             return
-        waiting = _picture(PictureView(caption="The example is being generated", progress=0.0))
         canvas = {
             **self.card.layouts_now(),
             **self.card.show(opening.layout),
             self.card.editor: gr.update(value=opening.layout, **self.card.words()),
         }
-        pictures = [self.picture, self.easy, self.hard] if opening.pair else [self.picture]
-        yield {**self._follow_model(), **canvas, **dict.fromkeys(pictures, waiting)}
+        waiting_pair = {self.pair: _comparison(Pair(WAITING, WAITING, None, 0))} if opening.pair else {}
+        yield {**self._follow_model(), **canvas, self.picture: _picture(WAITING), **waiting_pair}
         try:
             pair = opening.pair.result() if opening.pair else NO_PAIR
             single = opening.single.result()
@@ -236,11 +223,13 @@ class StudioView:
         guidance: float,
         last: Pair,
         request: gr.Request,
+        *sides: Any,
     ) -> Iterator[Updates]:
         yield {self.tabs: gr.Tabs(selected="compare"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
             form = Form(noise == FIXED, seed, steps, guidance)
-            for view in handlers.compare_pair(self.studio, value, form, _user(request)):
+            asked = self.sides.read(*sides)
+            for view in handlers.compare_pair(self.studio, value, form, _user(request), asked):
                 last = view if view.table else last
                 yield {**self._pair(view), **self._used(noise, view.seed)}
         yield {**self._pair(last), **self._buttons(busy=False), self.last_pair: last}
@@ -260,7 +249,7 @@ class StudioView:
         tabs = {} if tags_matter else {self.tabs: gr.Tabs(selected="picture")}
         return {
             self.card.editor: gr.update(**self.card.words()),
-            self.compare: gr.update(interactive=tags_matter),
+            **self.sides.follow_model(),
             **tabs,
         }
 
@@ -269,14 +258,11 @@ class StudioView:
         return {self.picture: _picture(view.picture), **table}
 
     def _pair(self, view: Pair) -> Updates:
-        finished: Updates = {self.pairs: view.table.html()} if view.table else {}
-        if view.easy.file and view.hard.file:
-            finished[self.slider] = (str(view.easy.file), str(view.hard.file))
-        return {self.easy: _picture(view.easy), self.hard: _picture(view.hard), **finished}
+        return {self.pair: _comparison(view)}
 
     def _buttons(self, *, busy: bool) -> Updates:
         generate = gr.update(interactive=not busy)
-        compare = gr.update(interactive=not busy and self.studio.tags_matter)
+        compare = gr.update(interactive=not busy)
         return {self.generate: generate, self.compare: compare, self.cancel: gr.update(visible=busy)}
 
     def _used(self, noise: str, seed: int) -> Updates:
@@ -313,9 +299,26 @@ class _ApiErrors:
             raise gr.Error(str(error), print_exception=False) from error
 
 
+def _comparison(view: Pair) -> ComparerValue:
+    return ComparerValue(
+        sides=[
+            ComparedSide(image=_file(side), preview=side.preview, marks=side.marks_html(), caption=side.caption_html())
+            for side in (view.a, view.b)
+        ],
+        objects=[ComparedObject(label=one.label, box=list(one.xyxy)) for one in view.objects],
+        table=(view.table or PairTable()).html(),
+        ratio=view.a.ratio,
+        progress=view.a.progress,
+    )
+
+
+def _file(view: PictureView) -> FileData | None:
+    return FileData(path=str(view.file), orig_name=view.file.name) if view.file else None
+
+
 def _picture(view: PictureView) -> PictureValue:
     return PictureValue(
-        image=FileData(path=str(view.file), orig_name=view.file.name) if view.file else None,
+        image=_file(view),
         preview=view.preview,
         marks=view.marks_html(),
         caption=view.caption_html(),

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from app import handlers
-from app.handlers import Form, Opening, Pair, Single
+from app.handlers import Form, Opening, Pair, Side, Sides, Single
 from app.services import Recipe, Studio
+from detdiffusion.attributes import Strategy
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import Attribute, Layout, read_png
 from detdiffusion.vocabulary import Vocabulary
@@ -25,8 +26,8 @@ def single(studio: Studio, value: dict[str, Any], form: Form = FIXED) -> Single:
     return last
 
 
-def pair(studio: Studio, value: dict[str, Any], form: Form = FIXED) -> Pair:
-    *_, last = handlers.compare_pair(studio, value, form, "me")
+def pair(studio: Studio, value: dict[str, Any], form: Form = FIXED, sides: Sides | None = None) -> Pair:
+    *_, last = handlers.compare_pair(studio, value, form, "me", sides)
     return last
 
 
@@ -66,21 +67,21 @@ def test_flipping_a_tag_keeps_the_noise(studio: Studio, street: dict[str, Any]) 
 def test_compare_asks_for_every_thing_easy_and_every_thing_hard(studio: Studio, street: dict[str, Any]) -> None:
     view = pair(studio, street)
     attributes = []
-    for picture in (view.easy, view.hard):
+    for picture in (view.a, view.b):
         assert picture.file is not None
         layout, record = read_png(picture.file)
         assert record["seed"] == 5
         attributes.append([str(box.attribute) for box in layout.boxes])
     assert attributes == [["easy", "easy", "background"], ["hard", "hard", "background"]]
     assert view.table is not None
-    assert view.table.comparison is not None
-    rows = [(row.label, round(row.drop, 3), row.missed_easy, row.missed_hard) for row in view.table.comparison.rows]
+    comparison = view.table.verdicts[0].comparison
+    rows = [(row.label, round(row.drop, 3), row.missed_easy, row.missed_hard) for row in comparison.rows]
     assert rows == [("bus", 0.0, False, False), ("car", 0.6, False, True)]
-    assert view.table.comparison.mean_drop == pytest.approx(0.3)
+    assert comparison.mean_drop == pytest.approx(0.3)
 
 
 def test_missed_objects_are_marked_in_the_picture(studio: Studio, street: dict[str, Any]) -> None:
-    marks = pair(studio, street).hard.marks
+    marks = pair(studio, street).b.marks
     assert [(mark.label, None if mark.score is None else round(mark.score, 1)) for mark in marks] == [
         ("bus", 0.9),
         ("car", None),
@@ -90,6 +91,54 @@ def test_missed_objects_are_marked_in_the_picture(studio: Studio, street: dict[s
 def test_compare_needs_something_to_compare(studio: Studio, street: dict[str, Any]) -> None:
     with pytest.raises(LayoutError, match="everything here is background"):
         pair(studio, with_objects(street["objects"][2]))
+
+
+@pytest.mark.parametrize(
+    ("sides", "names", "records"),
+    [
+        (Sides(), ("Easy", "Hard"), [{"strategy": "easy"}, {"strategy": "hard"}]),
+        (Sides(Side(), Side(Strategy.HARD)), ("As drawn", "Hard"), [{"strategy": "origin"}, {"strategy": "hard"}]),
+        (Sides(Side(), Side(guidance=5.0)), ("guidance 3", "guidance 5"), [{"guidance": 3.0}, {"guidance": 5.0}]),
+        (
+            Sides(Side(difficulty=-1.0), Side(Strategy.HARD, difficulty=1.5)),
+            ("As drawn · difficulty -1", "Hard · difficulty 1.5"),
+            [{"difficulty": -1.0}, {"difficulty": 1.5}],
+        ),
+    ],
+)
+def test_sides_differ_in_what_was_chosen(
+    studio: Studio, street: dict[str, Any], sides: Sides, names: tuple[str, str], records: list[dict[str, Any]]
+) -> None:
+    view = pair(studio, street, sides=sides)
+    assert (view.a.name, view.b.name) == names
+    assert view.table is not None
+    assert view.table.names == names
+    for picture, wanted in zip((view.a, view.b), records, strict=True):
+        assert picture.file is not None
+        record = read_png(picture.file)[1]
+        assert {name: record[name] for name in wanted} == wanted
+        assert record["seed"] == 5
+    assert [one.label for one in view.objects] == ["bus", "car", "road"]
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [
+        (Sides(Side(), Side()), "both sides ask for the same picture"),
+        (Sides(second="nobody"), "no detector 'nobody'; choose one of bundled"),
+        (Sides(b=Side(model="loud")), "no model 'loud'"),
+        (Sides(b=Side(Strategy.HARD, difficulty=9)), "difficulty 9 needs to be"),
+    ],
+)
+def test_sides_that_cannot_be_compared(studio: Studio, street: dict[str, Any], sides: Sides, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        pair(studio, street, sides=sides)
+
+
+def test_what_is_drawn_easy_is_not_compared_with_easy(studio: Studio, street: dict[str, Any]) -> None:
+    easy = with_objects(street["objects"][0])
+    with pytest.raises(LayoutError, match="as drawn and easy are the same here"):
+        pair(studio, easy, sides=Sides(Side(), Side(Strategy.EASY)))
 
 
 BOX = [0.1, 0.1, 0.5, 0.5]
@@ -175,10 +224,10 @@ def test_words_for_attributes_need_no_explanation(studio: Studio, street: dict[s
 @pytest.mark.usefixtures("_last_is_flagged")
 def test_a_flagged_picture_says_so(studio: Studio, street: dict[str, Any]) -> None:
     alone, both = single(studio, street), pair(studio, street)
-    for picture in (alone.picture, both.hard):
+    for picture in (alone.picture, both.b):
         assert "made black by the model's safety checker: try another seed" in picture.caption
         assert picture.marks == ()
-    assert "safety checker" not in both.easy.caption
+    assert "safety checker" not in both.a.caption
     assert alone.table is not None and both.table is not None
     for table in (alone.table, both.table):
         assert "Not checked" in table.html()

@@ -14,6 +14,7 @@ from app import services
 from app.services import MAX_SEED, Ask, Progress, Recipe, Result, Studio
 from detdiffusion.attributes import Strategy
 from detdiffusion.checkpoint import model_hash, write_manifest
+from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import Cancelled, CheckpointError, ConfigError, LayoutError
 from detdiffusion.layout import Layout, read_png
 
@@ -257,12 +258,14 @@ def test_several_models_in_one_run(studio: Studio, layout: Layout, silent_folder
         finish(studio.run([Ask(layout, QUICK, model="loud")], "me"))
 
 
-def test_a_second_detector_looks_too(studio: Studio, layout: Layout) -> None:
+def test_two_detectors_look_at_one_picture(studio: Studio, layout: Layout) -> None:
+    assert studio.detectors() == [BUNDLED]
     assert len(finish(studio.run([Ask(layout, QUICK)], "me"))[0].looks) == 1
-    studio.second = studio.detector
-    (result,) = finish(studio.run([Ask(layout, QUICK)], "me"))
+    (result,) = finish(studio.run([Ask(layout, QUICK, detectors=(BUNDLED, BUNDLED))], "me"))
     assert len(result.looks) == 2
     np.testing.assert_array_equal(result.looks[1].confidences, result.confidences)
+    with pytest.raises(ConfigError, match="no detector 'nobody'; choose one of bundled"):
+        finish(studio.run([Ask(layout, QUICK, detectors=("nobody",))], "me"))
 
 
 def test_difficulty_goes_into_the_picture(studio: Studio, layout: Layout) -> None:

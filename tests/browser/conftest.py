@@ -88,7 +88,7 @@ def page(chromium: Browser, address: str) -> Iterator[Page]:
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(address)
-    page.locator("#pairs table").wait_for()
+    page.locator("#pair table").wait_for()
     yield page
     context.close()
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []

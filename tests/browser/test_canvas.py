@@ -208,9 +208,9 @@ def test_by_keyboard_alone_from_nothing_to_a_comparison(canvas: Any) -> None:
     x1, y1, x2, _ = boxes(canvas)[0]
     assert (x1, y1, x2) == pytest.approx((0.3, 0.3 + 20 / 256, 0.7 + 10 / 256), abs=1e-3)
     canvas.press("c")
-    expect(page.locator("#easy .picture.busy")).to_be_visible()
+    expect(page.locator("#pair .side.a.busy")).to_be_visible()
     canvas.finished()
-    expect(page.locator("#pairs tbody tr")).to_have_count(1)
+    expect(page.locator("#pair tbody tr")).to_have_count(1)
     canvas.canvas.focus()
     names = []
     for _ in range(4):
@@ -256,7 +256,7 @@ def tablet(chromium: Browser, address: str) -> Any:
     context = chromium.new_context(viewport={"width": 1180, "height": 820}, has_touch=True, device_scale_factor=2)
     page = context.new_page()
     page.goto(address)
-    page.locator("#pairs table").wait_for()
+    page.locator("#pair table").wait_for()
     yield page
     context.close()
 

@@ -38,7 +38,7 @@ def test_from_start_to_report(page: Page) -> None:
     expect(page.locator("#eval-log")).to_contain_text("papercut: origin", timeout=2 * MINUTE)
 
     page.reload()
-    page.locator("#pairs table").wait_for()
+    page.locator("#pair table").wait_for()
     open_tab(page)
     expect(head.locator(".run.finished")).to_be_visible(timeout=5 * MINUTE)
     report = page.frame_locator("#eval-page iframe")

@@ -38,7 +38,7 @@ def test_own_layouts_survive_a_reload(studio: Any) -> None:
     page.locator("#layout-name input").press("Enter")
     studio.message("Cat alone")
     page.reload()
-    page.locator("#pairs table").wait_for()
+    page.locator("#pair table").wait_for()
     open_menu(page, "layouts")
     page.locator("#shelf button[data-name='own Cat alone']").click()
     assert studio.layout() == drawn
@@ -54,7 +54,7 @@ def test_own_layouts_survive_a_reload(studio: Any) -> None:
 def test_any_picture_becomes_a_layout(studio: Any) -> None:
     page = studio.page
     page.get_by_role("tab", name="Easy / hard").click()
-    shown = Image.open(studio.saved("#easy")).convert("RGB")
+    shown = Image.open(studio.saved("#pair .caption.a")).convert("RGB")
     plain = io.BytesIO()
     ImageOps.mirror(shown).save(plain, format="JPEG", quality=95)
     studio.clear()

@@ -104,7 +104,7 @@ def test_a_run_from_start_to_picture(training: Training) -> None:
 
     before = training.step()
     page.reload()
-    page.locator("#pairs table").wait_for()
+    page.locator("#pair table").wait_for()
     training.open()
     training.reaches("running")
     training.passes(before)

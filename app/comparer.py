@@ -1,0 +1,92 @@
+"""The comparison: a `gr.HTML` component with two pictures of one layout and the table of their objects.
+
+Side by side, under a slider, one after the other, or their difference; both are zoomed as one, and a row and its box
+are linked. What it does is `comparer.js`, its style `comparer.css`, which the page loads whole.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import FileData, GradioModel
+from pydantic import Field
+
+_MODES = (
+    ("beside", "Side by side", "Both pictures side by side"),
+    ("slider", "Slider", "One over the other, with a slider between them"),
+    ("flicker", "Flicker", "One after the other: press F, or click"),
+    ("difference", "Difference", "Bright where they differ"),
+)
+
+
+class ComparedSide(GradioModel):  # type: ignore[misc]  # Gradio is Any to mypy
+    """`preview` is a data address while the picture is made; marks and caption are HTML."""
+
+    image: FileData | None = None
+    preview: str = ""
+    marks: str = ""
+    caption: str = ""
+
+
+class ComparedObject(GradioModel):  # type: ignore[misc]  # Gradio is Any to mypy
+    """A box in fractions: x1, y1, x2, y2."""
+
+    label: str
+    box: list[float]
+
+
+class ComparerValue(GradioModel):  # type: ignore[misc]  # Gradio is Any to mypy
+    """`table` is HTML, whose rows name their object by `data-index`; `ratio` is width / height; `progress` runs from 0
+    to 1 while the pictures are made."""
+
+    sides: list[ComparedSide] = Field(default_factory=lambda: [ComparedSide(), ComparedSide()])
+    objects: list[ComparedObject] = Field(default_factory=list)
+    table: str = ""
+    ratio: float = 1.0
+    progress: float | None = None
+
+
+class Comparer(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
+    """Two pictures and their table. Keys, where it has the focus: F flickers, + / − / 0 zoom, Escape zooms out."""
+
+    data_model = ComparerValue
+
+    def __init__(self, value: ComparerValue | None = None, **options: Any) -> None:
+        super().__init__(
+            value=value or ComparerValue(),
+            html_template=_html(),
+            js_on_load=Path(__file__).with_name("comparer.js").read_text(encoding="utf-8"),
+            apply_default_css=False,
+            **options,
+        )
+
+    def preprocess(self, payload: ComparerValue | None) -> ComparerValue | None:
+        return payload
+
+    def postprocess(self, value: ComparerValue | None) -> ComparerValue:
+        return value or ComparerValue()
+
+
+def _html() -> str:
+    modes = "".join(
+        f'<button type="button" data-mode="{mode}" title="{title}" aria-pressed="false">{name}</button>'
+        for mode, name, title in _MODES
+    )
+    side = (
+        '<div class="picture side {0}"><div class="frame"><div class="scene"><img alt="{1}" hidden>'
+        '<div class="marks"></div><div class="spot" hidden></div></div><div class="progress"><i></i></div></div></div>'
+    )
+    caption = '<p class="caption {0}"><span></span><a class="download" hidden>Save picture</a></p>'
+    return f"""
+<div class="comparer">
+  <div class="modes" role="toolbar" aria-label="How to compare">{modes}</div>
+  <div class="pictures" tabindex="0" role="group" aria-label="Compared pictures">
+    {side.format("a", "first picture")}{side.format("b", "second picture")}
+    <i class="cut"></i>
+    <input class="cutter" type="range" min="0" max="1000" value="500" aria-label="Where the pictures meet">
+    <button type="button" class="zoom" title="See all (0)" hidden></button>
+  </div>
+  <div class="captions">{caption.format("a")}{caption.format("b")}</div>
+  <div class="result"></div>
+</div>
+"""

@@ -1,0 +1,147 @@
+"""The comparison in a real browser: modes, linked zoom, rows and boxes, sides."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from detdiffusion.layout import read_png
+
+
+def scene(page: Page, side: str) -> list[float]:
+    """Where the picture of a side lies in its frame: left, top, width as fractions of the frame."""
+    place: list[float] = page.locator(f"#pair .side.{side} .frame").evaluate(
+        """frame => {
+            const [outer, inner] = [frame, frame.querySelector(".scene")].map((node) => node.getBoundingClientRect());
+            const { width, height } = outer;
+            return [(inner.left - outer.left) / width, (inner.top - outer.top) / height, inner.width / width];
+        }"""
+    )
+    return place
+
+
+def few_steps(page: Page) -> None:
+    page.locator("#more > button").click()
+    page.locator("#steps input[type=number]").fill("4")
+    page.locator("#steps input[type=number]").press("Tab")
+    page.keyboard.press("Escape")
+
+
+def choose(page: Page, place: str, option: str) -> None:
+    page.locator(f"{place} input").click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def test_modes(studio: Any) -> None:
+    page = studio.page
+    first, second = page.locator("#pair .side.a .frame"), page.locator("#pair .side.b .frame")
+    left, right = first.bounding_box(), second.bounding_box()
+    assert left["x"] + left["width"] < right["x"], "side by side"
+    assert abs(left["width"] - right["width"]) < 1
+
+    page.locator("[data-mode=slider]").click()
+    left, right = first.bounding_box(), second.bounding_box()
+    assert left == right, "one over the other"
+    page.locator("#pair .cutter").focus()
+    page.keyboard.press("Home")
+    expect(second).to_have_css("clip-path", "inset(0px 0px 0px 0%)")
+    page.locator("#pair .cutter").fill("800")
+    expect(second).to_have_css("clip-path", "inset(0px 0px 0px 80%)")
+    studio.screenshot("compare-slider")
+
+    page.locator("[data-mode=flicker]").click()
+    expect(second).to_be_hidden()
+    expect(first).to_be_visible()
+    page.locator("#pair .pictures").focus()
+    page.keyboard.press("f")
+    expect(first).to_be_hidden()
+    expect(second).to_be_visible()
+    second.click()
+    expect(first).to_be_visible()
+
+    page.locator("[data-mode=difference]").click()
+    expect(page.locator("#pair .side.b")).to_have_css("mix-blend-mode", "difference")
+    expect(page.locator("#pair .mark").first).to_be_hidden()
+    box = first.bounding_box()
+    shown = page.screenshot(clip=box)
+    (file := studio.saved("#pair .caption.a").with_name("difference.png")).write_bytes(shown)
+    assert 5 < np.asarray(Image.open(file).convert("L")).mean() < 150, "black where nothing changed"
+    studio.screenshot("compare-difference")
+
+
+def test_both_are_zoomed_as_one(studio: Any) -> None:
+    page = studio.page
+    assert scene(page, "a") == scene(page, "b") == pytest.approx([0, 0, 1])
+    page.locator("#pair tbody tr").first.click()
+    assert scene(page, "a") == pytest.approx(scene(page, "b"), abs=0.01)
+    assert scene(page, "a")[2] > 1.2
+    page.locator("#pair .zoom").click()
+    assert scene(page, "b") == pytest.approx([0, 0, 1])
+
+    box = page.locator("#pair .side.b .frame").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -120)
+    page.keyboard.up("Control")
+    left, top, zoom = scene(page, "a")
+    assert zoom > 1.2
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 + 20, box["y"] + box["height"] / 2 + 10, steps=3)
+    page.mouse.up()
+    moved = scene(page, "a")
+    assert (moved[0] - left, moved[1] - top) == pytest.approx((20 / box["width"], 10 / box["height"]), abs=0.01)
+    page.keyboard.press("Escape")
+    assert scene(page, "a") == pytest.approx([0, 0, 1])
+
+
+def test_a_row_and_its_box_are_linked(studio: Any) -> None:
+    page = studio.page
+    layout = {box["label"]: box["box"] for box in studio.layout()["objects"]}
+    drops = [float(text) for text in page.locator("#pair td.drop").all_inner_texts()]
+    assert drops == sorted(drops, reverse=True)
+    row = page.locator("#pair tbody tr").filter(has_text="car")
+    row.hover()
+    frame = page.locator("#pair .side.b .frame").bounding_box()
+    spot = page.locator("#pair .side.b .spot").bounding_box()
+    x1, y1, x2, y2 = layout["car"]
+    wanted = (frame["x"] + x1 * frame["width"], frame["y"] + y1 * frame["height"], (x2 - x1) * frame["width"])
+    assert (spot["x"], spot["y"], spot["width"]) == pytest.approx(wanted, abs=1.5)
+    page.mouse.move(0, 0)
+    expect(page.locator("#pair .spot:visible")).to_have_count(0)
+    page.mouse.move(frame["x"] + (x1 + x2) / 2 * frame["width"], frame["y"] + (y1 + y2) / 2 * frame["height"])
+    expect(page.locator("#pair tr.lit")).to_have_text(row.inner_text().replace("\n", "").replace("\t", ""))
+    crops = row.locator(".crops i")
+    expect(crops).to_have_count(2)
+    addresses = [crops.nth(side).evaluate("node => getComputedStyle(node).backgroundImage") for side in (0, 1)]
+    assert addresses[0] != addresses[1]
+    assert all(".png" in address for address in addresses)
+
+
+def test_sides_of_other_models_and_a_second_detector(studio: Any) -> None:
+    page = studio.page
+    few_steps(page)
+    page.locator("#sides > button").click()
+    page.locator("#tags-b").get_by_label("Easy").check()
+    choose(page, "#model-b", "papercut-geodiffusion")
+    choose(page, "#second-detector", "judge")
+    studio.screenshot("compare-sides")
+    page.keyboard.press("Escape")
+    page.locator("#compare").click()
+    expect(page.locator("#pair .caption.b")).to_contain_text("papercut-geodiffusion")
+    studio.finished()
+    expect(page.locator("#pair .eyes th.of")).to_have_count(2)
+    records = [read_png(studio.saved(f"#pair .caption.{side}"))[1] for side in "ab"]
+    assert [record["model"] for record in records] == ["papercut", "papercut-geodiffusion"]
+    assert len({record["seed"] for record in records}) == 1
+    numbers = page.locator("#pair tbody tr").first.locator("td.number")
+    expect(numbers).to_have_count(6)
+    studio.screenshot("compare-models")
+
+    page.locator("#sides > button").click()
+    choose(page, "#model-b", "papercut")
+    page.keyboard.press("Escape")
+    page.locator("#compare").click()
+    studio.message("both sides ask for the same picture")
+    expect(page.locator("#pair .caption.b")).to_contain_text("papercut-geodiffusion")
