@@ -3,7 +3,7 @@
 import base64
 import math
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 from app.services import MAX_SEED, Ask, Progress, Recipe, Result, Studio
 from app.views import (
     Mark,
+    NoiseRow,
+    NoiseTable,
     ObjectRow,
     ObjectTable,
     PairTable,
@@ -23,7 +25,7 @@ from app.views import (
     prompt_html,
 )
 from detdiffusion.attributes import Strategy, apply_strategy
-from detdiffusion.comparison import compare
+from detdiffusion.comparison import bootstrap_ci, compare, mean
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import Attribute, Layout
@@ -31,6 +33,7 @@ from detdiffusion.prompt import readable_prompt
 
 UNCHECKED = "the safety checker made the picture black"
 UNKNOWN = "no detector here knows these classes"
+NOISES_AT_ONCE = 4
 View = TypeVar("View")
 
 
@@ -216,6 +219,60 @@ def asked_pair(studio: Studio, value: Mapping[str, Any], recipe: Recipe, sides: 
             names = " and ".join(STRATEGY_NAMES[side.strategy].lower() for side in (sides.a, sides.b))
             raise LayoutError(f"{names} are the same here: every thing is tagged so already")
     return a, b
+
+
+def many_noises(
+    studio: Studio, value: Mapping[str, Any], form: Form, count: int, user: str, sides: Sides | None = None
+) -> Iterator[NoiseTable]:
+    """Both sides of a comparison from `count` seeds, the form's and those that follow it, some at a time: others may
+    have the model in between. Raises as `compare_pair` does."""
+    sides, recipe = sides or Sides(), form.recipe()
+    names = sides.names(studio.model.name, recipe.guidance)
+    table = NoiseTable(wanted=count, names=names, tags=(sides.a.tag, sides.b.tag), progress=0.0)
+    seeds = [(recipe.seed + number) % (MAX_SEED + 1) for number in range(count)]
+    pairs: list[tuple[Result, Result]] = []
+    yield table
+    for first in range(0, count, NOISES_AT_ONCE):
+        some = seeds[first : first + NOISES_AT_ONCE]
+        asked = [asked_pair(studio, value, replace(recipe, seed=seed), sides) for seed in some]
+        for news in studio.run([ask for side in zip(*asked, strict=True) for ask in side], user):
+            if isinstance(news, Progress):
+                done = (first + len(some) * news.step / news.steps) / count
+                yield replace(table, progress=done)
+            else:
+                pairs += zip(news[: len(some)], news[len(some) :], strict=True)
+        table = _noise_table(pairs, replace(table, pairs=len(pairs), progress=len(pairs) / count))
+        yield table
+    yield replace(table, progress=None)
+
+
+def _noise_table(pairs: Sequence[tuple[Result, Result]], table: NoiseTable) -> NoiseTable:
+    """The table with what these pairs say."""
+    eye = pairs[0][0].looks[0].detector
+    comparison = compare(
+        [a.layout for a, _ in pairs],
+        [a.confidences for a, _ in pairs],
+        [b.confidences for _, b in pairs],
+        eye.min_score,
+    )
+    rows = []
+    for index in sorted({row.index for row in comparison.rows}):
+        mine = [row for row in comparison.rows if row.index == index]
+        drops = [row.drop for row in mine]
+        rows.append(
+            NoiseRow(
+                mine[0].label,
+                tuple(row.easy for row in mine),
+                tuple(row.hard for row in mine),
+                mean(drops),
+                bootstrap_ci(drops),
+                (mean([row.missed_easy for row in mine]), mean([row.missed_hard for row in mine])),
+            )
+        )
+    unseen = _unseen(*(result for pair in pairs for result in pair))
+    return replace(
+        table, rows=tuple(rows), comparison=comparison, detector=eye.name, min_score=eye.min_score, unseen=unseen
+    )
 
 
 def generate_record(studio: Studio, layout: Mapping[str, Any], strategy: str, recipe: Recipe) -> dict[str, Any]:

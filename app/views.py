@@ -141,10 +141,9 @@ class PairTable:
         )
 
     @property
-    def _kinds(self) -> tuple[str, str]:
-        """Of the bars: easy and hard where that is the difference."""
-        a, b = self.tags
-        return (str(a), str(b)) if a and b and a is not b else ("one", "two")
+    def _short(self) -> tuple[str, str]:
+        """The names, or A and B where one is wider than a column of numbers."""
+        return self.names if max(map(len, self.names)) <= 10 else ("A", "B")
 
     def _figures(self, verdict: Verdict) -> str:
         rows, (a, b) = verdict.comparison.rows, self.names
@@ -158,64 +157,142 @@ class PairTable:
         return "".join(f"<div><strong>{value}</strong><small>{escape(name)}</small></div>" for name, value in numbers)
 
     def _legend(self) -> str:
+        words = [
+            name.lower() if short == name else f"{short} {name}"
+            for name, short in zip(self.names, self._short, strict=True)
+        ]
         sides = "".join(
-            f'<span class="{kind}"><i></i>{escape(name.lower())}</span>'
-            for kind, name in zip(self._kinds, self.names, strict=True)
+            f'<span class="{kind}"><i></i>{escape(word)}</span>'
+            for kind, word in zip(_kinds(self.tags), words, strict=True)
         )
         limit = self.verdicts[0].min_score
         return f'<p class="legend">{sides}<span class="limit"><i></i>missed below {limit:.2f}</span></p>'
 
     def _head(self, second: Verdict | None) -> str:
         axis = '<span class="axis"><i>0</i><i>0.5</i><i>1</i></span>'
-        sides = "".join(f'<th class="number" title="{escape(name)}">{escape(_short(name))}</th>' for name in self.names)
+        sides = "".join(
+            f'<th class="number" title="{escape(name)}">{escape(short)}</th>'
+            for name, short in zip(self.names, self._short, strict=True)
+        )
         scores = sides + '<th class="number">Drop</th>'
         detector = escape(self.verdicts[0].detector)
-        head = (
-            f'<th class="crops"></th><th>Object</th><th class="chart" title="Confidence of {detector}">{axis}</th>'
-            f"{scores}<th>Missed</th>"
-        )
+        chart = f'<th class="chart" title="Confidence of {detector}">{axis}</th>'
+        head = f'<th class="crops"></th><th>Object</th>{chart}{scores}'
         if second is None:
-            return f"<tr>{head}</tr>"
+            return f"<tr>{head}<th>Missed</th></tr>"
         names = (
-            f'<th colspan="3"></th><th colspan="4" class="of">{detector}</th>'
+            f'<th colspan="3"></th><th colspan="3" class="of">{detector}</th>'
             f'<th colspan="3" class="of">{escape(second.detector)}</th>'
         )
         return f'<tr class="eyes">{names}</tr><tr>{head}{scores}</tr>'
 
     def _row(self, row: PairRow, other: PairRow | None, two: bool) -> str:
+        names = [name.lower() for name in self.names]
         bars = _bars(
-            *(
-                (kind, name.lower(), value)
-                for kind, name, value in zip(self._kinds, self.names, _values(row), strict=True)
-            ),
-            min_score=self.verdicts[0].min_score,
+            *zip(_kinds(self.tags), names, (row.easy, row.hard), strict=True), min_score=self.verdicts[0].min_score
         )
-        missed = [
-            name.lower() for name, lost in zip(self.names, (row.missed_easy, row.missed_hard), strict=True) if lost
-        ]
-        lost = " ".join(f"<b class=missed>{escape(_short(name))}</b>" for name in missed) or DASH
         crops = '<i data-side="0"></i><i data-side="1"></i>'
-        second = (_numbers(other) if other else f'<td class="number" colspan="3">{DASH}</td>') if two else ""
+        if two:  # what is missed shows by its colour alone: the place is narrow
+            last = _numbers(other) if other else f'<td class="number" colspan="3">{DASH}</td>'
+        else:
+            lost = zip(self._short, (row.missed_easy, row.missed_hard), strict=True)
+            missed = " ".join(f"<b class=missed>{escape(name.lower())}</b>" for name, gone in lost if gone)
+            last = f"<td>{missed or DASH}</td>"
         return (
             f'<tr data-index="{row.index}" tabindex="0"><td class="crops">{crops}</td><td>{escape(row.label)}</td>'
-            f'<td class="chart">{bars}</td>{_numbers(row)}<td>{lost}</td>{second}</tr>'
+            f'<td class="chart">{bars}</td>{_numbers(row)}{last}</tr>'
         )
-
-
-def _values(row: PairRow) -> tuple[float, float]:
-    return row.easy, row.hard
 
 
 def _numbers(row: PairRow) -> str:
-    return (
-        f'<td class="number">{_score(row.easy)}</td><td class="number">{_score(row.hard)}</td>'
-        f'<td class="number drop">{row.drop:.2f}</td>'
-    )
+    sides = ((row.easy, row.missed_easy), (row.hard, row.missed_hard))
+    scores = "".join(f'<td class="number{" lost" if missed else ""}">{_score(value)}</td>' for value, missed in sides)
+    return f'{scores}<td class="number drop">{row.drop:.2f}</td>'
 
 
-def _short(name: str) -> str:
-    """At most as wide as a column of numbers."""
-    return name if len(name) <= 10 else name[:9] + "…"
+@dataclass(frozen=True, slots=True)
+class NoiseRow:
+    """One object over many noises: its confidence in each picture of both sides, [P] each."""
+
+    label: str
+    a: tuple[float, ...]
+    b: tuple[float, ...]
+    drop: float
+    ci95: tuple[float, float]
+    missed: tuple[float, float]  # shares of the noises, of both sides
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseTable:
+    """The same pair from many noises: how confidence is spread, and what that makes of the drop."""
+
+    rows: tuple[NoiseRow, ...] = ()
+    comparison: Comparison | None = None
+    pairs: int = 0
+    wanted: int = 0
+    detector: str = ""
+    min_score: float = 0.0
+    names: tuple[str, str] = ("Easy", "Hard")
+    tags: tuple[Attribute | None, Attribute | None] = (Attribute.EASY, Attribute.HARD)
+    progress: float | None = None
+    unseen: str = ""  # as of `ObjectTable`
+
+    def html(self) -> str:
+        meter = "" if self.progress is None else f'<div class="meter"><i style="width:{self.progress:.1%}"></i></div>'
+        if self.comparison is None:
+            text = (
+                "Many noises show how confidence is spread: both sides of the comparison, from one seed after another."
+            )
+            return meter + hint_html("The first pictures are being made." if self.wanted else text)
+        if not self.rows:
+            return meter + hint_html(f"Not checked: {self.unseen}.")
+        low, high = self.comparison.ci95
+        a, b = (name.lower() for name in self.names)
+        numbers = (
+            (f"mean drop, 95 % interval {low:.2f} to {high:.2f}", f"{self.comparison.mean_drop:.2f}"),
+            (f"missed, {a}", f"{self.comparison.miss_rate_easy:.0%}"),
+            (f"missed, {b}", f"{self.comparison.miss_rate_hard:.0%}"),
+            (f"noises by {self.detector}", f"{self.pairs}<i>/{self.wanted}</i>"),
+        )
+        figures = "".join(
+            f"<div><strong>{value}</strong><small>{escape(name)}</small></div>" for name, value in numbers
+        )
+        head = (
+            '<th>Object</th><th class="chart"><span class="axis"><i>0</i><i>0.5</i><i>1</i></span></th>'
+            '<th class="number">Drop</th><th class="number">95 %</th><th class="number" colspan="2">Missed</th>'
+        )
+        body = "".join(self._row(row) for row in sorted(self.rows, key=lambda row: -row.drop))
+        return (
+            f'{meter}<div class="numbers">{figures}</div><div class="scroll"><table class="noises">'
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        )
+
+    def _row(self, row: NoiseRow) -> str:
+        kinds = _kinds(self.tags)
+        lanes = "".join(
+            f'<div class="lane {kind}">{"".join(_dot(value) for value in values)}'
+            f'<u style="left:{sum(values) / len(values):.1%}"></u></div>'
+            for kind, values in zip(kinds, (row.a, row.b), strict=True)
+        )
+        missed = "".join(
+            f'<td class="number{" lost" if share else ""}" title="{escape(name)}">{share:.0%}</td>'
+            for name, share in zip(self.names, row.missed, strict=True)
+        )
+        return (
+            f'<tr><td>{escape(row.label)}</td><td class="chart"><div class="lanes">{lanes}'
+            f'<s style="left:{self.min_score:.1%}"></s></div></td><td class="number drop">{row.drop:.2f}</td>'
+            f'<td class="number">{row.ci95[0]:.2f} to {row.ci95[1]:.2f}</td>{missed}</tr>'
+        )
+
+
+def _dot(value: float) -> str:
+    return f'<i style="left:{value:.1%}"></i>'
+
+
+def _kinds(tags: tuple[Attribute | None, Attribute | None]) -> tuple[str, str]:
+    """Of the marks of both sides in a chart: easy and hard where that is the difference."""
+    a, b = tags
+    return (str(a), str(b)) if a and b and a is not b else ("one", "two")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The studio view: canvas left, result right, one bar of actions below. Widgets and wiring only."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -9,18 +10,19 @@ from gradio.data_classes import FileData
 from app import handlers
 from app.comparer import ComparedObject, ComparedSide, Comparer, ComparerValue
 from app.editor import Picture, PictureValue
-from app.handlers import Form, Opening, Pair, Single
+from app.handlers import NOISES_AT_ONCE, Form, Opening, Pair, Single
 from app.layout_files import layout_of_link
 from app.layout_store import LayoutStore
 from app.messages import QUIET, Messages, Updates, say, warn
 from app.services import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, Recipe, Studio
 from app.tabs.layout_card import LayoutCard
 from app.tabs.sides_form import SidesForm
-from app.views import ObjectTable, PairTable, PictureView
+from app.views import NoiseTable, ObjectTable, PairTable, PictureView
 from detdiffusion.errors import DetDiffusionError
 
 FIXED, RANDOM = "Fixed", "Random"
 MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+MAX_NOISES = 96
 NOTHING_LOST = "The layout and the last result are as they were."
 NO_SINGLE = Single(PictureView(), ObjectTable(), 0)
 NO_PAIR = Pair(PictureView(), PictureView(), PairTable(), 0)
@@ -60,6 +62,20 @@ class StudioView:
                 self.table = gr.HTML(ObjectTable().html(), elem_id="objects", apply_default_css=False)
             with gr.Tab("Compare", id="compare"):
                 self.pair = Comparer(_comparison(NO_PAIR), elem_id="pair")
+            with gr.Tab("Many noises", id="noises"):
+                with gr.Row(elem_id="noises-bar", elem_classes="bar"):
+                    self.count = gr.Slider(
+                        NOISES_AT_ONCE,
+                        MAX_NOISES,
+                        16,
+                        step=NOISES_AT_ONCE,
+                        label="Noises, from the seed on",
+                        buttons=[],
+                        elem_id="noises-count",
+                    )
+                    self.stop_noises = gr.Button("Stop", size="sm", visible=False, elem_id="stop-noises")
+                    self.run_noises = gr.Button("Run", size="sm", variant="primary", elem_id="run-noises")
+                self.noises = gr.HTML(NoiseTable().html(), elem_id="noises", apply_default_css=False)
 
     def _actions(self) -> None:
         gr.HTML("<h3>Noise</h3>", elem_classes="title")
@@ -117,6 +133,15 @@ class StudioView:
             **QUIET,
             **MODEL_QUEUE,
         )
+        self.run_noises.click(
+            self._on_noises,
+            [*form, self.count, *self.sides.values],
+            [self.noises, self.seed, self.run_noises, self.stop_noises],
+            concurrency_id="noises",
+            concurrency_limit=4,
+            **QUIET,
+        )
+        self.stop_noises.click(self._on_stop_noises, queue=False, **QUIET)
         self.cancel.click(self._on_cancel, queue=False, **QUIET)
         settings = [self.noise, self.seed, self.steps, self.guidance]
         self.card.open.upload(self._on_open, self.card.open, [*self.card.shown, *settings], **QUIET)
@@ -152,6 +177,34 @@ class StudioView:
 
     def _on_new_seed(self) -> Updates:
         return {self.seed: handlers.new_seed(), self.noise: FIXED}
+
+    def _on_noises(
+        self,
+        value: Mapping[str, Any],
+        noise: str,
+        seed: float | None,
+        steps: float,
+        guidance: float,
+        count: float,
+        request: gr.Request,
+        *sides: Any,
+    ) -> Iterator[Updates]:
+        """What was reached stays there when it is stopped."""
+        recipe, last = Form(noise == FIXED, seed, steps, guidance), NoiseTable()
+        yield {self.run_noises: gr.update(interactive=False), self.stop_noises: gr.update(visible=True)}
+        with Messages("Stopped", "What was finished before stands there."):
+            asked = self.sides.read(*sides)
+            for last in handlers.many_noises(self.studio, value, recipe, int(count), _noises_of(request), asked):
+                yield {self.noises: last.html()}
+        reached = replace(last, progress=None, wanted=last.wanted if last.pairs else 0)
+        yield {
+            **({self.noises: reached.html()} if last.wanted else {}),
+            self.run_noises: gr.update(interactive=True),
+            self.stop_noises: gr.update(visible=False),
+        }
+
+    def _on_stop_noises(self, request: gr.Request) -> None:
+        self.studio.cancel(_noises_of(request))
 
     def _on_sides(self, guidance: float, *sides: Any) -> Updates:
         names = self.sides.read(*sides).names(self.studio.model.name, guidance)
@@ -329,6 +382,11 @@ def _picture(view: PictureView) -> PictureValue:
 
 def _user(request: gr.Request) -> str:
     return str(request.session_hash)
+
+
+def _noises_of(request: gr.Request) -> str:
+    """A run of many noises is cancelled apart from single pictures."""
+    return f"{_user(request)}/noises"
 
 
 def _toggle(element: str, name: str, condition: str) -> str:

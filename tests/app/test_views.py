@@ -47,7 +47,7 @@ def test_pair_table_shows_every_number() -> None:
     rows = (PairRow(0, 0, "car", 0.91, 0.2, False, True), PairRow(0, 1, "bus", 0.8, 0.7, False, False))
     verdict = Verdict(Comparison(rows[::-1], 0.405, (0.1, 0.7), 0.0, 0.5), "eye", 0.5)
     html = PairTable((verdict,)).html()
-    number = r'.*?number">([\d.]+)</td>'
+    number = r'.*?number(?: lost)?">([\d.]+)</td>'
     cells = re.findall(r'data-index="(\d)".*?</i></td><td>(.*?)</td>' + number + number + r'.*?drop">([\d.-]+)<', html)
     assert cells == [("0", "car", "0.91", "0.20", "0.71"), ("1", "bus", "0.80", "0.70", "0.10")], (
         "the greatest drop first"

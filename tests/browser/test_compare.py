@@ -145,3 +145,30 @@ def test_sides_of_other_models_and_a_second_detector(studio: Any) -> None:
     page.locator("#compare").click()
     studio.message("both sides ask for the same picture")
     expect(page.locator("#pair .caption.b")).to_contain_text("papercut-geodiffusion")
+
+
+def test_many_noises_run_while_one_looks(studio: Any) -> None:
+    page = studio.page
+    few_steps(page)
+    page.get_by_role("tab", name="Many noises").click()
+    page.locator("#noises-count input[type=number]").fill("8")
+    page.locator("#noises-count input[type=number]").press("Tab")
+    page.locator("#run-noises").click()
+    expect(page.locator("#noises .meter")).to_be_visible()
+    studio.draw("cat", 0.7, 0.05, 0.9, 0.25)
+    assert studio.layout()["objects"][-1]["label"] == "cat", "one may draw meanwhile"
+    expect(page.locator("#noises .numbers")).to_contain_text("8/8")
+    expect(page.locator("#run-noises")).to_be_enabled()
+    rows = page.locator("#noises tbody tr")
+    expect(rows).to_have_count(4)
+    assert rows.first.locator(".lane i").count() == 16
+    studio.screenshot("many-noises")
+
+    page.locator("#noises-count input[type=number]").fill("96")
+    page.locator("#noises-count input[type=number]").press("Tab")
+    page.locator("#run-noises").click()
+    expect(page.locator("#noises .numbers")).to_contain_text("/96")
+    page.locator("#stop-noises").click()
+    studio.message("cancelled")
+    expect(page.locator("#run-noises")).to_be_enabled()
+    expect(page.locator("#noises .numbers")).to_contain_text("/96")
