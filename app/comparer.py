@@ -1,7 +1,8 @@
-"""The comparison: a `gr.HTML` component with two pictures of one layout and the table of their objects.
+"""The comparison: a `gr.HTML` component with two pictures of one layout and the table of their objects; and the sheet,
+one with the pictures of a figure.
 
 Side by side, under a slider, one after the other, or their difference; both are zoomed as one, and a row and its box
-are linked. What it does is `comparer.js`, its style `comparer.css`, which the page loads whole.
+are linked. What they do is `comparer.js` and `sheet.js`, their style `comparer.css`, which the page loads whole.
 """
 
 from pathlib import Path
@@ -65,6 +66,47 @@ class Comparer(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
 
     def postprocess(self, value: ComparerValue | None) -> ComparerValue:
         return value or ComparerValue()
+
+
+class SheetValue(GradioModel):  # type: ignore[misc]  # Gradio is Any to mypy
+    """Pictures of one figure, row by row; `ratio` is width / height of each."""
+
+    title: str = ""
+    panels: list[ComparedSide] = Field(default_factory=list)
+    columns: int = 1
+    ratio: float = 1.0
+    progress: float | None = None
+
+
+class Sheet(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
+    """A figure: pictures in rows, each with its caption."""
+
+    data_model = SheetValue
+
+    def __init__(self, value: SheetValue | None = None, **options: Any) -> None:
+        super().__init__(
+            value=value or SheetValue(),
+            html_template=_SHEET_HTML,
+            js_on_load=Path(__file__).with_name("sheet.js").read_text(encoding="utf-8"),
+            apply_default_css=False,
+            **options,
+        )
+
+    def preprocess(self, payload: SheetValue | None) -> SheetValue | None:
+        return payload
+
+    def postprocess(self, value: SheetValue | None) -> SheetValue:
+        return value or SheetValue()
+
+
+_SHEET_HTML = """
+<div class="sheet">
+  <p class="hint">The menu Figures draws the layout as the paper shows it: by several models, easy and hard, from other
+    noises.</p>
+  <div class="panels"></div>
+  <div class="meter" hidden><i></i></div>
+</div>
+"""
 
 
 def _html() -> str:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from app.views import (
     ObjectTable,
     PairTable,
     PictureView,
+    SheetView,
     Verdict,
     data_address,
     header_html,
@@ -219,6 +221,58 @@ def asked_pair(studio: Studio, value: Mapping[str, Any], recipe: Recipe, sides: 
             names = " and ".join(STRATEGY_NAMES[side.strategy].lower() for side in (sides.a, sides.b))
             raise LayoutError(f"{names} are the same here: every thing is tagged so already")
     return a, b
+
+
+class Figure(StrEnum):
+    """The paper's kinds of pictures (supplement D) of one layout."""
+
+    MODELS = "Models"  # Fig. 1
+    TAGS = "Easy and hard"  # Fig. 2
+    TAGS_OF_NOISES = "Easy and hard, four noises"  # Fig. 3
+    NOISES = "Random noises"  # Fig. 4
+
+
+def figure(studio: Studio, value: Mapping[str, Any], form: Form, which: Figure, user: str) -> Iterator[SheetView]:
+    """All pictures of a figure, by one detector. Raises as `generate` does, and ConfigError where tags change nothing
+    that the figure is about."""
+    recipe = form.recipe()
+    layout = studio.vocabulary.resolve(Layout.from_json(value))
+    asked, names = _panels(studio, layout, recipe, which)
+    columns = {Figure.TAGS_OF_NOISES: 4, Figure.NOISES: 4}.get(which, len(asked))
+
+    def sheet(panels: Sequence[PictureView], progress: float | None) -> SheetView:
+        return SheetView(which, tuple(panels), columns, layout.width / layout.height, progress)
+
+    for news in studio.run(asked, user):
+        if isinstance(news, Progress):
+            busy = [_busy(news, place, layout, *name) for place, name in enumerate(names)]
+            yield sheet(busy, news.step / news.steps)
+        else:
+            yield sheet([_finished(result, *name) for result, name in zip(news, names, strict=True)], None)
+
+
+def _panels(
+    studio: Studio, layout: Layout, recipe: Recipe, which: Figure
+) -> tuple[list[Ask], list[tuple[str, Attribute | None]]]:
+    """What is asked, and what stands below each picture."""
+    detectors = (BUNDLED,)
+    if which is Figure.MODELS:
+        able = [name for name in studio.models() if studio.knows(name, layout)]
+        asked = [Ask(layout, recipe, model=name, detectors=detectors) for name in able]
+        return asked, [(name, None) for name in able]
+    if which is Figure.NOISES:
+        recipes = [recipe, *(replace(recipe, seed=new_seed()) for _ in range(7))]
+        return [Ask(layout, one, detectors=detectors) for one in recipes], [("As drawn", None)] * 8
+    if not studio.tags_matter:
+        raise ConfigError(why_no_tags(studio))
+    count, strategies = (1, list(Strategy)) if which is Figure.TAGS else (4, [Strategy.EASY, Strategy.HARD])
+    sides = [
+        (Side(strategy), replace(recipe, seed=(recipe.seed + number) % (MAX_SEED + 1)))
+        for strategy in strategies
+        for number in range(count)
+    ]
+    asked = [Ask(apply_strategy(layout, side.strategy), one, side.strategy, detectors=detectors) for side, one in sides]
+    return asked, [(STRATEGY_NAMES[side.strategy], side.tag) for side, _ in sides]
 
 
 def many_noises(

@@ -4,6 +4,7 @@ const opened = () => [...document.querySelectorAll(".menu > button.open")];
 document.addEventListener("pointerdown", (event) => {
   for (const button of opened()) if (!button.parentElement.contains(event.target)) button.click();
 });
+document.addEventListener("close-menus", () => { for (const button of opened()) button.click(); });
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   for (const button of opened()) {

@@ -20,7 +20,7 @@ from detdiffusion.checkpoint import model_hash
 from detdiffusion.comparison import object_confidences
 from detdiffusion.detection import Detections, Detector
 from detdiffusion.detectors import BUNDLED, load_detector
-from detdiffusion.errors import Cancelled, ConfigError
+from detdiffusion.errors import Cancelled, ConfigError, LayoutError
 from detdiffusion.layout import Layout, save_png
 from detdiffusion.pipeline import DetDiffusionPipeline, StepInfo, load_pipeline
 from detdiffusion.vocabulary import Vocabulary
@@ -224,6 +224,14 @@ class Studio:
         names = {folder: folder.name for folder in dict.fromkeys(folders)}
         names[self.model.folder] = self.model.name
         return {name: folder for folder, name in names.items()}
+
+    def knows(self, name: str, layout: Layout) -> bool:
+        """Whether a model has all classes of a layout. Raises as `run` does for a model that cannot be loaded."""
+        try:
+            self._model(name).vocabulary.resolve(layout)
+        except LayoutError:
+            return False
+        return True
 
     def detectors(self) -> list[str]:
         """Names of the detectors that may look at a picture: the present model's, then those that lie beside it."""

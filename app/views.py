@@ -55,6 +55,17 @@ class PictureView:
 
 
 @dataclass(frozen=True, slots=True)
+class SheetView:
+    """Pictures of one figure, row by row."""
+
+    title: str
+    panels: tuple[PictureView, ...]
+    columns: int
+    ratio: float = 1.0  # width / height of each
+    progress: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectRow:
     """What the detector made of one object. `confidence` is None where it cannot know the class."""
 

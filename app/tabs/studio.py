@@ -8,21 +8,22 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from app import handlers
-from app.comparer import ComparedObject, ComparedSide, Comparer, ComparerValue
+from app.comparer import ComparedObject, ComparedSide, Comparer, ComparerValue, Sheet, SheetValue
 from app.editor import Picture, PictureValue
-from app.handlers import NOISES_AT_ONCE, Form, Opening, Pair, Single
+from app.handlers import NOISES_AT_ONCE, Figure, Form, Opening, Pair, Single
 from app.layout_files import layout_of_link
 from app.layout_store import LayoutStore
 from app.messages import QUIET, Messages, Updates, say, warn
 from app.services import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, Recipe, Studio
 from app.tabs.layout_card import LayoutCard
 from app.tabs.sides_form import SidesForm
-from app.views import NoiseTable, ObjectTable, PairTable, PictureView
+from app.views import NoiseTable, ObjectTable, PairTable, PictureView, SheetView
 from detdiffusion.errors import DetDiffusionError
 
 FIXED, RANDOM = "Fixed", "Random"
 MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 MAX_NOISES = 96
+CLOSE_MENUS = "(...values) => { document.dispatchEvent(new CustomEvent('close-menus')); return values; }"
 NOTHING_LOST = "The layout and the last result are as they were."
 NO_SINGLE = Single(PictureView(), ObjectTable(), 0)
 NO_PAIR = Pair(PictureView(), PictureView(), PairTable(), 0)
@@ -52,6 +53,7 @@ class StudioView:
             self._actions()
         self.last_single = gr.State(NO_SINGLE)
         self.last_pair = gr.State(NO_PAIR)
+        self.last_sheet = gr.State(SheetView("", (), 1))
         self.of_model = [*self.card.shown, *self.sides.of_model, self.tabs]  # what another model changes
 
     def _result_card(self) -> None:
@@ -76,6 +78,8 @@ class StudioView:
                     self.stop_noises = gr.Button("Stop", size="sm", visible=False, elem_id="stop-noises")
                     self.run_noises = gr.Button("Run", size="sm", variant="primary", elem_id="run-noises")
                 self.noises = gr.HTML(NoiseTable().html(), elem_id="noises", apply_default_css=False)
+            with gr.Tab("Figure", id="figure"):
+                self.sheet = Sheet(elem_id="sheet")
 
     def _actions(self) -> None:
         gr.HTML("<h3>Noise</h3>", elem_classes="title")
@@ -103,6 +107,11 @@ class StudioView:
                 elem_id="guidance",
                 buttons=[],
             )
+        with gr.Accordion("Figures", open=False, elem_id="figures", elem_classes="menu"):
+            self.figures = {
+                which: gr.Button(f"{number}  {which}", size="sm", elem_id=f"figure-{number}")
+                for number, which in enumerate(Figure, start=1)
+            }
         with gr.Accordion("Sides", open=False, elem_id="sides", elem_classes="menu"):
             self.sides = SidesForm(self.studio)
         self.cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
@@ -141,6 +150,15 @@ class StudioView:
             concurrency_limit=4,
             **QUIET,
         )
+        for which, button in self.figures.items():
+            button.click(
+                self._on_figure,
+                [gr.State(which), *form, self.last_sheet],
+                [self.sheet, self.tabs, *buttons, self.last_sheet],
+                js=CLOSE_MENUS,
+                **QUIET,
+                **MODEL_QUEUE,
+            )
         self.stop_noises.click(self._on_stop_noises, queue=False, **QUIET)
         self.cancel.click(self._on_cancel, queue=False, **QUIET)
         settings = [self.noise, self.seed, self.steps, self.guidance]
@@ -177,6 +195,25 @@ class StudioView:
 
     def _on_new_seed(self) -> Updates:
         return {self.seed: handlers.new_seed(), self.noise: FIXED}
+
+    def _on_figure(
+        self,
+        which: Figure,
+        value: Mapping[str, Any],
+        noise: str,
+        seed: float | None,
+        steps: float,
+        guidance: float,
+        last: SheetView,
+        request: gr.Request,
+    ) -> Iterator[Updates]:
+        form = Form(noise == FIXED, seed, steps, guidance)
+        yield {self.tabs: gr.Tabs(selected="figure"), **self._buttons(busy=True)}
+        with Messages("Not generated", NOTHING_LOST):
+            for view in handlers.figure(self.studio, value, form, which, _user(request)):
+                last = view if view.progress is None else last
+                yield {self.sheet: _sheet(view)}
+        yield {self.sheet: _sheet(last), **self._buttons(busy=False), self.last_sheet: last}
 
     def _on_noises(
         self,
@@ -352,12 +389,23 @@ class _ApiErrors:
             raise gr.Error(str(error), print_exception=False) from error
 
 
+def _sheet(view: SheetView) -> SheetValue:
+    return SheetValue(
+        title=view.title,
+        panels=[_side(panel) for panel in view.panels],
+        columns=view.columns,
+        ratio=view.ratio,
+        progress=view.progress,
+    )
+
+
+def _side(view: PictureView) -> ComparedSide:
+    return ComparedSide(image=_file(view), preview=view.preview, marks=view.marks_html(), caption=view.caption_html())
+
+
 def _comparison(view: Pair) -> ComparerValue:
     return ComparerValue(
-        sides=[
-            ComparedSide(image=_file(side), preview=side.preview, marks=side.marks_html(), caption=side.caption_html())
-            for side in (view.a, view.b)
-        ],
+        sides=[_side(view.a), _side(view.b)],
         objects=[ComparedObject(label=one.label, box=list(one.xyxy)) for one in view.objects],
         table=(view.table or PairTable()).html(),
         ratio=view.a.ratio,

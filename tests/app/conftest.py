@@ -109,3 +109,9 @@ def _last_is_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
         return pixels, [*[False] * (len(pixels) - 1), True]
 
     monkeypatch.setattr(DetDiffusionPipeline, "_pictures", checked)
+
+
+@pytest.fixture
+def two_models(studio: Studio, silent_folder: Path, tmp_path: Path) -> Studio:
+    """A studio beside whose model ships another."""
+    return Studio(studio.home, tmp_path / "two", bundled=silent_folder)

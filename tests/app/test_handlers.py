@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from app import handlers
-from app.handlers import Form, Opening, Pair, Side, Sides, Single
+from app.handlers import Figure, Form, Opening, Pair, Side, Sides, Single
 from app.services import Recipe, Studio
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import ConfigError, LayoutError
@@ -171,6 +171,37 @@ def test_many_noises_can_be_stopped_and_refuse_what_a_pair_refuses(studio: Studi
             break
     with pytest.raises(LayoutError, match="everything here is background"):
         list(handlers.many_noises(studio, with_objects(street["objects"][2]), FIXED, 8, "me"))
+
+
+@pytest.mark.parametrize(
+    ("which", "names", "columns", "seeds"),
+    [
+        (Figure.MODELS, ["tiny", "silent"], 2, [5, 5]),
+        (Figure.TAGS, ["As drawn", "Easy", "Hard"], 3, [5, 5, 5]),
+        (Figure.TAGS_OF_NOISES, ["Easy"] * 4 + ["Hard"] * 4, 4, [5, 6, 7, 8, 5, 6, 7, 8]),
+    ],
+)
+def test_figures_of_a_layout(
+    two_models: Studio, street: dict[str, Any], which: Figure, names: list[str], columns: int, seeds: list[int]
+) -> None:
+    *busy, last = handlers.figure(two_models, street, FIXED, which, "me")
+    assert busy[-1].progress == pytest.approx(1)
+    assert (last.progress, last.columns, [panel.name for panel in last.panels]) == (None, columns, names)
+    records = [read_png(panel.file)[1] for panel in last.panels if panel.file]
+    assert [record["seed"] for record in records] == seeds
+    if which is Figure.MODELS:
+        assert [record["model"] for record in records] == names
+
+
+def test_a_figure_of_random_noises_has_the_own_one_first(studio: Studio, street: dict[str, Any]) -> None:
+    *_, last = handlers.figure(studio, street, FIXED, Figure.NOISES, "me")
+    seeds = [read_png(panel.file)[1]["seed"] for panel in last.panels if panel.file]
+    assert (seeds[0], len(seeds), len(set(seeds))) == (5, 8, 8)
+
+
+def test_figures_of_tags_need_a_model_with_tags(silent_studio: Studio, street: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="silent has no words for easy and hard"):
+        list(handlers.figure(silent_studio, street, FIXED, Figure.TAGS, "me"))
 
 
 BOX = [0.1, 0.1, 0.5, 0.5]

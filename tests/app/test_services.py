@@ -241,10 +241,8 @@ def test_missing_model_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_several_models_in_one_run(studio: Studio, layout: Layout, silent_folder: Path, tmp_path: Path) -> None:
-    studio = Studio(
-        studio.home, tmp_path / "other", bundled=silent_folder
-    )  # the silent one is a neighbour of what ships
+def test_several_models_in_one_run(two_models: Studio, layout: Layout) -> None:
+    studio = two_models
     assert list(studio.models()) == ["tiny", "silent"]
     asked = [Ask(layout, QUICK), Ask(layout, QUICK, model="silent"), Ask(layout, Recipe(6, 3), model="silent")]
     *steps, last = studio.run(asked, "me")

@@ -172,3 +172,20 @@ def test_many_noises_run_while_one_looks(studio: Any) -> None:
     studio.message("cancelled")
     expect(page.locator("#run-noises")).to_be_enabled()
     expect(page.locator("#noises .numbers")).to_contain_text("/96")
+
+
+@pytest.mark.parametrize(
+    ("number", "count", "name"), [(1, 3, "papercut-controlnet"), (2, 3, "Hard"), (4, 8, "As drawn")]
+)
+def test_a_figure_is_one_click(studio: Any, number: int, count: int, name: str) -> None:
+    page = studio.page
+    few_steps(page)
+    page.locator("#figures > button").click()
+    page.locator(f"#figure-{number}").click()
+    expect(page.locator(f"#figure-{number}")).to_be_hidden()
+    panels = page.locator("#sheet figure")
+    expect(panels).to_have_count(count)
+    studio.finished()
+    expect(panels.filter(has_text=name).first).to_be_visible()
+    assert all(image.evaluate("image => image.naturalWidth") == 256 for image in panels.locator("img").all())
+    studio.screenshot(f"figure-{number}")
