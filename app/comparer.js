@@ -1,6 +1,6 @@
 // The comparison. gr.HTML gives: element, props, watch. The value is `ComparerValue` of comparer.py.
 const $ = (selector) => element.querySelector(selector);
-const root = $(".comparer"), pictures = $(".pictures"), cutter = $(".cutter"), whole = $(".zoom"), result = $(".result");
+const root = $(".comparer"), pictures = $(".pictures"), cutter = $(".cutter"), whole = $(".enlarged"), result = $(".result");
 const sides = ["a", "b"].map((name) => ({ side: $(`.side.${name}`), caption: $(`.caption.${name}`) }));
 const modes = [...element.querySelectorAll("[data-mode]")];
 const CROP = 30; // pixels

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio import component_meta
 from gradio.data_classes import FileData, GradioModel
 from pydantic import Field
+
+component_meta.create_or_modify_pyi = lambda *_: None  # as in editor.py
 
 _MODES = (
     ("beside", "Side by side", "Both pictures side by side"),
@@ -126,7 +129,7 @@ def _html() -> str:
     {side.format("a", "first picture")}{side.format("b", "second picture")}
     <i class="cut"></i>
     <input class="cutter" type="range" min="0" max="1000" value="500" aria-label="Where the pictures meet">
-    <button type="button" class="zoom" title="See all (0)" hidden></button>
+    <button type="button" class="enlarged" title="See all (0)" hidden></button>
   </div>
   <div class="captions">{caption.format("a")}{caption.format("b")}</div>
   <div class="result"></div>

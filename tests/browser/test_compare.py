@@ -77,7 +77,7 @@ def test_both_are_zoomed_as_one(studio: Any) -> None:
     page.locator("#pair tbody tr").first.click()
     assert scene(page, "a") == pytest.approx(scene(page, "b"), abs=0.01)
     assert scene(page, "a")[2] > 1.2
-    page.locator("#pair .zoom").click()
+    page.locator("#pair .enlarged").click()
     assert scene(page, "b") == pytest.approx([0, 0, 1])
 
     box = page.locator("#pair .side.b .frame").bounding_box()

@@ -53,7 +53,7 @@ def test_own_layouts_survive_a_reload(studio: Any) -> None:
 
 def test_any_picture_becomes_a_layout(studio: Any) -> None:
     page = studio.page
-    page.get_by_role("tab", name="Easy / hard").click()
+    page.get_by_role("tab", name="Compare", exact=True).click()
     shown = Image.open(studio.saved("#pair .caption.a")).convert("RGB")
     plain = io.BytesIO()
     ImageOps.mirror(shown).save(plain, format="JPEG", quality=95)
