@@ -338,8 +338,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
     def _autocast(self, dtype: torch.dtype | None) -> torch.autocast:
         device = self.unet.device
         stored = self.unet.dtype
-        chosen = dtype or (preferred_dtype(device) if stored == torch.float32 else stored)
-        return torch.autocast(device.type, dtype=chosen, enabled=chosen != torch.float32)
+        return autocast(device, dtype or (preferred_dtype(device) if stored == torch.float32 else stored))
 
 
 def preferred_dtype(device: torch.device) -> torch.dtype:
@@ -349,6 +348,12 @@ def preferred_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
         return torch.bfloat16
     return torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None = None) -> torch.autocast:
+    """Arithmetic in `dtype` (default: `preferred_dtype`) over float32 weights; float32 leaves everything as it is."""
+    chosen = dtype or preferred_dtype(device)
+    return torch.autocast(device.type, dtype=chosen, enabled=chosen != torch.float32)
 
 
 def load_pipeline(

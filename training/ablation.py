@@ -21,7 +21,7 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
 from detdiffusion.evaluation.effect import numbers
 from training.config import ABLATIONS, HELD_OUT_SEED, VARIANTS, AblationConfig, GeneratorConfig, check_same_config
-from training.runs import positive
+from training.runs import claim, positive
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +90,8 @@ def train_all(
     most: int | None = None,
     base: Path = BUNDLED_MODEL,
 ) -> int:
-    """Trains and scores what has no result yet, seed by seed, so that early results are whole tables.
+    """Trains and scores what has no result yet, seed by seed, so that early results are whole tables. Several processes
+    on one folder share the work.
 
     Args:
         most: at most so many trainings.
@@ -114,8 +115,11 @@ def train_all(
         return 0
     _make_samples(config, out / "samples", base, device)
     for row, seed in waiting[:most]:
-        print(f"{row.name}, seed {seed}", file=sys.stderr)
-        _train_one(config, row, seed, out, device, base)
+        result = result_path(out, row, seed)
+        with claim(result.with_name("claim")) as mine:
+            if mine and not result.exists():
+                print(f"{row.name}, seed {seed}", file=sys.stderr)
+                _train_one(config, row, seed, out, device, base)
     return len(waiting[most:]) if most is not None else 0
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from detdiffusion.models.autoencoder import SmallAutoencoder
+from detdiffusion.pipeline import autocast
 from training.config import AutoencoderConfig
 from training.resume import (
     latest_checkpoint,
@@ -50,7 +51,7 @@ def train_autoencoder(
         crops = random_crops(pictures, config, step).to(device, memory_format=torch.channels_last)
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * warmup_cosine(step, config.steps, config.warmup_steps)
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with autocast(device):
             latents = model.encode(crops).latent_dist.mode()
             noisy = latents + latent_noise(latents, config, step)
             restored = model.decode(noisy).sample.float()

@@ -25,7 +25,7 @@ from detdiffusion.detectors.torchvision import (
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.evaluation.coco_ap import AveragePrecision, coco_ap
 from detdiffusion.layout import Layout
-from detdiffusion.pipeline import preferred_dtype
+from detdiffusion.pipeline import autocast, preferred_dtype
 from training.autoencoder import OnStep, warmup_cosine
 from training.datasets import Sample
 from training.metrics import MetricsLog
@@ -288,7 +288,7 @@ def _learn_in(module: nn.Module, dtype: torch.dtype, device: torch.device) -> No
     def in_part(*inputs: Any) -> Any:
         if not module.training:
             return forward(*inputs)
-        with torch.autocast(device.type, dtype=dtype):
+        with autocast(device, dtype):
             outputs = forward(*inputs)
         return _single(outputs)
 

@@ -6,7 +6,6 @@ asked looks at the same pictures. The same call goes on where it was stopped, an
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from training.layout_sources import LayoutSource, PapercutLayouts, Size
 from training.mask_quality import mask_iou, save_masks
 from training.picture_distances import Distances
 from training.resume import file_hash
-from training.runs import progress
+from training.runs import claim, progress
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -294,12 +293,9 @@ def _save_plain(path: Path, image: Image.Image, _: int) -> None:
 @contextmanager
 def _alone(work: Path) -> Iterator[None]:
     """Keeps a second evaluation out of the folder; a process that is killed lets go of it."""
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"another evaluation is writing to {work}: wait for it, or give another --out") from error
+    with claim(work / "lock") as mine:
+        if not mine:
+            raise ConfigError(f"another evaluation is writing to {work}: wait for it, or give another --out")
         yield
 
 

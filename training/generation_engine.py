@@ -6,20 +6,18 @@ dies lets go of, so its chunk is drawn by another one.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detdiffusion.errors import ConfigError, DataError
 from training.generation_job import Chunks, Job
-from training.runs import progress
+from training.runs import claim, progress
 
 if TYPE_CHECKING:
     from training.generation import Generator
@@ -42,7 +40,7 @@ def work(job: Job, index: int = 0) -> None:
     generator = None
     while (missing := chunks.missing()) and os.getppid() == parent:
         for chunk in missing:
-            with _claim(job.out, chunk) as ours:
+            with claim(job.out / "claims" / f"{chunk:05d}") as ours:
                 if ours and chunk not in chunks.done():
                     generator = generator or Generator(_on_its_device(job, index))
                     generator.make(chunk)
@@ -189,17 +187,3 @@ def _accelerated(job: Job) -> bool:
     from training.runs import device_of
 
     return device_of(job.device).type == "cuda"
-
-
-@contextmanager
-def _claim(out: Path, chunk: int) -> Iterator[bool]:
-    """Whether the chunk is this process's now; it is until the end, or until it dies."""
-    path = out / "claims" / f"{chunk:05d}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True

@@ -17,7 +17,7 @@ from torch import Tensor
 from detdiffusion.errors import CheckpointError, ConfigError, DataError
 from detdiffusion.layout import Attribute, Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
-from detdiffusion.pipeline import preferred_dtype
+from detdiffusion.pipeline import autocast
 from training.autoencoder import OnStep, to_tensor
 from training.config import GeneratorConfig
 from training.datasets import Dataset, Sample, fitted
@@ -131,7 +131,7 @@ def encode_pictures(pictures: Sequence[Image.Image], autoencoder: Autoencoder, *
 @torch.no_grad()
 def _moments(name: str, pixels: Tensor, autoencoder: Autoencoder) -> dict[str, Tensor]:
     scale = autoencoder.config.scaling_factor
-    with torch.autocast(pixels.device.type, preferred_dtype(pixels.device)):
+    with autocast(pixels.device):
         found: Any = autoencoder.encode(pixels).latent_dist
     tensors = {name: found.mode()}
     if hasattr(found, "std"):

@@ -21,7 +21,7 @@ from detdiffusion.evaluation.effect import numbers
 from training.ablation import estimate, seed_list
 from training.config import TRAINABILITY, TrainabilityConfig
 from training.datasets import Dataset, open_dataset
-from training.runs import device_of, keep_settings, natural, positive, progress
+from training.runs import claim, device_of, keep_settings, natural, positive, progress
 
 if TYPE_CHECKING:
     from detdiffusion.detection import Detector
@@ -80,13 +80,16 @@ def run(arguments: argparse.Namespace) -> int:
     keep_settings(out / "config.json", settings)
     waiting = [(row, seed) for seed in arguments.seeds for row in plan.rows if not result_path(out, row, seed).exists()]
     for row, seed in waiting[: arguments.most]:
-        print(f"{row.name}, seed {seed}", file=sys.stderr)
-        folder = result_path(out, row, seed).parent
-        detector = _train(arguments, config, plan, row, seed, folder)
-        write_json(folder / "result.json", _measure(detector, validation, plan.union.things, attributes))
-        shutil.rmtree(folder / "work")
-        if not arguments.keep:
-            shutil.rmtree(folder / "detector")
+        result = result_path(out, row, seed)
+        with claim(result.with_name("claim")) as mine:
+            if not mine or result.exists():  # another process on this folder has it
+                continue
+            print(f"{row.name}, seed {seed}", file=sys.stderr)
+            detector = _train(arguments, config, plan, row, seed, result.parent)
+            write_json(result, _measure(detector, validation, plan.union.things, attributes))
+            shutil.rmtree(result.with_name("work"))
+            if not arguments.keep:
+                shutil.rmtree(result.with_name("detector"))
     table = summarise(plan.rows, arguments.seeds, out, settings)
     write_json(out / RESULT, table)
     print("\n".join(lines(table)))

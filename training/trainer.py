@@ -12,7 +12,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
 from detdiffusion.errors import DataError
-from detdiffusion.pipeline import DetDiffusionPipeline
+from detdiffusion.pipeline import DetDiffusionPipeline, autocast
 from detdiffusion.vocabulary import new_words, word_ids
 from training.autoencoder import OnStep, warmup_cosine
 from training.batch import SampleStore, make_batch
@@ -95,7 +95,7 @@ def train_generator(
         sums = torch.zeros(len(LOSSES), device=device)
         for positions in parts:
             batch = make_batch(store, config, done, schedule.config.num_train_timesteps, device, positions)
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
+            with autocast(device, None if config.precision == "bf16" else torch.float32):
                 losses = generator_losses(pipe, schedule, batch, config.loss)
             losses.total.backward()
             sums += torch.stack(losses).detach()

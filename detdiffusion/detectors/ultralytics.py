@@ -280,12 +280,11 @@ def _run_training(
     """One run of ultralytics' own loop, from scratch, from other weights, or from `out/weights/last.pt`."""
     from ultralytics.engine import trainer
 
-    from detdiffusion.pipeline import preferred_dtype
+    from detdiffusion import pipeline
 
     last = out / "weights" / "last.pt"
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = preferred_dtype(device)
-    mixed = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+    mixed = pipeline.autocast(device)
     overrides = {
         "mode": "train",
         "task": "detect",

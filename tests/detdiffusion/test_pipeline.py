@@ -14,7 +14,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from detdiffusion.errors import Cancelled, CheckpointError, ConfigError, LayoutError
 from detdiffusion.layout import Attribute, Box, Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
-from detdiffusion.pipeline import DetDiffusionPipeline, StepInfo, load_pipeline, preferred_dtype
+from detdiffusion.pipeline import DetDiffusionPipeline, StepInfo, autocast, load_pipeline, preferred_dtype
 from detdiffusion.vocabulary import Vocabulary
 
 LayoutOf = Callable[..., Layout]
@@ -212,6 +212,8 @@ def test_bf16_is_chosen_where_the_processor_has_it(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
         assert preferred_dtype(torch.device("cpu")) == dtype
+        with autocast(torch.device("cpu")):
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
     assert preferred_dtype(torch.device("meta")) == torch.float32
 
 

@@ -12,6 +12,7 @@ from training import ablation
 from training.__main__ import main
 from training.ablation import ROWS, estimate, lines, result_path, seed_list, summarise, train_all, variant_config
 from training.config import ABLATIONS, HELD_OUT_SEED, AblationConfig, GeneratorConfig, SampleConfig
+from training.runs import claim
 
 CPU = torch.device("cpu")
 
@@ -53,6 +54,18 @@ def test_in_pieces_to_a_table(config: AblationConfig, tmp_path: Path, monkeypatc
     json.dumps(table, allow_nan=False)
     with pytest.raises(ConfigError, match=r"layouts was 2, is 3"):
         train_all(dataclasses.replace(config, layouts=3), [0], tmp_path, CPU)
+
+
+def test_several_processes_share_the_work(
+    config: AblationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablation, "ROWS", ROWS[:1] + ROWS[-1:])
+    full, geodiffusion = (result_path(tmp_path, row, 0) for row in ablation.ROWS)
+    with claim(full.with_name("claim")):  # as the other process holds it
+        train_all(config, [0], tmp_path, CPU)
+    assert not full.exists() and geodiffusion.exists()
+    train_all(config, [0], tmp_path, CPU)
+    assert full.exists()
 
 
 def test_the_table_of_given_results(config: AblationConfig, tmp_path: Path) -> None:
