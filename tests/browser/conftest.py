@@ -89,10 +89,16 @@ def page(chromium: Browser, address: str) -> Iterator[Page]:
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(address)
     page.locator("#pair table").wait_for()
+    at_rest(page)
     yield page
     context.close()
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
     assert errors == []
+
+
+def at_rest(page: Page) -> None:
+    """Waits until the page has worked off what it was told: a person is never faster than that, a test may be."""
+    page.evaluate("() => new Promise((done) => requestIdleCallback(() => setTimeout(() => requestIdleCallback(done))))")
 
 
 class Studio:
@@ -121,6 +127,14 @@ class Studio:
         self.page.mouse.move(*self.at((x1 + x2) / 2, (y1 + y2) / 2))
         self.page.mouse.move(*self.at(x2, y2))
         self.page.mouse.up()
+
+    def set_number(self, place: str, value: int) -> None:
+        """Types a number into a slider's field, and leaves the field."""
+        field = self.page.locator(f"{place} input[type=number]")
+        field.fill(str(value))
+        field.press("Tab")
+        at_rest(self.page)
+        expect(field).to_have_value(str(value))
 
     def draw(self, label: str, x1: float, y1: float, x2: float, y2: float) -> None:
         self.drag(x1, y1, x2, y2)

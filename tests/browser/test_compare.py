@@ -22,11 +22,10 @@ def scene(page: Page, side: str) -> list[float]:
     return place
 
 
-def few_steps(page: Page) -> None:
-    page.locator("#more > button").click()
-    page.locator("#steps input[type=number]").fill("4")
-    page.locator("#steps input[type=number]").press("Tab")
-    page.keyboard.press("Escape")
+def few_steps(studio: Any) -> None:
+    studio.page.locator("#more > button").click()
+    studio.set_number("#steps", 4)
+    studio.press("Escape")
 
 
 def choose(page: Page, place: str, option: str) -> None:
@@ -121,7 +120,7 @@ def test_a_row_and_its_box_are_linked(studio: Any) -> None:
 
 def test_sides_of_other_models_and_a_second_detector(studio: Any) -> None:
     page = studio.page
-    few_steps(page)
+    few_steps(studio)
     page.locator("#sides > button").click()
     page.locator("#tags-b").get_by_label("Easy").check()
     choose(page, "#model-b", "papercut-geodiffusion")
@@ -149,10 +148,9 @@ def test_sides_of_other_models_and_a_second_detector(studio: Any) -> None:
 
 def test_many_noises_run_while_one_looks(studio: Any) -> None:
     page = studio.page
-    few_steps(page)
+    few_steps(studio)
     page.get_by_role("tab", name="Many noises").click()
-    page.locator("#noises-count input[type=number]").fill("8")
-    page.locator("#noises-count input[type=number]").press("Tab")
+    studio.set_number("#noises-count", 8)
     page.locator("#run-noises").click()
     expect(page.locator("#noises .meter")).to_be_visible()
     studio.draw("cat", 0.7, 0.05, 0.9, 0.25)
@@ -164,8 +162,7 @@ def test_many_noises_run_while_one_looks(studio: Any) -> None:
     assert rows.first.locator(".lane i").count() == 16
     studio.screenshot("many-noises")
 
-    page.locator("#noises-count input[type=number]").fill("96")
-    page.locator("#noises-count input[type=number]").press("Tab")
+    studio.set_number("#noises-count", 96)
     page.locator("#run-noises").click()
     expect(page.locator("#noises .numbers")).to_contain_text("/96")
     page.locator("#stop-noises").click()
@@ -179,7 +176,7 @@ def test_many_noises_run_while_one_looks(studio: Any) -> None:
 )
 def test_a_figure_is_one_click(studio: Any, number: int, count: int, name: str) -> None:
     page = studio.page
-    few_steps(page)
+    few_steps(studio)
     page.locator("#figures > button").click()
     page.locator(f"#figure-{number}").click()
     expect(page.locator(f"#figure-{number}")).to_be_hidden()
