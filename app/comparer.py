@@ -15,12 +15,25 @@ from pydantic import Field
 
 component_meta.create_or_modify_pyi = lambda *_: None  # as in editor.py
 
+# Name, what it says, and its icon: paths of 16 x 16.
 _MODES = (
-    ("beside", "Side by side", "Both pictures side by side"),
-    ("slider", "Slider", "One over the other, with a slider between them"),
-    ("flicker", "Flicker", "One after the other: press F, or click"),
-    ("difference", "Difference", "Bright where they differ"),
+    ("beside", "Side by side", "Both pictures side by side", "M1.5 3.5h5v9h-5zM9.5 3.5h5v9h-5z"),
+    ("slider", "Slider", "One over the other, with a slider between them", "M1.5 3.5h13v9h-13zM8 1v14M6 8h-2M10 8h2"),
+    ("flicker", "Flicker", "One after the other: press F, or click", "M1.5 5.5h9v8h-9zM5.5 5.5v-3h9v8h-4"),
+    ("difference", "Difference", "Bright where they differ", "M8 2v5M5.5 4.5h5M5.5 12.5h5"),
 )
+
+
+_FIGURES_HINT = (
+    "The menu Figures draws the layout as the paper shows it: by several models, easy and hard, from other noises."
+)
+_SHEET_HTML = """
+<div class="sheet">
+  <p class="hint">{hint}</p>
+  <div class="panels"></div>
+  <div class="meter" hidden><i></i></div>
+</div>
+"""
 
 
 class ComparedSide(GradioModel):  # type: ignore[misc]  # Gradio is Any to mypy
@@ -82,14 +95,14 @@ class SheetValue(GradioModel):  # type: ignore[misc]  # Gradio is Any to mypy
 
 
 class Sheet(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
-    """A figure: pictures in rows, each with its caption."""
+    """A figure: pictures in rows, each with its caption; `hint` stands there before there are any."""
 
     data_model = SheetValue
 
-    def __init__(self, value: SheetValue | None = None, **options: Any) -> None:
+    def __init__(self, value: SheetValue | None = None, hint: str = _FIGURES_HINT, **options: Any) -> None:
         super().__init__(
             value=value or SheetValue(),
-            html_template=_SHEET_HTML,
+            html_template=_SHEET_HTML.format(hint=hint),
             js_on_load=Path(__file__).with_name("sheet.js").read_text(encoding="utf-8"),
             apply_default_css=False,
             **options,
@@ -102,20 +115,11 @@ class Sheet(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
         return value or SheetValue()
 
 
-_SHEET_HTML = """
-<div class="sheet">
-  <p class="hint">The menu Figures draws the layout as the paper shows it: by several models, easy and hard, from other
-    noises.</p>
-  <div class="panels"></div>
-  <div class="meter" hidden><i></i></div>
-</div>
-"""
-
-
 def _html() -> str:
     modes = "".join(
-        f'<button type="button" data-mode="{mode}" title="{title}" aria-pressed="false">{name}</button>'
-        for mode, name, title in _MODES
+        f'<button type="button" data-mode="{mode}" title="{name}: {title[0].lower()}{title[1:]}" aria-label="{name}" '
+        f'aria-pressed="false"><svg viewBox="0 0 16 16"><path d="{path}"/></svg></button>'
+        for mode, name, title, path in _MODES
     )
     side = (
         '<div class="picture side {0}"><div class="frame"><div class="scene"><img alt="{1}" hidden>'

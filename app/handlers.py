@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from app.services import MAX_SEED, Ask, Progress, Recipe, Result, Studio
 from app.views import (
+    DifficultyView,
     Mark,
     NoiseRow,
     NoiseTable,
@@ -273,6 +274,40 @@ def _panels(
     ]
     asked = [Ask(apply_strategy(layout, side.strategy), one, side.strategy, detectors=detectors) for side, one in sides]
     return asked, [(STRATEGY_NAMES[side.strategy], side.tag) for side, _ in sides]
+
+
+def difficulty_levels(highest: float) -> tuple[float, ...]:
+    """Values of attribute guidance for a strip of pictures: from half as far towards easy up to the highest."""
+    return tuple(highest * share for share in (-0.5, 0.0, 0.25, 0.5, 0.75, 1.0))
+
+
+def difficulty_strip(
+    studio: Studio, value: Mapping[str, Any], form: Form, highest: float, user: str
+) -> Iterator[DifficultyView]:
+    """The layout as it is tagged, from one noise, the more difficult the further right; one picture after the other, so
+    that others may have the model in between. Raises as `generate` does, and ConfigError where tags change nothing."""
+    if not studio.tags_matter:
+        raise ConfigError(why_no_tags(studio))
+    recipe, layout = form.recipe(), studio.vocabulary.resolve(Layout.from_json(value))
+    if all(box.attribute is Attribute.BACKGROUND for box in layout.boxes):
+        raise LayoutError("everything here is background: nothing can become harder; draw an object")
+    levels = difficulty_levels(highest)
+    ratio = layout.width / layout.height
+    panels = [PictureView(name=f"{level:+g}" if level else "0", ratio=ratio) for level in levels]
+    view = DifficultyView(levels, SheetView("Difficulty", tuple(panels), len(levels), ratio, progress=0.0))
+    yield view
+    for place, level in enumerate(levels):
+        for news in studio.run([Ask(layout, replace(recipe, difficulty=level))], user):
+            if isinstance(news, Progress):
+                panels[place] = _busy(news, 0, layout, panels[place].name)
+                done = (place + news.step / news.steps) / len(levels)
+            else:
+                panels[place] = replace(_finished(news[0], panels[place].name), caption="")
+                done = (place + 1) / len(levels)
+                view = replace(view, tables=(*view.tables, _object_table(news[0])))
+            view = replace(view, sheet=replace(view.sheet, panels=tuple(panels), progress=done))
+            yield view
+    yield replace(view, sheet=replace(view.sheet, progress=None))
 
 
 def many_noises(

@@ -13,7 +13,8 @@ from app.messages import QUIET, Messages, Updates, say
 from app.services import Recipe, Studio
 from app.tabs.dataset import DatasetView
 from app.tabs.evaluation import EvaluationView
-from app.tabs.studio import MODEL_QUEUE, StudioView, add_endpoints
+from app.tabs.shown import MODEL_QUEUE
+from app.tabs.studio import StudioView, add_endpoints
 from app.tabs.training import USE, TrainingView
 from app.training_handlers import Chosen
 

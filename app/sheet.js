@@ -23,7 +23,7 @@ function show() {
     sheet.style.setProperty(`--${name}`, number);
   }
   panels.replaceChildren(...shown.map((panel) => picture(panel, busy)));
-  hint.hidden = shown.length > 0;
+  hint.hidden = shown.length > 0 || !hint.textContent;
   meter.hidden = !busy;
   meter.firstElementChild.style.width = `${100 * (progress || 0)}%`;
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from app.charts import Chart, Curve
 from app.jobs import State, Status
 from detdiffusion.comparison import Comparison, PairRow
 from detdiffusion.layout import Attribute, Layout
@@ -304,6 +305,61 @@ def _kinds(tags: tuple[Attribute | None, Attribute | None]) -> tuple[str, str]:
     """Of the marks of both sides in a chart: easy and hard where that is the difference."""
     a, b = tags
     return (str(a), str(b)) if a and b and a is not b else ("one", "two")
+
+
+@dataclass(frozen=True, slots=True)
+class DifficultyView:
+    """The same layout and noise at rising values of attribute guidance, and what the detector makes of each picture.
+
+    tables: of the pictures that are finished, in the order of `levels`.
+    """
+
+    levels: tuple[float, ...] = ()
+    sheet: SheetView = SheetView("Difficulty", (), 1)
+    tables: tuple[ObjectTable, ...] = ()
+
+    def html(self) -> str:
+        if not self.levels:
+            return hint_html(
+                "Attribute guidance goes on where the words easy and hard end: the same picture, harder from left to "
+                "right, and the detector's confidence on the way."
+            )
+        if not self.tables:
+            return hint_html("The first picture is being made.")
+        rows = [
+            row for row in zip(*(table.rows for table in self.tables), strict=True) if row[0].confidence is not None
+        ]
+        if not rows:
+            return hint_html(f"Not checked: {self.tables[0].unseen}.")
+        return f'<div class="climb">{self._chart(rows)}{self._table(rows)}</div>'
+
+    def _chart(self, rows: Sequence[Sequence[ObjectRow]]) -> str:
+        means, found = [], []
+        for level, column in zip(self.levels, zip(*rows, strict=True), strict=False):
+            known = [row for row in column if row.confidence is not None]  # none in a picture that was not looked at
+            if known:
+                means.append((level, sum(row.confidence or 0.0 for row in known) / len(known)))
+                found.append((level, sum(row.found for row in known) / len(known)))
+        curves = (
+            Curve("confidence", "denoise", tuple(means), dots=True),
+            Curve("found", "easy", tuple(found), dots=True),
+        )
+        return Chart("On average", curves, "", 1.0, axis="difficulty", start=self.levels[0], end=self.levels[-1]).html()
+
+    def _table(self, rows: Sequence[Sequence[ObjectRow]]) -> str:
+        head = "".join(f'<th class="number">{level:g}</th>' for level in self.levels)
+        empty = '<td class="number"></td>' * (len(self.levels) - len(self.tables))
+        body = "".join(
+            f"<tr><td>{escape(row[0].label)}</td>"
+            + "".join(f'<td class="number{"" if one.found else " lost"}">{_score(one.confidence)}</td>' for one in row)
+            + f"{empty}</tr>"
+            for row in rows
+        )
+        detector = escape(self.tables[0].detector)
+        return (
+            f'<div class="scroll"><table><thead><tr><th title="Confidence of {detector}">Confidence</th>{head}</tr>'
+            f"</thead><tbody>{body}</tbody></table></div>"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         "layout_files",
         "tabs.layout_card",
         "tabs.sides_form",
+        "tabs.shown",
+        "tabs.difficulty",
         "tabs.studio",
         "tabs.training",
         "tabs.dataset",

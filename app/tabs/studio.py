@@ -5,23 +5,32 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
-from gradio.data_classes import FileData
 
 from app import handlers
-from app.comparer import ComparedObject, ComparedSide, Comparer, ComparerValue, Sheet, SheetValue
-from app.editor import Picture, PictureValue
+from app.comparer import Comparer, Sheet
+from app.editor import Picture
 from app.handlers import NOISES_AT_ONCE, Figure, Form, Opening, Pair, Single
 from app.layout_files import layout_of_link
 from app.layout_store import LayoutStore
 from app.messages import QUIET, Messages, Updates, say, warn
 from app.services import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, Recipe, Studio
+from app.tabs.difficulty import DifficultyTab
 from app.tabs.layout_card import LayoutCard
+from app.tabs.shown import (
+    ASIDE_QUEUE,
+    FIXED,
+    MODEL_QUEUE,
+    RANDOM,
+    aside_of,
+    comparison_value,
+    picture_value,
+    sheet_value,
+    user_of,
+)
 from app.tabs.sides_form import SidesForm
 from app.views import NoiseTable, ObjectTable, PairTable, PictureView, SheetView
 from detdiffusion.errors import DetDiffusionError
 
-FIXED, RANDOM = "Fixed", "Random"
-MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 MAX_NOISES = 96
 CLOSE_MENUS = "(...values) => { document.dispatchEvent(new CustomEvent('close-menus')); return values; }"
 NOTHING_LOST = "The layout and the last result are as they were."
@@ -57,13 +66,13 @@ class StudioView:
         self.of_model = [*self.card.shown, *self.sides.of_model, self.tabs]  # what another model changes
 
     def _result_card(self) -> None:
-        self.boxes = gr.Checkbox(True, label="Detector's boxes", container=False, elem_id="show-boxes")
+        self.boxes = gr.Checkbox(True, label="Boxes", container=False, elem_id="show-boxes")
         with gr.Tabs(elem_id="results", selected="compare") as self.tabs:
             with gr.Tab("Picture", id="picture"), gr.Row(elem_id="single"):
                 self.picture = Picture(elem_id="picture")
                 self.table = gr.HTML(ObjectTable().html(), elem_id="objects", apply_default_css=False)
             with gr.Tab("Compare", id="compare"):
-                self.pair = Comparer(_comparison(NO_PAIR), elem_id="pair")
+                self.pair = Comparer(comparison_value(NO_PAIR), elem_id="pair")
             with gr.Tab("Many noises", id="noises"):
                 with gr.Row(elem_id="noises-bar", elem_classes="bar"):
                     self.count = gr.Slider(
@@ -78,6 +87,8 @@ class StudioView:
                     self.stop_noises = gr.Button("Stop", size="sm", visible=False, elem_id="stop-noises")
                     self.run_noises = gr.Button("Run", size="sm", variant="primary", elem_id="run-noises")
                 self.noises = gr.HTML(NoiseTable().html(), elem_id="noises", apply_default_css=False)
+            with gr.Tab("Difficulty", id="difficulty"):
+                self.difficulty = DifficultyTab(self.studio)
             with gr.Tab("Figure", id="figure"):
                 self.sheet = Sheet(elem_id="sheet")
 
@@ -146,9 +157,8 @@ class StudioView:
             self._on_noises,
             [*form, self.count, *self.sides.values],
             [self.noises, self.seed, self.run_noises, self.stop_noises],
-            concurrency_id="noises",
-            concurrency_limit=4,
             **QUIET,
+            **ASIDE_QUEUE,
         )
         for which, button in self.figures.items():
             button.click(
@@ -160,6 +170,7 @@ class StudioView:
                 **MODEL_QUEUE,
             )
         self.stop_noises.click(self._on_stop_noises, queue=False, **QUIET)
+        self.difficulty.wire(form)
         self.cancel.click(self._on_cancel, queue=False, **QUIET)
         settings = [self.noise, self.seed, self.steps, self.guidance]
         self.card.open.upload(self._on_open, self.card.open, [*self.card.shown, *settings], **QUIET)
@@ -210,10 +221,10 @@ class StudioView:
         form = Form(noise == FIXED, seed, steps, guidance)
         yield {self.tabs: gr.Tabs(selected="figure"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
-            for view in handlers.figure(self.studio, value, form, which, _user(request)):
+            for view in handlers.figure(self.studio, value, form, which, user_of(request)):
                 last = view if view.progress is None else last
-                yield {self.sheet: _sheet(view)}
-        yield {self.sheet: _sheet(last), **self._buttons(busy=False), self.last_sheet: last}
+                yield {self.sheet: sheet_value(view)}
+        yield {self.sheet: sheet_value(last), **self._buttons(busy=False), self.last_sheet: last}
 
     def _on_noises(
         self,
@@ -231,7 +242,9 @@ class StudioView:
         yield {self.run_noises: gr.update(interactive=False), self.stop_noises: gr.update(visible=True)}
         with Messages("Stopped", "What was finished before stands there."):
             asked = self.sides.read(*sides)
-            for last in handlers.many_noises(self.studio, value, recipe, int(count), _noises_of(request), asked):
+            for last in handlers.many_noises(
+                self.studio, value, recipe, int(count), aside_of(request, "noises"), asked
+            ):
                 yield {self.noises: last.html()}
         reached = replace(last, progress=None, wanted=last.wanted if last.pairs else 0)
         yield {
@@ -241,7 +254,7 @@ class StudioView:
         }
 
     def _on_stop_noises(self, request: gr.Request) -> None:
-        self.studio.cancel(_noises_of(request))
+        self.studio.cancel(aside_of(request, "noises"))
 
     def _on_sides(self, guidance: float, *sides: Any) -> Updates:
         names = self.sides.read(*sides).names(self.studio.model.name, guidance)
@@ -249,7 +262,7 @@ class StudioView:
         return {self.compare: words if len(words) < 30 else "Compare both sides"}
 
     def _on_cancel(self, request: gr.Request) -> None:
-        self.studio.cancel(_user(request))
+        self.studio.cancel(user_of(request))
 
     def _on_load(self, request: gr.Request) -> Iterator[Updates]:
         """The example on the canvas at once; its pictures as soon as they are there. Or the layout of a link."""
@@ -274,8 +287,8 @@ class StudioView:
             **self.card.show(opening.layout),
             self.card.editor: gr.update(value=opening.layout, **self.card.words()),
         }
-        waiting_pair = {self.pair: _comparison(Pair(WAITING, WAITING, None, 0))} if opening.pair else {}
-        yield {**self._follow_model(), **canvas, self.picture: _picture(WAITING), **waiting_pair}
+        waiting_pair = {self.pair: comparison_value(Pair(WAITING, WAITING, None, 0))} if opening.pair else {}
+        yield {**self._follow_model(), **canvas, self.picture: picture_value(WAITING), **waiting_pair}
         try:
             pair = opening.pair.result() if opening.pair else NO_PAIR
             single = opening.single.result()
@@ -298,7 +311,7 @@ class StudioView:
         yield {self.tabs: gr.Tabs(selected="picture"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
             for view in handlers.generate(
-                self.studio, value, Form(noise == FIXED, seed, steps, guidance), _user(request)
+                self.studio, value, Form(noise == FIXED, seed, steps, guidance), user_of(request)
             ):
                 last = view if view.table else last
                 yield {**self._single(view), **self._used(noise, view.seed)}
@@ -319,7 +332,7 @@ class StudioView:
         with Messages("Not generated", NOTHING_LOST):
             form = Form(noise == FIXED, seed, steps, guidance)
             asked = self.sides.read(*sides)
-            for view in handlers.compare_pair(self.studio, value, form, _user(request), asked):
+            for view in handlers.compare_pair(self.studio, value, form, user_of(request), asked):
                 last = view if view.table else last
                 yield {**self._pair(view), **self._used(noise, view.seed)}
         yield {**self._pair(last), **self._buttons(busy=False), self.last_pair: last}
@@ -345,10 +358,10 @@ class StudioView:
 
     def _single(self, view: Single) -> Updates:
         table = {self.table: view.table.html()} if view.table else {}
-        return {self.picture: _picture(view.picture), **table}
+        return {self.picture: picture_value(view.picture), **table}
 
     def _pair(self, view: Pair) -> Updates:
-        return {self.pair: _comparison(view)}
+        return {self.pair: comparison_value(view)}
 
     def _buttons(self, *, busy: bool) -> Updates:
         generate = gr.update(interactive=not busy)
@@ -387,54 +400,6 @@ class _ApiErrors:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, DetDiffusionError):
             raise gr.Error(str(error), print_exception=False) from error
-
-
-def _sheet(view: SheetView) -> SheetValue:
-    return SheetValue(
-        title=view.title,
-        panels=[_side(panel) for panel in view.panels],
-        columns=view.columns,
-        ratio=view.ratio,
-        progress=view.progress,
-    )
-
-
-def _side(view: PictureView) -> ComparedSide:
-    return ComparedSide(image=_file(view), preview=view.preview, marks=view.marks_html(), caption=view.caption_html())
-
-
-def _comparison(view: Pair) -> ComparerValue:
-    return ComparerValue(
-        sides=[_side(view.a), _side(view.b)],
-        objects=[ComparedObject(label=one.label, box=list(one.xyxy)) for one in view.objects],
-        table=(view.table or PairTable()).html(),
-        ratio=view.a.ratio,
-        progress=view.a.progress,
-    )
-
-
-def _file(view: PictureView) -> FileData | None:
-    return FileData(path=str(view.file), orig_name=view.file.name) if view.file else None
-
-
-def _picture(view: PictureView) -> PictureValue:
-    return PictureValue(
-        image=_file(view),
-        preview=view.preview,
-        marks=view.marks_html(),
-        caption=view.caption_html(),
-        ratio=view.ratio,
-        progress=view.progress,
-    )
-
-
-def _user(request: gr.Request) -> str:
-    return str(request.session_hash)
-
-
-def _noises_of(request: gr.Request) -> str:
-    """A run of many noises is cancelled apart from single pictures."""
-    return f"{_user(request)}/noises"
 
 
 def _toggle(element: str, name: str, condition: str) -> str:

@@ -28,6 +28,14 @@ def test_scale_is_shared_and_can_be_given() -> None:
     assert points(given, "easy", kind="dots") == [(100, 50)]
 
 
+def test_curves_may_begin_below_zero_and_end_later() -> None:
+    curve = Curve("found", "easy", ((-1, 1.0), (0, 0.5)))
+    html = Chart("Found", (curve,), "", 1.0, axis="difficulty", start=-1, end=1).html()
+    assert points(html, "easy") == [(0, 0), (50, 50)]
+    assert "difficulty -1</span>" in html and 'end">1</span>' in html
+    assert 'aria-label="Found at difficulty 0: found 0.5"' in html
+
+
 def test_values_beyond_the_scale_stay_inside() -> None:
     html = Chart("x", (Curve("a", "a", ((1, -1.0), (2, 3.0))),), "", ceiling=1.0).html()
     assert points(html, "a") == [(50, 100), (100, 0)]

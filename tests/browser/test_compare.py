@@ -171,6 +171,25 @@ def test_many_noises_run_while_one_looks(studio: Any) -> None:
     expect(page.locator("#noises .numbers")).to_contain_text("/96")
 
 
+def test_difficulty_rises_while_one_looks(studio: Any) -> None:
+    page = studio.page
+    few_steps(studio)
+    page.get_by_role("tab", name="Difficulty").click()
+    page.locator("#run-difficulty").click()
+    expect(page.locator("#strip .meter")).to_be_visible()
+    expect(page.locator("#run-difficulty")).to_be_enabled()
+    expect(page.locator("#strip figure img")).to_have_count(6)
+    expect(page.locator("#difficulty-curve tbody tr")).to_have_count(4)
+    rows = page.locator("#difficulty-curve tbody tr").all_inner_texts()
+    means = [sum(float(row.split("\t")[column]) for row in rows) for column in (1, 6)]
+    assert means[0] > means[1] + 0.3, "the detector is less and less sure"
+    studio.screenshot("difficulty")
+    page.locator("#run-difficulty").click()
+    page.locator("#stop-difficulty").click()
+    studio.message("cancelled")
+    expect(page.locator("#run-difficulty")).to_be_enabled()
+
+
 @pytest.mark.parametrize(
     ("number", "count", "name"), [(1, 3, "papercut-controlnet"), (2, 3, "Hard"), (4, 8, "As drawn")]
 )

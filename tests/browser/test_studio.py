@@ -92,7 +92,7 @@ def test_boxes_can_be_hidden_and_a_run_cancelled(studio: Any) -> None:
     page.get_by_role("tab", name="Picture").click()
     before, marks = studio.saved("#picture").read_bytes(), page.locator("#picture .mark")
     assert marks.count() > 0
-    page.get_by_label("Detector's boxes").click()
+    page.get_by_label("Boxes", exact=True).click()
     expect(marks.first).to_be_hidden()
     drawn = studio.layout()
     studio.canvas.focus()

@@ -1,0 +1,72 @@
+"""Attribute guidance at work: one layout and noise, harder from picture to picture. Widgets and wiring only."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from app import handlers
+from app.comparer import Sheet
+from app.handlers import Form
+from app.messages import QUIET, Messages, Updates
+from app.services import MAX_DIFFICULTY, Studio
+from app.tabs.shown import ASIDE_QUEUE, FIXED, aside_of, sheet_value
+from app.views import DifficultyView
+
+
+class DifficultyTab:
+    """A strip of pictures, and the detector's confidence as difficulty rises."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        with gr.Row(elem_id="difficulty-bar", elem_classes="bar"):
+            self.highest = gr.Slider(
+                0.5,
+                MAX_DIFFICULTY,
+                2,
+                step=0.5,
+                label="Difficulty up to (from 2 on, pictures leave the real ones)",
+                buttons=[],
+                elem_id="difficulty-highest",
+            )
+            self.stop = gr.Button("Stop", size="sm", visible=False, elem_id="stop-difficulty")
+            self.run = gr.Button("Run", size="sm", variant="primary", elem_id="run-difficulty")
+        self.strip = Sheet(hint="", elem_id="strip")
+        self.curve = gr.HTML(DifficultyView().html(), elem_id="difficulty-curve", apply_default_css=False)
+
+    def wire(self, form: list[Any]) -> None:
+        """`form`: canvas, noise, seed, steps, guidance."""
+        self.run.click(
+            self._on_run,
+            [*form, self.highest],
+            [self.strip, self.curve, self.run, self.stop],
+            **QUIET,
+            **ASIDE_QUEUE,
+        )
+        self.stop.click(self._on_stop, queue=False, **QUIET)
+
+    def _on_run(
+        self,
+        value: Mapping[str, Any],
+        noise: str,
+        seed: float | None,
+        steps: float,
+        guidance: float,
+        highest: float,
+        request: gr.Request,
+    ) -> Iterator[Updates]:
+        """What was reached stays there when it is stopped."""
+        form, user, view = Form(noise == FIXED, seed, steps, guidance), aside_of(request, "difficulty"), None
+        yield {self.run: gr.update(interactive=False), self.stop: gr.update(visible=True)}
+        with Messages("Stopped", "What was finished before stands there."):
+            for view in handlers.difficulty_strip(self.studio, value, form, highest, user):
+                yield self._shown(view)
+        reached = {} if view is None else self._shown(replace(view, sheet=replace(view.sheet, progress=None)))
+        yield {**reached, self.run: gr.update(interactive=True), self.stop: gr.update(visible=False)}
+
+    def _on_stop(self, request: gr.Request) -> None:
+        self.studio.cancel(aside_of(request, "difficulty"))
+
+    def _shown(self, view: DifficultyView) -> Updates:
+        return {self.strip: sheet_value(view.sheet), self.curve: view.html()}
