@@ -10,9 +10,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
+from app.insight import Inside, Insight, look_inside
 from app.services import MAX_SEED, Ask, Progress, Recipe, Result, Studio
 from app.views import (
     DifficultyView,
+    InsideView,
+    Layer,
     Mark,
     NoiseRow,
     NoiseTable,
@@ -25,6 +30,7 @@ from app.views import (
     data_address,
     header_html,
     hint_html,
+    layer_address,
     prompt_html,
 )
 from detdiffusion.attributes import Strategy, apply_strategy
@@ -32,6 +38,7 @@ from detdiffusion.comparison import bootstrap_ci, compare, mean
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import Attribute, Layout
+from detdiffusion.masks import object_colour
 from detdiffusion.prompt import readable_prompt
 
 UNCHECKED = "the safety checker made the picture black"
@@ -308,6 +315,46 @@ def difficulty_strip(
             view = replace(view, sheet=replace(view.sheet, panels=tuple(panels), progress=done))
             yield view
     yield replace(view, sheet=replace(view.sheet, progress=None))
+
+
+def show_inside(studio: Studio, picture: Path | None, what: Insight) -> InsideView:
+    """What the model read and saw in its last picture. Raises as `look_inside` does."""
+    if picture is None:
+        return InsideView()
+    inside = look_inside(studio, picture, what)
+    masks = what is Insight.MASKS
+    layers = []
+    for place, box in enumerate(inside.layout.boxes):
+        colour = object_colour(place)
+        map_ = None if inside.maps is None else inside.maps[place]
+        layers.append(
+            Layer(
+                box.label,
+                box.attribute or Attribute.EASY,
+                f"rgb{colour}",
+                "" if map_ is None else layer_address(0.6 * (map_ >= 0.5) if masks else 0.85 * map_, colour),
+                share_in_box(map_, box.xyxy) if masks and map_ is not None else None,
+            )
+        )
+    tokens = tuple(tuple((token.text, token.object) for token in window) for window in inside.tokens)
+    return InsideView(data_address(inside.picture), tuple(layers), masks, tokens, inside.length, _note_of(inside))
+
+
+def _note_of(inside: Inside) -> str:
+    if inside.maps is None:
+        return f"{inside.model} has no perception head, so there are no masks; its attention can be looked at."
+    if inside.what is Insight.ATTENTION and inside.blueprint:
+        return "This model knows from its blueprint where objects are: it reads their words all over the picture."
+    return ""
+
+
+def share_in_box(mask: np.ndarray, xyxy: tuple[float, float, float, float]) -> float:
+    """Of the box's pixels, the share that the mask [H, W] covers."""
+    height, width = mask.shape
+    x1, y1, x2, y2 = xyxy
+    rows = slice(int(y1 * height), max(int(y1 * height) + 1, round(y2 * height)))
+    columns = slice(int(x1 * width), max(int(x1 * width) + 1, round(x2 * width)))
+    return float((mask[rows, columns] >= 0.5).mean())
 
 
 def many_noises(

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
@@ -295,6 +296,12 @@ class Studio:
             worker.join()
             if self._stops.get(user) is stop:
                 del self._stops[user]
+
+    @contextmanager
+    def lend(self, name: str | None) -> Iterator[Model]:
+        """One of `models` (None: the present one), while nobody else draws. Raises as `run` does."""
+        with self._turn:
+            yield self._model(name)
 
     def cancel(self, user: str) -> None:
         """Stops what this user is generating, if anything."""

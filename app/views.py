@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from app.charts import Chart, Curve
@@ -363,6 +364,69 @@ class DifficultyView:
 
 
 @dataclass(frozen=True, slots=True)
+class Layer:
+    """An object of a picture and what is laid over it: a see-through picture in the object's colour, a data address."""
+
+    label: str
+    attribute: Attribute
+    colour: str
+    address: str
+    share: float | None = None  # of its box that the mask covers
+
+
+@dataclass(frozen=True, slots=True)
+class InsideView:
+    """What the model read and saw: the picture with a layer an object, and the tokens of the prompt.
+
+    tokens: by window: text, and the place of its object or None.
+    """
+
+    address: str = ""
+    layers: tuple[Layer, ...] = ()
+    masks: bool = True
+    tokens: tuple[tuple[tuple[str, int | None], ...], ...] = ()
+    length: int = 0  # tokens of a window
+    note: str = ""
+
+    def html(self) -> str:
+        if not self.address:
+            return hint_html(self.note or "Generate a picture: what the model read and saw in it stands here.")
+        layers = "".join(
+            f'<img class="layer" data-object="{place}" src="{layer.address}" alt="">'
+            for place, layer in enumerate(self.layers)
+            if layer.address
+        )
+        rows = "".join(self._row(place, layer) for place, layer in enumerate(self.layers))
+        head = f'<th>Object</th><th>Asked for</th><th class="number">{"Mask in its box" if self.masks else ""}</th>'
+        note = f"<p>{escape(self.note)}</p>" if self.note else ""
+        return (
+            f'<div class="inside {"masks" if self.masks else "heat"}"><div class="view"><img src="{self.address}" '
+            f'alt="generated picture">{layers}</div><div class="read">{note}<div class="scroll"><table><thead><tr>'
+            f"{head}</tr></thead><tbody>{rows}</tbody></table></div>{self._tokens()}</div></div>"
+        )
+
+    def _row(self, place: int, layer: Layer) -> str:
+        share = "" if layer.share is None else f"{layer.share:.0%}"
+        return (
+            f'<tr data-object="{place}" tabindex="0" style="--own:{layer.colour}"><td><i></i>{escape(layer.label)}</td>'
+            f'<td>{_tag(layer.attribute)}</td><td class="number">{share}</td></tr>'
+        )
+
+    def _tokens(self) -> str:
+        used = sum(map(len, self.tokens))
+        windows = "".join(f"<p>{''.join(self._token(*token) for token in window)}</p>" for window in self.tokens)
+        return (
+            f"<h4>{used} tokens <small>of {len(self.tokens) * self.length} in {len(self.tokens)} "
+            f'window{"s" if len(self.tokens) > 1 else ""}</small></h4><div class="tokens">{windows}</div>'
+        )
+
+    def _token(self, text: str, place: int | None) -> str:
+        if place is None:
+            return f"<span>{escape(text)}</span>"
+        return f'<span data-object="{place}" style="--own:{self.layers[place].colour}">{escape(text)}</span>'
+
+
+@dataclass(frozen=True, slots=True)
 class RunHead:
     """Which run is shown and how far it is, counted in `unit`s."""
 
@@ -446,6 +510,15 @@ def data_address(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def layer_address(alpha: np.ndarray, colour: tuple[int, int, int]) -> str:
+    """One colour over a picture, [H, W] in 0..1 as thick as that, as a data address."""
+    pixels = np.empty((*alpha.shape, 4), np.uint8)
+    pixels[..., :3], pixels[..., 3] = colour, (alpha.clip(0, 1) * 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def prompt_html(prompt: str, words: dict[str, Attribute]) -> str:

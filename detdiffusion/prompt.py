@@ -50,12 +50,14 @@ class TextCondition(NamedTuple):
     mask: [B, S] bool, False on padding.
     objects: [B, N, D] mean of `hidden` over each object's own tokens; zeros where there is no object.
     object_mask: [B, N] bool.
+    words: [B, N, S] which tokens are an object's own: weights that sum to 1, zeros where there is no object.
     """
 
     hidden: Tensor
     mask: Tensor
     objects: Tensor
     object_mask: Tensor
+    words: Tensor
 
     def expand(self, batch: int) -> TextCondition:
         """One layout's condition for each of `batch` pictures."""
@@ -136,6 +138,28 @@ def encode_prompt(layout: Layout, vocabulary: Vocabulary, tokenizer: CLIPTokeniz
     return _prompt(full, spans, tokenizer, max_length, padding=vocabulary.padding)
 
 
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token as the tokenizer writes it, and the object whose it is; None for words of the template."""
+
+    text: str
+    object: int | None
+
+
+def prompt_tokens(
+    layout: Layout, vocabulary: Vocabulary, tokenizer: CLIPTokenizer, max_length: int
+) -> list[list[Token]]:
+    """The prompt as the text encoder reads it, window by window, without padding. Raises as `encode_prompt` does."""
+    prompt = encode_prompt(layout, vocabulary, tokenizer, max_length)
+    owner = {place: number for number, span in enumerate(prompt.spans) for place in range(*span)}
+    windows = []
+    for row, ids in enumerate(prompt.input_ids.tolist()):
+        used = ids.index(tokenizer.eos_token_id, 1) + 1
+        texts = [str(text).removesuffix("</w>") for text in tokenizer.convert_ids_to_tokens(ids[:used])]
+        windows.append([Token(text, owner.get(row * max_length + place)) for place, text in enumerate(texts)])
+    return windows
+
+
 def empty_prompt(tokenizer: CLIPTokenizer, max_length: int, *, padding: bool = False) -> Prompt:
     """The unconditional prompt: start and end only. `padding`: as `Vocabulary.padding`."""
     return _prompt([[]], [], tokenizer, max_length, padding=padding)
@@ -190,8 +214,9 @@ def encode_text(text_encoder: CLIPTextModel, prompts: Sequence[Prompt], *, pad_t
         hidden = _padded(encoded, counts)
         mask = _padded(attend, counts)
     pooling, object_mask = _pooling(prompts, full, length, hidden.shape[1])
-    objects = torch.from_numpy(pooling).to(device) @ hidden.float()  # [B, N, S] x [B, S, D] -> [B, N, D]
-    return TextCondition(hidden, mask, objects.to(hidden.dtype), torch.from_numpy(object_mask).to(device))
+    words = torch.from_numpy(pooling).to(device)
+    objects = words @ hidden.float()  # [B, N, S] x [B, S, D] -> [B, N, D]
+    return TextCondition(hidden, mask, objects.to(hidden.dtype), torch.from_numpy(object_mask).to(device), words)
 
 
 def _padded(windows: Tensor, counts: Sequence[int]) -> Tensor:

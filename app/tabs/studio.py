@@ -15,6 +15,7 @@ from app.layout_store import LayoutStore
 from app.messages import QUIET, Messages, Updates, say, warn
 from app.services import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, Recipe, Studio
 from app.tabs.difficulty import DifficultyTab
+from app.tabs.inside import InsideTab
 from app.tabs.layout_card import LayoutCard
 from app.tabs.shown import (
     ASIDE_QUEUE,
@@ -89,6 +90,8 @@ class StudioView:
                 self.noises = gr.HTML(NoiseTable().html(), elem_id="noises", apply_default_css=False)
             with gr.Tab("Difficulty", id="difficulty"):
                 self.difficulty = DifficultyTab(self.studio)
+            with gr.Tab("Inside", id="inside") as self.inside_tab:
+                self.inside = InsideTab(self.studio)
             with gr.Tab("Figure", id="figure"):
                 self.sheet = Sheet(elem_id="sheet")
 
@@ -171,6 +174,7 @@ class StudioView:
             )
         self.stop_noises.click(self._on_stop_noises, queue=False, **QUIET)
         self.difficulty.wire(form)
+        self.inside.wire(self.inside_tab, self.last_single)
         self.cancel.click(self._on_cancel, queue=False, **QUIET)
         settings = [self.noise, self.seed, self.steps, self.guidance]
         self.card.open.upload(self._on_open, self.card.open, [*self.card.shown, *settings], **QUIET)

@@ -3,14 +3,17 @@
 import base64
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from app import handlers
-from app.handlers import Figure, Form, Opening, Pair, Side, Sides, Single
+from app.handlers import Figure, Form, Opening, Pair, Side, Sides, Single, share_in_box
+from app.insight import Insight
 from app.services import Recipe, Studio
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import ConfigError, LayoutError
@@ -213,6 +216,42 @@ def test_difficulty_needs_tags_and_things(studio: Studio, silent_studio: Studio,
         list(handlers.difficulty_strip(silent_studio, street, FIXED, 2.0, "me"))
     with pytest.raises(LayoutError, match="nothing can become harder"):
         list(handlers.difficulty_strip(studio, with_objects(street["objects"][2]), FIXED, 2.0, "me"))
+
+
+def test_inside_is_what_the_model_read_and_saw(studio: Studio, street: dict[str, Any]) -> None:
+    file = single(studio, street).picture.file
+    assert file is not None
+    view = handlers.show_inside(studio, file, Insight.ATTENTION)
+    assert [layer.label for layer in view.layers] == ["bus", "car", "road"]
+    html = view.html()
+    assert html.count('class="layer"') == 3 and 'class="inside heat"' in html
+    assert "from its blueprint" in html
+    assert html.count('<span data-object="1"') == 4, "car, two corners, its tag"
+    masks = handlers.show_inside(studio, file, Insight.MASKS)
+    assert "no perception head" in masks.note and 'class="layer"' not in masks.html()
+    assert "Generate a picture" in handlers.show_inside(studio, None, Insight.MASKS).html()
+
+
+def test_inside_needs_the_model_that_drew_it(
+    studio: Studio, street: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = single(studio, street).picture.file
+    assert file is not None
+    monkeypatch.setattr(Studio, "models", lambda _: {"another": tmp_path})
+    studio.model = replace(studio.model, name="another")
+    with pytest.raises(ConfigError, match="there is no model 'tiny'"):
+        handlers.show_inside(studio, file, Insight.MASKS)
+    Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
+    with pytest.raises(LayoutError, match="carries no layout"):
+        handlers.show_inside(studio, tmp_path / "plain.png", Insight.MASKS)
+
+
+def test_the_share_of_a_box_that_a_mask_covers() -> None:
+    mask = np.zeros((10, 10), np.float32)
+    mask[:5, :5] = 1
+    assert share_in_box(mask, (0.0, 0.0, 0.5, 0.5)) == 1.0
+    assert share_in_box(mask, (0.0, 0.0, 1.0, 1.0)) == 0.25
+    assert share_in_box(mask, (0.99, 0.99, 1.0, 1.0)) == 0.0
 
 
 def test_a_figure_of_random_noises_has_the_own_one_first(studio: Studio, street: dict[str, Any]) -> None:

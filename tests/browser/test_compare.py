@@ -190,6 +190,30 @@ def test_difficulty_rises_while_one_looks(studio: Any) -> None:
     expect(page.locator("#run-difficulty")).to_be_enabled()
 
 
+def test_what_the_model_read_and_saw(studio: Any) -> None:
+    page = studio.page
+    page.get_by_role("tab", name="Inside").click()
+    layers, rows = page.locator("#inside .layer"), page.locator("#inside tbody tr")
+    expect(layers).to_have_count(7)
+    bus = rows.filter(has_text="bus")
+    assert int(bus.locator("td.number").inner_text().rstrip("%")) > 50, "its mask fills its box"
+    expect(page.locator("#inside .tokens")).to_contain_text("<|startoftext|>animagewithbus")
+    studio.screenshot("inside-masks")
+    bus.hover()
+    expect(page.locator("#inside .layer.lit")).to_have_count(1)
+    expect(page.locator("#inside .tokens .lit")).to_have_count(4)
+    expect(layers.nth(1)).to_have_css("opacity", "0")
+    page.mouse.move(0, 0)
+    expect(page.locator("#inside .lit")).to_have_count(0)
+
+    page.locator("#insight").get_by_label("Attention").check()
+    expect(page.locator("#inside .inside.heat")).to_be_visible()
+    expect(page.locator("#inside .read")).to_contain_text("from its blueprint")
+    rows.filter(has_text="bus").hover()
+    expect(page.locator("#inside .layer.lit")).to_have_css("opacity", "1")
+    studio.screenshot("inside-attention")
+
+
 @pytest.mark.parametrize(
     ("number", "count", "name"), [(1, 3, "papercut-controlnet"), (2, 3, "Hard"), (4, 8, "As drawn")]
 )

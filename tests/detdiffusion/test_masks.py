@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from detdiffusion.__main__ import BUNDLED_MODEL
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Layout
-from detdiffusion.masks import mask_ious, object_masks, paint_masks
+from detdiffusion.masks import mask_ious, object_attention, object_masks, paint_masks, recorded_attention
 from detdiffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.vocabulary import Vocabulary
 
@@ -42,6 +43,37 @@ def test_a_mask_for_every_object(tiny_pipeline: DetDiffusionPipeline, layout_of:
     assert all(np.array_equal(a, b) for a, b in zip(masks, again, strict=True))
     alone = object_masks(tiny_pipeline, pictures[:1], [layout_of(2)])
     np.testing.assert_allclose(masks[0], alone[0], atol=1e-4)
+
+
+def test_attention_to_every_object(tiny_pipeline: DetDiffusionPipeline, layout_of: Callable[..., Layout]) -> None:
+    pictures = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    before = tiny_pipeline.unet.attn_processors
+    maps = object_attention(tiny_pipeline, pictures, [layout_of(2), layout_of(3)])
+    assert [one.shape for one in maps] == [(2, 64, 64), (3, 64, 64)]
+    assert all((one.min((1, 2)) == 0).all() and np.allclose(one.max((1, 2)), 1) for one in maps)
+    alone = object_attention(tiny_pipeline, pictures[:1], [layout_of(2)])
+    np.testing.assert_allclose(maps[0], alone[0], atol=1e-3)
+    layers = [layer for name, layer in tiny_pipeline.unet.named_modules() if name.endswith("attn2")]
+    assert all("get_attention_scores" not in vars(layer) for layer in layers), "nobody listens any more"
+    assert {type(one) for one in tiny_pipeline.unet.attn_processors.values()} == {type(one) for one in before.values()}
+
+
+def test_recorded_attention_is_what_the_unet_computes(
+    tiny_pipeline: DetDiffusionPipeline, layout_of: Callable[..., Layout]
+) -> None:
+    condition = tiny_pipeline.encode_layouts([layout_of(2)])
+    channels, side = tiny_pipeline.unet.config.out_channels, tiny_pipeline.unet.config.sample_size
+    noisy, t = torch.randn(1, channels, side, side, generator=torch.Generator().manual_seed(0)), torch.tensor([500])
+    raw = tiny_pipeline.draw_layouts([layout_of(2)], (side, side))
+    with torch.no_grad():
+        plain = tiny_pipeline.denoise(noisy, t, condition, raw)
+        with recorded_attention(tiny_pipeline.unet) as recorded:
+            heard = tiny_pipeline.denoise(noisy, t, condition, raw)
+    assert torch.equal(plain, heard)
+    assert recorded and all(one.shape[-1] == condition.mask.shape[1] for one in recorded)
+    for one in recorded:
+        assert torch.allclose(one.sum(-1), torch.ones(()), atol=1e-5)
+        assert (one[..., ~condition.mask[0]] < 1e-6).all(), "padding is not read"
 
 
 def test_what_cannot_be_drawn(

@@ -9,7 +9,15 @@ import torch
 from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
 from detdiffusion.layout import Attribute, Box, Layout
 from detdiffusion.pipeline import DetDiffusionPipeline
-from detdiffusion.prompt import Prompt, TextCondition, empty_prompt, encode_prompt, encode_text, readable_prompt
+from detdiffusion.prompt import (
+    Prompt,
+    TextCondition,
+    empty_prompt,
+    encode_prompt,
+    encode_text,
+    prompt_tokens,
+    readable_prompt,
+)
 from detdiffusion.vocabulary import Vocabulary
 
 LayoutOf = Callable[..., Layout]
@@ -57,6 +65,21 @@ def test_a_prompt_without_attributes_says_classes_as_they_are_spoken() -> None:
         "<|startoftext|> an image with auto <0> <36> lamp <4> <63> <|endoftext|>"
     )
     assert prompt.spans == ((4, 7), (7, 10))
+
+
+def test_tokens_say_whose_they_are(tiny_pipeline: DetDiffusionPipeline) -> None:
+    vocabulary, tokenizer = tiny_pipeline.vocabulary, tiny_pipeline.tokenizer
+    (window,) = prompt_tokens(layout(CAR, LIGHT), vocabulary, tokenizer, 77)
+    assert [token.text for token in window if token.object == 1] == ["traffic", "light", "<4>", "<63>", "[hard]"]
+    assert [token.text for token in window if token.object is None] == [
+        "<|startoftext|>",
+        "an",
+        "image",
+        "with",
+        "<|endoftext|>",
+    ]
+    first, second = prompt_tokens(layout(*[CAR] * 4), vocabulary, tokenizer, 20)
+    assert [{token.object for token in part} - {None} for part in (first, second)] == [{0, 1, 2}, {3}]
 
 
 def test_tokens_and_spans_are_exact(tiny_pipeline: DetDiffusionPipeline) -> None:
