@@ -69,7 +69,7 @@ $(RUNTIME): requirements.txt | $(BIN)/python
 	  $(BIN)/python -c 'import cv2'; }
 	@touch $@
 
-$(EXTRAS): requirements-test.txt requirements-ray.txt $(RUNTIME)
+$(EXTRAS): requirements-test.txt requirements-ray.txt requirements-mcp.txt $(RUNTIME)
 	@echo "== installing requirements-test.txt"
 	@$(PIP) install -r requirements-test.txt
 	@touch $@

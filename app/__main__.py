@@ -6,6 +6,9 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -21,8 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from detdiffusion.errors import DetDiffusionError
 
     try:
-        _check_port(arguments.port)
-        _serve(arguments.port, arguments.workspace, arguments.model)
+        place = Place(arguments.host, arguments.port, tuple(arguments.auth or _auth_of_environment()), arguments.share)
+        if arguments.mcp:
+            _check_mcp()
+        _check_port(place)
+        if warning := place.warning():
+            print(f"warning: {warning}", file=sys.stderr)
+        _serve(place, arguments.workspace, arguments.model, mcp=arguments.mcp)
     except (DetDiffusionError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -35,12 +43,71 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m app", description="The DetDiffusion studio: draw a layout, tag it, generate it, compare."
     )
-    parser.add_argument("--port", type=_port, default=7860, help="port on 127.0.0.1 (default 7860)")
+    parser.add_argument("--port", type=_port, default=7860, help="default 7860")
+    parser.add_argument("--host", default=HOST, help=f"address to listen on (default {HOST}: this machine alone)")
+    parser.add_argument(
+        "--auth",
+        type=_login,
+        action="append",
+        metavar="NAME:PASSWORD",
+        help="who may come in; may be repeated (or in the variable DETDIFFUSION_AUTH, parted by spaces)",
+    )
+    parser.add_argument(
+        "--share", action="store_true", help="a public address through Gradio's tunnel: this reaches the network"
+    )
+    parser.add_argument(
+        "--mcp", action="store_true", help="tools for agents at /gradio_api/mcp/ (pip install -r requirements-mcp.txt)"
+    )
     parser.add_argument("--workspace", type=Path, default=Path("workspace"), help="folder for what the studio makes")
     parser.add_argument(
         "--model", type=Path, default=ROOT / "assets/models/papercut", help="model folder (default: the bundled one)"
     )
     return parser
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the studio is to be reached, and by whom: logins are (name, password); none: by everybody."""
+
+    host: str
+    port: int
+    logins: tuple[tuple[str, str], ...] = ()
+    share: bool = False
+
+    @property
+    def url(self) -> str:
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    def warning(self) -> str:
+        """What is risky about it; empty where nothing is."""
+        try:
+            here = self.host == "localhost" or ip_address(self.host).is_loopback
+        except ValueError:
+            here = False  # some name
+        if self.logins or (here and not self.share):
+            return ""
+        where = "a public address" if self.share else f"{self.host}, beyond this machine,"
+        return f"the studio is reached by anybody at {where} without a password: add --auth NAME:PASSWORD"
+
+
+def _login(text: str) -> tuple[str, str]:
+    name, colon, password = text.partition(":")
+    if not (name and colon and password):
+        raise argparse.ArgumentTypeError("a login needs to be NAME:PASSWORD")
+    return name, password
+
+
+def _auth_of_environment() -> list[tuple[str, str]]:
+    """Passwords on a command line are seen by every process of the machine; in the environment they are not."""
+    try:
+        return [_login(text) for text in os.environ.get("DETDIFFUSION_AUTH", "").split()]
+    except argparse.ArgumentTypeError as error:
+        raise OSError(f"DETDIFFUSION_AUTH: {error}") from error
+
+
+def _check_mcp() -> None:
+    if find_spec("mcp") is None:
+        raise OSError("--mcp needs another package: pip install -r requirements-mcp.txt")
 
 
 def _port(text: str) -> int:
@@ -57,16 +124,21 @@ def _stay_offline(workspace: Path) -> None:
     os.environ["GRADIO_TEMP_DIR"] = str((workspace / "cache").resolve())
 
 
-def _check_port(port: int) -> None:
-    with socket.socket() as probe:
+def _check_port(place: Place) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in place.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((place.host, place.port))
+        except socket.gaierror as error:
+            raise OSError(f"host {place.host} is not known here ({error.strerror}): give another --host") from error
         except OSError as error:
-            raise OSError(f"port {port} cannot be used ({error.strerror}): choose another with --port") from error
+            raise OSError(
+                f"port {place.port} cannot be used ({error.strerror}): choose another with --port"
+                + ("" if place.host == HOST else ", or another --host")
+            ) from error
 
 
-def _serve(port: int, workspace: Path, model: Path) -> None:
+def _serve(place: Place, workspace: Path, model: Path, *, mcp: bool) -> None:
     from app.dataset_orders import PROOFS
     from app.evaluation_orders import PAGE
     from app.handlers import examples
@@ -82,9 +154,11 @@ def _serve(port: int, workspace: Path, model: Path) -> None:
         page = build(studio, Runs(workspace / "runs"), evaluations, datasets, examples(ROOT / "assets/layouts"))
         page.queue(max_size=QUEUE_LENGTH)
         page.launch(
-            server_name=HOST,
-            server_port=port,
-            share=False,
+            server_name=place.host,
+            server_port=place.port,
+            auth=list(place.logins) or None,
+            share=place.share,
+            mcp_server=mcp,
             quiet=True,
             show_error=False,
             ssr_mode=False,
@@ -99,7 +173,8 @@ def _serve(port: int, workspace: Path, model: Path) -> None:
             css_paths=STYLES,
             allowed_paths=[str(studio.pictures.resolve())],  # a workspace may lie anywhere; its runs are not served
         )
-        print(f"Studio: http://{HOST}:{port}  (Ctrl+C stops it)", flush=True)
+        shared = f", {page.share_url}" if place.share else ""
+        print(f"Studio: {place.url}{shared}  (Ctrl+C stops it)", flush=True)
         page.block_thread()
     finally:
         studio.close()

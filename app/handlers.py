@@ -411,7 +411,9 @@ def _noise_table(pairs: Sequence[tuple[Result, Result]], table: NoiseTable) -> N
     )
 
 
-def generate_record(studio: Studio, layout: Mapping[str, Any], strategy: str, recipe: Recipe) -> dict[str, Any]:
+def generate_record(
+    studio: Studio, layout: Mapping[str, Any], strategy: str, recipe: Recipe, *, picture: bool = True
+) -> dict[str, Any]:
     """One picture for a program: the API's `generate`. Raises as `generate` does."""
     try:
         chosen = Strategy(strategy)
@@ -422,26 +424,37 @@ def generate_record(studio: Studio, layout: Mapping[str, Any], strategy: str, re
     asked = apply_strategy(studio.vocabulary.resolve(Layout.from_json(layout)), chosen)
     *_, last = studio.run([Ask(asked, recipe, chosen)], user="api")
     assert not isinstance(last, Progress)  # a run ends with results
-    return _record(last[0])
+    return _record(last[0], picture=picture)
 
 
-def compare_record(studio: Studio, layout: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+def compare_record(
+    studio: Studio, layout: Mapping[str, Any], recipe: Recipe, *, picture: bool = True
+) -> dict[str, Any]:
     """A pair for a program: the API's `compare`. Raises as `compare_pair` does."""
     asked = asked_pair(studio, layout, recipe, Sides())
     *_, last = studio.run(asked, user="api")
     assert not isinstance(last, Progress)  # a run ends with results
-    return {"easy": _record(last[0]), "hard": _record(last[1])}
+    return {name: _record(result, picture=picture) for name, result in zip(("easy", "hard"), last, strict=True)}
 
 
-def _record(result: Result) -> dict[str, Any]:
+def classes_record(studio: Studio) -> dict[str, Any]:
+    """What the model can be asked for: the API's `classes`."""
+    model = studio.model
+    words = model.vocabulary
+    detected = [label for label in words.labels if label in model.detector.labels]
+    made_by = {"model": model.name, "detector": model.detector.name}
+    return {"things": list(words.things), "stuff": list(words.stuff), "detected": detected, **made_by}
+
+
+def _record(result: Result, *, picture: bool) -> dict[str, Any]:
     objects = [
         {**shown, "confidence": row.confidence, "found": None if row.confidence is None else row.found}
         for shown, row in zip(result.layout.to_json()["objects"], _object_table(result).rows, strict=True)
     ]
     made_by = {"model": result.model.name, "model_sha256": result.model.sha256, "detector": result.model.detector.name}
-    png = base64.b64encode(result.file.read_bytes()).decode("ascii")
+    png = {"png_base64": base64.b64encode(result.file.read_bytes()).decode("ascii")} if picture else {}
     how = {"seed": result.recipe.seed, **made_by, "flagged": result.flagged, "seconds": result.seconds}
-    return {"objects": objects, **how, "png_base64": png}
+    return {"objects": objects, **how, **png}
 
 
 def _busy(news: Progress, index: int, layout: Layout, name: str = "", tag: Attribute | None = None) -> PictureView:

@@ -7,21 +7,25 @@ from typing import Any
 import gradio as gr
 
 from app import handlers, training_handlers
+from app.api import add_endpoints
+from app.gallery_handlers import restored_note
 from app.jobs import Runs
 from app.layout_store import LayoutStore
 from app.messages import QUIET, Messages, Updates, say
 from app.services import Recipe, Studio
 from app.tabs.dataset import DatasetView
 from app.tabs.evaluation import EvaluationView
+from app.tabs.gallery import GalleryView
 from app.tabs.shown import MODEL_QUEUE
-from app.tabs.studio import StudioView, add_endpoints
+from app.tabs.studio import StudioView
 from app.tabs.training import USE, TrainingView
 from app.training_handlers import Chosen
 
 STYLES = [
     Path(__file__).with_name(name)
-    for name in ("studio.css", "editor.css", "comparer.css", "training.css", "dataset.css")
+    for name in ("studio.css", "editor.css", "comparer.css", "training.css", "dataset.css", "gallery.css")
 ]
+SCRIPTS = [Path(__file__).with_name(name) for name in ("page.js", "tour.js")]
 SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Cantarell", "Noto Sans", "sans-serif"]
 MONO_FONTS = ["ui-monospace", "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", "monospace"]
 OPENING, OPENING_RECIPE = "Street", Recipe(seed=7)
@@ -59,7 +63,7 @@ class _Page:
         self.studio, self.runs = studio, runs
         self.header = gr.HTML(
             handlers.show_header(studio),
-            js_on_load=Path(__file__).with_name("page.js").read_text(encoding="utf-8"),
+            js_on_load="\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS),
             elem_id="header",
         )
         with gr.Tabs(elem_id="views", selected="studio", overflow_behavior="wrap") as self.views:
@@ -67,6 +71,8 @@ class _Page:
                 self.drawing = StudioView(
                     studio, examples, LayoutStore(studio.workspace / "layouts"), OPENING, OPENING_RECIPE
                 )
+            with gr.Tab("Gallery", id="gallery", elem_id="gallery-view") as self.gallery_tab:
+                self.gallery = GalleryView(studio)
             with gr.Tab("Data sets", id="dataset", elem_id="dataset-view") as self.dataset_tab:
                 self.dataset = DatasetView(studio, runs, datasets)
             with gr.Tab("Training", id="training", elem_id="training-view") as self.training_tab:
@@ -76,11 +82,17 @@ class _Page:
 
     def wire(self) -> None:
         self.drawing.wire()
-        tabs = [self.studio_tab, self.dataset_tab, self.training_tab, self.evaluation_tab]
-        views: list[DatasetView | TrainingView | EvaluationView] = [self.dataset, self.training, self.evaluation]
+        tabs = [self.studio_tab, self.gallery_tab, self.dataset_tab, self.training_tab, self.evaluation_tab]
+        views: list[GalleryView | DatasetView | TrainingView | EvaluationView] = [
+            self.gallery,
+            self.dataset,
+            self.training,
+            self.evaluation,
+        ]
         for tab, view in zip(tabs[1:], views, strict=True):
             view.wire(opened=tab, closed=[other for other in tabs if other is not tab])
         self._wire_layouts()
+        self._wire_gallery()
         gr.on(None, self._on_load, None, self.header, queue=False, **QUIET)  # no trigger given: when the page loads
         training, drawing = self.training, self.drawing
         changed = [self.header, self.views, *drawing.of_model, training.use, training.back]
@@ -100,6 +112,20 @@ class _Page:
             if layout is not None:
                 return {self.views: gr.Tabs(selected="studio"), **self.drawing.card.show(layout.to_json())}
             return self.dataset.on_class(name, *values)
+        return {self.views: gr.skip()}
+
+    def _wire_gallery(self) -> None:
+        gallery, drawing = self.gallery, self.drawing
+        gallery.restore.click(self._on_restore, gallery.selected, [self.views, *drawing.restored], **QUIET)
+
+    def _on_restore(self, selected: tuple[int, ...]) -> Updates:
+        with Messages("Not restored", "The studio's layout is as it was."):
+            entry = self.gallery.chosen(selected)
+            layout = self.studio.vocabulary.resolve(entry.layout).to_json()
+            recipe = Recipe(entry.seed, entry.steps, entry.guidance)
+            say("Restored", restored_note(entry, self.studio.model.name, self.studio.model.sha256))
+            canvas = {**self.drawing.card.show(layout), **self.drawing.show_recipe(recipe)}
+            return {self.views: gr.Tabs(selected="studio"), **canvas}
         return {self.views: gr.skip()}
 
     def _on_load(self) -> str:

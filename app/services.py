@@ -1,6 +1,8 @@
 """What the page does, without the page: a present model, others beside it to compare with, detectors that look at what
 they draw. The present model may be exchanged between two generations; one generation at a time."""
 
+import logging
+import math
 import queue
 import threading
 import time
@@ -16,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from app.history import Entry, History
 from detdiffusion.attributes import Strategy
 from detdiffusion.checkpoint import model_hash
 from detdiffusion.comparison import object_confidences
@@ -34,6 +37,8 @@ MAX_DIFFICULTY = 4.0  # beyond 2 pictures fall apart (docs/EVALUATION.md)
 KEPT = 4  # models in memory beside the present one
 NOTHING = Detections((), np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
 BUNDLED_MODEL = Path(__file__).parents[1] / "assets/models/papercut"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,7 @@ class Studio:
         self._beside: OrderedDict[str, Model] = OrderedDict()  # the least recently used one first
         self.workspace, self.pictures = workspace, workspace / "pictures"
         self.pictures.mkdir(parents=True, exist_ok=True)
+        self.history = History(workspace)
         self._turn = threading.Lock()
         self._stops: dict[str, threading.Event] = {}
         self._closed = threading.Event()
@@ -346,7 +352,9 @@ class Studio:
                     drawn += self._draw(self._model(group[0].model), group, on_step)
                     done, first = done + group[0].recipe.steps, first + len(group)
                 seconds = time.perf_counter() - started
-                news.put(tuple(self._finish(one, seconds) for one in drawn))
+                results = tuple(self._finish(one, seconds) for one in drawn)
+                self._record(results)
+                news.put(results)
         except Exception as error:  # handed to the thread that waits, which raises it
             news.put(error)
 
@@ -379,6 +387,13 @@ class Studio:
         file = self._save(drawn.model, drawn.image, ask.layout, ask.recipe, ask.strategy)
         return Result(file, ask.layout, ask.recipe, ask.strategy, drawn.model, drawn.looks, seconds, drawn.flagged)
 
+    def _record(self, results: Sequence[Result]) -> None:
+        run, now = uuid.uuid4().hex, time.time()
+        try:
+            self.history.record([_entry(result, run, place, now) for place, result in enumerate(results)])
+        except Exception as error:  # whatever it is, the pictures are there, and are shown
+            log.error("not in the history: %s", error)
+
     def _save(self, model: Model, image: Image.Image, layout: Layout, recipe: Recipe, strategy: Strategy) -> Path:
         file = self.pictures / f"{time.strftime('%Y%m%d-%H%M%S')}-seed{recipe.seed}-{uuid.uuid4().hex[:6]}.png"
         made_by = {"model": model.name, "model_sha256": model.sha256, "detector": model.detector.name}
@@ -391,6 +406,27 @@ class Studio:
 
 def _has_detector(folder: Path) -> bool:
     return (folder / "detectors" / BUNDLED).is_dir()
+
+
+def _entry(result: Result, run: str, place: int, made_at: float) -> Entry:
+    recipe, eye = result.recipe, result.looks[0].detector
+    return Entry(
+        run,
+        place,
+        result.file.name,
+        made_at,
+        result.model.name,
+        result.model.sha256,
+        recipe.seed,
+        recipe.steps,
+        recipe.guidance,
+        recipe.difficulty,
+        result.strategy,
+        eye.name,
+        eye.min_score,
+        result.layout,
+        tuple(None if math.isnan(value) else float(value) for value in result.confidences),
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -568,7 +568,11 @@ def _tile(kind: str, name: str, layout: Layout) -> str:
 
 def header_html(*facts: str) -> str:
     """The page's title, and facts at its right."""
-    return f"<h1>DetDiffusion <span>Studio</span></h1><p>{escape(' · '.join(facts))}</p>"
+    return (
+        f"<h1>DetDiffusion <span>Studio</span></h1><p>{escape(' · '.join(facts))}</p>"
+        '<button type="button" class="tour">Tour</button>'
+        '<button type="button" class="theme" aria-label="Light or dark" title="Light or dark">◐</button>'
+    )
 
 
 def hint_html(text: str) -> str:

@@ -26,9 +26,10 @@ from training.runs import claim, positive
 if TYPE_CHECKING:
     import torch
 
-FORMAT = "ablation-1"
+FORMAT = "ablation-2"
 RESULT = "ablation.json"
 SCORES = ("mAP", "AP50", "AP75")
+COLUMNS = (*SCORES, "drop", "mask_iou")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,9 @@ def _score(config: AblationConfig, model: Path, base: Path) -> dict[str, Any]:
     views = {view["name"]: view["scores"][lead] for view in system["views"]}
     scores = views.get(Strategy.EASY) or views[Strategy.ORIGIN]
     drop = None if system["drop"] is None else system["drop"][lead]["confidence"]["mean"]
-    return {**{name: scores[name] for name in SCORES}, "recall50": scores["recall50"], "drop": drop, "report": report}
+    masks = None if system["mask_iou"] is None else system["mask_iou"]["mean"]
+    found = {name: scores[name] for name in (*SCORES, "recall50")}
+    return {**found, "drop": drop, "mask_iou": masks, "report": report}
 
 
 def summarise(config: AblationConfig, preset: str, seeds: Sequence[int], out: Path) -> dict[str, Any]:
@@ -187,7 +190,7 @@ def summarise(config: AblationConfig, preset: str, seeds: Sequence[int], out: Pa
             {
                 **asdict(row),
                 "seeds": list(results),
-                **{name: estimate([one[name] for one in results.values()]) for name in (*SCORES, "drop")},
+                **{name: estimate([one[name] for one in results.values()]) for name in COLUMNS},
             }
         )
     return {"format": FORMAT, "preset": preset, "rows": rows, "settings": config.to_json()}
@@ -210,10 +213,9 @@ def estimate(values: Sequence[float | None]) -> dict[str, Any] | None:
 
 def lines(table: Mapping[str, Any]) -> list[str]:
     """The table as text, in per cent, as the supplement prints it."""
-    heads = ("mAP", "AP50", "AP75", "drop")
-    shown = [f"{'':30}" + "".join(f"{head:>16}" for head in heads) + f"{'seeds':>8}"]
+    shown = [f"{'':30}" + "".join(f"{head:>16}" for head in COLUMNS) + f"{'seeds':>8}"]
     for row in table["rows"]:
-        cells = "".join(f"{_cell(row[head]):>16}" for head in heads)
+        cells = "".join(f"{_cell(row[head]):>16}" for head in COLUMNS)
         shown.append(f"{row['name']:30}{cells}{len(row['seeds']):>8}")
     return shown
 

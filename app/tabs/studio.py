@@ -65,6 +65,8 @@ class StudioView:
         self.last_pair = gr.State(NO_PAIR)
         self.last_sheet = gr.State(SheetView("", (), 1))
         self.of_model = [*self.card.shown, *self.sides.of_model, self.tabs]  # what another model changes
+        # What a picture brings back.
+        self.restored = [*self.card.shown, self.noise, self.seed, self.steps, self.guidance]
 
     def _result_card(self) -> None:
         self.boxes = gr.Checkbox(True, label="Boxes", container=False, elem_id="show-boxes")
@@ -176,8 +178,7 @@ class StudioView:
         self.difficulty.wire(form)
         self.inside.wire(self.inside_tab, self.last_single)
         self.cancel.click(self._on_cancel, queue=False, **QUIET)
-        settings = [self.noise, self.seed, self.steps, self.guidance]
-        self.card.open.upload(self._on_open, self.card.open, [*self.card.shown, *settings], **QUIET)
+        self.card.open.upload(self._on_open, self.card.open, self.restored, **QUIET)
         self.noise.change(self._on_noise, self.noise, self.seed, queue=False, **QUIET)
         self.new_seed.click(self._on_new_seed, None, [self.seed, self.noise], queue=False, **QUIET)
         self.boxes.change(None, self.boxes, None, js=_toggle("result-card", "bare", "!on"), **QUIET)
@@ -199,11 +200,17 @@ class StudioView:
         with Messages("Not opened", NOTHING_LOST):
             opened = self.card.open_files(paths)
             say("Opened", opened.note)
-            recipe = opened.recipe
-            noise = {self.noise: FIXED, self.seed: recipe.seed} if recipe else {}
-            settings = {self.steps: recipe.steps, self.guidance: recipe.guidance} if recipe else {}
-            return {**self.card.show(opened.layout, opened.backdrop), **noise, **settings}
+            settings = self.show_recipe(opened.recipe) if opened.recipe else {}
+            return {**self.card.show(opened.layout, opened.backdrop), **settings}
         return {self.card.editor: gr.skip()}
+
+    def show_recipe(self, recipe: Recipe) -> Updates:
+        return {
+            self.noise: FIXED,
+            self.seed: recipe.seed,
+            self.steps: recipe.steps,
+            self.guidance: recipe.guidance,
+        }
 
     def _on_noise(self, noise: str) -> Updates:
         return {self.seed: gr.update(interactive=noise == FIXED)}
@@ -375,35 +382,6 @@ class StudioView:
     def _used(self, noise: str, seed: int) -> Updates:
         """A random seed is shown once it is drawn; a fixed one is the user's, and is left alone."""
         return {self.seed: seed} if noise == RANDOM else {}
-
-
-def add_endpoints(studio: Studio) -> None:
-    """What programs may call; the page's own events are private."""
-
-    def generate(
-        layout: dict[str, Any], seed: int = 7, strategy: str = "origin", steps: int = 20, guidance: float = 3.0
-    ) -> dict[str, Any]:
-        """Generates a layout (public JSON form). Returns its objects with the detector's confidence, and the PNG."""
-        with _ApiErrors():
-            return handlers.generate_record(studio, layout, strategy, Recipe(seed, steps, guidance))
-
-    def compare(layout: dict[str, Any], seed: int = 7, steps: int = 20, guidance: float = 3.0) -> dict[str, Any]:
-        """Generates a layout with every thing easy and every thing hard, from the same noise."""
-        with _ApiErrors():
-            return handlers.compare_record(studio, layout, Recipe(seed, steps, guidance))
-
-    gr.api(generate, api_name="generate", **MODEL_QUEUE)
-    gr.api(compare, api_name="compare", **MODEL_QUEUE)
-
-
-class _ApiErrors:
-    """Our errors reach a calling program as their text."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, DetDiffusionError):
-            raise gr.Error(str(error), print_exception=False) from error
 
 
 def _toggle(element: str, name: str, condition: str) -> str:

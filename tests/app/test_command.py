@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.__main__ import main
+from app.__main__ import Place, build_parser, main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -85,3 +85,34 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert stopped.value.code == 0
     text = capsys.readouterr().out
     assert all(flag in text for flag in ("--port", "--workspace", "--model"))
+
+
+@pytest.mark.parametrize(
+    ("place", "risky"),
+    [
+        (Place("127.0.0.1", 7860), False),
+        (Place("::1", 7860), False),
+        (Place("localhost", 7860), False),
+        (Place("0.0.0.0", 7860), True),
+        (Place("studio.example", 7860), True),
+        (Place("0.0.0.0", 7860, (("ada", "secret"),)), False),
+        (Place("127.0.0.1", 7860, share=True), True),
+        (Place("127.0.0.1", 7860, (("ada", "secret"),), share=True), False),
+    ],
+)
+def test_whoever_opens_the_studio_to_others_is_warned(place: Place, risky: bool) -> None:
+    assert ("--auth NAME:PASSWORD" in place.warning()) == risky
+
+
+def test_logins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build_parser().parse_args(["--auth", "ada:a:b", "--auth", "bob:c"]).auth == [("ada", "a:b"), ("bob", "c")]
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["--auth", "ada"])
+    assert "NAME:PASSWORD" in capsys.readouterr().err
+    monkeypatch.setenv("DETDIFFUSION_AUTH", "ada")
+    assert "DETDIFFUSION_AUTH: a login needs to be NAME:PASSWORD" in refused(["--workspace", str(tmp_path)], capsys)
+
+
+def test_a_host_that_is_not_this_machine(tmp_path: Path, free_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--workspace", str(tmp_path), "--port", str(free_port), "--host", "192.0.2.7"]
+    assert "or another --host" in refused(arguments, capsys)

@@ -211,10 +211,36 @@ def test_canvas_by_mouse_and_keys(studio: Any) -> None:
 
 def test_programs_may_ask_too(address: str) -> None:
     layout = {"width": 256, "height": 256, "objects": [{"label": "car", "box": [0.2, 0.4, 0.8, 0.7]}]}
-    client = Client(address, verbose=False)
-    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/generate", "/compare"}
+    client = Client(address, verbose=False, httpx_kwargs={"timeout": 120})
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/generate", "/compare", "/classes"}
     record = client.predict(layout=layout, seed=3, steps=2, api_name="/generate")
     assert [item["attribute"] for item in record["objects"]] == ["easy"]
     assert set(client.predict(layout=layout, seed=3, steps=2, api_name="/compare")) == {"easy", "hard"}
     with pytest.raises(Exception, match="no objects"):
         client.predict(layout={**layout, "objects": []}, api_name="/generate")
+
+
+def test_the_tour_and_the_dark(studio: Any) -> None:
+    page = studio.page
+    card, on = page.locator(".tour-card"), page.locator("[data-tour=on]")
+    page.get_by_role("button", name="Tour").click()
+    for name in ("Draw", "Tag", "Generate", "Compare"):
+        expect(card.locator("h3")).to_contain_text(name)
+        expect(page.locator(".toured")).to_have_count(1)
+        box = card.bounding_box()
+        assert box["x"] >= 0 and box["y"] >= 0 and box["x"] + box["width"] <= 1366 and box["y"] + box["height"] <= 768
+        studio.screenshot(f"tour-{name.lower()}")
+        on.press("Enter")
+    expect(card).to_be_hidden()
+    expect(page.locator(".toured")).to_have_count(0)
+    page.get_by_role("button", name="Tour").click()
+    studio.press("Escape")
+    expect(card).to_be_hidden()
+
+    page.get_by_role("button", name="Light or dark").click()
+    expect(page.locator("body.dark")).to_be_visible()
+    expect(page.locator("#new-seed")).to_have_css("background-color", "rgb(32, 31, 39)")
+    studio.screenshot("dark")
+    page.reload()
+    expect(page.locator("body.dark.tour-seen")).to_be_visible()
+    page.locator("#pair table").wait_for()

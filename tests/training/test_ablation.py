@@ -51,6 +51,7 @@ def test_in_pieces_to_a_table(config: AblationConfig, tmp_path: Path, monkeypatc
     assert [row["seeds"] for row in table["rows"]] == [[0, 1], [0, 1]]
     assert table["rows"][0]["drop"] is not None
     assert table["rows"][1]["drop"] is None, "it knows no easy and no hard"
+    assert [row["mask_iou"] is None for row in table["rows"]] == [False, True], "it has no perception head"
     json.dumps(table, allow_nan=False)
     with pytest.raises(ConfigError, match=r"layouts was 2, is 3"):
         train_all(dataclasses.replace(config, layouts=3), [0], tmp_path, CPU)
@@ -72,16 +73,16 @@ def test_the_table_of_given_results(config: AblationConfig, tmp_path: Path) -> N
     for seed, value in ((0, 0.3), (1, 0.4), (2, 0.5)):
         path = result_path(tmp_path, ROWS[0], seed)
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps({"mAP": value, "AP50": 0.5, "AP75": None, "drop": 0.2}))
+        path.write_text(json.dumps({"mAP": value, "AP50": 0.5, "AP75": None, "drop": 0.2, "mask_iou": 0.6}))
     table = summarise(config, "small", [0, 1, 2], tmp_path)
     full, *others = table["rows"]
     # Student's t for 2 degrees of freedom is 4.3027; the deviation is 0.1.
     assert full["mAP"]["mean"] == 0.4 and full["mAP"]["ci95"] == pytest.approx([0.151586, 0.648414], abs=1e-5)
     assert full["AP75"] is None and all(row["mAP"] is None and row["seeds"] == [] for row in others)
     head, shown, *rest = lines(table)
-    assert head.split() == ["mAP", "AP50", "AP75", "drop", "seeds"]
-    assert shown.split() == ["full", "40.0", "+-", "24.8", "50.0", "+-", "0.0", "-", "20.0", "+-", "0.0", "3"]
-    assert rest[0].split()[-5:] == ["-", "-", "-", "-", "0"]
+    assert head.split() == ["mAP", "AP50", "AP75", "drop", "mask_iou", "seeds"]
+    assert " ".join(shown.split()) == "full 40.0 +- 24.8 50.0 +- 0.0 - 20.0 +- 0.0 60.0 +- 0.0 3"
+    assert rest[0].split()[-6:] == ["-", "-", "-", "-", "-", "0"]
 
 
 def test_one_seed_has_no_interval() -> None:

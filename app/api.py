@@ -1,0 +1,88 @@
+"""What programs may call, over HTTP and, with `--mcp`, as tools of the Model Context Protocol."""
+
+from typing import Any
+
+import gradio as gr
+
+from app import handlers
+from app.services import Recipe, Studio
+from app.tabs.shown import MODEL_QUEUE
+from detdiffusion.errors import DetDiffusionError
+
+
+def add_endpoints(studio: Studio) -> None:
+    """The page's own events are private; these are public, and their docstrings are what a caller reads."""
+
+    # Gradio reads a line an argument, so each stands on one.
+    def generate(
+        layout: dict[str, Any],
+        seed: int = 7,
+        strategy: str = "origin",
+        steps: int = 20,
+        guidance: float = 3.0,
+        difficulty: float = 0.0,
+        picture: bool = True,
+    ) -> dict[str, Any]:
+        """
+        Draws a picture of a layout, and tells how sure the detector is of each object. A layout is {"width": 256,
+        "height": 256, "objects": [{"label": "car", "box": [x1, y1, x2, y2], "attribute": "easy"}]}: boxes are fractions
+        of the sides, 0 to 1; attributes are "easy", "hard" or "background".
+
+        Args:
+            layout: in the form above; `classes` lists the labels.
+            seed: of the noise; the same seed gives the same picture.
+            strategy: "origin" takes the tags as they are, "easy" and "hard" give them to all things.
+            steps: of the sampler, 1 to 100.
+            guidance: how closely the layout is followed, 1 to 15.
+            difficulty: attribute guidance, -4 to 4; above 0 things become harder to detect.
+            picture: whether the answer holds the picture, as "png_base64".
+
+        Returns:
+            "objects" with "confidence" (null where the detector does not know the class) and "found", "seed", "model",
+            "detector", "png_base64".
+        """
+        with _Errors():
+            recipe = Recipe(seed, steps, guidance, difficulty)
+            return handlers.generate_record(studio, layout, strategy, recipe, picture=picture)
+
+    def compare(
+        layout: dict[str, Any], seed: int = 7, steps: int = 20, guidance: float = 3.0, picture: bool = True
+    ) -> dict[str, Any]:
+        """
+        Draws a layout twice from the same noise, once with all things easy and once with all things hard.
+
+        Args:
+            layout: as in `generate`.
+            seed: of the noise of both pictures.
+            steps: of the sampler, 1 to 100.
+            guidance: how closely the layout is followed, 1 to 15.
+            picture: whether the answer holds the pictures, as "png_base64".
+
+        Returns:
+            "easy" and "hard", each as `generate` returns it.
+        """
+        with _Errors():
+            return handlers.compare_record(studio, layout, Recipe(seed, steps, guidance), picture=picture)
+
+    def classes() -> dict[str, Any]:
+        """
+        Lists what the present model can draw, and which of it the detector looks for.
+
+        Returns:
+            "things" and "stuff" (labels for layouts), "detected" (labels that the detector knows), "model", "detector".
+        """
+        return handlers.classes_record(studio)
+
+    gr.api(generate, api_name="generate", **MODEL_QUEUE)
+    gr.api(compare, api_name="compare", **MODEL_QUEUE)
+    gr.api(classes, api_name="classes", queue=False)
+
+
+class _Errors:
+    """Our errors reach a calling program as their kind and text."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, DetDiffusionError):
+            raise gr.Error(f"{type(error).__name__}: {error}", print_exception=False) from error

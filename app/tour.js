@@ -1,0 +1,59 @@
+// Light or dark, and a tour of four steps. The header is drawn anew with every model, so clicks are caught on the page.
+// Both are remembered by the browser alone.
+const remember = (name, value) => { try { localStorage.setItem(`detdiffusion.${name}`, value); } catch { /* private */ } };
+const remembered = (name) => { try { return localStorage.getItem(`detdiffusion.${name}`); } catch { return null; } };
+
+const theme = remembered("theme");
+if (theme) document.body.classList.toggle("dark", theme === "dark");
+
+const STEPS = [
+  ["#layout-card", "Draw", "Drag on the canvas to draw a box and type two letters of its class. Move it, resize it, undo: ? lists every key."],
+  ["#layout-card .tags, #layout-card .choice", "Tag", "Press 1, 2 or 3: the detector is to find the object (easy), to miss it (hard), or it is background."],
+  ["#actions", "Generate", "Ctrl+Enter draws the layout. Fixed noise keeps the picture while you change one thing; C draws it easy and hard."],
+  ["#result-card", "Compare", "The detector looks at every picture: here is what it finds, what it misses, and how sure it is, over one noise or many."],
+];
+const card = Object.assign(document.createElement("div"), { className: "tour-card", hidden: true });
+card.setAttribute("role", "dialog");
+card.setAttribute("aria-live", "polite");
+document.body.append(card);
+let step = 0, lit = null, from = null;
+
+function leave() {
+  card.hidden = true;
+  lit?.classList.remove("toured");
+  remember("tour", "seen");
+  document.body.classList.add("tour-seen");
+  from?.focus();
+}
+
+function visit(number) {
+  step = number;
+  lit?.classList.remove("toured");
+  document.querySelector("#views button[data-tab-id=studio]")?.click();
+  const [place, name, text] = STEPS[step];
+  lit = document.querySelector(place);
+  lit.classList.add("toured");
+  card.setAttribute("aria-label", name);
+  card.innerHTML = `<h3>${name} <small>${step + 1} of ${STEPS.length}</small></h3><p>${text}</p><div>` +
+    '<button type="button" data-tour="leave">Close</button><button type="button" data-tour="back">Back</button>' +
+    `<button type="button" data-tour="on" class="on">${step + 1 < STEPS.length ? "Next" : "Done"}</button></div>`;
+  card.querySelector("[data-tour=back]").disabled = step === 0;
+  card.hidden = false;
+  const at = lit.getBoundingClientRect(), { offsetWidth: width, offsetHeight: height } = card;
+  const beside = at.right + width + 24 < innerWidth, before = at.left - width - 24 > 0;
+  card.style.left = `${beside ? at.right + 14 : before ? at.left - width - 14 : Math.max(12, at.left + at.width / 2 - width / 2)}px`;
+  card.style.top = `${beside || before ? Math.min(at.top + 40, innerHeight - height - 12) : Math.max(12, at.top - height - 14)}px`;
+  card.querySelector(".on").focus();
+}
+
+const GO = { leave, back: () => visit(step - 1), on: () => (step + 1 < STEPS.length ? visit(step + 1) : leave()) };
+document.addEventListener("click", ({ target }) => {
+  if (target.closest("#header .tour")) { from = target; visit(0); }
+  if (target.closest("#header .theme")) remember("theme", document.body.classList.toggle("dark") ? "dark" : "light");
+  GO[target.closest("[data-tour]")?.dataset.tour]?.();
+});
+card.addEventListener("keydown", (event) => {
+  event.stopPropagation(); // keys of the canvas rest meanwhile
+  if (event.key === "Escape") leave();
+});
+document.body.classList.toggle("tour-seen", remembered("tour") === "seen");
