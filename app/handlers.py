@@ -535,6 +535,16 @@ class Opening:
         self.single: Future[Single] = worker.submit(lambda: _last(generate(studio, layout, form, "opening")))
         worker.shutdown(wait=False)
 
+    @property
+    def lost(self) -> bool:
+        """Whether its pictures were there and have been deleted since (in the gallery, for one)."""
+        views: list[PictureView] = []
+        if self.single.done() and not self.single.exception():
+            views.append(self.single.result().picture)
+        if self.pair and self.pair.done() and not self.pair.exception():
+            views += [self.pair.result().a, self.pair.result().b]
+        return any(view.file is not None and not view.file.exists() for view in views)
+
 
 def open_example(
     studio: Studio, examples: Mapping[str, Mapping[str, Any]], name: str, recipe: Recipe

@@ -287,7 +287,7 @@ class StudioView:
                 }
                 yield {**self._follow_model(), **self._single(NO_SINGLE), **self._pair(NO_PAIR), **canvas}
                 return
-        if self.opening is None or self.opening.model is not self.studio.model:
+        if self.opening is None or self.opening.model is not self.studio.model or self.opening.lost:
             self.opening = self._new_opening()
         opening = self.opening
         if opening is None:  # no example is of this model's world

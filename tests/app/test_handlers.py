@@ -379,6 +379,16 @@ def test_opening_is_made_once_in_the_background(studio: Studio, street: dict[str
     assert opening.single.result(60).seed == 7
 
 
+def test_an_opening_whose_pictures_were_deleted_is_lost(studio: Studio, street: dict[str, Any]) -> None:
+    opening = Opening(studio, "Street", street, Recipe(7, 1))
+    assert opening.pair is not None
+    pair, single_view = opening.pair.result(60), opening.single.result(60)
+    assert not opening.lost
+    assert pair.b.file is not None and single_view.picture.file is not None
+    pair.b.file.unlink()
+    assert opening.lost
+
+
 def test_opening_is_the_favourite_or_one_that_the_model_knows(studio: Studio, street: dict[str, Any]) -> None:
     strange = with_objects({"label": "submarine", "box": BOX})
     for examples, name in (
