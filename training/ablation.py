@@ -39,6 +39,11 @@ class Row:
     name: str
     variant: str | None
 
+    @property
+    def slug(self) -> str:
+        """Of its folders, and for `--rows`."""
+        return self.variant or "full"
+
 
 ROWS: tuple[Row, ...] = (
     Row("full", None),
@@ -59,6 +64,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=seed_list, default=[0, 1, 2], metavar="0,1,2", help="one training a seed (default 0,1,2)"
     )
+    parser.add_argument(
+        "--rows",
+        type=rows_of,
+        default=ROWS,
+        metavar="NAME,...",
+        help=f"some of {', '.join(row.slug for row in ROWS)} (default: all)",
+    )
+    parser.add_argument(
+        "--steps", type=positive, default=None, metavar="N", help="of each training (default: preset's)"
+    )
     parser.add_argument("--out", type=Path, required=True, help=f"folder; the table is written to OUT/{RESULT}")
     parser.add_argument("--device", default=None, help="cpu, cuda, ... (default: cuda where there is one)")
     parser.add_argument(
@@ -71,9 +86,11 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    config = ABLATIONS[arguments.preset]
-    left = train_all(config, arguments.seeds, arguments.out, device, most=arguments.most)
-    table = summarise(config, arguments.preset, arguments.seeds, arguments.out)
+    config, rows = ABLATIONS[arguments.preset], arguments.rows
+    if arguments.steps:
+        config = replace(config, generator=replace(config.generator, steps=arguments.steps))
+    left = train_all(config, arguments.seeds, arguments.out, device, most=arguments.most, rows=rows)
+    table = summarise(config, arguments.preset, arguments.seeds, arguments.out, rows)
     (arguments.out / RESULT).write_text(json.dumps(table, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     print("\n".join(lines(table)))
     if left:
@@ -90,6 +107,7 @@ def train_all(
     *,
     most: int | None = None,
     base: Path = BUNDLED_MODEL,
+    rows: Sequence[Row] = ROWS,
 ) -> int:
     """Trains and scores what has no result yet, seed by seed, so that early results are whole tables. Several processes
     on one folder share the work.
@@ -111,7 +129,7 @@ def train_all(
         check_same_config(saved, config.to_json())
     else:
         write_json(saved, config.to_json())
-    waiting = [(row, seed) for seed in seeds for row in ROWS if not result_path(out, row, seed).exists()]
+    waiting = [(row, seed) for seed in seeds for row in rows if not result_path(out, row, seed).exists()]
     if not waiting:
         return 0
     _make_samples(config, out / "samples", base, device)
@@ -125,7 +143,7 @@ def train_all(
 
 
 def result_path(out: Path, row: Row, seed: int) -> Path:
-    return out / "runs" / f"{row.variant or 'full'}-seed{seed}" / "result.json"
+    return out / "runs" / f"{row.slug}-seed{seed}" / "result.json"
 
 
 def variant_config(config: GeneratorConfig, row: Row, seed: int) -> GeneratorConfig:
@@ -180,10 +198,12 @@ def _score(config: AblationConfig, model: Path, base: Path) -> dict[str, Any]:
     return {**found, "drop": drop, "mask_iou": masks, "report": report}
 
 
-def summarise(config: AblationConfig, preset: str, seeds: Sequence[int], out: Path) -> dict[str, Any]:
+def summarise(
+    config: AblationConfig, preset: str, seeds: Sequence[int], out: Path, wanted: Sequence[Row] = ROWS
+) -> dict[str, Any]:
     """The table of what is there: means over seeds with 95 % intervals (Student's t), None where none is."""
     rows = []
-    for row in ROWS:
+    for row in wanted:
         paths = {seed: result_path(out, row, seed) for seed in seeds}
         results = {seed: json.loads(path.read_text()) for seed, path in paths.items() if path.exists()}
         rows.append(
@@ -226,6 +246,14 @@ def _cell(found: Mapping[str, Any] | None) -> str:
     low, high = found["ci95"]
     half = "" if low is None else f" +- {50 * (high - low):.1f}"
     return f"{100 * found['mean']:.1f}{half}"
+
+
+def rows_of(text: str) -> tuple[Row, ...]:
+    """ "full,no-dice" -> rows, in the order of the table."""
+    slugs, known = text.split(","), [row.slug for row in ROWS]
+    if not set(slugs) <= set(known):
+        raise argparse.ArgumentTypeError(f"{text!r} needs to be some of {', '.join(known)}")
+    return tuple(row for row in ROWS if row.slug in slugs)
 
 
 def seed_list(text: str) -> list[int]:

@@ -15,6 +15,7 @@ from training.config import ABLATIONS, HELD_OUT_SEED, AblationConfig, GeneratorC
 from training.runs import claim
 
 CPU = torch.device("cpu")
+FEW = (ROWS[0], ROWS[-1])  # with everything, and with nothing
 
 
 @pytest.fixture
@@ -37,17 +38,16 @@ def test_every_row_leaves_out_what_it_says() -> None:
     assert {(one.steps, one.batch, one.seed) for one in made.values()} == {(whole.steps, whole.batch, 3)}
 
 
-def test_in_pieces_to_a_table(config: AblationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablation, "ROWS", ROWS[:1] + ROWS[-1:])
-    assert train_all(config, [0, 1], tmp_path, CPU, most=1) == 3
-    full, geodiffusion = ablation.ROWS
+def test_in_pieces_to_a_table(config: AblationConfig, tmp_path: Path) -> None:
+    full, geodiffusion = FEW
+    assert train_all(config, [0, 1], tmp_path, CPU, most=1, rows=FEW) == 3
     first = result_path(tmp_path, full, 0)
     assert first.exists() and not result_path(tmp_path, geodiffusion, 0).exists()
     assert not (first.parent / "checkpoints").exists() and (first.parent / "model" / "manifest.json").exists()
     written = first.stat().st_mtime_ns
-    assert train_all(config, [0, 1], tmp_path, CPU) == 0
+    assert train_all(config, [0, 1], tmp_path, CPU, rows=FEW) == 0
     assert first.stat().st_mtime_ns == written, "a result stays"
-    table = summarise(config, "small", [0, 1], tmp_path)
+    table = summarise(config, "small", [0, 1], tmp_path, FEW)
     assert [row["seeds"] for row in table["rows"]] == [[0, 1], [0, 1]]
     assert table["rows"][0]["drop"] is not None
     assert table["rows"][1]["drop"] is None, "it knows no easy and no hard"
@@ -57,15 +57,12 @@ def test_in_pieces_to_a_table(config: AblationConfig, tmp_path: Path, monkeypatc
         train_all(dataclasses.replace(config, layouts=3), [0], tmp_path, CPU)
 
 
-def test_several_processes_share_the_work(
-    config: AblationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ablation, "ROWS", ROWS[:1] + ROWS[-1:])
-    full, geodiffusion = (result_path(tmp_path, row, 0) for row in ablation.ROWS)
+def test_several_processes_share_the_work(config: AblationConfig, tmp_path: Path) -> None:
+    full, geodiffusion = (result_path(tmp_path, row, 0) for row in FEW)
     with claim(full.with_name("claim")):  # as the other process holds it
-        train_all(config, [0], tmp_path, CPU)
+        train_all(config, [0], tmp_path, CPU, rows=FEW)
     assert not full.exists() and geodiffusion.exists()
-    train_all(config, [0], tmp_path, CPU)
+    train_all(config, [0], tmp_path, CPU, rows=FEW)
     assert full.exists()
 
 
@@ -96,6 +93,20 @@ def test_seeds_are_whole_numbers(text: str, capsys: pytest.CaptureFixture[str]) 
         main(["ablation", "--preset", "small", "--out", "x", f"--seeds={text}"])
     assert "whole numbers" in capsys.readouterr().err
     assert seed_list("3,1") == [3, 1]
+
+
+def test_some_rows_with_steps_of_their_own(
+    config: AblationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(ABLATIONS, "small", config)  # type: ignore[index]
+    asked = ["ablation", "--preset", "small", "--seeds", "0", "--rows", "no-blueprint", "--steps", "1"]
+    assert main([*asked, "--out", str(tmp_path)]) == 0
+    table = json.loads((tmp_path / ablation.RESULT).read_text())
+    assert [row["name"] for row in table["rows"]] == ["without blueprint"]
+    assert table["settings"]["generator"]["steps"] == 1
+    with pytest.raises(SystemExit):
+        main([*asked[:-3], "no-such-row", "--out", str(tmp_path)])
+    assert "some of full, no-alpha-bar" in capsys.readouterr().err
 
 
 def test_nothing_held_out_is_learned() -> None:
