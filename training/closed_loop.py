@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -53,6 +54,7 @@ class LoopConfig:
     base: str | None = None  # of the generator: a Stable Diffusion folder; without it an autoencoder is trained first
     preset: str = "papercut-cpu"
     pictures: Mapping[str, int] = field(default_factory=dict)  # strategy, or geodiffusion -> how many are generated
+    compare: Sequence[str] = ()  # folders of `generate`, of other models: rows of the table beside ours
     annotate: str = ""
     autoencoder: str = ""
     train: str = ""
@@ -66,6 +68,8 @@ class LoopConfig:
             raise ConfigError(f"pictures needs numbers of pictures for some of {', '.join(known)}; got {self.pictures}")
         if any(not isinstance(count, int) or count < 1 for count in self.pictures.values()):
             raise ConfigError(f"pictures {dict(self.pictures)} needs whole numbers of 1 or more")
+        if isinstance(self.compare, str):
+            raise ConfigError(f"compare needs a list of folders, got {self.compare!r}")
         if not 0 < self.fraction <= 1:
             raise ConfigError(f"fraction {self.fraction} needs to be above 0 and at most 1")
         if "--detector" not in shlex.split(self.annotate) or "--detector" not in shlex.split(self.trainability):
@@ -91,9 +95,15 @@ class LoopConfig:
                 f"{path} needs data and out, and may have {', '.join(sorted(known - {'data', 'out'}))}"
                 + (f"; not {', '.join(map(str, extra))}" if extra else "")
             )
-        here = {name: str(path.parent / values[name]) for name in ("data", "out")}
+
+        def beside(name: object) -> str:
+            return os.path.normpath(path.parent / str(name))
+
+        here: dict[str, Any] = {name: beside(values[name]) for name in ("data", "out")}
         if values.get("base"):
-            here["base"] = str(path.parent / str(values["base"]))
+            here["base"] = beside(values["base"])
+        if isinstance(values.get("compare"), list):
+            here["compare"] = tuple(map(beside, values["compare"]))
         try:
             return cls(**{**values, **here})
         except TypeError as error:
@@ -156,7 +166,7 @@ def _stages(config: LoopConfig) -> Iterator[Stage]:
         words = ("generate", "--model", str(model), "--layouts", str(data), "--split", TRAIN, "--strategy", strategy)
         words = (*words, "--attributes", str(attributes), "--count", str(count), "--out", str(folder))
         yield Stage(f"pictures: {name}", (*words, *more["generate"]), folder / "annotations.json")
-    made = ",".join(str(out / "pictures" / name) for name in config.pictures)
+    made = ",".join([*(str(out / "pictures" / name) for name in config.pictures), *config.compare])
     words = ("trainability", "--real", str(data), "--synthetic", made, "--out", str(out / "trainability"))
     result = out / "trainability" / "trainability.json"
     yield Stage("trainability", (*words, *more["trainability"]), result)

@@ -148,6 +148,7 @@ def _train(dataset: Dataset, config: FoldConfig, work: Path, folds: Sequence[int
             min_score=min_score,
             workers=LOADERS,
             on_epoch=report,
+            nbs=config.batch,  # else the library gathers 64 pictures for an update: too few updates on small data
         )
 
 

@@ -199,6 +199,7 @@ def _train_ultralytics(
     architecture, start = _architecture(arguments.detector)
     epochs = epochs_of(config, plan)
     changes = {"close_mosaic": epochs // 5} if row.augment or arguments.augment else PLAIN
+    changes = {**changes, "nbs": config.batch}  # else the library gathers 64 pictures for an update
     rate = {} if config.learning_rate is None else {"lr0": config.learning_rate}
     with progress(row.name) as report:
         made = train_ultralytics(

@@ -61,6 +61,13 @@ def test_a_rival_and_a_base() -> None:
     assert option(plan["trainability"], "--synthetic").split(",") == made
 
 
+def test_pictures_of_other_models_are_rows_of_the_table(tmp_path: Path) -> None:
+    plan = by_name(replace(SMALL, compare=("a/bundled-hard",)))
+    assert option(plan["trainability"], "--synthetic") == "out/pictures/hard,a/bundled-hard"
+    (tmp_path / "loop.yaml").write_text(CONFIG + "compare: [others/hard]\n")
+    assert LoopConfig.read(tmp_path / "loop.yaml").compare == (str(tmp_path / "others" / "hard"),)
+
+
 CONFIG = "data: world\nout: run\npictures: {hard: 4}\nannotate: --detector a.yaml\ntrainability: --detector yolo11n\n"
 
 
@@ -75,6 +82,7 @@ def test_config_file(tmp_path: Path) -> None:
     [
         ("[1]", "needs data and out"),
         (CONFIG + "speed: 3\n", "not speed"),
+        (CONFIG + "compare: hard\n", "compare needs a list of folders"),
         (CONFIG.replace("data: world\n", ""), "needs data and out"),
         (CONFIG.replace("hard", "odd"), "origin, easy, hard, geodiffusion"),
         (CONFIG.replace("{hard: 4}", "{hard: 0}"), "whole numbers of 1 or more"),
