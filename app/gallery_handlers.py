@@ -121,8 +121,6 @@ def restored_note(entry: Entry, model: str, sha256: str) -> str:
     parts = [f"Layout, seed {entry.seed} and settings are back."]
     if entry.model_sha256 != sha256:
         parts.append(f"{entry.model} made the picture: {model} will draw it differently.")
-    if entry.difficulty:
-        parts.append(f"It was made at difficulty {entry.difficulty:+g}: choose that under Sides.")
     return " ".join(parts)
 
 

@@ -73,12 +73,16 @@ def _found(entry: Entry) -> str:
 
 
 def large_view(entry: Entry, pictures: Path) -> PictureView:
-    """The picture with its objects: found ones where they were asked for, for where exactly is not kept."""
-    marks = tuple(
+    """The picture with what the detector found, and the objects that it missed."""
+    objects = [
         Mark(box.label, box.xyxy, None if confidence < entry.min_score else confidence)
         for box, confidence in zip(entry.layout.boxes, entry.confidences, strict=True)
         if confidence is not None
-    )
+    ]
+    marks = tuple(objects)  # of an older studio: found ones stand where they were asked for
+    if entry.found is not None:
+        missed = (mark for mark in objects if mark.score is None)
+        marks = (*(Mark(*one) for one in entry.found), *missed)
     ratio = entry.layout.width / entry.layout.height
     return PictureView(file=pictures / entry.file, marks=marks, caption=f"Seed {entry.seed}", ratio=ratio)
 
@@ -88,6 +92,8 @@ def facts_html(entry: Entry) -> str:
     how = [entry.model, f"{entry.steps} steps", f"guidance {entry.guidance:g}", STRATEGIES[entry.strategy]]
     if entry.difficulty:
         how.append(f"difficulty {entry.difficulty:+g}")
+    if entry.sampler:
+        how.append(entry.sampler)
     seen = [_found(entry)]
     if entry.mean_confidence is not None:
         seen += [f"mean confidence {entry.mean_confidence:.2f}", f"by {entry.detector} at {entry.min_score:.2f}"]

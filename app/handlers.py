@@ -55,14 +55,21 @@ class Form:
     seed: float | None
     steps: float
     guidance: float
+    difficulty: float = 0.0
+    sampler: str = ""
 
     def recipe(self) -> Recipe:
         """ConfigError for a seed that is no whole number, or a value out of range."""
         if not self.fixed:
-            return Recipe(new_seed(), int(self.steps), self.guidance)
+            return replace(self.settings, seed=new_seed())
         if self.seed is None or not float(self.seed).is_integer():
             raise ConfigError(f"fixed noise needs a seed: a whole number from 0 to {MAX_SEED}")
-        return Recipe(int(self.seed), int(self.steps), self.guidance)
+        return replace(self.settings, seed=int(self.seed))
+
+    @property
+    def settings(self) -> Recipe:
+        """Without the seed, whatever it is."""
+        return Recipe(0, int(self.steps), self.guidance, self.difficulty, self.sampler)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +88,24 @@ STRATEGY_NAMES = {Strategy.ORIGIN: "As drawn", Strategy.EASY: "Easy", Strategy.H
 class Side:
     """What one picture of a pair is asked for, beside layout and noise.
 
-    model: of `Studio.models`; None is the present one. guidance: None is that of the form.
+    model: of `Studio.models`; None is the present one. guidance, difficulty: None is that of the form.
     """
 
     strategy: Strategy = Strategy.ORIGIN
     model: str | None = None
     guidance: float | None = None
-    difficulty: float = 0.0
+    difficulty: float | None = None
 
     @property
     def tag(self) -> Attribute | None:
         return None if self.strategy is Strategy.ORIGIN else Attribute(self.strategy.value)
 
     def recipe(self, form: Recipe) -> Recipe:
-        return replace(form, guidance=self.guidance or form.guidance, difficulty=self.difficulty)
+        return replace(
+            form,
+            guidance=form.guidance if self.guidance is None else self.guidance,
+            difficulty=form.difficulty if self.difficulty is None else self.difficulty,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +116,21 @@ class Sides:
     b: Side = Side(Strategy.HARD)
     second: str | None = None
 
-    def names(self, model: str, guidance: float) -> tuple[str, str]:
-        """What tells them apart, given the present model and the form's guidance; easy and hard in any case."""
+    def names(self, model: str, form: Recipe) -> tuple[str, str]:
+        """What tells them apart, given the present model and the form's recipe; easy and hard in any case."""
         a, b = self.a, self.b
+        first, second = a.recipe(form), b.recipe(form)
         parts = [
             [
                 *([STRATEGY_NAMES[side.strategy]] if a.strategy is not b.strategy else []),
                 *([side.model or model] if (a.model or model) != (b.model or model) else []),
-                *([f"guidance {side.guidance or guidance:g}"] if a.guidance != b.guidance else []),
-                *([f"difficulty {side.difficulty:g}"] if a.difficulty != b.difficulty else []),
+                *([f"guidance {recipe.guidance:g}"] if first.guidance != second.guidance else []),
+                *([f"difficulty {recipe.difficulty:g}"] if first.difficulty != second.difficulty else []),
             ]
-            for side in (a, b)
+            for side, recipe in ((a, first), (b, second))
         ]
-        first, second = (" · ".join(names) for names in parts)
-        return first or "A", second or "B"
+        words = [" · ".join(names) for names in parts]
+        return words[0] or "A", words[1] or "B"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +210,7 @@ def compare_pair(
     sides, recipe = sides or Sides(), form.recipe()
     asked = asked_pair(studio, value, recipe, sides)
     layout = asked[0].layout
-    names = sides.names(studio.model.name, recipe.guidance)
+    names = sides.names(studio.model.name, recipe)
     objects = tuple(Boxed(box.label, box.xyxy) for box in layout.boxes)
     kinds = tuple(zip(names, (sides.a.tag, sides.b.tag), strict=True))
     for news in studio.run(asked, user):
@@ -363,7 +375,7 @@ def many_noises(
     """Both sides of a comparison from `count` seeds, the form's and those that follow it, some at a time: others may
     have the model in between. Raises as `compare_pair` does."""
     sides, recipe = sides or Sides(), form.recipe()
-    names = sides.names(studio.model.name, recipe.guidance)
+    names = sides.names(studio.model.name, recipe)
     table = NoiseTable(wanted=count, names=names, tags=(sides.a.tag, sides.b.tag), progress=0.0)
     seeds = [(recipe.seed + number) % (MAX_SEED + 1) for number in range(count)]
     pairs: list[tuple[Result, Result]] = []
@@ -527,7 +539,7 @@ class Opening:
 
     def __init__(self, studio: Studio, name: str, layout: Mapping[str, Any], recipe: Recipe) -> None:
         self.name, self.layout, self.recipe, self.model = name, layout, recipe, studio.model
-        form = Form(True, recipe.seed, recipe.steps, recipe.guidance)
+        form = Form(True, recipe.seed, recipe.steps, recipe.guidance, recipe.difficulty, recipe.sampler)
         worker = ThreadPoolExecutor(1, thread_name_prefix="opening")
         self.pair: Future[Pair] | None = None  # where tags change nothing there is nothing to compare
         if studio.tags_matter:

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import DataError, LayoutError
 from detdiffusion.layout import Layout
 
 FILE = "history.sqlite3"
-VERSION = 1
+VERSION = 2
 A_PAGE = 24  # pictures
 BUSY_SECONDS = 3.0  # that another program may hold the file
 
@@ -25,15 +25,15 @@ _TABLE = """
 CREATE TABLE IF NOT EXISTS pictures (
   id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, place INTEGER NOT NULL, file TEXT NOT NULL UNIQUE,
   made_at REAL NOT NULL, model TEXT NOT NULL, model_sha256 TEXT NOT NULL, seed INTEGER NOT NULL,
-  steps INTEGER NOT NULL, guidance REAL NOT NULL, difficulty REAL NOT NULL, strategy TEXT NOT NULL,
-  detector TEXT NOT NULL, min_score REAL NOT NULL, layout TEXT NOT NULL, confidences TEXT NOT NULL,
-  confidence_drop REAL, starred INTEGER NOT NULL
+  steps INTEGER NOT NULL, guidance REAL NOT NULL, difficulty REAL NOT NULL, sampler TEXT NOT NULL DEFAULT '',
+  strategy TEXT NOT NULL, detector TEXT NOT NULL, min_score REAL NOT NULL, layout TEXT NOT NULL,
+  confidences TEXT NOT NULL, found TEXT, confidence_drop REAL, starred INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS pictures_by_time ON pictures (made_at DESC, run, place);
 """
 _COLUMNS = (
-    "run, place, file, made_at, model, model_sha256, seed, steps, guidance, difficulty, strategy, detector, min_score, "
-    "layout, confidences, confidence_drop, starred"
+    "run, place, file, made_at, model, model_sha256, seed, steps, guidance, difficulty, sampler, strategy, detector, "
+    "min_score, layout, confidences, found, confidence_drop, starred"
 )
 _INSERT = f"INSERT INTO pictures ({_COLUMNS}) VALUES (:{_COLUMNS.replace(', ', ', :')})"
 _NEWEST_FIRST = "ORDER BY made_at DESC, run, place"
@@ -45,6 +45,14 @@ _HAS_MISSED = """EXISTS (
   WHERE confidence.value < min_score AND (:label = '' OR json_extract(object.value, '$.label') = :label))"""
 
 
+class Found(NamedTuple):
+    """What the detector was sure of: box in fractions (x1, y1, x2, y2)."""
+
+    label: str
+    xyxy: tuple[float, float, float, float]
+    score: float
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A picture that was made.
@@ -53,7 +61,9 @@ class Entry:
         run, place: pictures made together share a run, and stand in it in this order.
         file: name in the workspace's folder of pictures.
         made_at: seconds since 1970.
+        sampler: empty is the kind that the model came with.
         confidences: of each object of the layout; 0 is not found, None what the detector cannot know.
+        found: None for a picture of an older studio, which did not keep it.
         id, drop: the history gives them. drop: mean confidence of the easy picture less that of the hard one, where
             the run holds both from one seed and model.
 
@@ -71,11 +81,13 @@ class Entry:
     steps: int
     guidance: float
     difficulty: float
+    sampler: str
     strategy: Strategy
     detector: str
     min_score: float
     layout: Layout
     confidences: tuple[float | None, ...]
+    found: tuple[Found, ...] | None = None
     starred: bool = False
     drop: float | None = None
     id: int = 0
@@ -267,6 +279,9 @@ class History:
         if version < VERSION:
             file.execute("PRAGMA journal_mode = WAL")
             file.executescript(_TABLE)
+            if version == 1:
+                file.execute("ALTER TABLE pictures ADD COLUMN sampler TEXT NOT NULL DEFAULT ''")
+                file.execute("ALTER TABLE pictures ADD COLUMN found TEXT")
             file.execute(f"PRAGMA user_version = {VERSION}")
 
     def _damaged(self, error: Exception) -> DataError:
@@ -305,6 +320,7 @@ _PLAIN = (
     "steps",
     "guidance",
     "difficulty",
+    "sampler",
     "detector",
     "min_score",
 )
@@ -316,6 +332,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "strategy": entry.strategy.value,
         "layout": json.dumps(entry.layout.to_json()),
         "confidences": json.dumps(entry.confidences),
+        "found": None if entry.found is None else json.dumps(entry.found),
         "confidence_drop": entry.drop,
         "starred": entry.starred,
     }
@@ -328,7 +345,14 @@ def _entry(row: sqlite3.Row) -> Entry:
         strategy=Strategy(row["strategy"]),
         layout=Layout.from_json(row["layout"]),
         confidences=tuple(json.loads(row["confidences"])),
+        found=None if row["found"] is None else tuple(map(_found, json.loads(row["found"]))),
         starred=bool(row["starred"]),
         drop=row["confidence_drop"],
         id=row["id"],
     )
+
+
+def _found(values: Any) -> Found:
+    label, box, score = values
+    x1, y1, x2, y2 = map(float, box)
+    return Found(str(label), (x1, y1, x2, y2), float(score))

@@ -331,7 +331,13 @@ def _is_studio_picture(path: Path) -> bool:
 
 def _recipe(record: Mapping[str, Any]) -> Recipe | None:
     try:
-        return Recipe(int(record["seed"]), int(record.get("steps", 20)), float(record.get("guidance", 3.0)))
+        return Recipe(
+            int(record["seed"]),
+            int(record.get("steps", 20)),
+            float(record.get("guidance", 3.0)),
+            float(record.get("difficulty", 0.0)),
+            str(record.get("sampler", "")),
+        )
     except (KeyError, TypeError, ValueError, ConfigError):
         return None  # the layout is still worth having
 

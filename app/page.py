@@ -122,9 +122,9 @@ class _Page:
         with Messages("Not restored", "The studio's layout is as it was."):
             entry = self.gallery.chosen(selected)
             layout = self.studio.vocabulary.resolve(entry.layout).to_json()
-            recipe = Recipe(entry.seed, entry.steps, entry.guidance)
+            recipe = Recipe(entry.seed, entry.steps, entry.guidance, entry.difficulty, entry.sampler)
             say("Restored", restored_note(entry, self.studio.model.name, self.studio.model.sha256))
-            canvas = {**self.drawing.card.show(layout), **self.drawing.show_recipe(recipe)}
+            canvas = {**self.drawing.card.show(layout), **self.drawing.recipe.show(recipe)}
             return {self.views: gr.Tabs(selected="studio"), **canvas}
         return {self.views: gr.skip()}
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from app.history import Entry, History
+from app.history import Entry, Found, History
 from detdiffusion.attributes import Strategy
 from detdiffusion.checkpoint import model_hash
 from detdiffusion.comparison import object_confidences
@@ -27,6 +27,7 @@ from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.errors import Cancelled, ConfigError, LayoutError
 from detdiffusion.layout import Layout, save_png
 from detdiffusion.pipeline import DetDiffusionPipeline, StepInfo, load_pipeline
+from detdiffusion.sampling import SAMPLERS
 from detdiffusion.vocabulary import Vocabulary
 
 PREVIEW_EVERY = 3  # steps: a preview costs about as much as a step
@@ -49,8 +50,11 @@ class Recipe:
     steps: int = 20
     guidance: float = 3.0
     difficulty: float = 0.0  # of attribute guidance: 0 is the plain prompt
+    sampler: str = ""  # of `SAMPLERS`; empty: the kind that the model came with
 
     def __post_init__(self) -> None:
+        if self.sampler and self.sampler not in SAMPLERS:
+            raise ConfigError(f"there is no sampler {self.sampler!r}; choose one of {', '.join(SAMPLERS)}")
         if not 0 <= self.seed <= MAX_SEED:
             raise ConfigError(f"seed {self.seed} needs to be from 0 to {MAX_SEED}")
         if not 1 <= self.steps <= MAX_STEPS:
@@ -368,6 +372,7 @@ class Studio:
             steps=recipe.steps,
             guidance_scale=recipe.guidance,
             difficulty=recipe.difficulty,
+            sampler=recipe.sampler or None,
             on_step=on_step,
         )
         flags = drawn.flagged or [False] * len(layouts)
@@ -400,6 +405,8 @@ class Studio:
         how = {"seed": recipe.seed, "steps": recipe.steps, "guidance": recipe.guidance, "strategy": strategy.value}
         if recipe.difficulty:
             how["difficulty"] = recipe.difficulty
+        if recipe.sampler:
+            how["sampler"] = recipe.sampler
         save_png(file, image, layout, {**made_by, **how})
         return file
 
@@ -421,12 +428,19 @@ def _entry(result: Result, run: str, place: int, made_at: float) -> Entry:
         recipe.steps,
         recipe.guidance,
         recipe.difficulty,
+        recipe.sampler,
         result.strategy,
         eye.name,
         eye.min_score,
         result.layout,
         tuple(None if math.isnan(value) else float(value) for value in result.confidences),
+        tuple(_found(result.detections.at_least(eye.min_score))),
     )
+
+
+def _found(seen: Detections) -> Iterator[Found]:
+    for label, (x1, y1, x2, y2), score in zip(seen.labels, seen.boxes_xyxy.tolist(), seen.scores.tolist(), strict=True):
+        yield Found(label, (x1, y1, x2, y2), score)
 
 
 @dataclass(frozen=True, eq=False)

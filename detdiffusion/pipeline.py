@@ -30,7 +30,7 @@ from detdiffusion.models.control import control_pictures, control_scale, new_con
 from detdiffusion.models.features import feature_channels
 from detdiffusion.models.perception_head import PerceptionHead
 from detdiffusion.prompt import TextCondition, empty_prompt, encode_prompt, encode_text
-from detdiffusion.sampling import sample, starting_noise
+from detdiffusion.sampling import make_scheduler, sample, starting_noise
 from detdiffusion.vocabulary import VOCABULARY_FILE, Vocabulary, init_embeddings, small_tokenizer
 
 
@@ -242,6 +242,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         steps: int = 20,
         guidance_scale: float = 3.0,
         difficulty: float = 0.0,
+        sampler: str | None = None,
         on_step: Callable[[StepInfo], None] | None = None,
         output_type: str = "pil",
         dtype: torch.dtype | None = None,
@@ -253,18 +254,20 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
             seeds: the same seed starts from the same noise, whatever the batch and the device.
             difficulty: attribute guidance, how far to go on from easy towards hard beyond what the layouts' words say
                 (see `guided`); below 0 towards easy; 0 costs nothing, others twice the time.
+            sampler: of `sampling.SAMPLERS`; None: the kind that the model came with.
             on_step: called after every step; `Cancelled` raised inside stops the generation.
             output_type: "pil", "np" ([B, H, W, 3] uint8) or "latent" ([B, C, h, w]).
             dtype: of the arithmetic; `preferred_dtype` by default.
 
         Raises:
             LayoutError: an unknown class, or sizes that the model cannot draw together.
-            ConfigError: seeds, steps, difficulty or output_type out of range, or a difficulty for a model that knows no
-                attributes.
+            ConfigError: seeds, steps, difficulty or output_type out of range, an unknown sampler, or a difficulty for a
+                model that knows no attributes.
         """
         drawn = [layouts] * len(seeds) if isinstance(layouts, Layout) else list(layouts)
         _check_call(drawn, seeds, steps, output_type)
         self._check_difficulty(difficulty)
+        scheduler = make_scheduler(self.scheduler, sampler)
         drawn = [self.vocabulary.resolve(layout) for layout in drawn]
         size = self._latent_size(drawn)
         with self._autocast(dtype):
@@ -276,7 +279,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
 
             latents = sample(
                 lambda noisy, t: self.denoise(noisy, t, condition, raw),
-                type(self.scheduler).from_config(self.scheduler.config),
+                scheduler,
                 starting_noise(seeds, (self.unet.config.out_channels, *size)).to(self.unet.device),
                 seeds=seeds,
                 steps=steps,

@@ -3,16 +3,46 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import diffusers
 import torch
 from torch import Tensor
+
+from detdiffusion.errors import ConfigError
 
 # [M, C, h, w] noisy latents and a timestep -> the U-Net's prediction, same shape. M is a multiple of B: see `guided`.
 Predict: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 # Number of the step just done, of how many, and a call that gives the finished latents as they look from here.
 OnStep: TypeAlias = Callable[[int, int, Callable[[], Tensor]], None]
+
+# By the name that people give them; each takes one forward a step, so they differ in quality for few steps.
+SAMPLERS: Mapping[str, str] = {
+    "dpm++": "DPMSolverMultistepScheduler",
+    "unipc": "UniPCMultistepScheduler",
+    "ddim": "DDIMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "ddpm": "DDPMScheduler",
+}
+
+
+def make_scheduler(model_scheduler: Any, sampler: str | None) -> Any:
+    """A fresh diffusers scheduler with the noise schedule of the model's own.
+
+    Args:
+        sampler: of `SAMPLERS`; None: the kind that the model came with.
+
+    Raises:
+        ConfigError: there is no such sampler.
+    """
+    if sampler is not None and sampler not in SAMPLERS:
+        raise ConfigError(f"there is no sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}")
+    config = model_scheduler.config
+    if sampler is None:
+        return type(model_scheduler).from_config(config)
+    # Some clip what they predict to -1..1 unless told otherwise: right for pixels, wrong for latents.
+    return getattr(diffusers, SAMPLERS[sampler]).from_config({"clip_sample": False, **config})
 
 
 def starting_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:

@@ -8,10 +8,10 @@ import gradio as gr
 
 from app import handlers
 from app.comparer import Sheet
-from app.handlers import Form
 from app.messages import QUIET, Messages, Updates
 from app.services import MAX_DIFFICULTY, Studio
-from app.tabs.shown import ASIDE_QUEUE, FIXED, aside_of, sheet_value
+from app.tabs.recipe_form import RecipeForm
+from app.tabs.shown import ASIDE_QUEUE, aside_of, sheet_value
 from app.views import DifficultyView
 
 
@@ -35,11 +35,11 @@ class DifficultyTab:
         self.strip = Sheet(hint="", elem_id="strip")
         self.curve = gr.HTML(DifficultyView().html(), elem_id="difficulty-curve", apply_default_css=False)
 
-    def wire(self, form: list[Any]) -> None:
-        """`form`: canvas, noise, seed, steps, guidance."""
+    def wire(self, canvas: Any, recipe: RecipeForm) -> None:
+        self.recipe = recipe
         self.run.click(
             self._on_run,
-            [*form, self.highest],
+            [canvas, self.highest, *recipe.values],
             [self.strip, self.curve, self.run, self.stop],
             **QUIET,
             **ASIDE_QUEUE,
@@ -49,15 +49,12 @@ class DifficultyTab:
     def _on_run(
         self,
         value: Mapping[str, Any],
-        noise: str,
-        seed: float | None,
-        steps: float,
-        guidance: float,
         highest: float,
         request: gr.Request,
+        *recipe: Any,
     ) -> Iterator[Updates]:
         """What was reached stays there when it is stopped."""
-        form, user, view = Form(noise == FIXED, seed, steps, guidance), aside_of(request, "difficulty"), None
+        form, user, view = self.recipe.read(*recipe), aside_of(request, "difficulty"), None
         yield {self.run: gr.update(interactive=False), self.stop: gr.update(visible=True)}
         with Messages("Stopped", "What was finished before stands there."):
             for view in handlers.difficulty_strip(self.studio, value, form, highest, user):

@@ -59,7 +59,7 @@ class SidesForm:
             0,
             step=0.25,
             label="Difficulty",
-            info="moves things towards hard",
+            info="0: as set under More",
             buttons=[],
             elem_id=f"difficulty-{name.lower()}",
         )
@@ -75,7 +75,7 @@ class SidesForm:
     def _read_side(self, tags: str, model: str, guidance: float, difficulty: float) -> Side:
         strategy = next(strategy for strategy, name in STRATEGY_NAMES.items() if name == tags)
         present = model == self.studio.model.name
-        return Side(strategy, None if present else model, guidance or None, float(difficulty))
+        return Side(strategy, None if present else model, guidance or None, difficulty or None)
 
     def follow_model(self) -> Updates:
         """What there is to choose from beside the present model."""

@@ -9,19 +9,18 @@ import gradio as gr
 from app import handlers
 from app.comparer import Comparer, Sheet
 from app.editor import Picture
-from app.handlers import NOISES_AT_ONCE, Figure, Form, Opening, Pair, Single
+from app.handlers import NOISES_AT_ONCE, Figure, Form, Opening, Pair, Sides, Single
 from app.layout_files import layout_of_link
 from app.layout_store import LayoutStore
 from app.messages import QUIET, Messages, Updates, say, warn
-from app.services import MAX_GUIDANCE, MAX_SEED, MAX_STEPS, Recipe, Studio
+from app.services import Recipe, Studio
 from app.tabs.difficulty import DifficultyTab
 from app.tabs.inside import InsideTab
 from app.tabs.layout_card import LayoutCard
+from app.tabs.recipe_form import RecipeForm
 from app.tabs.shown import (
     ASIDE_QUEUE,
-    FIXED,
     MODEL_QUEUE,
-    RANDOM,
     aside_of,
     comparison_value,
     picture_value,
@@ -52,7 +51,7 @@ class StudioView:
         recipe: Recipe,
     ) -> None:
         """`examples` are layouts by name; the page opens with the favourite (or one that the model knows)."""
-        self.studio, self.layouts, self.favourite, self.recipe = studio, examples, favourite, recipe
+        self.studio, self.layouts, self.favourite, self.opening_recipe = studio, examples, favourite, recipe
         self.opening = self._new_opening()
         with gr.Row(elem_id="stage"):
             with gr.Column(elem_id="layout-card", elem_classes="card"):
@@ -66,7 +65,7 @@ class StudioView:
         self.last_sheet = gr.State(SheetView("", (), 1))
         self.of_model = [*self.card.shown, *self.sides.of_model, self.tabs]  # what another model changes
         # What a picture brings back.
-        self.restored = [*self.card.shown, self.noise, self.seed, self.steps, self.guidance]
+        self.restored = [*self.card.shown, *self.recipe.values]
 
     def _result_card(self) -> None:
         self.boxes = gr.Checkbox(True, label="Boxes", container=False, elem_id="show-boxes")
@@ -98,31 +97,7 @@ class StudioView:
                 self.sheet = Sheet(elem_id="sheet")
 
     def _actions(self) -> None:
-        gr.HTML("<h3>Noise</h3>", elem_classes="title")
-        self.noise = gr.Radio(
-            [FIXED, RANDOM], value=FIXED, show_label=False, container=False, elem_id="noise", elem_classes="choice"
-        )
-        self.seed = gr.Number(
-            self.recipe.seed,
-            label="Seed",
-            precision=0,
-            minimum=0,
-            maximum=MAX_SEED,
-            container=False,
-            elem_id="seed",
-        )
-        self.new_seed = gr.Button("New seed", size="sm", elem_id="new-seed")
-        with gr.Accordion("More", open=False, elem_id="more", elem_classes="menu"):
-            self.steps = gr.Slider(1, MAX_STEPS, self.recipe.steps, step=1, label="Steps", elem_id="steps", buttons=[])
-            self.guidance = gr.Slider(
-                1,
-                MAX_GUIDANCE,
-                self.recipe.guidance,
-                step=0.1,
-                label="Guidance",
-                elem_id="guidance",
-                buttons=[],
-            )
+        self.recipe = RecipeForm(self.opening_recipe)
         with gr.Accordion("Figures", open=False, elem_id="figures", elem_classes="menu"):
             self.figures = {
                 which: gr.Button(f"{number}  {which}", size="sm", elem_id=f"figure-{number}")
@@ -139,51 +114,50 @@ class StudioView:
     def wire(self) -> None:
         """Keys press these buttons too (canvas/keys.js)."""
         self.card.wire()
-        form = [self.card.editor, self.noise, self.seed, self.steps, self.guidance]
+        self.recipe.wire()
+        canvas, recipe, seed = self.card.editor, self.recipe.values, self.recipe.seed
         buttons = [self.generate, self.compare, self.cancel]
         single = [self.picture, self.table]
         pair = [self.pair]
-        common = [self.seed, self.tabs, *buttons]
+        common = [seed, self.tabs, *buttons]
         self.generate.click(
             self._on_generate,
-            [*form, self.last_single],
+            [canvas, self.last_single, *recipe],
             [*single, *common, self.last_single],
             **QUIET,
             **MODEL_QUEUE,
         )
         self.compare.click(
             self._on_compare,
-            [*form, self.last_pair, *self.sides.values],
+            [canvas, self.last_pair, *recipe, *self.sides.values],
             [*pair, *common, self.last_pair],
             **QUIET,
             **MODEL_QUEUE,
         )
         self.run_noises.click(
             self._on_noises,
-            [*form, self.count, *self.sides.values],
-            [self.noises, self.seed, self.run_noises, self.stop_noises],
+            [canvas, self.count, *recipe, *self.sides.values],
+            [self.noises, seed, self.run_noises, self.stop_noises],
             **QUIET,
             **ASIDE_QUEUE,
         )
         for which, button in self.figures.items():
             button.click(
                 self._on_figure,
-                [gr.State(which), *form, self.last_sheet],
+                [gr.State(which), canvas, self.last_sheet, *recipe],
                 [self.sheet, self.tabs, *buttons, self.last_sheet],
                 js=CLOSE_MENUS,
                 **QUIET,
                 **MODEL_QUEUE,
             )
         self.stop_noises.click(self._on_stop_noises, queue=False, **QUIET)
-        self.difficulty.wire(form)
+        self.difficulty.wire(canvas, self.recipe)
         self.inside.wire(self.inside_tab, self.last_single)
         self.cancel.click(self._on_cancel, queue=False, **QUIET)
         self.card.open.upload(self._on_open, self.card.open, self.restored, **QUIET)
-        self.noise.change(self._on_noise, self.noise, self.seed, queue=False, **QUIET)
-        self.new_seed.click(self._on_new_seed, None, [self.seed, self.noise], queue=False, **QUIET)
         self.boxes.change(None, self.boxes, None, js=_toggle("result-card", "bare", "!on"), **QUIET)
         for value in self.sides.values:
-            value.change(self._on_sides, [self.guidance, *self.sides.values], self.compare, queue=False, **QUIET)
+            value.change(self._on_sides, [*recipe, *self.sides.values], self.compare, queue=False, **QUIET)
         opening = [
             *self.card.shown,
             self.card.shelf,
@@ -200,36 +174,19 @@ class StudioView:
         with Messages("Not opened", NOTHING_LOST):
             opened = self.card.open_files(paths)
             say("Opened", opened.note)
-            settings = self.show_recipe(opened.recipe) if opened.recipe else {}
+            settings = self.recipe.show(opened.recipe) if opened.recipe else {}
             return {**self.card.show(opened.layout, opened.backdrop), **settings}
         return {self.card.editor: gr.skip()}
-
-    def show_recipe(self, recipe: Recipe) -> Updates:
-        return {
-            self.noise: FIXED,
-            self.seed: recipe.seed,
-            self.steps: recipe.steps,
-            self.guidance: recipe.guidance,
-        }
-
-    def _on_noise(self, noise: str) -> Updates:
-        return {self.seed: gr.update(interactive=noise == FIXED)}
-
-    def _on_new_seed(self) -> Updates:
-        return {self.seed: handlers.new_seed(), self.noise: FIXED}
 
     def _on_figure(
         self,
         which: Figure,
         value: Mapping[str, Any],
-        noise: str,
-        seed: float | None,
-        steps: float,
-        guidance: float,
         last: SheetView,
         request: gr.Request,
+        *recipe: Any,
     ) -> Iterator[Updates]:
-        form = Form(noise == FIXED, seed, steps, guidance)
+        form = self.recipe.read(*recipe)
         yield {self.tabs: gr.Tabs(selected="figure"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
             for view in handlers.figure(self.studio, value, form, which, user_of(request)):
@@ -240,22 +197,15 @@ class StudioView:
     def _on_noises(
         self,
         value: Mapping[str, Any],
-        noise: str,
-        seed: float | None,
-        steps: float,
-        guidance: float,
         count: float,
         request: gr.Request,
-        *sides: Any,
+        *values: Any,
     ) -> Iterator[Updates]:
         """What was reached stays there when it is stopped."""
-        recipe, last = Form(noise == FIXED, seed, steps, guidance), NoiseTable()
+        (form, sides), last = self._read(values), NoiseTable()
         yield {self.run_noises: gr.update(interactive=False), self.stop_noises: gr.update(visible=True)}
         with Messages("Stopped", "What was finished before stands there."):
-            asked = self.sides.read(*sides)
-            for last in handlers.many_noises(
-                self.studio, value, recipe, int(count), aside_of(request, "noises"), asked
-            ):
+            for last in handlers.many_noises(self.studio, value, form, int(count), aside_of(request, "noises"), sides):
                 yield {self.noises: last.html()}
         reached = replace(last, progress=None, wanted=last.wanted if last.pairs else 0)
         yield {
@@ -267,8 +217,9 @@ class StudioView:
     def _on_stop_noises(self, request: gr.Request) -> None:
         self.studio.cancel(aside_of(request, "noises"))
 
-    def _on_sides(self, guidance: float, *sides: Any) -> Updates:
-        names = self.sides.read(*sides).names(self.studio.model.name, guidance)
+    def _on_sides(self, *values: Any) -> Updates:
+        form, sides = self._read(values)
+        names = sides.names(self.studio.model.name, form.settings)
         words = f"Compare {names[0].lower()} / {names[1].lower()}"
         return {self.compare: words if len(words) < 30 else "Compare both sides"}
 
@@ -312,44 +263,40 @@ class StudioView:
     def _on_generate(
         self,
         value: Mapping[str, Any],
-        noise: str,
-        seed: float | None,
-        steps: float,
-        guidance: float,
         last: Single,
         request: gr.Request,
+        *recipe: Any,
     ) -> Iterator[Updates]:
+        form = self.recipe.read(*recipe)
         yield {self.tabs: gr.Tabs(selected="picture"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
-            for view in handlers.generate(
-                self.studio, value, Form(noise == FIXED, seed, steps, guidance), user_of(request)
-            ):
+            for view in handlers.generate(self.studio, value, form, user_of(request)):
                 last = view if view.table else last
-                yield {**self._single(view), **self._used(noise, view.seed)}
+                yield {**self._single(view), **self.recipe.show_seed(form, view.seed)}
         yield {**self._single(last), **self._buttons(busy=False), self.last_single: last}
 
     def _on_compare(
         self,
         value: Mapping[str, Any],
-        noise: str,
-        seed: float | None,
-        steps: float,
-        guidance: float,
         last: Pair,
         request: gr.Request,
-        *sides: Any,
+        *values: Any,
     ) -> Iterator[Updates]:
+        form, sides = self._read(values)
         yield {self.tabs: gr.Tabs(selected="compare"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
-            form = Form(noise == FIXED, seed, steps, guidance)
-            asked = self.sides.read(*sides)
-            for view in handlers.compare_pair(self.studio, value, form, user_of(request), asked):
+            for view in handlers.compare_pair(self.studio, value, form, user_of(request), sides):
                 last = view if view.table else last
-                yield {**self._pair(view), **self._used(noise, view.seed)}
+                yield {**self._pair(view), **self.recipe.show_seed(form, view.seed)}
         yield {**self._pair(last), **self._buttons(busy=False), self.last_pair: last}
 
+    def _read(self, values: tuple[Any, ...]) -> tuple[Form, Sides]:
+        """Of the widgets of the recipe and of the sides."""
+        count = len(self.recipe.values)
+        return self.recipe.read(*values[:count]), self.sides.read(*values[count:])
+
     def _new_opening(self) -> Opening | None:
-        return handlers.open_example(self.studio, self.layouts, self.favourite, self.recipe)
+        return handlers.open_example(self.studio, self.layouts, self.favourite, self.opening_recipe)
 
     def on_model(self, value: Mapping[str, Any]) -> Updates:
         """Another model is there: what is on the canvas stays, and is read with the new model's words."""
@@ -378,10 +325,6 @@ class StudioView:
         generate = gr.update(interactive=not busy)
         compare = gr.update(interactive=not busy)
         return {self.generate: generate, self.compare: compare, self.cancel: gr.update(visible=busy)}
-
-    def _used(self, noise: str, seed: int) -> Updates:
-        """A random seed is shown once it is drawn; a fixed one is the user's, and is left alone."""
-        return {self.seed: seed} if noise == RANDOM else {}
 
 
 def _toggle(element: str, name: str, condition: str) -> str:

@@ -91,6 +91,15 @@ def test_missed_objects_are_marked_in_the_picture(studio: Studio, street: dict[s
     ]
 
 
+def test_both_sides_take_what_stands_under_more(studio: Studio, street: dict[str, Any]) -> None:
+    *_, view = handlers.compare_pair(studio, street, replace(FIXED, difficulty=0.5, sampler="ddim"), "me")
+    for side in (view.a, view.b):
+        assert side.file is not None
+        record = read_png(side.file)[1]
+        assert (record["difficulty"], record["sampler"]) == (0.5, "ddim")
+    assert (view.a.name, view.b.name) == ("Easy", "Hard")
+
+
 def test_compare_needs_something_to_compare(studio: Studio, street: dict[str, Any]) -> None:
     with pytest.raises(LayoutError, match="everything here is background"):
         pair(studio, with_objects(street["objects"][2]))

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from app.history import A_PAGE, FILE, Entry, Filter, History
+from app.history import A_PAGE, FILE, Entry, Filter, Found, History
 from app.history_export import coco, export_zip
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.layout import Layout
 
 EASY, HARD, ORIGIN = Strategy.EASY, Strategy.HARD, Strategy.ORIGIN
+FOUND = (Found("bus", (0.1, 0.2, 0.5, 0.6), 0.9),)
 
 
 @pytest.fixture
@@ -28,8 +29,8 @@ def history(tmp_path: Path) -> History:
 @pytest.fixture
 def entry(street: dict[str, Any]) -> Entry:
     """A bus that is found, a car that is missed, a road that no detector knows."""
-    made_by = ("papercut", "a" * 64, 7, 20, 3.0, 0.0, ORIGIN, "watcher", 0.5)
-    return Entry("run", 0, "one.png", 100.0, *made_by, Layout.from_json(street), (0.9, 0.2, None))
+    made_by = ("papercut", "a" * 64, 7, 20, 3.0, 0.0, "ddim", ORIGIN, "watcher", 0.5)
+    return Entry("run", 0, "one.png", 100.0, *made_by, Layout.from_json(street), (0.9, 0.2, None), FOUND)
 
 
 def keep(history: History, *entries: Entry) -> None:
@@ -216,13 +217,26 @@ def test_many_threads(history: History, entry: Entry) -> None:
     assert history.size() == (40, 400)
 
 
+def test_a_history_of_an_older_studio_is_read_and_goes_on(history: History, entry: Entry) -> None:
+    keep(history, entry)
+    with sqlite3.connect(history.path) as file:  # as version 1 had it
+        file.execute("ALTER TABLE pictures DROP COLUMN sampler")
+        file.execute("ALTER TABLE pictures DROP COLUMN found")
+        file.execute("PRAGMA user_version = 1")
+    file.close()
+    (old,) = history.find()
+    assert (old.sampler, old.found, old.confidences) == ("", None, entry.confidences)
+    keep(history, replace(entry, file="two.png", made_at=200.0))
+    assert [one.found for one in history.find()] == [FOUND, None]
+
+
 def spoil_all(path: Path) -> None:
     path.write_bytes(b"no database at all" * 100)
 
 
 def spoil_version(path: Path) -> None:
     with sqlite3.connect(path) as file:
-        file.execute("PRAGMA user_version = 2")
+        file.execute("PRAGMA user_version = 3")
     file.close()
 
 
@@ -249,7 +263,7 @@ def spoil_place(path: Path) -> None:
         (spoil_all, "is damaged.*move it away.*pictures stay"),
         (spoil_layout, "is damaged.*move it away"),
         (spoil_table, "is damaged.*move it away"),
-        (spoil_version, "is of version 2, and this studio reads up to 1: update"),
+        (spoil_version, "is of version 3, and this studio reads up to 2: update"),
         (spoil_place, "cannot be used.*look whether"),
     ],
 )

@@ -57,10 +57,10 @@ def test_missing_attributes_are_filled_in(studio: Studio, street: dict[str, Any]
 
 
 def test_studio_picture_brings_back_layout_seed_and_settings(studio: Studio, street: dict[str, Any]) -> None:
-    *_, last = handlers.generate(studio, street, Settings(True, 77, 4, 2.5), "me")
+    *_, last = handlers.generate(studio, street, Settings(True, 77, 4, 2.5, 0.5, "euler"), "me")
     assert last.picture.file is not None
     opened = open_files(studio, [last.picture.file])
-    assert (opened.layout, opened.recipe) == (street, Recipe(77, 4, 2.5))
+    assert (opened.layout, opened.recipe) == (street, Recipe(77, 4, 2.5, 0.5, "euler"))
     studio.model = replace(studio.model, sha256="of another model")
     assert "another model (tiny)" in open_files(studio, [last.picture.file]).note
 

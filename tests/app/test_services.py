@@ -3,6 +3,7 @@
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +265,21 @@ def test_two_detectors_look_at_one_picture(studio: Studio, layout: Layout) -> No
     np.testing.assert_array_equal(result.looks[1].confidences, result.confidences)
     with pytest.raises(ConfigError, match="no detector 'nobody'; choose one of bundled"):
         finish(studio.run([Ask(layout, QUICK, detectors=("nobody",))], "me"))
+
+
+def test_a_sampler_goes_into_picture_and_history(studio: Studio, layout: Layout) -> None:
+    own, other = finish(studio.run([Ask(layout, QUICK), Ask(layout, Recipe(5, 3, sampler="ddim"))], "me"))
+    assert (np.asarray(Image.open(own.file)) != np.asarray(Image.open(other.file))).any()
+    assert read_png(other.file)[1]["sampler"] == "ddim" and "sampler" not in read_png(own.file)[1]
+    assert [entry.sampler for entry in studio.history.find()] == ["", "ddim"]
+    with pytest.raises(ConfigError, match="no sampler 'magic'; choose one of dpm"):
+        Recipe(5, 3, sampler="magic")
+
+
+def test_the_history_keeps_what_the_detector_found(studio: Studio, layout: Layout) -> None:
+    finish(studio.run([Ask(layout, QUICK), Ask(layout, replace(QUICK, seed=6))], "me"))
+    found = [[(one.label, round(one.score, 1)) for one in entry.found or ()] for entry in studio.history.find()]
+    assert found == [[("bus", 0.9), ("car", 0.8)], [("bus", 0.9)]]
 
 
 def test_difficulty_goes_into_the_picture(studio: Studio, layout: Layout) -> None:

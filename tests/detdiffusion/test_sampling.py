@@ -8,8 +8,8 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 from torch import Tensor
 
-from detdiffusion.errors import Cancelled
-from detdiffusion.sampling import finished_latents, guided, sample, starting_noise
+from detdiffusion.errors import Cancelled, ConfigError
+from detdiffusion.sampling import SAMPLERS, finished_latents, guided, make_scheduler, sample, starting_noise
 
 CLEAN = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(9))
 SEEDS = (3, 4)
@@ -64,6 +64,28 @@ def test_a_perfect_prediction_gives_the_clean_latents(kind: Any, guidance_scale:
     assert len(seen) == 10
     for preview in seen:
         torch.testing.assert_close(preview, CLEAN, atol=2e-2, rtol=0)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_any_sampler_can_take_the_place_of_the_models_own(sampler: str) -> None:
+    own = DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
+    scheduler = make_scheduler(own, sampler)
+    latents = sample(
+        oracle(scheduler),
+        scheduler,
+        starting_noise(SEEDS, (4, 3, 3)),
+        seeds=SEEDS,
+        steps=12,
+        guidance_scale=3.0,
+    )
+    assert type(scheduler).__name__ == SAMPLERS[sampler]
+    assert CLEAN.abs().max() > 1, "the test would not see what is clipped"
+    torch.testing.assert_close(latents, CLEAN, atol=2e-2, rtol=0)
+
+
+def test_an_unknown_sampler_is_named_with_those_that_there_are() -> None:
+    with pytest.raises(ConfigError, match="no sampler 'magic'; choose one of dpm\\+\\+, unipc"):
+        make_scheduler(DPMSolverMultistepScheduler(), "magic")
 
 
 def test_schedulers_that_draw_noise_do_so_by_seed() -> None:
