@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_port(place)
         if warning := place.warning():
             print(f"warning: {warning}", file=sys.stderr)
-        _serve(place, arguments.workspace, arguments.model, mcp=arguments.mcp)
+        _serve(place, arguments.workspace, arguments.model, arguments.device, mcp=arguments.mcp)
     except (DetDiffusionError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -61,6 +61,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--workspace", type=Path, default=Path("workspace"), help="folder for what the studio makes")
     parser.add_argument(
         "--model", type=Path, default=ROOT / "assets/models/papercut", help="model folder (default: the bundled one)"
+    )
+    parser.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: an accelerator where there is one)"
     )
     return parser
 
@@ -138,16 +141,16 @@ def _check_port(place: Place) -> None:
             ) from error
 
 
-def _serve(place: Place, workspace: Path, model: Path, *, mcp: bool) -> None:
+def _serve(place: Place, workspace: Path, model: Path, device: str | None, *, mcp: bool) -> None:
     from app.dataset_orders import PROOFS
     from app.evaluation_orders import PAGE
     from app.handlers import examples
     from app.jobs import Runs
     from app.page import STYLES, build, theme
-    from app.services import Studio
+    from app.services import Engine, Studio
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` closes as cleanly as Ctrl+C
-    studio = Studio(model, workspace)
+    studio = Studio(model, workspace, engine=Engine(device))
     try:
         evaluations = Runs(workspace / "evaluations", proofs=[PAGE])
         datasets = Runs(workspace / "datasets", proofs=PROOFS)

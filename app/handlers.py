@@ -74,11 +74,12 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Single:
-    """One picture, or the noise becoming one. `table` is None until it is finished."""
+    """One picture, or the noise becoming one. `table` is None until it is finished; `spent` says what it took."""
 
     picture: PictureView
     table: ObjectTable | None
     seed: int
+    spent: str = ""
 
 
 STRATEGY_NAMES = {Strategy.ORIGIN: "As drawn", Strategy.EASY: "Easy", Strategy.HARD: "Hard"}
@@ -144,13 +145,14 @@ class Boxed:
 @dataclass(frozen=True, slots=True)
 class Pair:
     """The same layout and noise twice: every thing easy beside every thing hard, or what else `Sides` asks for.
-    `table` is None until both are finished."""
+    `table` is None until both are finished; `spent` says what they took."""
 
     a: PictureView
     b: PictureView
     table: PairTable | None
     seed: int
     objects: tuple[Boxed, ...] = ()
+    spent: str = ""
 
 
 def new_seed() -> int:
@@ -199,7 +201,7 @@ def generate(studio: Studio, value: Mapping[str, Any], form: Form, user: str) ->
         if isinstance(news, Progress):
             yield Single(_busy(news, 0, layout), None, recipe.seed)
         else:
-            yield Single(_finished(news[0]), _object_table(news[0]), recipe.seed)
+            yield Single(_finished(news[0]), _object_table(news[0]), recipe.seed, spent_text(news))
 
 
 def compare_pair(
@@ -219,7 +221,16 @@ def compare_pair(
             yield Pair(a, b, None, recipe.seed, objects)
         else:
             a, b = (_finished(result, *kind) for result, kind in zip(news, kinds, strict=True))
-            yield Pair(a, b, _pair_table(news[0], news[1], sides, names), recipe.seed, objects)
+            table = _pair_table(news[0], news[1], sides, names)
+            yield Pair(a, b, table, recipe.seed, objects, spent_text(news))
+
+
+def spent_text(results: Sequence[Result]) -> str:
+    """What a run took, in a few words."""
+    steps = sum(result.recipe.steps for result in results)
+    seconds = results[0].seconds
+    pictures = f"{len(results)} picture{'' if len(results) == 1 else 's'}"
+    return f"{pictures} in {seconds:.1f} s · {1000 * seconds / steps:.0f} ms a step · {results[0].memory_gb:.1f} GB"
 
 
 def asked_pair(studio: Studio, value: Mapping[str, Any], recipe: Recipe, sides: Sides) -> tuple[Ask, Ask]:
@@ -260,15 +271,16 @@ def figure(studio: Studio, value: Mapping[str, Any], form: Form, which: Figure, 
     asked, names = _panels(studio, layout, recipe, which)
     columns = {Figure.TAGS_OF_NOISES: 4, Figure.NOISES: 4}.get(which, len(asked))
 
-    def sheet(panels: Sequence[PictureView], progress: float | None) -> SheetView:
-        return SheetView(which, tuple(panels), columns, layout.width / layout.height, progress)
+    def sheet(panels: Sequence[PictureView], progress: float | None, spent: str = "") -> SheetView:
+        return SheetView(which, tuple(panels), columns, layout.width / layout.height, progress, spent)
 
     for news in studio.run(asked, user):
         if isinstance(news, Progress):
             busy = [_busy(news, place, layout, *name) for place, name in enumerate(names)]
             yield sheet(busy, news.step / news.steps)
         else:
-            yield sheet([_finished(result, *name) for result, name in zip(news, names, strict=True)], None)
+            panels = [_finished(result, *name) for result, name in zip(news, names, strict=True)]
+            yield sheet(panels, None, spent_text(news))
 
 
 def _panels(

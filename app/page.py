@@ -16,6 +16,7 @@ from app.services import Recipe, Studio
 from app.tabs.dataset import DatasetView
 from app.tabs.evaluation import EvaluationView
 from app.tabs.gallery import GalleryView
+from app.tabs.settings import SettingsView
 from app.tabs.shown import MODEL_QUEUE
 from app.tabs.studio import StudioView
 from app.tabs.training import USE, TrainingView
@@ -23,7 +24,15 @@ from app.training_handlers import Chosen
 
 STYLES = [
     Path(__file__).with_name(name)
-    for name in ("studio.css", "editor.css", "comparer.css", "training.css", "dataset.css", "gallery.css")
+    for name in (
+        "studio.css",
+        "editor.css",
+        "comparer.css",
+        "training.css",
+        "dataset.css",
+        "gallery.css",
+        "settings.css",
+    )
 ]
 SCRIPTS = [Path(__file__).with_name(name) for name in ("page.js", "tour.js")]
 SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Cantarell", "Noto Sans", "sans-serif"]
@@ -79,17 +88,20 @@ class _Page:
                 self.training = TrainingView(studio, runs)
             with gr.Tab("Evaluation", id="evaluation", elem_id="evaluation-view") as self.evaluation_tab:
                 self.evaluation = EvaluationView(studio, runs, evaluations)
+            with gr.Tab("Settings", id="settings", elem_id="settings-view") as self.settings_tab:
+                self.settings = SettingsView(studio)
 
     def wire(self) -> None:
         self.drawing.wire()
         tabs = [self.studio_tab, self.gallery_tab, self.dataset_tab, self.training_tab, self.evaluation_tab]
+        tabs.append(self.settings_tab)
         views: list[GalleryView | DatasetView | TrainingView | EvaluationView] = [
             self.gallery,
             self.dataset,
             self.training,
             self.evaluation,
         ]
-        for tab, view in zip(tabs[1:], views, strict=True):
+        for tab, view in zip(tabs[1:5], views, strict=True):
             view.wire(opened=tab, closed=[other for other in tabs if other is not tab])
         self._wire_layouts()
         self._wire_gallery()
@@ -97,6 +109,16 @@ class _Page:
         training, drawing = self.training, self.drawing
         changed = [self.header, self.views, *drawing.of_model, training.use, training.back]
         training.use.click(self._on_use, [training.chosen, drawing.card.editor], changed, **QUIET, **MODEL_QUEUE)
+        self.settings.wire()
+        settings = self.settings
+        self.settings_tab.select(settings.now, None, settings.values, queue=False, **QUIET)
+        settings.apply.click(
+            self._on_settings,
+            [drawing.card.editor, *settings.values],
+            [*changed, settings.apply, *settings.values],
+            **QUIET,
+            **MODEL_QUEUE,
+        )
         training.back.click(self._on_back, drawing.card.editor, changed, **QUIET, **MODEL_QUEUE)
 
     def _wire_layouts(self) -> None:
@@ -143,6 +165,16 @@ class _Page:
             self.studio.go_home()
             yield self._changed(layout)
         yield {self.header: gr.skip()}
+
+    def _on_settings(self, layout: Mapping[str, Any], *values: Any) -> Iterator[Updates]:
+        before = self.studio.model
+        yield {self.settings.apply: gr.update(interactive=False)}
+        with Messages("Not in use", "What could not be had is as it was."):
+            self.settings.use(*values)
+        shown: Updates = {self.header: handlers.show_header(self.studio)}
+        if self.studio.model.folder != before.folder:
+            shown = {**self._changed(layout), self.views: gr.skip()}
+        yield {**shown, **self.settings.now(), self.settings.apply: gr.update(interactive=True)}
 
     def _changed(self, layout: Mapping[str, Any]) -> Updates:
         shown = {self.header: handlers.show_header(self.studio), self.views: gr.Tabs(selected="studio")}

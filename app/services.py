@@ -16,6 +16,7 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from app.history import Entry, Found, History
@@ -24,11 +25,13 @@ from detdiffusion.checkpoint import model_hash
 from detdiffusion.comparison import object_confidences
 from detdiffusion.detection import Detections, Detector
 from detdiffusion.detectors import BUNDLED, load_detector
+from detdiffusion.detectors.names import speak
 from detdiffusion.errors import Cancelled, ConfigError, LayoutError
 from detdiffusion.layout import Layout, save_png
 from detdiffusion.pipeline import DetDiffusionPipeline, StepInfo, load_pipeline
 from detdiffusion.sampling import SAMPLERS
 from detdiffusion.vocabulary import Vocabulary
+from training.runs import device_of, memory_gb
 
 PREVIEW_EVERY = 3  # steps: a preview costs about as much as a step
 MAX_SEED = 2**32 - 1
@@ -39,7 +42,37 @@ KEPT = 4  # models in memory beside the present one
 NOTHING = Detections((), np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
 BUNDLED_MODEL = Path(__file__).parents[1] / "assets/models/papercut"
 
+AUTOMATIC = "automatic"
+PRECISIONS = {AUTOMATIC: None, "float32": torch.float32, "bfloat16": torch.bfloat16}
+DETECTORS = "detectors"  # in the workspace: a person's own, folders and .pt files
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What computes. device: as torch names it (cpu, cuda:1); None: an accelerator where there is one.
+
+    Raises:
+        ConfigError: there is no such device or precision.
+    """
+
+    device: str | None = None
+    precision: str = AUTOMATIC
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"there is no precision {self.precision!r}; choose one of {', '.join(PRECISIONS)}")
+        device_of(self.device)
+
+    @property
+    def torch_device(self) -> torch.device:
+        return device_of(self.device)
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """Of the arithmetic; None: what the device is fast in."""
+        return PRECISIONS[self.precision]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +169,7 @@ class Result:
     """A finished picture, saved with its layout and seed.
 
     looks: of each detector that was asked, or of the model's own.
-    seconds: that the whole run took.
+    seconds: that the whole run took. memory_gb: the most that this process has held until then.
     flagged: the model's safety checker made the picture black; then nothing was looked for, and all is NaN.
     """
 
@@ -147,6 +180,7 @@ class Result:
     model: Model
     looks: tuple[Look, ...]
     seconds: float
+    memory_gb: float
     flagged: bool
 
     @property
@@ -163,14 +197,19 @@ class Studio:
 
     Args:
         bundled: model folder whose detector is used where neither a model nor the one at the start brings its own.
+        engine: what computes.
 
     Raises:
         CheckpointError, DetectorError: the model folder is missing, damaged or of another kind.
     """
 
-    def __init__(self, model: Path, workspace: Path, bundled: Path = BUNDLED_MODEL) -> None:
+    def __init__(
+        self, model: Path, workspace: Path, bundled: Path = BUNDLED_MODEL, engine: Engine | None = None
+    ) -> None:
         self.home, self._bundled = model.resolve(), bundled
+        self.engine = engine or Engine()
         self.model = self._load(self.home, self.home.name)
+        self.eye = BUNDLED  # which of `detectors` looks
         self._eyes: dict[Path, Detector] = {}
         self._beside: OrderedDict[str, Model] = OrderedDict()  # the least recently used one first
         self.workspace, self.pictures = workspace, workspace / "pictures"
@@ -182,12 +221,14 @@ class Studio:
 
     def _load(self, folder: Path, name: str) -> Model:
         """A model folder with its own detector, or with another that knows at least one of its classes."""
-        pipeline = load_pipeline(folder)
+        pipeline = load_pipeline(folder, device=self.engine.torch_device)
+        detector = self._own_detector(folder, pipeline.vocabulary)
+        return Model(name, folder, model_hash(folder), pipeline, detector)
+
+    def _own_detector(self, folder: Path, vocabulary: Vocabulary) -> Detector:
         own = folder != self.home and _has_detector(folder)
         detector = load_detector(BUNDLED, folder) if own else self._detector_at_home
-        if not set(detector.labels) & set(pipeline.vocabulary.labels):
-            detector = NoDetector()
-        return Model(name, folder, model_hash(folder), pipeline, detector)
+        return detector if set(detector.labels) & set(vocabulary.labels) else NoDetector()
 
     @cached_property
     def _detector_at_home(self) -> Detector:
@@ -222,11 +263,37 @@ class Studio:
         """
         loaded = self._load(model, name)
         with self._turn:
-            self.model = loaded
+            self.model, self.eye = loaded, BUNDLED
 
     def go_home(self) -> None:
         """Goes back to the model that the studio was started with. Raises as `exchange` does."""
         self.exchange(self.home, self.home.name)
+
+    def set_engine(self, engine: Engine) -> None:
+        """From the next generation on. On another device, models beside the present one are loaded anew."""
+        with self._turn:
+            if engine.torch_device != self.model.pipeline.device:
+                self.model.pipeline.to(engine.torch_device)
+                self._beside.clear()
+            self.engine = engine
+
+    def precisions(self) -> list[str]:
+        """Those that the device has, by name; without the automatic choice."""
+        return [name for name, dtype in PRECISIONS.items() if dtype is not None]
+
+    def use_detector(self, name: str) -> None:
+        """Another detector looks at what the present model draws. One that knows no class of it is refused.
+
+        Raises:
+            ConfigError: there is none of this name, or it knows nothing that the model draws.
+            DetectorError: it cannot be loaded.
+        """
+        own = name == BUNDLED
+        found = self._own_detector(self.model.folder, self.vocabulary) if own else self._detector(name)
+        if not own and not set(found.labels) & set(self.vocabulary.labels):
+            raise ConfigError(f"{name} knows none of the classes that {self.model.name} draws")
+        with self._turn:
+            self.model, self.eye = replace(self.model, detector=found), name
 
     def models(self) -> dict[str, Path]:
         """Name -> folder of the models to compare with: the present one, that of the start, and what ships."""
@@ -245,9 +312,12 @@ class Studio:
         return True
 
     def detectors(self) -> list[str]:
-        """Names of the detectors that may look at a picture: the present model's, then those that lie beside it."""
+        """Names of the detectors that may look at a picture: the present model's, those that lie beside it, and those
+        that a person has put into the workspace."""
         folder = self._detectors_folder / "detectors"
-        return [BUNDLED, *sorted(path.name for path in folder.glob("*/") if path.name != BUNDLED)]
+        beside = sorted(path.name for path in folder.glob("*/") if path.name != BUNDLED)
+        own = sorted(path.name for path in (self.workspace / DETECTORS).glob("*") if _may_be_detector(path))
+        return [BUNDLED, *beside, *(name for name in own if name not in (BUNDLED, *beside))]
 
     @property
     def _detectors_folder(self) -> Path:
@@ -260,9 +330,11 @@ class Studio:
         if name not in self.detectors():
             raise ConfigError(f"there is no detector {name!r}; choose one of {', '.join(self.detectors())}")
         folder = self._detectors_folder / "detectors" / name
-        if folder not in self._eyes:
-            self._eyes[folder] = load_detector(name, self._detectors_folder)
-        return self._eyes[folder]
+        place = folder if folder.is_dir() else self.workspace / DETECTORS / name
+        if place not in self._eyes:
+            found = load_detector(str(place), self._detectors_folder)
+            self._eyes[place] = speak(found, self.vocabulary.labels)[0]
+        return self._eyes[place]
 
     def _model(self, name: str | None) -> Model:
         """ConfigError for an unknown name; CheckpointError, DetectorError if it cannot be loaded."""
@@ -374,6 +446,7 @@ class Studio:
             difficulty=recipe.difficulty,
             sampler=recipe.sampler or None,
             on_step=on_step,
+            dtype=self.engine.dtype,
         )
         flags = drawn.flagged or [False] * len(layouts)
         eyes = [self._detector(name) for name in asked[0].detectors] or [model.detector]
@@ -390,7 +463,10 @@ class Studio:
     def _finish(self, drawn: "_Drawn", seconds: float) -> Result:
         ask = drawn.ask
         file = self._save(drawn.model, drawn.image, ask.layout, ask.recipe, ask.strategy)
-        return Result(file, ask.layout, ask.recipe, ask.strategy, drawn.model, drawn.looks, seconds, drawn.flagged)
+        memory = memory_gb(self.engine.torch_device)
+        return Result(
+            file, ask.layout, ask.recipe, ask.strategy, drawn.model, drawn.looks, seconds, memory, drawn.flagged
+        )
 
     def _record(self, results: Sequence[Result]) -> None:
         run, now = uuid.uuid4().hex, time.time()
@@ -409,6 +485,10 @@ class Studio:
             how["sampler"] = recipe.sampler
         save_png(file, image, layout, {**made_by, **how})
         return file
+
+
+def _may_be_detector(path: Path) -> bool:
+    return path.suffix == ".pt" or (path / "detector.json").is_file()
 
 
 def _has_detector(folder: Path) -> bool:

@@ -65,6 +65,43 @@ class SheetView:
     columns: int
     ratio: float = 1.0  # width / height of each
     progress: float | None = None
+    spent: str = ""  # what it took
+
+
+@dataclass(frozen=True, slots=True)
+class CostRow:
+    """What one setting costs. seconds: None where it was not measured."""
+
+    setting: str
+    choice: str
+    unit: str
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CostTable:
+    """What settings cost here; empty before anything was measured."""
+
+    rows: tuple[CostRow, ...] = ()
+    title: str = ""
+    about: str = ""
+    progress: bool = False
+
+    def html(self) -> str:
+        if not self.rows:
+            return hint_html("Nothing was measured yet." if not self.progress else "Measuring…")
+        body, before = "", ""
+        for row in self.rows:
+            setting = "" if row.setting == before else escape(row.setting)
+            before = row.setting
+            took = DASH if row.seconds is None else f"{1000 * row.seconds:,.0f} ms {escape(row.unit)}"
+            body += f"<tr><td>{setting}</td><td>{escape(row.choice)}</td><td class=number>{took}</td></tr>"
+        busy = '<p class="hint">Measuring…</p>' if self.progress else ""
+        return (
+            f'<div class="numbers"><div><strong>{escape(self.title)}</strong><small>{escape(self.about)}</small></div>'
+            f"</div><table><thead><tr><th>Setting</th><th>Choice</th><th class=number>Takes</th></tr></thead>"
+            f"<tbody>{body}</tbody></table>{busy}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from training.autoencoder import OnStep
 
 BATCH = 16  # pictures
+LEAST_SHARE = 0.2  # of easy things and of hard ones, that attributes mean something
 SUFFIX = ".jsonl"
 
 
@@ -239,8 +240,24 @@ def run(arguments: argparse.Namespace) -> int:
         annotate_shares(dataset, shares, out, rule, batch=arguments.batch, on_step=report)
     for line in write_report(dataset, out, [share.detector for share in shares]):
         print(line)
+    if advice := _advice(out, rule):
+        print(f"note: {advice}", file=sys.stderr)
     print(out)
     return 0
+
+
+def _advice(path: Path, rule: AttributeRule) -> str:
+    """What to change where nearly all things are of one kind, so that the words would say nothing; else empty."""
+    import json
+
+    easy = json.loads(path.with_suffix(".summary.json").read_text(encoding="utf-8"))["easy_share"]
+    if easy is None or LEAST_SHARE <= easy <= 1 - LEAST_SHARE:
+        return ""
+    kind, other = ("easy", "higher") if easy > 0.5 else ("hard", "lower")
+    return (
+        f"{max(easy, 1 - easy):.0%} of the things are {kind} for this detector, so the word "
+        f"says little; a {other} --min-score than {rule.min_score:g} parts them more evenly"
+    )
 
 
 def write_report(dataset: Dataset, path: Path, detectors: Sequence[Detector]) -> list[str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from detdiffusion.detection import Detector
 from detdiffusion.detectors import load_detector
+from detdiffusion.detectors.folder import set_min_score
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from training.datasets import Dataset, Sample
 from training.runs import keep_settings, progress, read_ahead
@@ -114,19 +115,24 @@ def train_folds(dataset: Dataset, config: FoldConfig, work: Path, min_score: flo
         DataError: see `split_folds`, or a picture cannot be read.
     """
     folds = split_folds(dataset, config)
-    identity = {"data": dataset.fingerprint, "pictures": len(dataset), "min_score": min_score}
+    identity = {"data": dataset.fingerprint, "pictures": len(dataset)}
     keep_settings(work / "config.json", {**identity, **asdict(config)})
     missing = [fold for fold in folds if not _finished(work, fold)]
     for fold in folds if missing else ():
         _copy_pictures(dataset, folds[fold], _pictures(work, fold))
     for fold in missing:
-        _train(dataset, config, work, list(folds), fold, min_score)
+        _train(dataset, config, work, list(folds), fold)
     for copies in (work / "pictures", *(_detector(work, fold) / "data" for fold in folds)):
         shutil.rmtree(copies, ignore_errors=True)
-    return [Share(load_detector(_detector(work, fold) / "model"), places) for fold, places in folds.items()]
+    shares = []
+    for fold, places in folds.items():
+        folder = _detector(work, fold) / "model"
+        set_min_score(folder, min_score)  # another one needs no new training
+        shares.append(Share(load_detector(folder), places))
+    return shares
 
 
-def _train(dataset: Dataset, config: FoldConfig, work: Path, folds: Sequence[int], fold: int, min_score: float) -> None:
+def _train(dataset: Dataset, config: FoldConfig, work: Path, folds: Sequence[int], fold: int) -> None:
     """Its own fold is what the detector is measured on after every epoch; nothing is chosen by that."""
     from detdiffusion.detectors.ultralytics import train_ultralytics
 
@@ -145,7 +151,6 @@ def _train(dataset: Dataset, config: FoldConfig, work: Path, folds: Sequence[int
             seed=config.seed,
             out=out,
             name=f"{Path(config.architecture).stem}-fold-{fold}",
-            min_score=min_score,
             workers=LOADERS,
             on_epoch=report,
             nbs=config.batch,  # else the library gathers 64 pictures for an update: too few updates on small data

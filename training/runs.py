@@ -6,6 +6,7 @@ import argparse
 import fcntl
 import json
 import os
+import resource
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -111,6 +112,16 @@ def read_ahead(items: Iterable[Item], load: Callable[[Item], Loaded], ahead: int
             yield first, loaded.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def memory_gb(device: torch.device) -> float:
+    """The most that this process has held: of the accelerator, or of the machine's memory."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def device_of(name: str | None) -> torch.device:

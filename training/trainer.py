@@ -1,6 +1,5 @@
 """The generator's training loop: the recipe on one screen."""
 
-import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from training.resume import (
     unpack_modules,
     unpack_optimizer,
 )
+from training.runs import memory_gb
 from training.step import generator_losses
 
 MAX_BAD_STEPS = 20  # in a row, with a loss or a gradient that is not finite
@@ -219,13 +219,6 @@ def _gradients(parameters: Sequence[Tensor]) -> list[Tensor]:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
-
-
-def memory_gb(device: torch.device) -> float:
-    """The most that this process has held: of the GPU, or of the machine."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def state(modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, average: MovingAverage) -> dict[str, Tensor]:

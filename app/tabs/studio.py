@@ -105,6 +105,7 @@ class StudioView:
             }
         with gr.Accordion("Sides", open=False, elem_id="sides", elem_classes="menu"):
             self.sides = SidesForm(self.studio)
+        self.spent = gr.HTML("", elem_id="spent", elem_classes="title")
         self.cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
         self.compare = gr.Button("Compare easy / hard", size="sm", elem_id="compare")
         self.generate = gr.Button("Generate", size="sm", variant="primary", elem_id="generate")
@@ -117,8 +118,8 @@ class StudioView:
         self.recipe.wire()
         canvas, recipe, seed = self.card.editor, self.recipe.values, self.recipe.seed
         buttons = [self.generate, self.compare, self.cancel]
-        single = [self.picture, self.table]
-        pair = [self.pair]
+        single = [self.picture, self.table, self.spent]
+        pair = [self.pair, self.spent]
         common = [seed, self.tabs, *buttons]
         self.generate.click(
             self._on_generate,
@@ -145,7 +146,7 @@ class StudioView:
             button.click(
                 self._on_figure,
                 [gr.State(which), canvas, self.last_sheet, *recipe],
-                [self.sheet, self.tabs, *buttons, self.last_sheet],
+                [self.sheet, self.tabs, *buttons, self.last_sheet, self.spent],
                 js=CLOSE_MENUS,
                 **QUIET,
                 **MODEL_QUEUE,
@@ -161,8 +162,7 @@ class StudioView:
         opening = [
             *self.card.shown,
             self.card.shelf,
-            *single,
-            *pair,
+            *dict.fromkeys([*single, *pair]),
             *self.sides.of_model,
             self.tabs,
             self.last_single,
@@ -192,7 +192,7 @@ class StudioView:
             for view in handlers.figure(self.studio, value, form, which, user_of(request)):
                 last = view if view.progress is None else last
                 yield {self.sheet: sheet_value(view)}
-        yield {self.sheet: sheet_value(last), **self._buttons(busy=False), self.last_sheet: last}
+        yield {self.sheet: sheet_value(last), **self._buttons(busy=False), self.last_sheet: last, **self._took(last)}
 
     def _on_noises(
         self,
@@ -316,10 +316,14 @@ class StudioView:
 
     def _single(self, view: Single) -> Updates:
         table = {self.table: view.table.html()} if view.table else {}
-        return {self.picture: picture_value(view.picture), **table}
+        return {self.picture: picture_value(view.picture), **table, **self._took(view)}
 
     def _pair(self, view: Pair) -> Updates:
-        return {self.pair: comparison_value(view)}
+        return {self.pair: comparison_value(view), **self._took(view)}
+
+    def _took(self, view: Single | Pair | SheetView) -> Updates:
+        """Time and memory of the last run, while there is one."""
+        return {self.spent: f"<p>{view.spent}</p>"} if view.spent else {}
 
     def _buttons(self, *, busy: bool) -> Updates:
         generate = gr.update(interactive=not busy)

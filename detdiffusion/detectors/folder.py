@@ -61,8 +61,21 @@ def save_detector(model: nn.Module, folder: Path, about: Description) -> None:
         raise DetectorError(f"{folder} cannot be written ({one_line(error)}); free some space") from error
     hashes = {name: file_hash(folder / name) for name in names}
     about = replace(about, sha256=_hash_of(hashes), files=hashes if len(hashes) > 1 else {})
+    _write_description(folder, about)
+
+
+def set_min_score(folder: Path, min_score: float) -> None:
+    """Another confidence from which on a detection counts, where nobody asks for one. Raises as `read_description`."""
+    about = read_description(folder)
+    if about.min_score != min_score:
+        _write_description(folder, replace(about, min_score=min_score))
+
+
+def _write_description(folder: Path, about: Description) -> None:
     values = {key: value for key, value in asdict(about).items() if key != "files" or value}
-    (folder / DESCRIPTION_FILE).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    aside = folder / f"{DESCRIPTION_FILE}.partial"
+    aside.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    aside.replace(folder / DESCRIPTION_FILE)
 
 
 def read_description(folder: Path) -> Description:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -358,6 +359,18 @@ def test_options_reach_the_rule_and_the_filter(folder: Path, tmp_path: Path) -> 
     }
     some = open_dataset(folder, filter=SOME, index=tmp_path / "index.sqlite")
     assert read_attributes(out, some)["12"] == (EASY, EASY, BACKGROUND)
+
+
+@pytest.mark.usefixtures("no_home")
+@pytest.mark.parametrize(
+    ("min_score", "advice"), [("0.1", "100% .* easy .* higher --min-score"), ("0.99", "100% .* hard .* lower")]
+)
+def test_attributes_that_say_nothing_are_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], min_score: str, advice: str
+) -> None:
+    out = tmp_path / "a.jsonl"
+    annotate.run(parse("--data", folder, "--detector", "x", "--out", out, "--min-score", min_score))
+    assert re.search(advice, capsys.readouterr().err)
 
 
 @pytest.mark.usefixtures("no_home")

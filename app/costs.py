@@ -1,0 +1,87 @@
+"""What settings cost on this machine: time and memory, measured with the present model."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import nn
+
+from app.services import Engine, Model, Studio
+from app.views import CostRow, CostTable
+from detdiffusion.layout import Box, Layout
+from training.runs import memory_gb
+
+STEPS = 2  # of a measurement, after one that warms up
+
+
+def measure(studio: Studio) -> Iterator[CostTable]:
+    """A picture of the present model's own size, setting by setting; others may draw in between.
+
+    Raises:
+        CheckpointError, DetectorError: as `Studio.run` does.
+    """
+    rows: list[CostRow] = []
+    plan = list(_plan(studio))
+    yield CostTable(progress=True)
+    for setting, choice, unit, work in plan:
+        with studio.lend(None) as model:
+            rows.append(CostRow(setting, choice, unit, work(model)))
+        yield _table(studio, rows, done=len(rows) == len(plan))
+
+
+def _plan(studio: Studio) -> Iterator[tuple[str, str, str, Callable[[Model], float]]]:
+    step, engine = "a step", studio.engine
+    yield "Guidance", "above 1", step, lambda model: _step(model, engine, guidance_scale=3.0)
+    yield "Guidance", "1", step, lambda model: _step(model, engine, guidance_scale=1.0)
+    if studio.tags_matter:
+        yield "Difficulty", "other than 0", step, lambda model: _step(model, engine, difficulty=1.0)
+    for precision in studio.precisions():
+        chosen = Engine(engine.device, precision)
+        yield "Precision", precision, step, lambda model, chosen=chosen: _step(model, chosen)  # type: ignore[misc]
+    yield "Picture", "made of latents", "a picture", lambda model: _decode(model, engine)
+    yield "Detector", studio.detector.name, "a picture", _look
+
+
+def _step(model: Model, engine: Engine, **how: Any) -> float:
+    """Seconds of a step of one picture."""
+    marks: list[float] = []
+    model.pipeline(
+        _layout(model),
+        seeds=[0],
+        steps=1 + STEPS,
+        on_step=lambda _: marks.append(time.perf_counter()),
+        output_type="latent",
+        dtype=engine.dtype,
+        **how,
+    )
+    return (marks[-1] - marks[0]) / STEPS
+
+
+def _decode(model: Model, engine: Engine) -> float:
+    marks: list[float] = []
+    model.pipeline(
+        _layout(model), seeds=[0], steps=1, on_step=lambda _: marks.append(time.perf_counter()), dtype=engine.dtype
+    )
+    return time.perf_counter() - marks[-1]
+
+
+def _look(model: Model) -> float:
+    drawn = model.pipeline(_layout(model), seeds=[0], steps=1).images
+    model.detector.detect(drawn)
+    began = time.perf_counter()
+    model.detector.detect(drawn)
+    return time.perf_counter() - began
+
+
+def _layout(model: Model) -> Layout:
+    """A thing in the middle of a picture of the model's own size."""
+    height, width = model.pipeline.native_size
+    return Layout(width, height, (Box(model.vocabulary.labels[0], (0.25, 0.25, 0.75, 0.75)),))
+
+
+def _table(studio: Studio, rows: list[CostRow], *, done: bool) -> CostTable:
+    device = studio.engine.torch_device
+    modules = [part for part in studio.model.pipeline.components.values() if isinstance(part, nn.Module)]
+    parameters = sum(weight.numel() for module in modules for weight in module.parameters())
+    about = f"{parameters / 1e6:.1f} M parameters on {device} · {memory_gb(device):.1f} GB in use at most"
+    return CostTable(tuple(rows), studio.model.name, about, progress=not done)
