@@ -485,12 +485,16 @@ def _busy(news: Progress, index: int, layout: Layout, name: str = "", tag: Attri
     preview = news.previews[index]
     return PictureView(
         preview=data_address(preview) if preview else "",
-        caption=f"Step {news.step} of {news.steps}",
+        caption=_waiting(news.before) if news.before else f"Step {news.step} of {news.steps}",
         name=name,
         tag=tag,
         ratio=layout.width / layout.height,
         progress=news.step / news.steps,
     )
+
+
+def _waiting(before: int) -> str:
+    return "Waiting: one other is drawn before" if before == 1 else f"Waiting: {before} others are drawn before"
 
 
 def _finished(result: Result, name: str = "", tag: Attribute | None = None) -> PictureView:

@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from app.history import Entry, Found, History
+from app.turns import Turns
 from detdiffusion.attributes import Strategy
 from detdiffusion.checkpoint import model_hash
 from detdiffusion.comparison import object_confidences
@@ -38,6 +39,7 @@ MAX_SEED = 2**32 - 1
 MAX_STEPS = 100
 MAX_GUIDANCE = 15.0
 MAX_DIFFICULTY = 4.0  # beyond 2 pictures fall apart (docs/EVALUATION.md)
+WORKER = "drawing"  # name of the threads
 KEPT = 4  # models in memory beside the present one
 NOTHING = Detections((), np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
 BUNDLED_MODEL = Path(__file__).parents[1] / "assets/models/papercut"
@@ -117,11 +119,13 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`previews` holds the latest look at each picture; None before its first."""
+    """`previews` holds the latest look at each picture; None before its first. `before`: how many others have to be
+    finished first."""
 
     step: int
     steps: int
     previews: tuple[Image.Image | None, ...]
+    before: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +219,7 @@ class Studio:
         self.workspace, self.pictures = workspace, workspace / "pictures"
         self.pictures.mkdir(parents=True, exist_ok=True)
         self.history = History(workspace)
-        self._turn = threading.Lock()
+        self._turns = Turns()
         self._stops: dict[str, threading.Event] = {}
         self._closed = threading.Event()
 
@@ -262,7 +266,7 @@ class Studio:
             CheckpointError, DetectorError: the folder is missing, damaged or of another kind; the present model stays.
         """
         loaded = self._load(model, name)
-        with self._turn:
+        with self._turns.take():
             self.model, self.eye = loaded, BUNDLED
 
     def go_home(self) -> None:
@@ -271,7 +275,7 @@ class Studio:
 
     def set_engine(self, engine: Engine) -> None:
         """From the next generation on. On another device, models beside the present one are loaded anew."""
-        with self._turn:
+        with self._turns.take():
             if engine.torch_device != self.model.pipeline.device:
                 self.model.pipeline.to(engine.torch_device)
                 self._beside.clear()
@@ -292,7 +296,7 @@ class Studio:
         found = self._own_detector(self.model.folder, self.vocabulary) if own else self._detector(name)
         if not own and not set(found.labels) & set(self.vocabulary.labels):
             raise ConfigError(f"{name} knows none of the classes that {self.model.name} draws")
-        with self._turn:
+        with self._turns.take():
             self.model, self.eye = replace(self.model, detector=found), name
 
     def models(self) -> dict[str, Path]:
@@ -364,7 +368,7 @@ class Studio:
         """
         stop = threading.Event()
         news: queue.SimpleQueue[Progress | tuple[Result, ...] | Exception] = queue.SimpleQueue()
-        worker = threading.Thread(target=self._work, args=(tuple(asked), stop, news))
+        worker = threading.Thread(target=self._work, args=(tuple(asked), stop, news), name=WORKER)
         self._stops[user] = stop
         worker.start()
         try:
@@ -382,7 +386,7 @@ class Studio:
     @contextmanager
     def lend(self, name: str | None) -> Iterator[Model]:
         """One of `models` (None: the present one), while nobody else draws. Raises as `run` does."""
-        with self._turn:
+        with self._turns.take():
             yield self._model(name)
 
     def cancel(self, user: str) -> None:
@@ -419,9 +423,13 @@ class Studio:
                 previews[first : first + len(shown)] = shown
             news.put(Progress(done + info.step, whole, tuple(previews)))
 
-        started = time.perf_counter()
+        def wait(before: int) -> None:
+            check()
+            news.put(Progress(0, whole, tuple(previews), before))
+
         try:
-            with self._turn:
+            with self._turns.take(wait):
+                started = time.perf_counter()
                 drawn = []
                 for group in groups:
                     check()

@@ -125,6 +125,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "messages",
         "canvas_sizes",
         "layout_store",
+        "turns",
         "history",
         "history_export",
         "run_files",

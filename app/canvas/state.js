@@ -46,7 +46,15 @@ function remember(before) {
 
 function publish() {
   props.value = published(); // a new object: Gradio compares identity
+  keep();
   trigger("commit");
+}
+
+// What was drawn outlives a reload of this tab (and of this tab alone); studio.py asks for it by the same name.
+function keep() {
+  try {
+    sessionStorage.setItem("canvas" + location.search, JSON.stringify(published()));
+  } catch {} // a browser that keeps nothing
 }
 
 function change(edit) {

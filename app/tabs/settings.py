@@ -51,7 +51,11 @@ class SettingsView:
             elem_id="settings-detector",
         )
         self.device = gr.Radio(
-            devices(), value=str(studio.engine.torch_device), label="Device", elem_id="settings-device"
+            devices(),
+            value=str(studio.engine.torch_device),
+            label="Device",
+            elem_id="settings-device",
+            elem_classes="choice",
         )
         self.precision = gr.Radio(
             [AUTOMATIC, *studio.precisions()],
@@ -59,6 +63,7 @@ class SettingsView:
             label="Precision",
             info=PRECISION_COST,
             elem_id="settings-precision",
+            elem_classes="choice",
         )
         gr.HTML(
             "<p>Steps, guidance, difficulty and sampler are chosen for every picture, under More in the Studio: time "

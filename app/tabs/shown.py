@@ -11,7 +11,8 @@ from app.handlers import Pair
 from app.views import PairTable, PictureView, SheetView
 
 FIXED, RANDOM = "Fixed", "Random"
-MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+# The studio itself draws for one after the other: whoever waits sees how many are before, and may cancel.
+MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 16}
 # Of long runs that let others have the model in between.
 ASIDE_QUEUE: dict[str, Any] = {"concurrency_id": "aside", "concurrency_limit": 4}
 

@@ -30,9 +30,12 @@ from app.tabs.shown import (
 from app.tabs.sides_form import SidesForm
 from app.views import NoiseTable, ObjectTable, PairTable, PictureView, SheetView
 from detdiffusion.errors import DetDiffusionError
+from detdiffusion.layout import Layout
 
 MAX_NOISES = 96
 CLOSE_MENUS = "(...values) => { document.dispatchEvent(new CustomEvent('close-menus')); return values; }"
+# What was on the canvas of this tab before a reload (canvas/state.js).
+KEPT = """() => { try { return sessionStorage.getItem("canvas" + location.search) ?? ""; } catch { return ""; } }"""
 NOTHING_LOST = "The layout and the last result are as they were."
 NO_SINGLE = Single(PictureView(), ObjectTable(), 0)
 NO_PAIR = Pair(PictureView(), PictureView(), PairTable(), 0)
@@ -60,6 +63,7 @@ class StudioView:
                 self._result_card()
         with gr.Row(elem_id="actions", elem_classes="card"):
             self._actions()
+        self.kept = gr.Textbox(visible=False)
         self.last_single = gr.State(NO_SINGLE)
         self.last_pair = gr.State(NO_PAIR)
         self.last_sheet = gr.State(SheetView("", (), 1))
@@ -168,7 +172,7 @@ class StudioView:
             self.last_single,
             self.last_pair,
         ]
-        gr.on(None, self._on_load, None, opening, **QUIET)  # no trigger given: when the page loads
+        gr.on(None, self._on_load, self.kept, opening, js=KEPT, **QUIET)  # no trigger given: when the page loads
 
     def _on_open(self, paths: list[str]) -> Updates:
         with Messages("Not opened", NOTHING_LOST):
@@ -226,17 +230,16 @@ class StudioView:
     def _on_cancel(self, request: gr.Request) -> None:
         self.studio.cancel(user_of(request))
 
-    def _on_load(self, request: gr.Request) -> Iterator[Updates]:
-        """The example on the canvas at once; its pictures as soon as they are there. Or the layout of a link."""
-        if text := dict(request.query_params).get("layout"):
-            with Messages("The link was not opened", "Here is an example."):
-                linked = self.studio.vocabulary.resolve(layout_of_link(str(text))).to_json()
-                canvas = {
-                    **self.card.layouts_now(),
-                    **self.card.show(linked),
-                    self.card.editor: gr.update(value=linked, **self.card.words()),
-                }
-                yield {**self._follow_model(), **self._single(NO_SINGLE), **self._pair(NO_PAIR), **canvas}
+    def _on_load(self, kept: str, request: gr.Request) -> Iterator[Updates]:
+        """The example on the canvas at once; its pictures as soon as they are there. Or what this tab had before it was
+        reloaded, or the layout of a link: without pictures."""
+        link = str(dict(request.query_params).get("layout", ""))
+        sources = (("What was drawn here", kept, Layout.from_json), ("The link", link, layout_of_link))
+        for name, text, read in sources:
+            if not text:
+                continue
+            with Messages(f"{name} was not opened", "Here is an example."):
+                yield self._without_pictures(self.studio.vocabulary.resolve(read(text)))
                 return
         if self.opening is None or self.opening.model is not self.studio.model or self.opening.lost:
             self.opening = self._new_opening()
@@ -259,6 +262,15 @@ class StudioView:
             yield {**self._single(NO_SINGLE), **self._pair(NO_PAIR)}
             return
         yield {**self._single(single), **self._pair(pair), self.last_single: single, self.last_pair: pair}
+
+    def _without_pictures(self, layout: Layout) -> Updates:
+        drawn = layout.to_json()
+        canvas = {
+            **self.card.layouts_now(),
+            **self.card.show(drawn),
+            self.card.editor: gr.update(value=drawn, **self.card.words()),
+        }
+        return {**self._follow_model(), **self._single(NO_SINGLE), **self._pair(NO_PAIR), **canvas}
 
     def _on_generate(
         self,

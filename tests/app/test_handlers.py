@@ -91,6 +91,14 @@ def test_missed_objects_are_marked_in_the_picture(studio: Studio, street: dict[s
     ]
 
 
+def test_a_run_that_waits_says_for_how_many(studio: Studio, street: dict[str, Any]) -> None:
+    with studio.lend(None):
+        news = handlers.generate(studio, street, FIXED, "me")
+        assert next(news).picture.caption == "Waiting: one other is drawn before"
+    *_, last = news
+    assert last.table is not None
+
+
 def test_both_sides_take_what_stands_under_more(studio: Studio, street: dict[str, Any]) -> None:
     *_, view = handlers.compare_pair(studio, street, replace(FIXED, difficulty=0.5, sampler="ddim"), "me")
     for side in (view.a, view.b):

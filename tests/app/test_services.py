@@ -84,12 +84,27 @@ def test_cancel_stops_after_the_step(studio: Studio, layout: Layout) -> None:
     assert finish(studio.run([Ask(layout, QUICK)], "me"))  # and it can go on
 
 
+def test_whoever_waits_sees_it_and_may_cancel(studio: Studio, layout: Layout) -> None:
+    first = studio.run([Ask(layout, Recipe(seed=1, steps=100))], "me")
+    next(first)
+    second = studio.run([Ask(layout, QUICK)], "you")
+    waits = next(second)
+    assert isinstance(waits, Progress) and (waits.step, waits.before) == (0, 1)
+    studio.cancel("you")
+    with pytest.raises(Cancelled):
+        finish(second)
+    assert isinstance(next(first), Progress), "the one at work goes on"
+    studio.cancel("me")
+    with pytest.raises(Cancelled):
+        finish(first)
+
+
 def test_leaving_the_iterator_stops_the_work(studio: Studio, layout: Layout) -> None:
-    before = threading.active_count()
     news = studio.run([Ask(layout, Recipe(seed=1, steps=100))], "me")
     next(news)
+    assert services.WORKER in [thread.name for thread in threading.enumerate()]
     news.close()  # type: ignore[attr-defined]  # a generator
-    assert threading.active_count() == before
+    assert services.WORKER not in [thread.name for thread in threading.enumerate()]
 
 
 def test_closed_studio_starts_nothing(studio: Studio, layout: Layout) -> None:

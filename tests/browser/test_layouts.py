@@ -38,7 +38,11 @@ def test_own_layouts_survive_a_reload(studio: Any) -> None:
     page.locator("#layout-name input").press("Enter")
     studio.message("Cat alone")
     page.reload()
-    page.locator("#pair table").wait_for()
+    expect(page.locator("svg g.box")).to_have_count(1)
+    assert studio.layout() == drawn, "what was on the canvas is there again"
+    open_menu(page, "layouts")
+    page.locator("#shelf button[data-name='example Kite hill']").click()
+    expect(page.locator("svg g.box")).not_to_have_count(1)
     open_menu(page, "layouts")
     page.locator("#shelf button[data-name='own Cat alone']").click()
     assert studio.layout() == drawn

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gradio_client import Client
 from PIL import Image
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Browser, Locator, expect
 
 from detdiffusion.layout import Layout, read_png
 
@@ -116,8 +116,7 @@ def test_saved_picture_brings_everything_back(studio: Any) -> None:
     studio.canvas.focus()
     made, drawn = studio.generate(), studio.layout()
 
-    page.reload()
-    page.locator("#pair table").wait_for()
+    studio.clear()
     assert studio.layout() != drawn
     page.get_by_label("Random").click()
     studio.drop("holiday.png", made.read_bytes())
@@ -129,6 +128,87 @@ def test_saved_picture_brings_everything_back(studio: Any) -> None:
     assert (pixels(studio.generate()) == pixels(made)).all()
     studio.press("Control+z")
     assert studio.layout() != drawn, "what was on the canvas before comes back by undo"
+
+
+def test_a_reload_in_mid_generation_loses_nothing(studio: Any) -> None:
+    page = studio.page
+    studio.clear()
+    studio.draw("cat", 0.3, 0.3, 0.7, 0.8)
+    drawn = studio.layout()
+    page.locator("#more > button").click()
+    studio.set_number("#steps", 100)
+    studio.canvas.focus()
+    studio.press("Control+Enter")
+    expect(page.locator("#picture .picture.busy img")).to_be_visible()
+    page.reload()
+    expect(page.locator("svg g.box")).to_have_count(1)
+    assert studio.layout() == drawn
+    studio.finished()
+    studio.canvas.focus()
+    layout, record = read_png(studio.generate())
+    assert (layout, record["steps"]) == (Layout.from_json(drawn), 20), "the run before does not stand in the way"
+
+
+def test_two_tabs_at_once(chromium: Browser, address: str, studio: Any, person: Any) -> None:
+    """Each has its own canvas, settings and run; a cancel in one leaves the other alone."""
+    context = chromium.new_context(viewport={"width": 1366, "height": 768}, accept_downloads=True)
+    page = context.new_page()
+    page.goto(address)
+    page.locator("#pair table").wait_for()
+    tabs = [studio, person(page)]
+    for tab, label, seed in zip(tabs, ("cat", "kite"), (11, 12), strict=True):
+        tab.clear()
+        tab.draw(label, 0.3, 0.3, 0.7, 0.8)
+        tab.seed.fill(str(seed))
+        tab.page.locator("#more > button").click()
+        tab.set_number("#steps", 60)
+        tab.canvas.focus()
+    for tab in tabs:
+        tab.press("Control+Enter")
+    for tab in tabs:
+        expect(tab.page.locator("#cancel")).to_be_visible()
+    studio.press("Shift+X")
+    studio.message("cancelled")
+    tabs[1].finished()
+    layout, record = read_png(tabs[1].saved("#picture"))
+    assert ([box.label for box in layout.boxes], record["seed"], record["steps"]) == (["kite"], 12, 60)
+    assert [item["label"] for item in studio.layout()["objects"]] == ["cat"]
+    context.close()
+
+
+def test_settings_say_what_they_cost_and_are_used(studio: Any) -> None:
+    page = studio.page
+    page.get_by_role("tab", name="Settings").click()
+    page.locator("#measure").click()
+    rows = page.locator("#costs tbody tr")
+    expect(page.locator("#measure")).to_be_enabled()
+    expect(rows).to_have_count(7)
+    took = [float(text.split()[0].replace(",", "")) for text in rows.locator(".number").all_inner_texts()]
+    assert took[0] < took[2], "difficulty takes more than guidance alone"
+    studio.screenshot("settings")
+    for choice in ("float32", "automatic"):
+        page.locator("#settings-precision").get_by_label(choice).click()
+        page.locator("#use-settings").click()
+        studio.message("yolo11n looks")
+    page.locator("#settings-detector input").click()
+    page.get_by_role("option", name="judge").click()
+    page.locator("#use-settings").click()
+    studio.message("yolov5n looks")
+    expect(page.locator("#header")).to_contain_text("yolov5n")
+    page.get_by_role("tab", name="Studio", exact=True).click()
+    page.locator("#more > button").click()
+    studio.set_number("#steps", 9)
+    page.locator("#sampler input").click()
+    page.get_by_role("option", name="DDIM").click()
+    studio.canvas.focus()
+    record = read_png(studio.generate())[1]
+    assert (record["detector"], record["sampler"], record["steps"]) == ("yolov5n", "ddim", 9)
+    expect(page.locator("#spent")).to_contain_text(re.compile(r"1 picture in [\d.]+ s · \d+ ms a step · [\d.]+ GB"))
+    page.get_by_role("tab", name="Settings").click()
+    page.locator("#settings-detector input").click()
+    page.get_by_role("option", name="bundled").click()
+    page.locator("#use-settings").click()
+    studio.message("yolo11n looks")
 
 
 def test_mistakes_get_a_message_and_cost_nothing(studio: Any) -> None:
