@@ -12,6 +12,8 @@ from gradio import component_meta
 from gradio.data_classes import FileData, GradioModel
 from pydantic import Field
 
+from detdiffusion.layout import MAX_CAPTION
+
 # Gradio writes a stub beside the source of every component, which type checkers would then read in its place.
 component_meta.create_or_modify_pyi = lambda *_: None
 
@@ -94,6 +96,7 @@ class LayoutValue(GradioModel):  # type: ignore[misc]  # Gradio is Any to mypy
     width: int = 256
     height: int = 256
     objects: list[LayoutObject] = Field(default_factory=list)
+    caption: str = ""
 
 
 class LayoutEditor(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
@@ -110,11 +113,13 @@ class LayoutEditor(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
         sizes: Sequence[tuple[str, int, int]],
         multiple: int,
         untagged: str = "",
+        captions: bool = False,
         backdrop: str = "",
         **options: Any,
     ) -> None:
         """`sizes`: name, width and height for the menu; `multiple`: sides need to be one of it; `untagged`: why objects
-        cannot be tagged, empty where they can; `backdrop`: address of a picture behind the boxes."""
+        cannot be tagged, empty where they can; `captions`: whether the scene may be said in words; `backdrop`: address
+        of a picture behind the boxes."""
         super().__init__(
             value=LayoutValue(),
             things=list(things),
@@ -122,6 +127,7 @@ class LayoutEditor(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
             sizes=[list(size) for size in sizes],
             multiple=multiple,
             untagged=untagged,
+            captions=captions,
             backdrop=backdrop,
             html_template=_editor_html(),
             js_on_load="\n".join(
@@ -134,6 +140,8 @@ class LayoutEditor(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
 
     def preprocess(self, payload: LayoutValue | None) -> dict[str, Any]:
         value: dict[str, Any] = (payload or LayoutValue()).model_dump()
+        if not value["caption"]:
+            del value["caption"]
         return value
 
     def postprocess(self, value: LayoutValue | Mapping[str, Any] | None) -> LayoutValue:
@@ -238,5 +246,7 @@ def _editor_html() -> str:
   </div>
   <div class="classes" role="toolbar" aria-label="Classes">
     <div class="palette"></div><div class="all">{everything}</div></div>
+  <input class="caption" type="text" maxlength="{MAX_CAPTION}" aria-label="Caption of the scene" autocomplete="off"
+    placeholder="The scene in free words, such as: a harbour at dusk" hidden>
 </div>
 """

@@ -1,7 +1,8 @@
 """What should be in a picture and where: frozen values, checked at birth, with a public JSON form and a place in a PNG.
 
 JSON form: `{"width": 256, "height": 256, "objects": [{"label": "car", "box": [x1, y1, x2, y2], "attribute": "easy"}]}`,
-boxes in fractions of the image side, upper-left and lower-right corners; the attribute may be left out.
+boxes in fractions of the image side, upper-left and lower-right corners; the attribute may be left out. "caption" may
+say in free words what kind of scene it is, for models that know such words.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from detdiffusion.errors import LayoutError
 
 MAX_OBJECTS = 100
 MAX_PIXELS = 25_000_000
+MAX_CAPTION = 300  # characters
 PNG_KEY = "detdiffusion"
 
 
@@ -55,14 +57,17 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Size of a picture in pixels and its 1 to 100 objects. LayoutError with one problem for each fault."""
+    """Size of a picture in pixels, its 1 to 100 objects, and what kind of scene it is in free words (or nothing).
+    LayoutError with one problem for each fault."""
 
     width: int
     height: int
     boxes: tuple[Box, ...]
+    caption: str = ""
 
     def __post_init__(self) -> None:
         problems = [*_size_problems(self.width, self.height), *_count_problems(len(self.boxes))]
+        problems += _caption_problems(self.caption)
         if problems:
             raise LayoutError(problems)
 
@@ -85,6 +90,8 @@ class Layout:
         if not isinstance(objects, Sequence) or isinstance(objects, str):
             raise LayoutError(f"objects needs to be a list, got {type(objects).__name__}")
         problems = [*_size_problems(values["width"], values["height"]), *_count_problems(len(objects))]
+        caption = values.get("caption") or ""
+        problems += _caption_problems(caption)
         boxes = []
         for number, item in enumerate(objects, start=1):
             try:
@@ -93,11 +100,13 @@ class Layout:
                 problems += [f"object {number} ({_name(item)}): {problem}" for problem in error.problems]
         if problems:
             raise LayoutError(problems)
-        return cls(values["width"], values["height"], tuple(boxes))
+        return cls(values["width"], values["height"], tuple(boxes), " ".join(caption.split()))
 
     def to_json(self) -> dict[str, Any]:
         """The public JSON form; `from_json` is its inverse."""
-        return {"width": self.width, "height": self.height, "objects": [_box_to_json(box) for box in self.boxes]}
+        objects = [_box_to_json(box) for box in self.boxes]
+        words = {"caption": self.caption} if self.caption else {}
+        return {"width": self.width, "height": self.height, "objects": objects, **words}
 
     def with_attributes(self, attributes: Sequence[Attribute]) -> Layout:
         """The same objects with these attributes, one an object. LayoutError if there are more or fewer."""
@@ -196,6 +205,12 @@ def _size_problems(width: object, height: object) -> list[str]:
         return [f"{name} {side!r} needs to be a positive whole number" for name, side in wrong]
     pixels = math.prod(side for _, side in sides if isinstance(side, int))
     return [f"{width}x{height} pixels; at most {MAX_PIXELS:,} are possible"] if pixels > MAX_PIXELS else []
+
+
+def _caption_problems(caption: object) -> list[str]:
+    if not isinstance(caption, str):
+        return [f"caption {caption!r} needs to be text"]
+    return [f"the caption has {len(caption)} characters; at most {MAX_CAPTION}"] if len(caption) > MAX_CAPTION else []
 
 
 def _count_problems(count: int) -> list[str]:

@@ -4,6 +4,8 @@ Ids are built from the structure, never by parsing text, in the paper's compact 
 `An image with car <23> <44> [easy] person ...`. Our choice: the brackets and commas of the readable form (supplement
 A.1) have no tokens, so that the 77 tokens of one encoder window hold more objects.
 
+A caption (free words, our extension) stands before all that, in the first window.
+
 A long prompt becomes several windows of the encoder's length. No object is split, none is left out, and one more object
 changes nothing before it: each window is filled in order, and the encoder's attention is causal.
 """
@@ -19,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detdiffusion.errors import ConfigError
+from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import Box, Layout
 from detdiffusion.vocabulary import Vocabulary, new_words, word_ids
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
 
 Word = TypeVar("Word", str, int)
+FREE_TEXT_TOKENS = 10_000  # CLIP's tokenizer has 49,408, those of our small models some hundred
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ def readable_prompt(layout: Layout, vocabulary: Vocabulary) -> str:
         word = vocabulary.words[vocabulary.class_index(box.label)]
         said = [word, *([where] if where else []), *_said(box, vocabulary.attribute_words, vocabulary)]
         objects.append(f"({', '.join(said)})")
-    return vocabulary.template.format(objects=", ".join(objects))
+    return " ".join(filter(None, (layout.caption, vocabulary.template.format(objects=", ".join(objects)))))
 
 
 def _said(box: Box, words: Sequence[Word], vocabulary: Vocabulary) -> Sequence[Word]:
@@ -113,29 +116,46 @@ def _said(box: Box, words: Sequence[Word], vocabulary: Vocabulary) -> Sequence[W
 
 
 def encode_prompt(layout: Layout, vocabulary: Vocabulary, tokenizer: CLIPTokenizer, max_length: int) -> Prompt:
-    """Token ids of a layout, in windows of `max_length`, each `<start> An image with OBJECTS <end>` and padding.
+    """Token ids of a layout, in windows of `max_length`, each `<start> An image with OBJECTS <end>` and padding; a
+    caption stands before `An image with` in the first one.
 
     Raises:
-        LayoutError: a class that the vocabulary lacks.
+        LayoutError: a class that the vocabulary lacks; a caption that is too long, or in words that the model lacks.
         CheckpointError: the tokenizer lacks location or attribute words.
         ConfigError: one object alone is longer than a window.
     """
     words = _words(tokenizer, vocabulary)
-    windows: list[list[int]] = [[]]
+    most = max_length - 2 - len(words.suffix)  # tokens of a window
+    windows = [_caption_ids(layout.caption, tokenizer, max_length) + words.prefix]
     spans = []
-    start = 1 + len(words.prefix)
-    room = max_length - 2 - len(words.prefix) - len(words.suffix)
     for box in vocabulary.resolve(layout).boxes:
         ids = _object_ids(box, vocabulary, words)
-        if len(ids) > room:
+        if len(words.prefix) + len(ids) > most:
+            room = most - len(words.prefix)
             raise ConfigError(f"{box.label}: {len(ids)} tokens, but a window of {max_length} has room for {room}")
-        if len(windows[-1]) + len(ids) > room:
-            windows.append([])
-        first = (len(windows) - 1) * max_length + start + len(windows[-1])
+        if len(windows[-1]) + len(ids) > most:
+            windows.append(list(words.prefix))
+        first = (len(windows) - 1) * max_length + 1 + len(windows[-1])
         spans.append((first, first + len(ids)))
         windows[-1] += ids
-    full = [words.prefix + window + words.suffix for window in windows]
+    full = [window + words.suffix for window in windows]
     return _prompt(full, spans, tokenizer, max_length, padding=vocabulary.padding)
+
+
+def knows_free_text(tokenizer: CLIPTokenizer) -> bool:
+    """Whether it has words beyond the model's own, as CLIP's has; the small ones spell any other word in bytes."""
+    return len(tokenizer) >= FREE_TEXT_TOKENS
+
+
+def _caption_ids(caption: str, tokenizer: CLIPTokenizer, max_length: int) -> list[int]:
+    if not caption:
+        return []
+    if not knows_free_text(tokenizer):
+        raise LayoutError("this model knows the words of its classes alone: leave the caption out")
+    ids = list(tokenizer(caption, add_special_tokens=False)["input_ids"])
+    if len(ids) > max_length // 2:
+        raise LayoutError(f"the caption has {len(ids)} tokens; at most {max_length // 2}, so that objects have room")
+    return ids
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,9 @@ function showState() {
   const objects = picked(), count = layout.objects.length;
   const hidden = layout.objects.filter((object) => object.hidden).length, locked = layout.objects.filter((object) => object.locked).length;
   $(".empty").hidden = count > 0;
+  const caption = $(".caption");
+  caption.hidden = !props.captions && !layout.caption;
+  if (document.activeElement !== caption) caption.value = layout.caption;
   const labels = new Set(objects.map(({ label }) => label)), tags = new Set(objects.map(({ attribute }) => attribute));
   setText(".class-name", objects.length ? (labels.size === 1 ? [...labels][0] : `${labels.size} classes`) : pen.label);
   TAGS.forEach((name) => {

@@ -20,11 +20,15 @@ target.addEventListener("drop", async (event) => {
   input.dispatchEvent(new Event("change", { bubbles: true }));
 });
 
+// ---- the scene in words -----------------------------------------------------------------------------------------------
+$(".caption").addEventListener("change", ({ target: { value } }) => change(() => { layout.caption = value.trim(); }));
+$(".caption").addEventListener("keydown", (event) => event.stopPropagation());
+
 // ---- start -------------------------------------------------------------------------------------------------------------
 new ResizeObserver(draw).observe(svg);
 watch("value", pull);
 watch("backdrop", draw);
-watch(["things", "stuff", "untagged", "sizes", "multiple"], () => { // another model, with other words
+watch(["things", "stuff", "untagged", "captions", "sizes", "multiple"], () => { // another model, with other words
   if (![...props.things, ...props.stuff].includes(pen.label)) pen.label = props.things[0] ?? props.stuff[0];
   draw();
 });

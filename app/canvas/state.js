@@ -6,7 +6,7 @@ const svg = $(".canvas > svg");
 const TAGS = ["easy", "hard", "background"];
 const HISTORY = 200;
 
-let layout = { width: 256, height: 256, objects: [] };
+let layout = { width: 256, height: 256, objects: [], caption: "" };
 let selection = new Set(), past = [], future = [], clipboard = [], nextId = 1;
 let pen = { label: props.things[0] ?? props.stuff[0], tag: "easy", pinned: false }; // of the next box
 let recent = [], mode = null; // mode: null (drag draws on empty ground), "draw" (everywhere), "select" (rubber band)
@@ -23,8 +23,9 @@ const movable = () => picked().filter((object) => !object.locked);
 const current = () => (selection.size === 1 ? picked()[0] : undefined);
 const counted = () => layout.objects.reduce((counts, { label }) => counts.set(label, (counts.get(label) ?? 0) + 1), new Map());
 
-function published({ width, height, objects } = layout) {
-  return { width, height, objects: objects.map(({ label, box, attribute }) => ({ label, box, attribute })) };
+function published({ width, height, objects, caption } = layout) { // a caption stands there only if there is one
+  const shown = objects.map(({ label, box, attribute }) => ({ label, box, attribute }));
+  return { width, height, objects: shown, ...(caption && { caption }) };
 }
 
 function numbered(object) {
@@ -32,9 +33,9 @@ function numbered(object) {
 }
 
 function pull() {
-  if (same(props.value, published())) return draw(); // told twice
+  if (same(published(props.value), published())) return draw(); // told twice
   if (layout.objects.length || past.length) remember(clone(layout));
-  layout = { ...clone(props.value), objects: props.value.objects.map(numbered) };
+  layout = { caption: "", ...clone(props.value), objects: props.value.objects.map(numbered) };
   fit();
   select();
 }

@@ -15,6 +15,7 @@ from app.messages import CHOOSE, QUIET, Messages, Updates, say
 from app.services import Studio
 from app.views import shelf_html
 from detdiffusion.layout import Layout
+from detdiffusion.prompt import knows_free_text
 from training.pictures import SUFFIXES
 
 # A hidden button's link is that of the new file by then.
@@ -117,7 +118,8 @@ class LayoutCard:
         )
         words = {"things": list(vocabulary.things), "stuff": list(vocabulary.stuff), "untagged": why}
         sizes = proposed_sizes(pipeline.native_size, pipeline.size_multiple)
-        return {**words, "sizes": sizes, "multiple": pipeline.size_multiple}
+        captions = knows_free_text(pipeline.tokenizer)
+        return {**words, "captions": captions, "sizes": sizes, "multiple": pipeline.size_multiple}
 
     def _on_edit(self, value: Mapping[str, Any]) -> str:
         return handlers.show_prompt(self.studio, value)

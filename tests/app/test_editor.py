@@ -21,6 +21,11 @@ def test_value_is_the_public_json_form(street: dict[str, Any]) -> None:
     assert Layout.from_json(back).to_json() == street
 
 
+def test_a_caption_goes_both_ways(street: dict[str, Any]) -> None:
+    canvas, told = editor_of(["bus", "car"], ["road"]), {**street, "caption": "a harbour"}
+    assert canvas.preprocess(canvas.postprocess(told)) == told
+
+
 def test_canvas_may_be_empty_where_a_layout_may_not() -> None:
     canvas = editor_of(["bus"], [])
     assert canvas.preprocess(None) == {"width": 256, "height": 256, "objects": []}

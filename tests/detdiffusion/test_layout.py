@@ -99,6 +99,16 @@ def test_values_are_checked_at_birth(label: str, xyxy: tuple[float, float, float
         Layout(8, 8, ())
 
 
+def test_a_caption_is_text_of_some_length() -> None:
+    values = {"width": 64, "height": 64, "objects": [{"label": "car", "box": [0, 0, 1, 1]}]}
+    said = Layout.from_json({**values, "caption": " a harbour\n at dusk "})
+    assert said.caption == "a harbour at dusk" and Layout.from_json(said.to_json()) == said
+    assert "caption" not in Layout.from_json(values).to_json()
+    for caption, message in ((7, "caption 7 needs to be text"), ("x" * 301, "301 characters; at most 300")):
+        with pytest.raises(LayoutError, match=message):
+            Layout.from_json({**values, "caption": caption})
+
+
 def test_hundred_objects_are_welcome() -> None:
     assert len(Layout.from_json(layout_json(*[CAR] * MAX_OBJECTS)).boxes) == MAX_OBJECTS
 

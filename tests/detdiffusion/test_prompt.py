@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from detdiffusion import prompt as prompt_module
 from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
 from detdiffusion.layout import Attribute, Box, Layout
 from detdiffusion.pipeline import DetDiffusionPipeline
@@ -65,6 +66,24 @@ def test_a_prompt_without_attributes_says_classes_as_they_are_spoken() -> None:
         "<|startoftext|> an image with auto <0> <36> lamp <4> <63> <|endoftext|>"
     )
     assert prompt.spans == ((4, 7), (7, 10))
+
+
+def test_a_caption_stands_before_the_objects(
+    tiny_pipeline: DetDiffusionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = layout(CAR, LIGHT)
+    said = replace(plain, caption="road car")  # words that this small tokenizer has, too
+    with pytest.raises(LayoutError, match="knows the words of its classes alone: leave the caption out"):
+        encode(tiny_pipeline, said)
+    monkeypatch.setattr(prompt_module, "FREE_TEXT_TOKENS", 0)
+    assert readable_prompt(said, tiny_pipeline.vocabulary).startswith("road car An image with (car, ")
+    without, within = encode(tiny_pipeline, plain), encode(tiny_pipeline, said)
+    words = tokens(tiny_pipeline, within)
+    assert words[:3] == ["<|startoftext|>", "road</w>", "car</w>"]
+    assert [words[0], *words[3:]] == tokens(tiny_pipeline, without)
+    assert within.spans == tuple((start + 2, end + 2) for start, end in without.spans)
+    with pytest.raises(LayoutError, match="the caption has 40 tokens; at most 38"):
+        encode(tiny_pipeline, replace(plain, caption=" ".join(["car"] * 40)))
 
 
 def test_tokens_say_whose_they_are(tiny_pipeline: DetDiffusionPipeline) -> None:
