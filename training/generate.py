@@ -10,6 +10,7 @@ from pathlib import Path
 
 from detdiffusion.arguments import amount, sampler_steps
 from detdiffusion.attributes import Strategy
+from training.augment import Augmentation
 from training.evaluation_cast import BATCH, GUIDANCE
 from training.generation_job import REFINEMENTS, THREADS
 from training.generation_order import NO_DETECTOR, alone, begin, job_of
@@ -50,7 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=positive, default=THREADS, metavar="N", help=f"of a worker on the CPU ({THREADS})"
     )
     parser.add_argument(
-        "--augment", action="store_true", help="mirror layouts and shift them by up to a third of the width"
+        "--augment",
+        nargs="?",
+        const=Augmentation.SIDEWAYS,
+        type=Augmentation,
+        choices=list(Augmentation),
+        help="mirror layouts and shift them: sideways, by up to a third of the width, or (around) both ways, what "
+        "leaves on one side coming in on the other, for pictures without up and down (without a word: sideways)",
     )
     parser.add_argument(
         "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"

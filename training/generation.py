@@ -93,7 +93,7 @@ class Generator:
         place = number % len(self.job.source)
         layout, known = self._labelled(place)
         if self.job.augment:
-            layout = augmented(layout, self.job.picture_seed(number))
+            layout = augmented(layout, self.job.picture_seed(number), self.job.augment)
         true = tuple(box.attribute if known else None for box in layout.boxes)
         return Asked(number, place, apply_strategy(layout, self.job.strategy), true)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import DataError
+from training.augment import Augmentation
 from training.layout_sources import LayoutSource
 from training.resume import file_hash
 from training.runs import device_of
@@ -53,7 +54,7 @@ class Job:
     chunk: int = 64  # pictures that are committed together
     batch: int = 16  # pictures that are drawn together
     threads: int = THREADS
-    augment: bool = False
+    augment: Augmentation | None = None
     refine: str | None = None  # of REFINEMENTS; None: every object stays in the annotations
     snap: bool = False  # boxes move to sure detections
     device: str | None = None

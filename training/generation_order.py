@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from detdiffusion.attributes import Strategy
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError, DataError, LayoutError
+from training.augment import Augmentation
 from training.generation_job import MANIFEST, Chunks, Job
 from training.layout_sources import open_source
 from training.layouts import filter_of
@@ -104,7 +105,9 @@ def read_job(out: Path) -> Job:
     except (OSError, ValueError) as error:
         raise DataError(f"{out} holds no job of `python -m training generate`: {error}") from error
     values |= {name: Path(values[name]) for name in _FILES if values[name] is not None}
-    return job_of(argparse.Namespace(**{**values, "strategy": Strategy(values["strategy"])}))
+    values["strategy"] = Strategy(values["strategy"])
+    values["augment"] = Augmentation(values["augment"]) if values["augment"] else None
+    return job_of(argparse.Namespace(**values))
 
 
 def _plain(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import pytest
 
 from detdiffusion.layout import Attribute, Box, Layout
-from training.augment import LEAST_SHARE, MAX_SHIFT, augmented
+from training.augment import LEAST_SHARE, MAX_SHIFT, Augmentation, augmented
 
 CAR = Box("car", (0.4, 0.3, 0.6, 0.5), Attribute.HARD)
 SKY = Box("sky", (0.0, 0.0, 1.0, 0.4), Attribute.BACKGROUND)
@@ -40,3 +40,23 @@ def test_little_of_a_thing_is_dropped_but_never_all() -> None:
     assert counts == {1, 2}
     for seed in range(100):
         assert len(augmented(Layout(64, 64, (EDGE,)), seed).boxes) == 1
+
+
+def test_around_the_edges_nothing_gets_lost() -> None:
+    """In sum the boxes cover what they covered, but for parts that are too small to stay."""
+    layout, centres, counts = Layout(64, 64, (CAR, EDGE, SKY)), [], set()
+    for seed in range(300):
+        made = augmented(layout, seed, Augmentation.AROUND)
+        assert made == augmented(layout, seed, Augmentation.AROUND)
+        for label, whole in (("car", CAR), ("dog", EDGE), ("sky", SKY)):
+            parts = [box for box in made.boxes if box.label == label]
+            area = sum(box.area for box in parts)
+            least = whole.area if label == "sky" else 0.0
+            assert least - 1e-9 <= area <= whole.area + 1e-9 and {box.attribute for box in parts} <= {whole.attribute}
+            if label == "car" and area > 0.99 * whole.area and len(parts) == 1:
+                x1, y1, x2, y2 = parts[0].xyxy
+                centres.append(((x1 + x2) / 2, (y1 + y2) / 2))
+        counts.add(len(made.boxes))
+    for axis in (0, 1):
+        assert min(c[axis] for c in centres) < 0.2 and max(c[axis] for c in centres) > 0.8, "everywhere"
+    assert len(counts) > 2, "boxes on the edge become two"
