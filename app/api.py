@@ -21,6 +21,7 @@ def add_endpoints(studio: Studio) -> None:
         steps: int = 20,
         guidance: float = 3.0,
         difficulty: float = 0.0,
+        sampler: str = "",
         picture: bool = True,
     ) -> dict[str, Any]:
         """
@@ -35,6 +36,7 @@ def add_endpoints(studio: Studio) -> None:
             steps: of the sampler, 1 to 100.
             guidance: how closely the layout is followed, 1 to 15.
             difficulty: attribute guidance, -4 to 4; above 0 things become harder to detect.
+            sampler: "dpm++", "unipc", "ddim", "euler" or "ddpm"; empty for the model's own.
             picture: whether the answer holds the picture, as "png_base64".
 
         Returns:
@@ -42,7 +44,7 @@ def add_endpoints(studio: Studio) -> None:
             "detector", "png_base64".
         """
         with _Errors():
-            recipe = Recipe(seed, steps, guidance, difficulty)
+            recipe = Recipe(seed, steps, guidance, difficulty, sampler)
             return handlers.generate_record(studio, layout, strategy, recipe, picture=picture)
 
     def compare(

@@ -3,22 +3,26 @@
 Our choice for scenes that have an up and a down: shifts are sideways alone (the sky stays above). Stuff that reached
 the edge of the picture still does; a thing of which little would be left is dropped. For pictures that have neither
 (microscopes, satellites): mirrored and shifted both ways, and what leaves on one side comes in on the other, so that
-no side is left empty.
+no side is left empty. And for detectors that miss whole classes: more of what they miss, in free places.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import product
 
 import numpy as np
 
-from detdiffusion.layout import Attribute, Box, Layout
+from detdiffusion.errors import ConfigError
+from detdiffusion.layout import MAX_OBJECTS, Attribute, Box, Layout
 
 MAX_SHIFT = 1 / 3  # of the picture's width (GeoDiffusion: 256 of 800 pixels)
 LEAST_SHARE = 0.4  # of a thing's box that has to stay in the picture
+FREE = 0.1  # share of an added box that others may cover
+TRIES = 20  # places that are looked at for an added box
 
 
 class Augmentation(StrEnum):
@@ -83,3 +87,51 @@ def _parts(low: float, high: float, *, mirror: bool, shift: float) -> Iterator[t
     yield start, min(end, 1.0)
     if end > 1:
         yield 0.0, end - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Things of a data set and how often each is taken: their classes in proportion to the share of them that the
+    detector misses."""
+
+    boxes: tuple[Box, ...]
+    chances: tuple[float, ...]  # sum up to 1
+
+    @classmethod
+    def of(cls, layouts: Iterable[Layout]) -> Missed:
+        """Of layouts with attributes.
+
+        Raises:
+            ConfigError: nothing in them is hard.
+        """
+        things = [box for one in layouts for box in one.boxes if box.attribute in (Attribute.EASY, Attribute.HARD)]
+        count = Counter(box.label for box in things)
+        hard = Counter(box.label for box in things if box.attribute is Attribute.HARD)
+        if not hard:
+            raise ConfigError("--add-missed needs attributes (--attributes) of a detector that misses something")
+        weights = [hard[box.label] / count[box.label] ** 2 for box in things]
+        return cls(tuple(things), tuple(weight / sum(weights) for weight in weights))
+
+    def add(self, layout: Layout, seed: int, count: int) -> Layout:
+        """One to `count` things more, each in its own size, where little is; the same for the same seed."""
+        rng, boxes = np.random.default_rng(seed), list(layout.boxes)
+        for chosen in rng.choice(len(self.boxes), size=int(rng.integers(1, count + 1)), p=self.chances):
+            box = self._placed(self.boxes[chosen], boxes, rng)
+            if box is not None and len(boxes) < MAX_OBJECTS:
+                boxes.append(box)
+        return replace(layout, boxes=tuple(boxes))
+
+    def _placed(self, box: Box, others: list[Box], rng: np.random.Generator) -> Box | None:
+        x1, y1, x2, y2 = box.xyxy
+        width, height = x2 - x1, y2 - y1
+        for left, top in (rng.random((TRIES, 2)) * (1 - width, 1 - height)).tolist():
+            moved = replace(box, xyxy=(left, top, min(1.0, left + width), min(1.0, top + height)))
+            if all(_covered(moved, other) <= FREE for other in others if other.attribute is not Attribute.BACKGROUND):
+                return moved
+        return None
+
+
+def _covered(box: Box, other: Box) -> float:
+    """Share of a box that another one covers."""
+    (a1, b1, a2, b2), (c1, d1, c2, d2) = box.xyxy, other.xyxy
+    return max(0.0, min(a2, c2) - max(a1, c1)) * max(0.0, min(b2, d2) - max(b1, d1)) / box.area

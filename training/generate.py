@@ -60,6 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "leaves on one side coming in on the other, for pictures without up and down (without a word: sideways)",
     )
     parser.add_argument(
+        "--add-missed",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="one to N things more in every layout, of the classes that the detector misses, by --attributes (0)",
+    )
+    parser.add_argument(
         "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
     )
     parser.add_argument("--split", metavar="NAME", help="of a data set's folder (default: the only one, or train)")

@@ -20,7 +20,7 @@ from detdiffusion.masks import object_masks
 from detdiffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from training.augment import augmented
 from training.evaluation_cast import picture_size
-from training.generation_job import REDRAW, Chunks, Job, Row, saver
+from training.generation_job import REDRAW, Chunks, Job, Row, missed_things, saver
 from training.refinement import ATTEMPTS, Fate, fates, gone, snapped
 from training.runs import device_of
 
@@ -61,6 +61,7 @@ class Generator:
             torch.set_num_threads(job.threads)
         self.pipe: DetDiffusionPipeline = load_pipeline(job.model, device=self.device)
         self.size = picture_size(self.pipe)
+        self.missed = missed_things(job.source) if job.add_missed else None
         self.detector: Detector | None = None
         if job.detector is not None:
             self.detector = speak(load_detector(job.detector, job.model), self.pipe.vocabulary.labels)[0]
@@ -94,6 +95,8 @@ class Generator:
         layout, known = self._labelled(place)
         if self.job.augment:
             layout = augmented(layout, self.job.picture_seed(number), self.job.augment)
+        if self.missed is not None:
+            layout = self.missed.add(layout, self.job.picture_seed(number), self.job.add_missed)
         true = tuple(box.attribute if known else None for box in layout.boxes)
         return Asked(number, place, apply_strategy(layout, self.job.strategy), true)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import DataError
-from training.augment import Augmentation
+from training.augment import Augmentation, Missed
 from training.layout_sources import LayoutSource
 from training.resume import file_hash
 from training.runs import device_of
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 FORMAT = "generation-1"
 MANIFEST, COMMIT, IMAGES = "manifest.json", "commit.json", "images"
 DROP, REDRAW = REFINEMENTS = ("drop", "redraw")  # what happens to objects that are not there
+MOST_LAYOUTS = 5_000  # that are asked what a detector misses
+SQUARE = (256, 256)  # pixels: boxes are fractions, whatever the size
 THREADS = 1  # of a worker on the CPU: more workers use more cores
 
 Row = dict[str, Any]  # of one picture, as its commit has it
@@ -55,6 +57,7 @@ class Job:
     batch: int = 16  # pictures that are drawn together
     threads: int = THREADS
     augment: Augmentation | None = None
+    add_missed: int = 0  # things more in a layout, at most
     refine: str | None = None  # of REFINEMENTS; None: every object stays in the annotations
     snap: bool = False  # boxes move to sure detections
     device: str | None = None
@@ -65,7 +68,8 @@ class Job:
 
         device = device_of(self.device)
         source = {"spec": self.source.spec, "fingerprint": self.source.fingerprint}
-        names = ("count", "seed", "steps", "guidance", "difficulty", "chunk", "batch", "augment", "refine", "snap")
+        drawing = ("count", "seed", "steps", "guidance", "difficulty", "chunk", "batch")
+        names = (*drawing, "augment", "add_missed", "refine", "snap")
         return {
             "format": FORMAT,
             "model": model,
@@ -83,6 +87,17 @@ class Job:
         """Of the noise of a picture: 48 bits, whoever draws it."""
         text = f"{self.seed}/{number}" + (f"/{attempt}" if attempt else "")
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "big")
+
+
+def missed_things(source: LayoutSource) -> Missed:
+    """Of at most some thousand layouts.
+
+    Raises:
+        ConfigError: they have no attributes, or nothing in them is hard.
+    """
+    step = -(-len(source) // MOST_LAYOUTS)
+    places = range(0, len(source), step) if source.labelled else ()
+    return Missed.of(source.layout(place, SQUARE) for place in places)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError, DataError, LayoutError
 from training.augment import Augmentation
-from training.generation_job import MANIFEST, Chunks, Job
+from training.generation_job import MANIFEST, Chunks, Job, missed_things
 from training.layout_sources import open_source
 from training.layouts import filter_of
 from training.runs import keep_settings
@@ -35,7 +35,7 @@ def job_of(arguments: argparse.Namespace) -> Job:
         DataError: the layouts cannot be read.
     """
     drawing = ("strategy", "count", "seed", "steps", "guidance", "difficulty", "chunk", "batch", "threads")
-    names = (*drawing, "augment", "refine", "snap")
+    names = (*drawing, "augment", "add_missed", "refine", "snap")
     source = open_source(arguments.layouts, filter_of(arguments), arguments.split, arguments.attributes)
     return Job(
         out=arguments.out,
@@ -67,6 +67,8 @@ def begin(job: Job, arguments: argparse.Namespace) -> None:
         raise ConfigError("--refine and --snap ask a detector what is there: give one with --detector")
     _check_origin(job, detector is not None, attributes=bool(vocabulary.attribute_words))
     _check_classes(job, vocabulary)
+    if job.add_missed:
+        missed_things(job.source)
     job.out.mkdir(parents=True, exist_ok=True)
     seen_by = None if detector is None else detector.sha256
     keep_settings(job.out / MANIFEST, job.settings(model_hash(job.model), seen_by, vocabulary))

@@ -2,8 +2,9 @@
 
 import pytest
 
+from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Attribute, Box, Layout
-from training.augment import LEAST_SHARE, MAX_SHIFT, Augmentation, augmented
+from training.augment import FREE, LEAST_SHARE, MAX_SHIFT, Augmentation, Missed, augmented
 
 CAR = Box("car", (0.4, 0.3, 0.6, 0.5), Attribute.HARD)
 SKY = Box("sky", (0.0, 0.0, 1.0, 0.4), Attribute.BACKGROUND)
@@ -60,3 +61,31 @@ def test_around_the_edges_nothing_gets_lost() -> None:
     for axis in (0, 1):
         assert min(c[axis] for c in centres) < 0.2 and max(c[axis] for c in centres) > 0.8, "everywhere"
     assert len(counts) > 2, "boxes on the edge become two"
+
+
+def test_what_is_missed_is_added_where_little_is() -> None:
+    """Cars are missed every time, dogs in one of four: four fifths of what is added are cars."""
+    dogs = [
+        Box("dog", (0.0, 0.1 * n, 0.1, 0.1 * n + 0.1), Attribute.HARD if n == 0 else Attribute.EASY) for n in range(4)
+    ]
+    missed, layout = Missed.of([Layout(64, 64, (CAR, SKY)), Layout(64, 64, tuple(dogs))]), Layout(64, 64, (EDGE, SKY))
+    added, counts = [], set()
+    for seed in range(300):
+        made = missed.add(layout, seed, 3)
+        assert made == missed.add(layout, seed, 3) and made.boxes[:2] == layout.boxes
+        new = made.boxes[2:]
+        counts.add(len(new))
+        for place, box in enumerate(new, start=2):
+            whole = CAR if box.label == "car" else dogs[0]
+            assert box.area == pytest.approx(whole.area) and box.attribute is not Attribute.BACKGROUND
+            assert all(shared(box, other) <= FREE * box.area + 1e-9 for other in made.boxes[:place] if other != SKY)
+        added += [box.label for box in new]
+    assert counts == {1, 2, 3}
+    assert added.count("car") / len(added) == pytest.approx(0.8, abs=0.06)
+    with pytest.raises(ConfigError, match="misses something"):
+        Missed.of([Layout(64, 64, (EDGE,))])
+
+
+def shared(one: Box, other: Box) -> float:
+    (a1, b1, a2, b2), (c1, d1, c2, d2) = one.xyxy, other.xyxy
+    return max(0.0, min(a2, c2) - max(a1, c1)) * max(0.0, min(b2, d2) - max(b1, d1))

@@ -351,6 +351,7 @@ def test_bad_input_is_said_before_anything_is_drawn(world_model: Path, build_wor
         (world_model, ("--layouts", tmp_path / "absent"), DataError, "no such layouts"),
         (bare, (), ConfigError, "knows no easy and hard objects"),
         (plain, ("--strategy", "origin"), ConfigError, "needs true attributes"),
+        (world_model, ("--add-missed", 2), ConfigError, "--add-missed needs attributes"),
         (world_model, ("--detector", "nowhere"), Exception, "no such detector"),
     ):
         with pytest.raises(error, match=reason):
@@ -373,6 +374,23 @@ def test_augmented_layouts_are_in_the_picture(world_model: Path, tmp_path: Path)
     assert check(out) == 0
     plain = command.job_of(parse(words_of(world_model, out))).source
     assert all(one.boxes != plain.sample(place, (64, 64))[1].boxes for place, one in enumerate(shifted))
+
+
+def test_what_the_detector_misses_is_added(world_model: Path, tmp_path: Path) -> None:
+    car = {"label": "car", "box": [0.1, 0.1, 0.3, 0.3], "attribute": "hard"}
+    cat = {"label": "cat", "box": [0.6, 0.6, 0.9, 0.9], "attribute": "easy"}
+    layout = {"width": 64, "height": 64, "objects": [car, cat]}
+    (tmp_path / "some.jsonl").write_text(json.dumps(layout) + "\n")
+    out = tmp_path / "more"
+    more = ("--layouts", tmp_path / "some.jsonl", "--add-missed", 3, "--augment", "around", "--strategy", "origin")
+    ask(world_model, out, *more, "--count", 4)
+    assert check(out) == 0
+    for row in Chunks.read(out).all_rows():
+        labels = [one["label"] for one in row["layout"]["objects"]]
+        assert labels.count("car") > 1 or len(labels) > 2
+        assert set(row["true"]) <= {"easy", "hard"}
+    with pytest.raises(ConfigError, match="add_missed was 3, is 4"):
+        ask(world_model, out, *more, "--count", 4, "--add-missed", 4)
 
 
 # --- refinement -----------------------------------------------------------------------------------
