@@ -161,17 +161,17 @@ def film(page: Page, path: Path) -> None:
 
     clear(page)
     page.keyboard.press("b")
-    page.keyboard.type("grass")
+    page.keyboard.type("road")
     page.keyboard.press("Enter")
     take(800)
-    for label, corners in (("elephant", (0.10, 0.42, 0.52, 0.82)), ("kite", (0.60, 0.08, 0.84, 0.34))):
+    for label, corners in (("bus", (0.06, 0.34, 0.54, 0.68)), ("traffic light", (0.64, 0.14, 0.80, 0.56))):
         drag(page, *corners, take=take)
         take(300)
         page.keyboard.type(label[:3])
         take(500)
         page.keyboard.press("Enter")
         take(400)
-    box(page, "person", 0.66, 0.50, 0.80, 0.88)
+    box(page, "car", 0.42, 0.66, 0.84, 0.92)
     take(700)
     page.keyboard.press("c")
     expect(page.locator("#pair .side.a.busy")).to_be_visible()
