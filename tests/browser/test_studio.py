@@ -152,6 +152,7 @@ def test_a_reload_in_mid_generation_loses_nothing(studio: Any) -> None:
 def test_two_tabs_at_once(chromium: Browser, address: str, studio: Any, person: Any) -> None:
     """Each has its own canvas, settings and run; a cancel in one leaves the other alone."""
     context = chromium.new_context(viewport={"width": 1366, "height": 768}, accept_downloads=True)
+    context.set_default_timeout(120_000)
     page = context.new_page()
     page.goto(address)
     page.locator("#pair table").wait_for()
@@ -161,7 +162,7 @@ def test_two_tabs_at_once(chromium: Browser, address: str, studio: Any, person: 
         tab.draw(label, 0.3, 0.3, 0.7, 0.8)
         tab.seed.fill(str(seed))
         tab.page.locator("#more > button").click()
-        tab.set_number("#steps", 60)
+        tab.set_number("#steps", 100)
         tab.canvas.focus()
     for tab in tabs:
         tab.press("Control+Enter")
@@ -171,7 +172,7 @@ def test_two_tabs_at_once(chromium: Browser, address: str, studio: Any, person: 
     studio.message("cancelled")
     tabs[1].finished()
     layout, record = read_png(tabs[1].saved("#picture"))
-    assert ([box.label for box in layout.boxes], record["seed"], record["steps"]) == (["kite"], 12, 60)
+    assert ([box.label for box in layout.boxes], record["seed"], record["steps"]) == (["kite"], 12, 100)
     assert [item["label"] for item in studio.layout()["objects"]] == ["cat"]
     context.close()
 
