@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SIZE = {"width": 1366, "height": 768}
 MINUTE = 60_000  # milliseconds
 FRAME_MS = 90  # of the moving picture
+NO_LOG = ".run-log { visibility: hidden }"  # it names folders of this machine
 
 expect.set_options(timeout=4 * MINUTE)
 
@@ -130,7 +131,7 @@ def dataset(page: Page) -> None:
     page.locator("#data-start").click()
     expect(page.locator("#data-head .run.finished")).to_be_visible(timeout=5 * MINUTE)
     expect(page.locator("#data-page figure img").first).to_be_visible()
-    page.add_style_tag(content="#data-log, #train-log { visibility: hidden }")  # they name folders of this machine
+    page.add_style_tag(content=NO_LOG)
 
 
 def training(page: Page) -> None:
@@ -143,6 +144,7 @@ def training(page: Page) -> None:
     page.locator("#train-start").click()
     expect(page.locator("#train-head .run.running")).to_be_visible(timeout=5 * MINUTE)
     expect(page.locator("#train-sample img")).to_be_visible(timeout=10 * MINUTE)
+    page.add_style_tag(content=NO_LOG)
     page.wait_for_timeout(15_000)
 
 
