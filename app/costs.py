@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from app.services import Engine, Model, Studio
+from app.services import AUTOMATIC, PRECISIONS, Engine, Model, Studio
 from app.views import CostRow, CostTable
 from detdiffusion.layout import Box, Layout
 from training.runs import memory_gb
@@ -36,7 +36,7 @@ def _plan(studio: Studio) -> Iterator[tuple[str, str, str, Callable[[Model], flo
     yield "Guidance", "1", step, lambda model: _step(model, engine, guidance_scale=1.0)
     if studio.tags_matter:
         yield "Difficulty", "other than 0", step, lambda model: _step(model, engine, difficulty=1.0)
-    for precision in studio.precisions():
+    for precision in (name for name in PRECISIONS if name != AUTOMATIC):
         chosen = Engine(engine.device, precision)
         yield "Precision", precision, step, lambda model, chosen=chosen: _step(model, chosen)  # type: ignore[misc]
     yield "Picture", "made of latents", "a picture", lambda model: _decode(model, engine)

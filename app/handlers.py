@@ -499,11 +499,7 @@ def _waiting(before: int) -> str:
 
 def _finished(result: Result, name: str = "", tag: Attribute | None = None) -> PictureView:
     limit = result.looks[0].detector.min_score
-    seen = result.detections.at_least(limit)
-    found = [
-        Mark(label, _corners(box), float(score))
-        for label, box, score in zip(seen.labels, seen.boxes_xyxy, seen.scores, strict=True)
-    ]
+    found = [Mark(*one) for one in result.found()]
     missed = [
         Mark(box.label, box.xyxy, None)
         for box, confidence in zip(result.layout.boxes, result.confidences, strict=True)
@@ -516,11 +512,6 @@ def _finished(result: Result, name: str = "", tag: Attribute | None = None) -> P
         caption += " · made black by the model's safety checker: try another seed"
     ratio = result.layout.width / result.layout.height
     return PictureView(file=result.file, marks=(*found, *missed), caption=caption, name=name, tag=tag, ratio=ratio)
-
-
-def _corners(box: Any) -> tuple[float, float, float, float]:
-    x1, y1, x2, y2 = (float(value) for value in box)
-    return x1, y1, x2, y2
 
 
 def _object_table(result: Result) -> ObjectTable:

@@ -30,7 +30,7 @@ from detdiffusion.detectors.names import speak
 from detdiffusion.errors import Cancelled, ConfigError, LayoutError
 from detdiffusion.layout import Layout, save_png
 from detdiffusion.pipeline import DetDiffusionPipeline, StepInfo, load_pipeline
-from detdiffusion.sampling import SAMPLERS
+from detdiffusion.sampling import check_sampler
 from detdiffusion.vocabulary import Vocabulary
 from training.runs import device_of, memory_gb
 
@@ -85,11 +85,11 @@ class Recipe:
     steps: int = 20
     guidance: float = 3.0
     difficulty: float = 0.0  # of attribute guidance: 0 is the plain prompt
-    sampler: str = ""  # of `SAMPLERS`; empty: the kind that the model came with
+    sampler: str = ""  # of `sampling.SAMPLERS`; empty: the kind that the model came with
 
     def __post_init__(self) -> None:
-        if self.sampler and self.sampler not in SAMPLERS:
-            raise ConfigError(f"there is no sampler {self.sampler!r}; choose one of {', '.join(SAMPLERS)}")
+        if self.sampler:
+            check_sampler(self.sampler)
         if not 0 <= self.seed <= MAX_SEED:
             raise ConfigError(f"seed {self.seed} needs to be from 0 to {MAX_SEED}")
         if not 1 <= self.steps <= MAX_STEPS:
@@ -195,6 +195,13 @@ class Result:
     def confidences(self) -> np.ndarray:
         return self.looks[0].confidences
 
+    def found(self) -> Iterator[Found]:
+        """What the first detector is sure of."""
+        seen = self.detections.at_least(self.looks[0].detector.min_score)
+        boxes, scores = seen.boxes_xyxy.tolist(), seen.scores.tolist()
+        for label, (x1, y1, x2, y2), score in zip(seen.labels, boxes, scores, strict=True):
+            yield Found(label, (x1, y1, x2, y2), score)
+
 
 class Studio:
     """A model with its detector, and a folder for pictures.
@@ -280,10 +287,6 @@ class Studio:
                 self.model.pipeline.to(engine.torch_device)
                 self._beside.clear()
             self.engine = engine
-
-    def precisions(self) -> list[str]:
-        """Those that the device has, by name; without the automatic choice."""
-        return [name for name, dtype in PRECISIONS.items() if dtype is not None]
 
     def use_detector(self, name: str) -> None:
         """Another detector looks at what the present model draws. One that knows no class of it is refused.
@@ -522,13 +525,8 @@ def _entry(result: Result, run: str, place: int, made_at: float) -> Entry:
         eye.min_score,
         result.layout,
         tuple(None if math.isnan(value) else float(value) for value in result.confidences),
-        tuple(_found(result.detections.at_least(eye.min_score))),
+        tuple(result.found()),
     )
-
-
-def _found(seen: Detections) -> Iterator[Found]:
-    for label, (x1, y1, x2, y2), score in zip(seen.labels, seen.boxes_xyxy.tolist(), seen.scores.tolist(), strict=True):
-        yield Found(label, (x1, y1, x2, y2), score)
 
 
 @dataclass(frozen=True, eq=False)

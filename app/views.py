@@ -70,12 +70,12 @@ class SheetView:
 
 @dataclass(frozen=True, slots=True)
 class CostRow:
-    """What one setting costs. seconds: None where it was not measured."""
+    """What one setting costs: so many seconds a unit."""
 
     setting: str
     choice: str
     unit: str
-    seconds: float | None
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class CostTable:
         for row in self.rows:
             setting = "" if row.setting == before else escape(row.setting)
             before = row.setting
-            took = DASH if row.seconds is None else f"{1000 * row.seconds:,.0f} ms {escape(row.unit)}"
+            took = f"{1000 * row.seconds:,.0f} ms {escape(row.unit)}"
             body += f"<tr><td>{setting}</td><td>{escape(row.choice)}</td><td class=number>{took}</td></tr>"
         busy = '<p class="hint">Measuring…</p>' if self.progress else ""
         return (

@@ -27,6 +27,12 @@ SAMPLERS: Mapping[str, str] = {
 }
 
 
+def check_sampler(name: str) -> None:
+    """ConfigError if there is no such sampler."""
+    if name not in SAMPLERS:
+        raise ConfigError(f"there is no sampler {name!r}; choose one of {', '.join(SAMPLERS)}")
+
+
 def make_scheduler(model_scheduler: Any, sampler: str | None) -> Any:
     """A fresh diffusers scheduler with the noise schedule of the model's own.
 
@@ -36,11 +42,10 @@ def make_scheduler(model_scheduler: Any, sampler: str | None) -> Any:
     Raises:
         ConfigError: there is no such sampler.
     """
-    if sampler is not None and sampler not in SAMPLERS:
-        raise ConfigError(f"there is no sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}")
     config = model_scheduler.config
     if sampler is None:
         return type(model_scheduler).from_config(config)
+    check_sampler(sampler)
     # Some clip what they predict to -1..1 unless told otherwise: right for pixels, wrong for latents.
     return getattr(diffusers, SAMPLERS[sampler]).from_config({"clip_sample": False, **config})
 

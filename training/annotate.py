@@ -238,19 +238,19 @@ def run(arguments: argparse.Namespace) -> int:
     shares = [share._replace(detector=spoken(share.detector, dataset)) for share in shares]
     with progress("attributes") as report:
         annotate_shares(dataset, shares, out, rule, batch=arguments.batch, on_step=report)
-    for line in write_report(dataset, out, [share.detector for share in shares]):
-        print(line)
-    if advice := _advice(out, rule):
+    written = write_report(dataset, out, [share.detector for share in shares])
+    print("\n".join(written.lines()))
+    if advice := _advice(written.total.easy_share, rule):
         print(f"note: {advice}", file=sys.stderr)
     print(out)
     return 0
 
 
-def _advice(path: Path, rule: AttributeRule) -> str:
-    """What to change where nearly all things are of one kind, so that the words would say nothing; else empty."""
-    import json
+def _advice(easy: float | None, rule: AttributeRule) -> str:
+    """What to change where nearly all things are of one kind, so that the words would say nothing; else empty.
 
-    easy = json.loads(path.with_suffix(".summary.json").read_text(encoding="utf-8"))["easy_share"]
+    easy: share of the things; None: there are none.
+    """
     if easy is None or LEAST_SHARE <= easy <= 1 - LEAST_SHARE:
         return ""
     kind, other = ("easy", "higher") if easy > 0.5 else ("hard", "lower")
@@ -260,8 +260,8 @@ def _advice(path: Path, rule: AttributeRule) -> str:
     )
 
 
-def write_report(dataset: Dataset, path: Path, detectors: Sequence[Detector]) -> list[str]:
-    """Writes the summary of an attributes file and its chart beside it, and returns the table for people."""
+def write_report(dataset: Dataset, path: Path, detectors: Sequence[Detector]) -> AttributeReport:
+    """Writes the summary of an attributes file and its chart beside it, and returns what it says."""
     from training.resume import write_json
 
     attributes = read_attributes(path, dataset)
@@ -270,7 +270,7 @@ def write_report(dataset: Dataset, path: Path, detectors: Sequence[Detector]) ->
     write_json(path.with_suffix(".summary.json"), {**about, **report.to_json()})
     name = detectors[0].name if len(detectors) == 1 else f"each of {len(detectors)} detectors"
     report.chart(name).save(path.with_suffix(".png"), optimize=True)
-    return report.lines()
+    return report
 
 
 def _shares(arguments: argparse.Namespace, dataset: Dataset) -> tuple[list[Share], AttributeRule]:

@@ -110,7 +110,8 @@ class Missed:
         if not hard:
             raise ConfigError("--add-missed needs attributes (--attributes) of a detector that misses something")
         weights = [hard[box.label] / count[box.label] ** 2 for box in things]
-        return cls(tuple(things), tuple(weight / sum(weights) for weight in weights))
+        whole = sum(weights)
+        return cls(tuple(things), tuple(weight / whole for weight in weights))
 
     def add(self, layout: Layout, seed: int, count: int) -> Layout:
         """One to `count` things more, each in its own size, where little is; the same for the same seed."""

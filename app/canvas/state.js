@@ -54,7 +54,7 @@ function publish() {
 // What was drawn outlives a reload of this tab (and of this tab alone); studio.py asks for it by the same name.
 function keep() {
   try {
-    sessionStorage.setItem("canvas" + location.search, JSON.stringify(published()));
+    sessionStorage.setItem("canvas" + location.search, JSON.stringify(props.value));
   } catch {} // a browser that keeps nothing
 }
 

@@ -101,6 +101,14 @@ class LayoutCard:
         canvas = gr.update(value=layout, backdrop=backdrop)
         return {self.editor: canvas, self.prompt: handlers.show_prompt(self.studio, layout)}
 
+    def open_with(self, layout: Mapping[str, Any]) -> Updates:
+        """The whole card of a page that opens: layout, layouts to choose from, the model's words."""
+        return {
+            **self.layouts_now(),
+            **self.show(layout),
+            self.editor: gr.update(value=layout, **self.words()),
+        }
+
     def layouts_now(self) -> Updates:
         """The layouts to choose from, as they are now."""
         return {self.shelf: shelf_html(self.given, self.store.layouts())}

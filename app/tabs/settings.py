@@ -8,7 +8,7 @@ import torch
 
 from app.costs import measure
 from app.messages import QUIET, Messages, Updates, say
-from app.services import AUTOMATIC, DETECTORS, Engine, Studio
+from app.services import DETECTORS, PRECISIONS, Engine, Studio
 from app.tabs.shown import ASIDE_QUEUE
 from app.views import CostTable
 
@@ -58,7 +58,7 @@ class SettingsView:
             elem_classes="choice",
         )
         self.precision = gr.Radio(
-            [AUTOMATIC, *studio.precisions()],
+            list(PRECISIONS),
             value=studio.engine.precision,
             label="Precision",
             info=PRECISION_COST,

@@ -239,7 +239,8 @@ class StudioView:
             if not text:
                 continue
             with Messages(f"{name} was not opened", "Here is an example."):
-                yield self._without_pictures(self.studio.vocabulary.resolve(read(text)))
+                canvas = self.card.open_with(self.studio.vocabulary.resolve(read(text)).to_json())
+                yield {**self._follow_model(), **self._single(NO_SINGLE), **self._pair(NO_PAIR), **canvas}
                 return
         if self.opening is None or self.opening.model is not self.studio.model or self.opening.lost:
             self.opening = self._new_opening()
@@ -247,11 +248,7 @@ class StudioView:
         if opening is None:  # no example is of this model's world
             yield {**self._follow_model(), **self.card.layouts_now()}
             return
-        canvas = {
-            **self.card.layouts_now(),
-            **self.card.show(opening.layout),
-            self.card.editor: gr.update(value=opening.layout, **self.card.words()),
-        }
+        canvas = self.card.open_with(opening.layout)
         waiting_pair = {self.pair: comparison_value(Pair(WAITING, WAITING, None, 0))} if opening.pair else {}
         yield {**self._follow_model(), **canvas, self.picture: picture_value(WAITING), **waiting_pair}
         try:
@@ -262,15 +259,6 @@ class StudioView:
             yield {**self._single(NO_SINGLE), **self._pair(NO_PAIR)}
             return
         yield {**self._single(single), **self._pair(pair), self.last_single: single, self.last_pair: pair}
-
-    def _without_pictures(self, layout: Layout) -> Updates:
-        drawn = layout.to_json()
-        canvas = {
-            **self.card.layouts_now(),
-            **self.card.show(drawn),
-            self.card.editor: gr.update(value=drawn, **self.card.words()),
-        }
-        return {**self._follow_model(), **self._single(NO_SINGLE), **self._pair(NO_PAIR), **canvas}
 
     def _on_generate(
         self,
