@@ -69,7 +69,9 @@ class Engine:
 
     @property
     def torch_device(self) -> torch.device:
-        return device_of(self.device)
+        """With its number, as the page lists devices and as a moved model names its own."""
+        device = device_of(self.device)
+        return torch.device(device.type, device.index or 0) if device.type == "cuda" else device
 
     @property
     def dtype(self) -> torch.dtype | None:
@@ -339,9 +341,8 @@ class Studio:
         folder = self._detectors_folder / "detectors" / name
         place = folder if folder.is_dir() else self.workspace / DETECTORS / name
         if place not in self._eyes:
-            found = load_detector(str(place), self._detectors_folder)
-            self._eyes[place] = speak(found, self.vocabulary.labels)[0]
-        return self._eyes[place]
+            self._eyes[place] = load_detector(str(place), self._detectors_folder)
+        return speak(self._eyes[place], self.vocabulary.labels)[0]  # the next model may have other names
 
     def _model(self, name: str | None) -> Model:
         """ConfigError for an unknown name; CheckpointError, DetectorError if it cannot be loaded."""

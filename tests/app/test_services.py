@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from app import services
-from app.services import MAX_SEED, Ask, Progress, Recipe, Result, Studio
+from app.services import MAX_SEED, Ask, Engine, Progress, Recipe, Result, Studio
 from detdiffusion.attributes import Strategy
 from detdiffusion.checkpoint import model_hash, write_manifest
 from detdiffusion.detectors import BUNDLED
@@ -289,6 +290,14 @@ def test_a_sampler_goes_into_picture_and_history(studio: Studio, layout: Layout)
     assert [entry.sampler for entry in studio.history.find()] == ["", "ddim"]
     with pytest.raises(ConfigError, match="no sampler 'magic'; choose one of dpm"):
         Recipe(5, 3, sampler="magic")
+
+
+def test_an_accelerator_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert str(Engine("cpu").torch_device) == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [str(Engine(name).torch_device) for name in (None, "cuda", "cuda:1")] == ["cuda:0", "cuda:0", "cuda:1"]
+    with pytest.raises(ConfigError, match="no precision 'half'; choose one of automatic"):
+        Engine("cpu", "half")
 
 
 def test_the_history_keeps_what_the_detector_found(studio: Studio, layout: Layout) -> None:
