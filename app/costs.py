@@ -13,6 +13,7 @@ from detdiffusion.layout import Box, Layout
 from training.runs import memory_gb
 
 STEPS = 4  # of a measurement, after one that warms up
+ROUNDS = 2  # the quicker one counts: the first one finds a cold machine, and others may work on it
 
 
 def measure(studio: Studio) -> Iterator[CostTable]:
@@ -24,10 +25,11 @@ def measure(studio: Studio) -> Iterator[CostTable]:
     rows: list[CostRow] = []
     plan = list(_plan(studio))
     yield CostTable(progress=True)
-    for setting, choice, unit, work in plan:
+    for turn, (place, (setting, choice, unit, work)) in enumerate(ROUNDS * list(enumerate(plan)), start=1):
         with studio.lend(None) as model:
-            rows.append(CostRow(setting, choice, unit, work(model)))
-        yield _table(studio, rows, done=len(rows) == len(plan))
+            seconds = min([work(model), *(row.seconds for row in rows[place : place + 1])])
+        rows[place : place + 1] = [CostRow(setting, choice, unit, seconds)]
+        yield _table(studio, rows, done=turn == ROUNDS * len(plan))
 
 
 def _plan(studio: Studio) -> Iterator[tuple[str, str, str, Callable[[Model], float]]]:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -97,8 +97,33 @@ def page(chromium: Browser, address: str) -> Iterator[Page]:
 
 
 def at_rest(page: Page) -> None:
-    """Waits until the page has worked off what it was told: a person is never faster than that, a test may be."""
-    page.evaluate("() => new Promise((done) => requestIdleCallback(() => setTimeout(() => requestIdleCallback(done))))")
+    """Waits until the page has worked off what it was told: a person is never faster than that, a test may be.
+
+    Two frames of it, because Gradio sets the values of a menu's widgets once more in the frame after they appear.
+    """
+    page.evaluate(
+        """async () => {
+            const soon = (call) => new Promise((done) => call(done));
+            for (const call of [requestIdleCallback, setTimeout, requestAnimationFrame, requestAnimationFrame]) {
+                await soon(call);
+            }
+            await soon(requestIdleCallback);
+        }"""
+    )
+
+
+@pytest.fixture
+def fill(page: Page) -> Callable[..., None]:
+    """Types values into the fields of a form: `fill("train", scenes=24)` into the one of #train-scenes."""
+
+    def fill(form: str, **values: object) -> None:
+        for name, value in values.items():
+            field = page.locator(f"#{form}-{name} :is(input, textarea)")
+            field.wait_for()
+            at_rest(page)
+            field.fill(str(value))
+
+    return fill
 
 
 class Studio:
@@ -131,6 +156,8 @@ class Studio:
     def set_number(self, place: str, value: int) -> None:
         """Types a number into a slider's field, and leaves the field."""
         field = self.page.locator(f"{place} input[type=number]")
+        field.wait_for()
+        at_rest(self.page)
         field.fill(str(value))
         field.press("Tab")
         at_rest(self.page)

@@ -3,6 +3,7 @@
 import os
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,18 +19,13 @@ def open_tab(page: Page) -> None:
     expect(page.locator("#data-page .tile, #data-page figure, #data-page .hint").first).to_be_visible()
 
 
-def fill(page: Page, **values: object) -> None:
-    for name, value in values.items():
-        page.locator(f"#data-{name} :is(input, textarea)").fill(str(value))
-
-
 def shot(page: Page, name: str) -> None:
     if folder := os.environ.get("DETDIFFUSION_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         page.screenshot(path=Path(folder) / f"{name}.png")
 
 
-def test_from_layouts_to_a_zip(page: Page, tmp_path: Path) -> None:
+def test_from_layouts_to_a_zip(page: Page, fill: Callable[..., None], tmp_path: Path) -> None:
     open_tab(page)
     assert page.evaluate("document.documentElement.scrollHeight <= window.innerHeight"), "the page scrolls"
     tiles = page.locator("#data-page .tile")
@@ -45,10 +41,10 @@ def test_from_layouts_to_a_zip(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#editor svg[tabindex]")).to_be_visible()
 
     open_tab(page)
-    fill(page, count=0)
+    fill("data", count=0)
     page.locator("#data-start").click()
     expect(page.get_by_test_id("toast-body").filter(has_text="pictures '0'")).to_be_visible()
-    fill(page, layouts=6, count=6, steps=2, name="few")
+    fill("data", layouts=6, count=6, steps=2, name="few")
     page.locator("#data-start").click()
     head = page.locator("#data-head")
     expect(head.locator(".run")).to_contain_text("few")

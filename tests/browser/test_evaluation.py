@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,20 +18,15 @@ def open_tab(page: Page) -> None:
     expect(page.locator("#eval-runs").locator("button, .hint").first).to_be_visible()
 
 
-def fill(page: Page, **values: object) -> None:
-    for name, value in values.items():
-        page.locator(f"#eval-{name} :is(input, textarea)").fill(str(value))
-
-
-def test_from_start_to_report(page: Page) -> None:
+def test_from_start_to_report(page: Page, fill: Callable[..., None]) -> None:
     open_tab(page)
     assert page.evaluate("document.documentElement.scrollHeight <= window.innerHeight"), "the page scrolls"
-    fill(page, layouts=0)
+    fill("eval", layouts=0)
     page.locator("#eval-start").click()
     expect(page.get_by_test_id("toast-body").filter(has_text="layouts '0'")).to_be_visible()
     expect(page.locator("#eval-runs button")).to_have_count(0)
 
-    fill(page, layouts=9, steps=2, name="tiny")
+    fill("eval", layouts=9, steps=2, name="tiny")
     page.locator("#eval-start").click()
     head = page.locator("#eval-head")
     expect(head.locator(".run.running")).to_be_visible()

@@ -182,8 +182,9 @@ def test_settings_say_what_they_cost_and_are_used(studio: Any) -> None:
     page.get_by_role("tab", name="Settings").click()
     page.locator("#measure").click()
     rows = page.locator("#costs tbody tr")
-    expect(page.locator("#measure")).to_be_enabled()
     expect(rows).to_have_count(7)
+    expect(page.locator("#costs")).not_to_contain_text("Measuring")
+    expect(page.locator("#measure")).to_be_enabled()
     took = [float(text.split()[0].replace(",", "")) for text in rows.locator(".number").all_inner_texts()]
     assert took[0] < took[2], "difficulty takes more than guidance alone"
     studio.screenshot("settings")

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,8 +24,8 @@ STEP_ABOVE = """(least) => {
 class Training:
     """The tab in a user's words."""
 
-    def __init__(self, page: Page) -> None:
-        self.page = page
+    def __init__(self, page: Page, fill: Callable[..., None]) -> None:
+        self.page, self._fill = page, fill
         self.head = page.locator("#train-head")
         self.loss = page.locator("#train-charts path.line.total")
 
@@ -34,8 +34,7 @@ class Training:
         expect(self.page.locator("#train-runs").locator("button, .hint").first).to_be_visible()
 
     def fill(self, **values: object) -> None:
-        for name, value in values.items():
-            self.page.locator(f"#train-{name} :is(input, textarea)").fill(str(value))
+        self._fill("train", **values)
 
     def start(self) -> None:
         self.page.locator("#train-start").click()
@@ -71,8 +70,8 @@ class Training:
 
 
 @pytest.fixture
-def training(page: Page) -> Iterator[Training]:
-    training = Training(page)
+def training(page: Page, fill: Callable[..., None]) -> Iterator[Training]:
+    training = Training(page, fill)
     training.open()
     yield training
     stop = page.locator("#train-stop")  # also after a failure: nothing goes on behind the tests' back
