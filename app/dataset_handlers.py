@@ -262,7 +262,10 @@ def _rows(chunks: Chunks, numbers: Sequence[int]) -> Iterator[Row]:
 def _picture(out: Path, row: Row) -> str:
     """With its boxes, green where the detector is half sure or more, and red where it is not."""
     known = [(item["label"], value) for item, value in zip(row["layout"]["objects"], row["confidence"], strict=True)]
-    said = ", ".join(f"{label} {value:.2f}" for label, value in known if value is not None) or "no detector looked"
+    said = ", ".join(f"{label} {value:.2f}" for label, value in known if value is not None)
+    if not said:
+        empty = all(item["attribute"] == Attribute.BACKGROUND.value for item in row["layout"]["objects"])
+        said = "background alone" if empty else "no detector looked"
     return (
         f'<figure><img src="{_thumbnail(out / row["file"], json.dumps(row["layout"]), tuple(row["confidence"]))}" '
         f'alt="{escape(said, quote=True)}"><figcaption>{escape(said)}</figcaption></figure>'

@@ -102,7 +102,8 @@ def make_plan(order: Order, runs: Runs, home: Path) -> Plan:
     else:
         commands.append(check)
     shown = {"data": f"Papercut, {scenes:,} scenes" if scenes else data.name, "preset": order.preset}
-    about = {**shown, "base": f"from {_base_name(base)}"} if base else shown
+    taken = "from" if TRAIN_PRESETS[order.preset].unet is None else "autoencoder of"  # else the rest is from nothing
+    about = {**shown, "base": f"{taken} {_base_name(base)}"} if base else shown
     return Plan(name, tuple(commands), check, str(data), size, scenes * SCENE_BYTES, about, online)
 
 

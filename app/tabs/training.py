@@ -50,7 +50,7 @@ class TrainingView:
         self.base = gr.Dropdown(
             handlers.bases(self.studio, self.runs),
             value=first.base,
-            label="Base model",
+            label="Base model (papercut presets: its autoencoder)",
             allow_custom_value=True,
             elem_id="train-base",
         )

@@ -1,7 +1,7 @@
 """Makes the pictures of the documentation from the running studio: ten tasks, and the moving one of the README.
 
 python docs/pictures/make.py [NAME ...] [--out DIR]: starts a studio of its own with the bundled model, drives
-it in Chromium, and writes WebP files. It needs requirements-test.txt and a Chromium; about five minutes on two cores.
+it in Chromium, and writes WebP files. It needs requirements-test.txt and a Chromium; about ten minutes on two cores.
 """
 
 import argparse
@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SIZE = {"width": 1366, "height": 768}
 MINUTE = 60_000  # milliseconds
 FRAME_MS = 90  # of the moving picture
+SAMPLE_STEPS = 250  # of the training that is shown
 NO_LOG = ".run-log { visibility: hidden }"  # it names folders of this machine
 
 expect.set_options(timeout=4 * MINUTE)
@@ -37,16 +38,19 @@ def main() -> None:
     names = arguments.names or [*TASKS, "tour"]
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as workspace, serving(Path(workspace)) as address, chromium() as browser:
+        if "tour" in names:
+            page = opened(browser, address, ratio=1)
+            film(page, arguments.out / "tour.webp")
+            page.context.close()
         page = opened(browser, address, ratio=2)
         for name in TASKS:
             if name in names:
                 TASKS[name](page)
                 at_rest(page)
                 save(page, arguments.out / f"{name}.webp")
-        page.context.close()
-        if "tour" in names:
-            page = opened(browser, address, ratio=1)
-            film(page, arguments.out / "tour.webp")
+        if "training" in names:
+            page.locator("#train-stop").click()
+            expect(page.locator("#train-stop")).to_be_hidden()
 
 
 # --- the tasks, in the order in which a person meets them -------------------------------------------
@@ -126,6 +130,7 @@ def dataset(page: Page) -> None:
     """A data set that was just made."""
     page.get_by_role("tab", name="Data sets").click()
     expect(page.locator("#data-page .tile").first).to_be_visible()
+    at_rest(page)
     for name, value in {"layouts": 24, "count": 24, "steps": 12, "name": "hard-examples"}.items():
         page.locator(f"#data-{name} :is(input, textarea)").fill(str(value))
     page.locator("#data-start").click()
@@ -135,17 +140,17 @@ def dataset(page: Page) -> None:
 
 
 def training(page: Page) -> None:
-    """A training that is under way."""
+    """A training that is under way: from nothing, at 128 pixels, until its samples show something."""
     page.get_by_role("tab", name="Training").click()
     page.locator("#train-more > button").click()
-    values = {"scenes": 64, "steps": 4000, "batch": 4, "name": "papercut-again", "settings": "sample_steps=20"}
-    for name, value in values.items():
+    at_rest(page)
+    values = {"scenes": 512, "steps": 6000, "batch": 8, "name": "papercut-small"}
+    settings = f"size=[128, 128]\nsample_steps={SAMPLE_STEPS}"
+    for name, value in {**values, "settings": settings}.items():
         page.locator(f"#train-{name} :is(input, textarea)").fill(str(value))
     page.locator("#train-start").click()
-    expect(page.locator("#train-head .run.running")).to_be_visible(timeout=5 * MINUTE)
-    expect(page.locator("#train-sample img")).to_be_visible(timeout=10 * MINUTE)
+    page.locator(f"#train-sample-steps button[data-name='{6 * SAMPLE_STEPS}']").wait_for(timeout=20 * MINUTE)
     page.add_style_tag(content=NO_LOG)
-    page.wait_for_timeout(15_000)
 
 
 TASKS: dict[str, Callable[[Page], None]] = {
@@ -163,17 +168,20 @@ def film(page: Page, path: Path) -> None:
 
     clear(page)
     page.keyboard.press("b")
-    page.keyboard.type("road")
+    page.keyboard.type("sky")
     page.keyboard.press("Enter")
-    take(800)
-    for label, corners in (("bus", (0.06, 0.34, 0.54, 0.68)), ("traffic light", (0.64, 0.14, 0.80, 0.56))):
+    take(600)
+    page.keyboard.press("Escape")
+    box(page, "grass", 0.01, 0.56, 0.99, 0.99)
+    take(600)
+    for label, corners in (("kite", (0.12, 0.06, 0.36, 0.42)), ("person", (0.42, 0.44, 0.60, 0.86))):
         drag(page, *corners, take=take)
         take(300)
         page.keyboard.type(label[:3])
         take(500)
         page.keyboard.press("Enter")
         take(400)
-    box(page, "car", 0.42, 0.66, 0.84, 0.92)
+    box(page, "cat", 0.68, 0.62, 0.92, 0.92)
     take(700)
     page.keyboard.press("c")
     expect(page.locator("#pair .side.a.busy")).to_be_visible()
@@ -251,6 +259,7 @@ def finished(page: Page) -> None:
 
 def tab(page: Page, name: str) -> None:
     page.locator("#results").get_by_role("tab", name=name).click()
+    at_rest(page)
 
 
 def number(page: Page, place: str, value: int) -> None:

@@ -146,7 +146,7 @@ def test_layouts_of_a_file_are_escaped(home: Path, tmp_path: Path) -> None:
 
 
 def put_pictures(out: Path, count: int, chunks_done: int) -> None:
-    """What `generate` leaves: scenes, with made-up confidences."""
+    """What `generate` leaves: scenes, with made-up confidences; in the second one is nothing but background."""
     out.mkdir(parents=True)
     classes = {"things": THINGS, "stuff": STUFF}
     settings = {"format": "generation-1", "count": count, "chunk": 5, "classes": classes, "strategy": "hard"}
@@ -156,6 +156,9 @@ def put_pictures(out: Path, count: int, chunks_done: int) -> None:
         rows, saves = [], []
         for number in chunks.numbers(chunk):
             made = scene(number, size=64)
+            if number == 1:
+                stuff = tuple(box for box in made.layout.boxes if box.label in STUFF)
+                made = replace(made, layout=replace(made.layout, boxes=stuff))
             tags = [Attribute.HARD if box.label in THINGS else Attribute.BACKGROUND for box in made.layout.boxes]
             asked = made.layout.with_attributes(tags)
             confidences = [0.25 if box.label in THINGS else None for box in made.layout.boxes]
@@ -189,6 +192,7 @@ def test_pictures_while_they_are_made(runs: Runs) -> None:
     screen = handlers.look(runs, "one", PICTURES, 0)
     assert "picture 15 of 40" in screen.head and screen.pages == 2 and screen.may_stop
     assert screen.page.count("<img") == A_PAGE and " 0.25" in screen.page
+    assert screen.page.count(">background alone<") == 1 and "no detector" not in screen.page
     assert handlers.look(runs, "one", PICTURES, 1).page.count("<img") == 3
     assert "when all pictures are there" in handlers.look(runs, "one", NUMBERS, 0).page
     assert handlers.look(runs, "one", LAYOUTS, 0).page == ""

@@ -93,7 +93,9 @@ def test_a_folder_is_used_where_it_lies(runs: Runs, home: Path, tmp_path: Path) 
     assert words(train)["--base"] == str(home)
     assert settings(train) == ["loss.perception_weight=0.1", "sample_steps=5"]
     assert (plan.name, plan.online, plan.bytes_needed) == ("mine", False, 0)
-    assert plan.about == {"data": "my data", "preset": PRESET, "base": "from home"}
+    assert plan.about == {"data": "my data", "preset": PRESET, "base": "autoencoder of home"}
+    tuned = make_plan(replace(order, preset="sd15-256", name="tuned"), runs, home)
+    assert tuned.about["base"] == "from home"
 
 
 @pytest.mark.parametrize(("typed", "folder"), [("", "bundled"), ("bundled", "bundled"), (" judge ", "judge")])
@@ -120,7 +122,7 @@ def test_detectors_of_every_kind_go_by_their_whole_path(
 
 
 def test_a_hub_id_is_the_only_thing_that_may_ask_the_network(runs: Runs, home: Path) -> None:
-    plan = make_plan(replace(DRAWN, base="someone/some-model"), runs, home)
+    plan = make_plan(replace(DRAWN, preset="sd15-256", base="someone/some-model"), runs, home)
     assert plan.online
     assert words(plan.commands[-1])["--base"] == "someone/some-model"
     assert plan.about["base"] == "from someone/some-model"

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "assets/models/papercut"
@@ -28,6 +29,7 @@ FLAGS = (
     "--disable-sync",
 )
 START_SECONDS = 90  # a test machine may be busy; the promise of 20 s is for an idle one
+LAPTOP = {"width": 1366, "height": 768}
 SECONDS = 120  # for whatever the page has to do
 
 expect.set_options(timeout=SECONDS * 1000)
@@ -51,16 +53,13 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
-def address(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the studio serves."""
-    if not MODEL.is_dir():
-        lacking(f"the bundled model is missing ({MODEL.relative_to(ROOT)})")
+@contextmanager
+def serving(model: Path, workspace: Path) -> Iterator[str]:
+    """A studio of its own; where it serves. It may neither fail nor write of a failure."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    workspace = tmp_path_factory.mktemp("studio")
-    command = [sys.executable, "-m", "app", "--port", str(port), "--workspace", str(workspace), "--model", str(MODEL)]
+    command = [sys.executable, "-m", "app", "--port", str(port), "--workspace", str(workspace), "--model", str(model)]
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     with (workspace / "errors.log").open("w") as errors:
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
@@ -77,23 +76,55 @@ def address(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iter
     assert "Traceback" not in (workspace / "errors.log").read_text()
 
 
+@pytest.fixture(scope="session")
+def address(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the studio serves the bundled model, for all tests together."""
+    if not MODEL.is_dir():
+        lacking(f"the bundled model is missing ({MODEL.relative_to(ROOT)})")
+    with serving(MODEL, tmp_path_factory.mktemp("studio")) as address:
+        yield address
+
+
 @pytest.fixture
-def page(chromium: Browser, address: str) -> Iterator[Page]:
-    """The page as it opens, example pair finished, on a laptop's screen. It may ask for nothing beyond this machine."""
-    context = chromium.new_context(viewport={"width": 1366, "height": 768}, accept_downloads=True)
-    context.set_default_timeout(SECONDS * 1000)
+def serve(tmp_path: Path) -> Iterator[Callable[[Path], str]]:
+    """`serve(model)`: where a studio of this test's own serves it."""
+    with ExitStack() as stack:
+        yield lambda model: stack.enter_context(serving(model, tmp_path))
+
+
+@pytest.fixture
+def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
+    """`visit(address, device_scale_factor=2)`: the page as it opens, example pair finished, on a laptop's screen or
+    another. It may ask for nothing beyond this machine, and nothing in it may fail."""
     asked: list[str] = []
     errors: list[str] = []
-    page = context.new_page()
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(address)
-    page.locator("#pair table").wait_for()
-    at_rest(page)
-    yield page
-    context.close()
-    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+    contexts: list[BrowserContext] = []
+    addresses: list[str] = []
+
+    def visit(address: str, **screen: Any) -> Page:
+        context = chromium.new_context(**{"viewport": LAPTOP, "accept_downloads": True, **screen})
+        context.set_default_timeout(SECONDS * 1000)
+        contexts.append(context)
+        addresses.append(address)
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+        page.goto(address)
+        page.locator("#pair table").wait_for()
+        at_rest(page)
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert [url for url in asked if not url.startswith((*addresses, "data:", "blob:"))] == []
     assert errors == []
+
+
+@pytest.fixture
+def page(visit: Callable[..., Page], address: str) -> Page:
+    return visit(address)
 
 
 def at_rest(page: Page) -> None:

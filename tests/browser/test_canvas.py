@@ -1,12 +1,15 @@
 """Everything that the canvas can do, by mouse, keys and fingers."""
 
+import io
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from PIL import Image
+from playwright.sync_api import Page, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 
@@ -254,14 +257,9 @@ def test_a_hundred_boxes_stay_fluid(canvas: Any) -> None:
 
 
 @pytest.fixture
-def tablet(chromium: Browser, address: str) -> Any:
+def tablet(visit: Callable[..., Page], address: str) -> Page:
     """A page on a touch screen with two device pixels to a CSS pixel."""
-    context = chromium.new_context(viewport={"width": 1180, "height": 820}, has_touch=True, device_scale_factor=2)
-    page = context.new_page()
-    page.goto(address)
-    page.locator("#pair table").wait_for()
-    yield page
-    context.close()
+    return visit(address, viewport={"width": 1180, "height": 820}, has_touch=True, device_scale_factor=2)
 
 
 def test_fingers(tablet: Page, person: Any) -> None:
@@ -288,3 +286,21 @@ def test_fingers(tablet: Page, person: Any) -> None:
     move("touchEnd")
     expect(tablet.locator(".zoom")).to_have_text(re.compile(r"[23]\d\d %"))
     assert len(boxes(studio)) == objects + 1, "two fingers draw nothing"
+
+
+def detail(shot: bytes) -> float:
+    """How much a screenshot at two device pixels loses if its pixels are merged two by two and drawn large again."""
+    picture = Image.open(io.BytesIO(shot)).convert("L")
+    merged = picture.reduce(2).resize(picture.size, Image.Resampling.BICUBIC)
+    return float(np.abs(np.asarray(picture, float) - np.asarray(merged, float)).mean())
+
+
+@pytest.mark.parametrize("place", [".editor .canvas", "#pair table", "#pair .side.a", "#actions", "#header"])
+def test_two_device_pixels_are_used(visit: Callable[..., Page], address: str, place: str) -> None:
+    fine, coarse = (visit(address, device_scale_factor=ratio) for ratio in (2, 1))
+    shots = [page.locator(place).first.screenshot() for page in (fine, coarse)]
+    large, small = (Image.open(io.BytesIO(shot)) for shot in shots)
+    assert np.allclose(large.size, 2 * np.array(small.size), atol=2)
+    blown_up = io.BytesIO()
+    small.resize(large.size, Image.Resampling.BICUBIC).save(blown_up, format="PNG")
+    assert detail(shots[0]) > 1.5 * detail(blown_up.getvalue()), f"{place} is as blurred as on a coarse screen"

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from gradio_client import Client
 from PIL import Image
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Locator, Page, expect
 
 from detdiffusion.layout import Layout, read_png
 
@@ -149,14 +150,9 @@ def test_a_reload_in_mid_generation_loses_nothing(studio: Any) -> None:
     assert (layout, record["steps"]) == (Layout.from_json(drawn), 20), "the run before does not stand in the way"
 
 
-def test_two_tabs_at_once(chromium: Browser, address: str, studio: Any, person: Any) -> None:
+def test_two_tabs_at_once(visit: Callable[..., Page], address: str, studio: Any, person: Any) -> None:
     """Each has its own canvas, settings and run; a cancel in one leaves the other alone."""
-    context = chromium.new_context(viewport={"width": 1366, "height": 768}, accept_downloads=True)
-    context.set_default_timeout(120_000)
-    page = context.new_page()
-    page.goto(address)
-    page.locator("#pair table").wait_for()
-    tabs = [studio, person(page)]
+    tabs = [studio, person(visit(address))]
     for tab, label, seed in zip(tabs, ("cat", "kite"), (11, 12), strict=True):
         tab.clear()
         tab.draw(label, 0.3, 0.3, 0.7, 0.8)
@@ -174,7 +170,6 @@ def test_two_tabs_at_once(chromium: Browser, address: str, studio: Any, person: 
     layout, record = read_png(tabs[1].saved("#picture"))
     assert ([box.label for box in layout.boxes], record["seed"], record["steps"]) == (["kite"], 12, 100)
     assert [item["label"] for item in studio.layout()["objects"]] == ["cat"]
-    context.close()
 
 
 def test_settings_say_what_they_cost_and_are_used(studio: Any) -> None:
