@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -216,7 +217,7 @@ def perform(plan: Sequence[Stage], out: Path) -> int:
         print("$", shlex.join(["python", "-m", "training", *stage.words]), file=sys.stderr, flush=True)
         record.tell(plan, stage, StageState.RUNNING)
         began = time.monotonic()
-        code = subprocess.run([*COMMAND, *stage.words], check=False).returncode
+        code = _run([*COMMAND, *stage.words])
         if code or not stage.proof.exists():
             record.tell(plan, stage, StageState.FAILED)
             print(f"error: {stage.name} ended with code {code}; the same command goes on from there", file=sys.stderr)
@@ -225,6 +226,19 @@ def perform(plan: Sequence[Stage], out: Path) -> int:
         record.tell(plan, stage, StageState.FINISHED)
     print(plan[-1].proof)
     return 0
+
+
+def _run(command: Sequence[str]) -> int:
+    """Its exit code. It is told to stop when this process is, and is waited for: a training writes its checkpoint."""
+    with subprocess.Popen(command) as child:
+        before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+        try:
+            return child.wait()
+        except KeyboardInterrupt:  # which a terminal sends to both
+            child.wait()
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def read_status(out: Path) -> dict[str, StageState]:

@@ -1,6 +1,10 @@
 """The loop: what the config file may say, the commands that come of it, stages that are done once."""
 
+import os
+import signal
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,3 +162,28 @@ def test_other_arguments_are_refused(plan: list[Stage], tmp_path: Path) -> None:
         perform(changed, tmp_path)
     (tmp_path / "stages" / "b.json").unlink()
     assert perform(changed, tmp_path) == 0
+
+
+def test_what_runs_is_stopped_with_the_loop(tmp_path: Path) -> None:
+    stage = tmp_path / "stage.py"
+    stage.write_text(
+        "import pathlib, os, sys, time\npathlib.Path(sys.argv[1]).write_text(str(os.getpid()))\ntime.sleep(60)"
+    )
+    loop = tmp_path / "loop.py"
+    loop.write_text(
+        "import sys\nfrom pathlib import Path\nfrom training import closed_loop as c\n"
+        f"c.COMMAND, here = (sys.executable, {str(stage)!r}), Path({str(tmp_path)!r})\n"
+        "sys.exit(c.perform([c.Stage('a', (str(here / 'pid'),), here / 'done')], here))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(closed_loop.__file__).parents[1])}
+    running = subprocess.Popen([sys.executable, str(loop)], env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline and running.poll() is None
+        time.sleep(0.05)
+    running.terminate()
+    _, said = running.communicate(timeout=30)
+    assert running.returncode == 256 - signal.SIGTERM and "a ended with code -15" in said
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+    assert closed_loop.read_status(tmp_path) == {"a": StageState.FAILED}
