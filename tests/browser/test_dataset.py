@@ -1,10 +1,10 @@
 """A person at the Data sets tab: looks through layouts, takes one to the studio, makes a small data set, loads it."""
 
-import os
 import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -19,18 +19,13 @@ def open_tab(page: Page) -> None:
     expect(page.locator("#data-page .tile, #data-page figure, #data-page .hint").first).to_be_visible()
 
 
-def shot(page: Page, name: str) -> None:
-    if folder := os.environ.get("DETDIFFUSION_SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=Path(folder) / f"{name}.png")
-
-
-def test_from_layouts_to_a_zip(page: Page, fill: Callable[..., None], tmp_path: Path) -> None:
+def test_from_layouts_to_a_zip(studio: Any, fill: Callable[..., None], tmp_path: Path) -> None:
+    page = studio.page
     open_tab(page)
     assert page.evaluate("document.documentElement.scrollHeight <= window.innerHeight"), "the page scrolls"
     tiles = page.locator("#data-page .tile")
     expect(tiles).to_have_count(12)
-    shot(page, "layouts")
+    studio.screenshot("layouts")
     first = tiles.first.get_attribute("title")
     page.locator("#data-after").click()
     expect(tiles.first).not_to_have_attribute("title", str(first))
@@ -50,10 +45,10 @@ def test_from_layouts_to_a_zip(page: Page, fill: Callable[..., None], tmp_path: 
     expect(head.locator(".run")).to_contain_text("few")
     expect(head.locator(".run.finished")).to_be_visible(timeout=5 * MINUTE)
     expect(page.locator("#data-page figure img")).to_have_count(6)
-    shot(page, "pictures")
+    studio.screenshot("pictures")
     page.locator("#data-view").get_by_label("Numbers").check()
     expect(page.locator("#data-page table")).to_contain_text("all")
-    shot(page, "numbers")
+    studio.screenshot("numbers")
     with page.expect_download(timeout=2 * MINUTE) as download:
         page.locator("#data-download").click()
     download.value.save_as(tmp_path / "few.zip")

@@ -1,12 +1,12 @@
 """A person at the Training tab: starts a real run, watches it, reloads, stops, resumes, draws with its model."""
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from detdiffusion.layout import read_png
 
@@ -24,8 +24,9 @@ STEP_ABOVE = """(least) => {
 class Training:
     """The tab in a user's words."""
 
-    def __init__(self, page: Page, fill: Callable[..., None]) -> None:
-        self.page, self._fill = page, fill
+    def __init__(self, studio: Any, fill: Callable[..., None]) -> None:
+        page = studio.page
+        self.page, self._fill, self.message, self.screenshot = page, fill, studio.message, studio.screenshot
         self.head = page.locator("#train-head")
         self.loss = page.locator("#train-charts path.line.total")
 
@@ -56,22 +57,10 @@ class Training:
     def curve(self) -> str:
         return self.loss.get_attribute("d") or ""
 
-    def message(self, text: str) -> None:
-        """A message with this text appears; it is closed again."""
-        toast = self.page.get_by_test_id("toast-body").filter(has_text=re.compile(text, re.IGNORECASE))
-        expect(toast).to_be_visible()
-        toast.get_by_test_id("toast-close").click()
-        expect(toast).to_have_count(0)
-
-    def screenshot(self, name: str) -> None:
-        if folder := os.environ.get("DETDIFFUSION_SCREENSHOTS"):
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            self.page.screenshot(path=Path(folder) / f"{name}.png")
-
 
 @pytest.fixture
-def training(page: Page, fill: Callable[..., None]) -> Iterator[Training]:
-    training = Training(page, fill)
+def training(studio: Any, fill: Callable[..., None]) -> Iterator[Training]:
+    page, training = studio.page, Training(studio, fill)
     training.open()
     yield training
     stop = page.locator("#train-stop")  # also after a failure: nothing goes on behind the tests' back
