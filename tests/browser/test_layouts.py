@@ -45,6 +45,7 @@ def test_own_layouts_survive_a_reload(studio: Any) -> None:
     expect(page.locator("svg g.box")).not_to_have_count(1)
     open_menu(page, "layouts")
     page.locator("#shelf button[data-name='own Cat alone']").click()
+    expect(page.locator("svg g.box")).to_have_count(1)
     assert studio.layout() == drawn
     open_menu(page, "layouts")
     page.locator("#shelf button[data-name='own Cat alone']").hover()
