@@ -22,14 +22,16 @@ def measure(studio: Studio) -> Iterator[CostTable]:
     Raises:
         CheckpointError, DetectorError: as `Studio.run` does.
     """
-    rows: list[CostRow] = []
     plan = list(_plan(studio))
+    quickest: dict[int, float] = {}
     yield CostTable(progress=True)
-    for turn, (place, (setting, choice, unit, work)) in enumerate(ROUNDS * list(enumerate(plan)), start=1):
+    for turn in range(ROUNDS * len(plan)):
+        place = turn % len(plan)
         with studio.lend(None) as model:
-            seconds = min([work(model), *(row.seconds for row in rows[place : place + 1])])
-        rows[place : place + 1] = [CostRow(setting, choice, unit, seconds)]
-        yield _table(studio, rows, done=turn == ROUNDS * len(plan))
+            seconds = plan[place][-1](model)
+        quickest[place] = min(seconds, quickest.get(place, seconds))
+        rows = [CostRow(*plan[number][:3], took) for number, took in quickest.items()]
+        yield _table(studio, rows, done=turn + 1 == ROUNDS * len(plan))
 
 
 def _plan(studio: Studio) -> Iterator[tuple[str, str, str, Callable[[Model], float]]]:

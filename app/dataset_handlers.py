@@ -264,7 +264,7 @@ def _picture(out: Path, row: Row) -> str:
     known = [(item["label"], value) for item, value in zip(row["layout"]["objects"], row["confidence"], strict=True)]
     said = ", ".join(f"{label} {value:.2f}" for label, value in known if value is not None)
     if not said:
-        empty = all(item["attribute"] == Attribute.BACKGROUND.value for item in row["layout"]["objects"])
+        empty = all(item["attribute"] == Attribute.BACKGROUND for item in row["layout"]["objects"])
         said = "background alone" if empty else "no detector looked"
     return (
         f'<figure><img src="{_thumbnail(out / row["file"], json.dumps(row["layout"]), tuple(row["confidence"]))}" '

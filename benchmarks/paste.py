@@ -83,8 +83,8 @@ def paste(pixels: Floats, box: Box, real: Dataset, place: int, source: Box) -> N
 
 def _same(thing: Box, moved: Box) -> bool:
     """Whether one is the other, elsewhere."""
-    sides = [(x2 - x1, y2 - y1) for x1, y1, x2, y2 in (thing.xyxy, moved.xyxy)]
-    return thing.label == moved.label and bool(np.allclose(*sides, rtol=0, atol=1e-9))
+    (a1, b1, a2, b2), (c1, d1, c2, d2) = thing.xyxy, moved.xyxy
+    return thing.label == moved.label and max(abs((a2 - a1) - (c2 - c1)), abs((b2 - b1) - (d2 - d1))) <= 1e-9
 
 
 def _mirrored(picture: Image.Image, layout: Layout, axes: NDArray[np.bool_]) -> tuple[Image.Image, Layout]:
