@@ -123,6 +123,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "editor",
         "comparer",
         "messages",
+        "forms",
         "canvas_sizes",
         "layout_store",
         "turns",

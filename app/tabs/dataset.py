@@ -10,6 +10,7 @@ from app import dataset_handlers as handlers
 from app.dataset_handlers import LAYOUTS, NUMBERS, PICTURES, Browser
 from app.dataset_orders import KEEP, DatasetOrder
 from app.evaluation_handlers import models, resume, settle, stop
+from app.forms import read_form
 from app.jobs import Runs
 from app.messages import CHOOSE, QUIET, Messages, Updates, say
 from app.services import Studio
@@ -153,7 +154,7 @@ class DatasetView:
     def _read(self, values: tuple[Any, ...]) -> tuple[DatasetOrder, str, int, str]:
         count = len(fields(DatasetOrder))
         view, _, page, label = values[count:]
-        return DatasetOrder(*values[:count]), str(view), int(page), str(label)
+        return read_form(DatasetOrder, values[:count]), str(view), int(page), str(label)
 
     def _on_open(self, *values: Any) -> Updates:
         order, view, page, label = self._read(values)
@@ -218,7 +219,7 @@ class DatasetView:
 
     def _on_start_loop(self, config: str, view: str, chosen: str, page: int, label: str) -> Updates:
         with Messages("Not started", NOT_STARTED):
-            chosen = handlers.start_loop(self.runs, config)
+            chosen = handlers.start_loop(self.runs, config or "")
             return {**self._look(PICTURES, chosen, 0), self.chosen: chosen, self.view: PICTURES}
         return {self.list: gr.skip()}
 

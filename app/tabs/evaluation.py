@@ -8,6 +8,7 @@ import gradio as gr
 from app import evaluation_handlers as handlers
 from app.evaluation_handlers import EvaluationScreen
 from app.evaluation_orders import EvaluationOrder
+from app.forms import read_form
 from app.jobs import Runs
 from app.messages import CHOOSE, QUIET, Messages, Updates, say
 from app.services import Studio
@@ -150,7 +151,7 @@ class EvaluationView:
         *form, chosen, seen = values
         yield {self.start: gr.update(interactive=False, value="Checking…")}
         with Messages("Not started", "Nothing was written."):
-            chosen = handlers.start(self.studio, self.runs, EvaluationOrder(*form))
+            chosen = handlers.start(self.studio, self.runs, read_form(EvaluationOrder, form))
             yield {self.chosen: chosen, self.name: ""}
         yield {**self._look(chosen, seen), self.start: gr.update(interactive=True, value=START)}
 

@@ -8,6 +8,7 @@ import gradio as gr
 
 from app import gallery_handlers as handlers
 from app.editor import Picture
+from app.forms import read_form
 from app.gallery_handlers import Deletion, Form
 from app.history import Entry
 from app.messages import QUIET, Messages, Updates, say
@@ -110,7 +111,7 @@ class GalleryView:
 
     def _read(self, values: tuple[Any, ...]) -> tuple[Form, int, tuple[int, ...]]:
         *form, page, selected = values
-        return Form(*form), int(page), tuple(selected)
+        return read_form(Form, form), int(page), tuple(selected)
 
     def _on_open(self, *values: Any) -> Updates:
         shown = self._show(*self._read(values), choices=True)

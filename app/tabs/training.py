@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from app import training_handlers as handlers
+from app.forms import read_form
 from app.jobs import Runs
 from app.messages import CHOOSE, QUIET, Messages, Updates, say
 from app.services import Studio
@@ -177,7 +178,7 @@ class TrainingView:
         *form, chosen, seen = values
         yield {self.start: gr.update(interactive=False, value="Checking…")}
         with Messages("Not started", "Nothing was written."):
-            chosen = handlers.start(self.studio, self.runs, Order(*form))
+            chosen = handlers.start(self.studio, self.runs, read_form(Order, form))
             yield {self.chosen: chosen, self.name: ""}
         yield {**self._look(chosen, seen), self.start: gr.update(interactive=True, value=START)}
 

@@ -1,0 +1,44 @@
+"""A person who opens the page, goes to a tab and presses its main button, with every menu as it was."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.model]
+
+MINUTES = 60_000  # milliseconds
+
+
+@pytest.mark.parametrize(
+    ("tab", "form"), [("Training", "train"), ("Evaluation", "eval"), ("Data sets", "data")], ids=str.lower
+)
+def test_an_untouched_form_starts(studio: Any, tab: str, form: str) -> None:
+    page = studio.page
+    page.get_by_role("tab", name=tab).click()
+    page.locator(f"#{form}-start").click()
+    run = page.locator(f"#{form}-head .run")
+    expect(run).to_be_visible(timeout=2 * MINUTES)
+    stop = page.locator(f"#{form}-stop")
+    stop.click()
+    expect(stop).to_be_hidden()
+
+
+def test_only_what_is_necessary_was_filled(studio: Any, fill: Callable[..., None]) -> None:
+    page = studio.page
+    page.get_by_role("tab", name="Training").click()
+    fill("train", scenes=12)
+    page.locator("#train-start").click()
+    expect(page.locator("#train-log")).to_contain_text("papercut --images 12", timeout=2 * MINUTES)
+    stop = page.locator("#train-stop")
+    stop.click()
+    expect(stop).to_be_hidden()
+
+
+def test_a_loop_without_its_file_says_what_is_missing(studio: Any) -> None:
+    page = studio.page
+    page.get_by_role("tab", name="Data sets").click()
+    page.locator("#data-more > button").click()
+    page.locator("#data-start-loop").click()
+    studio.message("name the loop's config file")
