@@ -42,7 +42,7 @@ lint: $(EXTRAS)
 check-yolov4: $(EXTRAS)
 	@test -x .venv-opencv4/bin/python || $(PYTHON) -m venv .venv-opencv4
 	@.venv-opencv4/bin/python -m pip --disable-pip-version-check install -q -r tests/opencv4/requirements.txt
-	@DETDIFFUSION_OPENCV4=.venv-opencv4/bin/python $(BIN)/python -m pytest -s tests/detdiffusion/test_yolov4.py -k opencv
+	@DETDIFFUSION_OPENCV4=.venv-opencv4/bin/python $(BIN)/python -m pytest -s tests/detdiffusion/detectors/test_yolov4.py -k opencv
 
 test: lint
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \

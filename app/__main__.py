@@ -142,12 +142,12 @@ def _check_port(place: Place) -> None:
 
 
 def _serve(place: Place, workspace: Path, model: Path, device: str | None, *, mcp: bool) -> None:
-    from app.dataset_orders import PROOFS
-    from app.evaluation_orders import PAGE
-    from app.handlers import examples
-    from app.jobs import Runs
+    from app.datasets.form import PROOFS
+    from app.engine.services import Engine, Studio
+    from app.evaluation.form import PAGE
     from app.page import STYLES, build, theme
-    from app.services import Engine, Studio
+    from app.runs.jobs import Runs
+    from app.studio.handlers import examples
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` closes as cleanly as Ctrl+C
     studio = Studio(model, workspace, engine=Engine(device))

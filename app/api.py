@@ -4,9 +4,9 @@ from typing import Any
 
 import gradio as gr
 
-from app import handlers
-from app.services import Recipe, Studio
-from app.tabs.shown import MODEL_QUEUE
+from app.engine.services import Recipe, Studio
+from app.studio import handlers
+from app.studio.shown import MODEL_QUEUE
 from detdiffusion.errors import DetDiffusionError
 
 

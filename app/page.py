@@ -6,32 +6,33 @@ from typing import Any
 
 import gradio as gr
 
-from app import handlers, training_handlers
 from app.api import add_endpoints
-from app.gallery_handlers import restored_note
-from app.jobs import Runs
-from app.layout_store import LayoutStore
-from app.messages import QUIET, Messages, Updates, say
-from app.services import Recipe, Studio
-from app.tabs.dataset import DatasetView
-from app.tabs.evaluation import EvaluationView
-from app.tabs.gallery import GalleryView
-from app.tabs.settings import SettingsView
-from app.tabs.shown import MODEL_QUEUE
-from app.tabs.studio import StudioView
-from app.tabs.training import USE, TrainingView
-from app.training_handlers import Chosen
+from app.components.messages import QUIET, Messages, Updates, say
+from app.datasets.tab import DatasetView
+from app.engine.services import Recipe, Studio
+from app.evaluation.tab import EvaluationView
+from app.gallery.handlers import restored_note
+from app.gallery.tab import GalleryView
+from app.runs.jobs import Runs
+from app.settings.tab import SettingsView
+from app.store.layout_store import LayoutStore
+from app.studio import handlers
+from app.studio.shown import MODEL_QUEUE
+from app.studio.tab import StudioView
+from app.training import handlers as training_handlers
+from app.training.handlers import Chosen
+from app.training.tab import USE, TrainingView
 
 STYLES = [
-    Path(__file__).with_name(name)
+    Path(__file__).parent / name
     for name in (
-        "studio.css",
-        "editor.css",
-        "comparer.css",
-        "training.css",
-        "dataset.css",
-        "gallery.css",
-        "settings.css",
+        "studio/studio.css",
+        "components/editor.css",
+        "components/comparer.css",
+        "runs/runs.css",
+        "datasets/datasets.css",
+        "gallery/gallery.css",
+        "settings/settings.css",
     )
 ]
 SCRIPTS = [Path(__file__).with_name(name) for name in ("page.js", "tour.js")]

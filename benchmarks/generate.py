@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from training.generation_job import Chunks
+from training.synthesis.store import Chunks
 
 ROOT = Path(__file__).resolve().parent.parent
 CHUNK = 8

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from training.generation_job import Chunks
+from training.synthesis.store import Chunks
 
 ROOT = Path(__file__).resolve().parent.parent
 CHUNK = 16

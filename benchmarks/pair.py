@@ -15,8 +15,8 @@ import torch
 
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.detectors import BUNDLED, load_detector
+from detdiffusion.diffusion.pipeline import load_pipeline
 from detdiffusion.layout import Layout
-from detdiffusion.pipeline import load_pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 

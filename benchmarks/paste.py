@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from detdiffusion.layout import Box, Layout
-from training.annotate import read_attributes
-from training.augment import Missed
-from training.datasets import Dataset, open_dataset
+from training.data.datasets import Dataset, open_dataset
+from training.labelling.annotate import read_attributes
+from training.synthesis.augment import Missed
 
 MARGIN = 0.2  # of a thing's box, on each side: there it fades into the picture
 

@@ -22,13 +22,13 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, new_pipeline
 from detdiffusion.layout import Box, Layout
-from detdiffusion.losses import LossConfig, denoising_loss, perception_loss, total_loss
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.features import FeatureTaps, feature_channels
+from detdiffusion.models.losses import LossConfig, denoising_loss, perception_loss, total_loss
 from detdiffusion.models.perception_head import PerceptionHead
-from detdiffusion.pipeline import DetDiffusionPipeline, new_pipeline
-from detdiffusion.vocabulary import COCO_STUFF, COCO_THINGS, Vocabulary
+from detdiffusion.text.vocabulary import COCO_STUFF, COCO_THINGS, Vocabulary
 
 CELL = 8  # pixels a latent, on each side
 UNET: dict[str, Any] = {

@@ -16,17 +16,17 @@ import numpy as np
 
 from detdiffusion.arguments import amount, sampler_steps
 from detdiffusion.attributes import Strategy, apply_strategy
-from detdiffusion.comparison import Comparison, PairRow, compare, mean, object_confidences
 from detdiffusion.detection import Detections
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.errors import ConfigError, DetDiffusionError, LayoutError
+from detdiffusion.evaluation.comparison import Comparison, PairRow, compare, mean, object_confidences
 from detdiffusion.layout import Attribute, Layout, read_png, save_png
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from detdiffusion.detection import Detector
-    from detdiffusion.pipeline import DetDiffusionPipeline, StepInfo
+    from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, StepInfo
 
 BUNDLED_MODEL = Path(__file__).resolve().parent.parent / "assets" / "models" / "papercut"
 MAX_SEED = 2**32 - 1
@@ -109,7 +109,7 @@ class _Job:
 def _prepare(arguments: argparse.Namespace) -> _Job:
     """Bad layouts are refused before anything large is loaded."""
     layout = _read_layout(arguments.layout)
-    from detdiffusion.checkpoint import model_hash, read_vocabulary, verify
+    from detdiffusion.diffusion.checkpoint import model_hash, read_vocabulary, verify
 
     verify(arguments.model)
     vocabulary = read_vocabulary(arguments.model)
@@ -119,7 +119,7 @@ def _prepare(arguments: argparse.Namespace) -> _Job:
     if arguments.compare and all(box.attribute is Attribute.BACKGROUND for box in layout.boxes):
         raise LayoutError("everything in this layout is background: a comparison needs an object that is easy or hard")
     detector = _detector(arguments.detector, arguments.model)
-    from detdiffusion.pipeline import load_pipeline
+    from detdiffusion.diffusion.pipeline import load_pipeline
 
     pipeline = load_pipeline(arguments.model)
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -109,7 +109,7 @@ def test_every_file_loads_without_a_network() -> None:
     done = run_offline(IMPORT_EVERYTHING, timeout=180)
     assert done.returncode == 0, done.stderr
     assert OUTSIDE not in done.stderr
-    assert {"detdiffusion.pipeline", "training.papercut", "app.tabs.studio"} <= set(done.stdout.split())
+    assert {"detdiffusion.diffusion.pipeline", "training.data.papercut", "app.studio.tab"} <= set(done.stdout.split())
 
 
 @pytest.mark.model

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detdiffusion.errors import DetDiffusionError
-from training.runs import natural, positive
+from training.core.cli import natural, positive
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,23 +23,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from training import (
-        ablation,
-        annotate,
-        autoencoder_command,
-        closed_loop,
-        convert,
-        detector,
-        evaluate,
-        generate,
-        layouts,
-        report,
-        subset,
-        train,
-        trainability,
-        verify,
-    )
-    from training.config import VARIANTS
+    from training import loop
+    from training.autoencoder import command as autoencoder
+    from training.data import filters, subset
+    from training.detector import command as detector
+    from training.evaluation import command as evaluate
+    from training.generator import command as train
+    from training.generator import convert
+    from training.generator.config import VARIANTS
+    from training.labelling import annotate
+    from training.report import command as report
+    from training.studies import ablation, trainability
+    from training.synthesis import command as generate
+    from training.synthesis import verify
 
     parser = argparse.ArgumentParser(
         prog="python -m training", description="Everything that learns or makes data sets."
@@ -60,7 +56,9 @@ def build_parser() -> argparse.ArgumentParser:
     papercut.set_defaults(run=_papercut)
 
     bundle = verbs.add_parser("bundle", help="train detector, judge, autoencoder, attributes and generator; resumable")
-    bundle.add_argument("--preset", choices=("cpu", "gpu"), required=True, help="sizes and steps (training/config.py)")
+    bundle.add_argument(
+        "--preset", choices=("cpu", "gpu"), required=True, help="sizes and steps (training/generator/config.py)"
+    )
     bundle.add_argument("--out", type=Path, required=True, help="run folder; the model is written to OUT/model")
     bundle.add_argument(
         "--until",
@@ -82,8 +80,8 @@ def build_parser() -> argparse.ArgumentParser:
     bundle.set_defaults(run=_bundle)
 
     for name, module, help_ in (
-        ("autoencoder", autoencoder_command, "train the small autoencoder on any folder of pictures"),
-        ("layouts", layouts, "COCO annotations -> layouts that pass the filter"),
+        ("autoencoder", autoencoder, "train the small autoencoder on any folder of pictures"),
+        ("layouts", filters, "COCO annotations -> layouts that pass the filter"),
         ("subset", subset, "a part of a data set of any form, as a COCO folder of its own"),
         ("detector", detector, "train a detector on a data set, of torchvision or of ultralytics; resumable"),
         ("annotate", annotate, "a detector finds which objects of a data set are easy and which are hard"),
@@ -95,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("generate", generate, "layouts -> a COCO data set of pictures, by many processes; resumable"),
         ("verify", verify, "is every picture of a generated data set there once, and whole"),
         ("trainability", trainability, "does a detector learn from generated pictures: a table with intervals"),
-        ("loop", closed_loop, "your data and detector -> attributes, generator, hard pictures, a better detector"),
+        ("loop", loop, "your data and detector -> attributes, generator, hard pictures, a better detector"),
     ):
         verb = verbs.add_parser(name, help=help_)
         module.add_arguments(verb)
@@ -106,7 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _papercut(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from training.papercut import write_dataset
+    from training.data.papercut import write_dataset
 
     seeds = range(arguments.seed, arguments.seed + arguments.images)
     with tqdm(total=arguments.images, desc="papercut", mininterval=1.0) as bar:
@@ -126,8 +124,8 @@ def _bundle(arguments: argparse.Namespace) -> int:
     import torch
 
     from detdiffusion.errors import ConfigError
-    from training.bundle import Stage, train_bundle
-    from training.config import PRESETS
+    from training.generator.bundle import Stage, train_bundle
+    from training.generator.config import PRESETS
 
     name = arguments.device or ("cuda" if arguments.preset == "gpu" else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
@@ -140,7 +138,7 @@ def _bundle(arguments: argparse.Namespace) -> int:
 
 
 def _rivals(text: str) -> list[str]:
-    from training.config import VARIANTS
+    from training.generator.config import VARIANTS
 
     unknown = [name for name in text.split(",") if name not in VARIANTS]
     if unknown:

@@ -280,7 +280,7 @@ def _run_training(
     """One run of ultralytics' own loop, from scratch, from other weights, or from `out/weights/last.pt`."""
     from ultralytics.engine import trainer
 
-    from detdiffusion import pipeline
+    from detdiffusion.diffusion import pipeline
 
     last = out / "weights" / "last.pt"
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

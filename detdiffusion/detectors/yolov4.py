@@ -23,7 +23,7 @@ from detdiffusion.detectors.darknet import Network, Section, YoloLayer, parse_cf
 from detdiffusion.detectors.folder import MIN_SCORE, file_hash
 from detdiffusion.detectors.names import names_beside
 from detdiffusion.errors import DetectorError
-from detdiffusion.vocabulary import COCO_THINGS
+from detdiffusion.text.vocabulary import COCO_THINGS
 
 _LOWEST_SCORE = 0.001
 _NMS_IOU = 0.45

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detdiffusion.comparison import mean, object_confidences
 from detdiffusion.detection import Detections, Detector
 from detdiffusion.errors import ConfigError
 from detdiffusion.evaluation.bootstrap import (
@@ -24,6 +23,7 @@ from detdiffusion.evaluation.bootstrap import (
     resamples,
 )
 from detdiffusion.evaluation.coco_ap import AveragePrecision, coco_scores
+from detdiffusion.evaluation.comparison import mean, object_confidences
 from detdiffusion.layout import Attribute, Layout
 
 # Our choice: shares of the picture, so that a size means the same at every resolution (APs, APm, APl are COCO's own).

@@ -17,7 +17,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from detdiffusion.layout import Layout
-from detdiffusion.vocabulary import ATTRIBUTES, Vocabulary
+from detdiffusion.text.vocabulary import ATTRIBUTES, Vocabulary
 
 
 class _Boxes(NamedTuple):

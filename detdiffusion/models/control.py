@@ -17,7 +17,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 from detdiffusion.layout import Layout
-from detdiffusion.vocabulary import Vocabulary
+from detdiffusion.text.vocabulary import Vocabulary
 
 DARKER = 0.8  # value of an object's colour, as a share of that of the class's object before it
 EMBEDDING_CHANNELS = (16, 32, 96, 256)  # ControlNet's own

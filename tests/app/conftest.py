@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from app import services
-from app.services import Studio
-from detdiffusion.checkpoint import save_pipeline
+from app.engine import services
+from app.engine.services import Studio
 from detdiffusion.detection import Detections
+from detdiffusion.diffusion.checkpoint import save_pipeline
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, new_pipeline
 from detdiffusion.models.autoencoder import SmallAutoencoder
-from detdiffusion.pipeline import DetDiffusionPipeline, new_pipeline
-from detdiffusion.vocabulary import Vocabulary
+from detdiffusion.text.vocabulary import Vocabulary
 
 BUS = (0.1, 0.2, 0.5, 0.6)
 CAR = (0.6, 0.5, 0.9, 0.9)

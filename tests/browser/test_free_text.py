@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from detdiffusion.checkpoint import save_pipeline, write_manifest
+from detdiffusion.diffusion.checkpoint import save_pipeline, write_manifest
+from detdiffusion.diffusion.pipeline import load_pipeline
 from detdiffusion.layout import read_png
-from detdiffusion.pipeline import load_pipeline
-from detdiffusion.prompt import FREE_TEXT_TOKENS
+from detdiffusion.text.prompt import FREE_TEXT_TOKENS
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 

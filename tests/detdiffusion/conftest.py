@@ -7,10 +7,10 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, new_pipeline
 from detdiffusion.layout import Attribute, Box, Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
-from detdiffusion.pipeline import DetDiffusionPipeline, new_pipeline
-from detdiffusion.vocabulary import Vocabulary
+from detdiffusion.text.vocabulary import Vocabulary
 
 MakePipeline: TypeAlias = Callable[..., DetDiffusionPipeline]
 UNET = {

@@ -18,11 +18,11 @@ from PIL import Image
 
 from detdiffusion import __main__ as command
 from detdiffusion.__main__ import BUNDLED_MODEL
-from detdiffusion.checkpoint import model_hash, save_pipeline
 from detdiffusion.detection import Detections
+from detdiffusion.diffusion.checkpoint import model_hash, save_pipeline
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.layout import Attribute, read_png
-from detdiffusion.pipeline import DetDiffusionPipeline
-from detdiffusion.vocabulary import Vocabulary
+from detdiffusion.text.vocabulary import Vocabulary
 
 CAR = {"label": "car", "box": [0.1, 0.2, 0.5, 0.6]}
 LIGHT = {"label": "traffic light", "box": [0.6, 0.1, 0.8, 0.6], "attribute": "hard"}

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detdiffusion.diffusion.pipeline import load_pipeline
 from detdiffusion.layout import Layout
-from detdiffusion.pipeline import load_pipeline
 
 pytestmark = pytest.mark.model
 

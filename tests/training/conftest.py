@@ -14,18 +14,18 @@ from safetensors.torch import save_file
 
 from detdiffusion.__main__ import BUNDLED_MODEL
 from detdiffusion.attributes import AttributeRule
-from detdiffusion.checkpoint import save_pipeline, write_manifest
+from detdiffusion.diffusion.checkpoint import save_pipeline, write_manifest
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, new_pipeline
 from detdiffusion.layout import Attribute, Box, Layout
-from detdiffusion.losses import LossConfig
 from detdiffusion.models.autoencoder import SmallAutoencoder
-from detdiffusion.pipeline import DetDiffusionPipeline, new_pipeline
-from detdiffusion.vocabulary import Vocabulary
-from training.attribute_file import encode_row, make_header
-from training.batch import SampleStore
-from training.config import GeneratorConfig
-from training.datasets import open_dataset
-from training.papercut import STUFF, THINGS, write_dataset
-from training.resume import write_json
+from detdiffusion.models.losses import LossConfig
+from detdiffusion.text.vocabulary import Vocabulary
+from training.core.checkpoints import write_json
+from training.data.attributes import encode_row, make_header
+from training.data.datasets import open_dataset
+from training.data.papercut import STUFF, THINGS, write_dataset
+from training.generator.batch import SampleStore
+from training.generator.config import GeneratorConfig
 
 CPU = torch.device("cpu")
 TINY = GeneratorConfig(

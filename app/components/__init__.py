@@ -1,0 +1,1 @@
+"""Widgets and HTML that several tabs share."""

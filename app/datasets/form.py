@@ -1,0 +1,120 @@
+"""A data set, or a closed loop, as a person orders it -> the commands that make it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from app.engine.services import MAX_SEED
+from app.evaluation.form import MAX_STEPS, model_folder, model_name
+from app.runs.jobs import Runs
+from app.training.form import TRAINING, Source, data_folder, detector_of, whole_number
+from detdiffusion.attributes import Strategy
+from detdiffusion.detectors import BUNDLED
+from detdiffusion.errors import ConfigError
+from training.loop import LoopConfig, check, stages
+from training.synthesis.store import REFINEMENTS
+
+SET, CARD, PAGE = "set", "set/card.json", "page/report.html"
+PROOFS = (CARD, PAGE)  # of a finished data set, and of a finished loop
+FIRST_SCENE = 100_000  # layouts that the bundled model was not trained on, nor is measured on
+MAX_COUNT, MAX_WORKERS = 1_000_000, 64
+KEEP = "Keep all"
+
+
+class Kind(StrEnum):
+    DATASET = "Data set"
+    LOOP = "Closed loop"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetOrder:
+    """The form, as it was typed."""
+
+    model: str
+    source: str = Source.PAPERCUT
+    layouts: str = "500"
+    folder: str = ""
+    strategy: str = Strategy.HARD
+    count: str = "200"
+    steps: str = ""
+    seed: str = ""
+    workers: str = "1"
+    refine: str = KEEP
+    augment: bool = True
+    yolo: bool = True
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetPlan:
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+    about: Mapping[str, str]  # what a person reads of it
+
+
+def layouts_spec(order: DatasetOrder) -> str:
+    """What --layouts gets.
+
+    Raises:
+        ConfigError: no number, or no folder.
+    """
+    if order.source == Source.FOLDER:
+        return str(data_folder(order.folder))
+    count = whole_number("layouts", order.layouts, 1, MAX_COUNT)
+    if count is None:
+        raise ConfigError("say how many layouts there are to be")
+    return f"papercut:{count}@{FIRST_SCENE}"
+
+
+def make_dataset(order: DatasetOrder, runs: Runs, home: Path) -> DatasetPlan:
+    """`generate`, then `verify`. home: the model folder whose detector looks where a model has none.
+
+    Raises:
+        ConfigError: for what can be seen to be wrong at once.
+    """
+    model, spec = model_folder(order.model), layouts_spec(order)
+    if order.strategy not in tuple(Strategy):
+        raise ConfigError(f"there is no strategy {order.strategy!r}; choose one of {', '.join(Strategy)}")
+    name = order.name.strip() or runs.free_name(order.strategy)
+    runs.check_free(name)
+    out = runs.folder(name) / SET
+    count = whole_number("pictures", order.count, 1, MAX_COUNT)
+    if count is None:
+        raise ConfigError("say how many pictures to make")
+    words = ["--model", str(model), "--layouts", spec, "--strategy", order.strategy, "--count", str(count)]
+    for option, what, text, least, most in (
+        ("--steps", "steps", order.steps, 1, MAX_STEPS),
+        ("--seed", "seed", order.seed, 0, MAX_SEED),
+        ("--workers", "workers", order.workers, 1, MAX_WORKERS),
+    ):
+        number = whole_number(what, text, least, most)
+        words += [] if number is None else [option, str(number)]
+    if not (model / "detectors" / BUNDLED).is_dir():
+        words += ["--detector", detector_of(BUNDLED, home)]
+    words += ["--refine", order.refine] if order.refine in REFINEMENTS else []
+    words += ["--augment"] * order.augment + ["--yolo"] * order.yolo
+    shown = f"Papercut, {order.layouts} layouts" if order.source == Source.PAPERCUT else Path(spec).name
+    commands = ((*TRAINING, "generate", *words, "--out", str(out)), (*TRAINING, "verify", str(out)))
+    return DatasetPlan(name, commands, {"kind": Kind.DATASET, "model": model_name(model), "data": shown})
+
+
+def make_loop(text: str, runs: Runs) -> DatasetPlan:
+    """`loop`, then its report as a page of the run.
+
+    Raises:
+        ConfigError: the file cannot be read, or says something that a stage does not know.
+    """
+    if not text.strip():
+        raise ConfigError("name the loop's config file (docs/DATA_ENGINE.md has an example)")
+    path = Path(text.strip()).expanduser().resolve()
+    config = LoopConfig.read(path)
+    check(stages(config))
+    name = runs.free_name(path.stem)
+    page = runs.folder(name) / Path(PAGE).parent
+    table = Path(config.out) / "trainability" / "trainability.json"
+    commands = (
+        (*TRAINING, "loop", "--config", str(path)),
+        (*TRAINING, "report", str(table), "--out", str(page)),
+    )
+    return DatasetPlan(name, commands, {"kind": Kind.LOOP, "data": Path(config.data).name, "out": config.out})

@@ -1,0 +1,1 @@
+"""Models, detectors and generation behind the page. No widgets."""

@@ -1,0 +1,103 @@
+"""An evaluation as a person orders it -> the commands that do it: `evaluate`, then `report`."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.runs.files import MODEL
+from app.runs.jobs import Runs
+from app.training.form import TRAINING, Source, data_folder, detector_of, whole_number
+from detdiffusion.detectors import BUNDLED, JUDGE
+from detdiffusion.errors import ConfigError
+from training.generator.config import HELD_OUT_SEED
+
+REPORT, PAGE, PROGRESS = "report.json", "page/report.html", "report.work/progress.json"
+MAX_LAYOUTS, MAX_STEPS = 100_000, 1000
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOrder:
+    """The form, as it was typed."""
+
+    model: str
+    source: str = Source.PAPERCUT
+    layouts: str = "100"
+    folder: str = ""
+    rivals: Sequence[str] = ()
+    detectors: str = ""  # with commas between; none: the model's own, or the home model's
+    steps: str = ""
+    difficulties: str = ""
+    one_hard: bool = True
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationPlan:
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+    about: dict[str, str]  # what a person reads of it
+
+
+def model_name(folder: Path) -> str:
+    """A model folder as a person would name it: that of a run by the run's name."""
+    return folder.parent.name if folder.name == MODEL else folder.name
+
+
+def make_evaluation(order: EvaluationOrder, runs: Runs, home: Path) -> EvaluationPlan:
+    """The commands of an order; `home` is the model folder whose detectors look where a model has none.
+
+    Raises:
+        ConfigError: for what can be seen to be wrong at once.
+    """
+    model = model_folder(order.model)
+    rivals = [model_folder(rival) for rival in order.rivals if model_folder(rival) != model]
+    name = order.name.strip() or runs.free_name(model_name(model))
+    runs.check_free(name)
+    folder = runs.folder(name)
+    count = whole_number("layouts", order.layouts, 1, MAX_LAYOUTS) if order.source == Source.PAPERCUT else None
+    if order.source == Source.PAPERCUT and count is None:
+        raise ConfigError("say how many layouts to draw")
+    spec = f"papercut:{count}@{HELD_OUT_SEED}" if count else str(data_folder(order.folder))
+    words = ["--model", str(model), "--layouts", spec]
+    words += ["--rivals", ",".join(map(str, rivals))] if rivals else []
+    detectors = _detectors(order.detectors, model, home)
+    words += ["--detector", ",".join(detectors)] if detectors else []
+    steps = whole_number("steps", order.steps, 1, MAX_STEPS)
+    words += ["--steps", str(steps)] if steps else []
+    amounts = _amounts(order.difficulties)
+    words += [f"--difficulties={','.join(map(str, amounts))}"] if amounts else []
+    words += ["--one-hard"] if order.one_hard else []
+    shown = f"Papercut, {count:,} layouts" if count else Path(spec).name
+    against = {"rivals": f"against {', '.join(map(model_name, rivals))}"} if rivals else {}
+    commands = (
+        (*TRAINING, "evaluate", *words, "--out", str(folder / REPORT)),
+        (*TRAINING, "report", str(folder / REPORT), "--out", str((folder / PAGE).parent)),
+    )
+    return EvaluationPlan(name, commands, {"model": model_name(model), "data": shown, **against})
+
+
+def model_folder(text: str) -> Path:
+    """ConfigError where it is none."""
+    folder = Path(text.strip()).expanduser().resolve()
+    if not (folder / "model_index.json").is_file():
+        raise ConfigError(f"{folder} is no model folder (model_index.json is missing)")
+    return folder
+
+
+def _detectors(text: str, model: Path, home: Path) -> list[str]:
+    """Paths; none where the model's own are to look."""
+    wanted = [word.strip() for word in text.split(",") if word.strip()]
+    if not wanted and (model / "detectors" / BUNDLED).is_dir():
+        return []
+    return [detector_of(word, home) for word in wanted or (BUNDLED, JUDGE)]
+
+
+def _amounts(text: str) -> list[float]:
+    try:
+        amounts = [float(word) for word in text.split(",") if word.strip()]
+    except ValueError:
+        amounts = [math.nan]
+    if not all(map(math.isfinite, amounts)):
+        raise ConfigError(f"difficulties {text.strip()!r} need to be numbers with commas between, like 0,1,2")
+    return amounts

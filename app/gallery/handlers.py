@@ -1,0 +1,155 @@
+"""The workspace's history -> what the Gallery tab shows, and what is done with it there. No gradio here."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from app.components.views import hint_html
+from app.gallery.views import (
+    GalleryScreen,
+    count_text,
+    facts_html,
+    head_html,
+    large_view,
+    size_text,
+    storage_html,
+    tiles_html,
+)
+from app.store.history import A_PAGE, EVERYTHING, Entry, Filter, History
+from app.store.history_export import export_zip
+from detdiffusion.errors import ConfigError, DataError
+
+NONE_YET = "No picture yet: what the Studio generates is kept here, with its layout and what the detector found."
+NONE_SUCH = "No picture is like this: choose another filter."
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The filter as the page holds it."""
+
+    label: str | None
+    model: str | None
+    drop: float
+    missed: bool
+    starred: bool
+
+    def wanted(self) -> Filter:
+        """A least drop of 0 asks for nothing: pictures without a drop are shown too."""
+        least = self.drop if self.drop > 0 else None
+        return Filter(self.label or "", self.missed, least, self.starred, self.model or "")
+
+
+class Deletion(StrEnum):
+    """What has to be asked before."""
+
+    SELECTED = "selected"
+    UNSTARRED = "unstarred"
+
+
+def look(history: History, form: Form, page: int = 0, selected: Sequence[int] = ()) -> GalleryScreen:
+    """A page of what the form asks for; where there is no history, why."""
+    wanted = form.wanted()
+    try:
+        count, size = history.count(wanted), history.size()
+        pages = max(1, -(-count // A_PAGE))
+        page = min(max(page, 0), pages - 1)
+        entries = history.find(wanted, page)
+        there = {entry.id: entry for entry in history.get(selected)}
+        labels, models, newest = history.labels(), history.models(), history.newest()
+    except DataError as error:
+        return GalleryScreen(hint_html(str(error)))
+    chosen = tuple(number for number in selected if number in there)
+    none = NONE_YET if wanted == EVERYTHING else NONE_SUCH
+    screen = GalleryScreen(
+        tiles_html(entries, history.pictures, chosen) if entries else hint_html(none),
+        head_html(count, len(chosen)),
+        storage_html(*size),
+        page,
+        pages,
+        count,
+        chosen,
+        labels=labels,
+        models=models,
+        newest=newest,
+    )
+    if not chosen:
+        return screen
+    large = there[chosen[-1]]
+    return replace(screen, shown=large_view(large, history.pictures), facts=facts_html(large))
+
+
+def has_news(history: History, newest: int) -> bool:
+    """Whether there is a picture that the gallery, as it is shown, does not know."""
+    try:
+        return history.newest() > newest
+    except DataError:
+        return False  # it says so already
+
+
+def click(history: History, name: str, selected: Sequence[int]) -> tuple[int, ...]:
+    """A button of a tile: "pick 7" chooses it or not any more, "star 7" stars it or not any more. Returns what is
+    selected then. DataError where the history cannot be used."""
+    kind, _, text = name.partition(" ")
+    number = int(text)
+    if kind == "star":
+        for entry in history.get([number]):
+            history.star(number, not entry.starred)
+        return tuple(selected)
+    rest = tuple(other for other in selected if other != number)
+    return rest if number in selected else (*rest, number)
+
+
+def select_all(history: History, form: Form, selected: Sequence[int]) -> tuple[int, ...]:
+    """All that the form asks for, on all pages; nothing where something is selected already."""
+    return () if selected else tuple(entry.id for entry in history.find(form.wanted()))
+
+
+def chosen_last(history: History, selected: Sequence[int]) -> Entry:
+    """ConfigError where nothing is selected; DataError where it is not there any more."""
+    if not selected:
+        raise ConfigError("choose a picture first")
+    found = history.get(selected[-1:])
+    if not found:
+        raise DataError("the picture has been deleted")
+    return found[0]
+
+
+def restored_note(entry: Entry, model: str, sha256: str) -> str:
+    """What is back on the canvas, and what will be drawn otherwise; model, sha256: of the present one."""
+    parts = [f"Layout, seed {entry.seed} and settings are back."]
+    if entry.model_sha256 != sha256:
+        parts.append(f"{entry.model} made the picture: {model} will draw it differently.")
+    return " ".join(parts)
+
+
+def export(history: History, form: Form, selected: Sequence[int], into: Path) -> Path:
+    """What is selected, or all that the form asks for, as a zip file in a folder. Raises as `export_zip` does."""
+    entries = history.get(selected) if selected else history.find(form.wanted())
+    return export_zip(entries, history.pictures, into / f"gallery-{time.strftime('%Y%m%d-%H%M%S')}.zip")
+
+
+def question(history: History, what: Deletion, selected: Sequence[int]) -> str:
+    """Asked before something is deleted.
+
+    Raises:
+        ConfigError: there is nothing to delete.
+        DataError: the history cannot be used.
+    """
+    doomed = history.get(selected) if what is Deletion.SELECTED else history.find()
+    doomed = tuple(entry for entry in doomed if what is Deletion.SELECTED or not entry.starred)
+    if not doomed:
+        raise ConfigError("nothing is selected" if what is Deletion.SELECTED else "every picture has a star")
+    if what is Deletion.SELECTED:
+        starred = sum(entry.starred for entry in doomed)
+        also = f", {starred} of them with a star" if starred else ""
+        return f"Delete {count_text(len(doomed))}{also}? This cannot be undone."
+    return f"Delete {count_text(len(doomed))}, all that have no star? This cannot be undone."
+
+
+def delete(history: History, what: Deletion, selected: Sequence[int]) -> str:
+    """Returns what was done, for people. DataError: a file cannot be deleted, or the history cannot be used."""
+    before = history.size()[1]
+    gone = history.delete(selected) if what is Deletion.SELECTED else history.clean()
+    return f"{count_text(gone)}; {size_text(max(0, before - history.size()[1]))} are free again"

@@ -1,0 +1,209 @@
+"""The gallery view: a filter and the chosen picture on the left, tiles of the history on the right. Widgets and wiring
+only."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.components.editor import Picture
+from app.components.forms import read_form
+from app.components.messages import QUIET, Messages, Updates, say
+from app.components.views import hint_html
+from app.engine.services import Studio
+from app.gallery import handlers
+from app.gallery.handlers import Deletion, Form
+from app.store.history import Entry
+from app.studio.shown import picture_value
+from app.training.tab import LOOK_SECONDS
+
+# Once the link of the hidden button is that of the new file.
+CLICK_FILE = """() => setTimeout(() => document.querySelector("#gallery-file").click(), 300)"""
+FOCUS_KEEP = """() => setTimeout(() => document.querySelector("#gallery-keep")?.focus(), 100)"""
+UNCHANGED = "The gallery is as it was."
+CHOOSE_ONE = "Choose a picture: what is known of it stands here."
+
+
+class GalleryView:
+    """The widgets of the tab, and what happens between them."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        with gr.Row(elem_id="gallery-stage", elem_classes="run-stage"):
+            with gr.Column(elem_id="gallery-order", elem_classes="card order-card"):
+                self._order_card()
+            with gr.Column(elem_id="gallery-run", elem_classes="card run-card"):
+                self._run_card()
+        self.page_number = gr.State(0)
+        self.selected = gr.State(())
+        self.newest = gr.State(0)  # picture that is known here
+        self.asked = gr.State("")  # which deletion waits for its answer
+        self.clock = gr.Timer(LOOK_SECONDS, active=False)
+        self.form = [self.label, self.model, self.drop, self.missed, self.starred]  # as Form has them
+        self.place = [*self.form, self.page_number, self.selected]
+        chosen = [self.picture, self.facts, self.restore, self.delete, self.select]
+        paged = [self.head, self.tiles, self.where, self.before, self.after]
+        self.shown = [*paged, *chosen, self.storage, self.clean, self.page_number, self.selected, self.newest]
+
+    def _order_card(self) -> None:
+        gr.HTML("<h2>Show</h2>", elem_classes="title")
+        with gr.Row(elem_classes="fields"):
+            self.label = gr.Dropdown([("Any", "")], value="", label="Class", elem_id="gallery-label")
+            self.model = gr.Dropdown([("Any", "")], value="", label="Model", elem_id="gallery-model")
+        self.drop = gr.Slider(0, 1, 0, step=0.05, label="Least drop, easy to hard", buttons=[], elem_id="gallery-drop")
+        with gr.Row(elem_classes="fields"):
+            self.missed = gr.Checkbox(False, label="Missed something", elem_id="gallery-missed")
+            self.starred = gr.Checkbox(False, label="Starred", elem_id="gallery-starred")
+        self.picture = Picture(elem_id="gallery-picture")
+        self.facts = gr.HTML(hint_html(CHOOSE_ONE), elem_id="gallery-facts", apply_default_css=False)
+        self.restore = gr.Button("Restore to canvas", size="sm", variant="primary", elem_id="gallery-restore")
+        with gr.Row(elem_id="gallery-store"):
+            self.storage = gr.HTML(elem_id="gallery-storage", apply_default_css=False)
+            self.clean = gr.Button("Clean up", size="sm", elem_id="gallery-clean")
+
+    def _run_card(self) -> None:
+        with gr.Row(elem_classes="bar"):
+            self.head = gr.HTML("<h2>Gallery</h2>", elem_classes="title", elem_id="gallery-head")
+            self.where = gr.HTML(elem_id="gallery-where", apply_default_css=False)
+            self.before = gr.Button("‹", size="sm", elem_id="gallery-before")
+            self.after = gr.Button("›", size="sm", elem_id="gallery-after")
+            self.select = gr.Button("Select all", size="sm", elem_id="gallery-select")
+            self.export = gr.Button("Export COCO", size="sm", elem_id="gallery-export")
+            self.file = gr.DownloadButton("", elem_id="gallery-file")  # never seen: a file must be there before a click
+            self.delete = gr.Button("Delete", size="sm", elem_id="gallery-delete")
+        with gr.Row(elem_id="gallery-ask", visible=False) as self.ask:
+            self.question = gr.HTML(elem_id="gallery-question", apply_default_css=False)
+            self.keep = gr.Button("Keep", size="sm", elem_id="gallery-keep")
+            self.sure = gr.Button("Delete", size="sm", variant="primary", elem_id="gallery-sure")
+        self.tiles = gr.HTML(
+            js_on_load=Path(__file__).with_name("gallery.js").read_text(encoding="utf-8"),
+            elem_id="gallery-tiles",
+            apply_default_css=False,
+        )
+
+    # --- wiring ---
+
+    def wire(self, opened: gr.Tab, closed: list[gr.Tab]) -> None:
+        """`opened` is this view's tab: the page looks while it is selected, until one of `closed` is."""
+        place, shown, asking = self.place, self.shown, [self.ask, self.question, self.asked]
+        filters = [self.label, self.model]
+        opened.select(self._on_open, place, [*shown, *filters, *asking, self.clock], queue=False, **QUIET)
+        for tab in closed:
+            tab.select(lambda: gr.update(active=False), None, self.clock, queue=False, **QUIET)
+        self.clock.tick(self._on_tick, [*place, self.newest], [*shown, *filters], queue=False, **QUIET)
+        for widget in self.form:
+            widget.change(self._on_filter, place, shown, trigger_mode="always_last", **QUIET)
+        for button, step in ((self.before, -1), (self.after, 1)):
+            button.click(self._turn(step), place, shown, **QUIET)
+        self.tiles.choose(self._on_tile, place, shown, trigger_mode="multiple", **QUIET)
+        self.select.click(self._on_select, place, shown, **QUIET)
+        packed = self.export.click(self._on_export, place, self.file, **QUIET)
+        packed.success(None, js=CLICK_FILE, queue=False)
+        for button, what in ((self.delete, Deletion.SELECTED), (self.clean, Deletion.UNSTARRED)):
+            asked = button.click(self._ask(what), self.selected, asking, **QUIET)
+            asked.success(None, js=FOCUS_KEEP, queue=False)
+        self.keep.click(self._not_asked, None, asking, queue=False, **QUIET)
+        self.sure.click(self._on_sure, [*place, self.asked], [*shown, *filters, *asking], **QUIET)
+
+    def chosen(self, selected: tuple[int, ...]) -> Entry:
+        """The picture that was chosen last. ConfigError or DataError where there is none."""
+        return handlers.chosen_last(self.studio.history, selected)
+
+    def _read(self, values: tuple[Any, ...]) -> tuple[Form, int, tuple[int, ...]]:
+        *form, page, selected = values
+        return read_form(Form, form), int(page), tuple(selected)
+
+    def _on_open(self, *values: Any) -> Updates:
+        shown = self._show(*self._read(values), choices=True)
+        return {**shown, **self._not_asked(), self.clock: gr.update(active=True)}
+
+    def _on_tick(self, *values: Any) -> Updates:
+        *place, newest = values
+        if not handlers.has_news(self.studio.history, newest):
+            return {self.newest: gr.skip()}
+        return self._show(*self._read(tuple(place)), choices=True)
+
+    def _on_filter(self, *values: Any) -> Updates:
+        form, _, selected = self._read(values)
+        return self._show(form, 0, selected)
+
+    def _turn(self, step: int) -> Any:
+        def turned(*values: Any) -> Updates:
+            form, page, selected = self._read(values)
+            return self._show(form, page + step, selected)
+
+        return turned
+
+    def _on_tile(self, event: gr.EventData, *values: Any) -> Updates:
+        form, page, selected = self._read(values)
+        with Messages("Not changed", UNCHANGED):
+            selected = handlers.click(self.studio.history, str(event.name), selected)
+        return self._show(form, page, selected)
+
+    def _on_select(self, *values: Any) -> Updates:
+        form, page, selected = self._read(values)
+        with Messages("Not selected", UNCHANGED):
+            selected = handlers.select_all(self.studio.history, form, selected)
+        return self._show(form, page, selected)
+
+    def _on_export(self, *values: Any) -> str:
+        form, _, selected = self._read(values)
+        with Messages("Not exported", UNCHANGED):
+            folder = self.studio.workspace / "cache" / "gallery"
+            return str(handlers.export(self.studio.history, form, selected, folder))
+        raise gr.Error("", visible=False)
+
+    def _ask(self, what: Deletion) -> Any:
+        def asked(selected: tuple[int, ...]) -> Updates:
+            with Messages("Nothing to delete", UNCHANGED):
+                text = handlers.question(self.studio.history, what, selected)
+                return {self.ask: gr.update(visible=True), self.question: f"<p>{text}</p>", self.asked: what.value}
+            return self._not_asked()
+
+        return asked
+
+    def _not_asked(self) -> Updates:
+        return {self.ask: gr.update(visible=False), self.asked: ""}
+
+    def _on_sure(self, *values: Any) -> Updates:
+        *rest, asked = values
+        form, page, selected = self._read(tuple(rest))
+        with Messages("Not deleted", UNCHANGED):
+            say("Deleted", handlers.delete(self.studio.history, Deletion(asked), selected))
+        return {**self._show(form, page, selected, choices=True), **self._not_asked()}
+
+    # --- views -> updates ---
+
+    def _show(self, form: Form, page: int, selected: tuple[int, ...], *, choices: bool = False) -> Updates:
+        """`choices`: what the filter offers is renewed too."""
+        screen = handlers.look(self.studio.history, form, page, selected)
+        some = bool(screen.selected)
+        offered: Updates = {}
+        if choices:
+            offered = {
+                self.label: gr.update(choices=_choices(screen.labels, form.label)),
+                self.model: gr.update(choices=_choices(screen.models, form.model)),
+            }
+        return {
+            self.head: screen.head or "<h2>Gallery</h2>",
+            self.tiles: screen.tiles,
+            self.where: f"<p>{screen.page + 1} / {screen.pages}</p>" if screen.pages > 1 else "",
+            self.before: gr.update(visible=screen.pages > 1, interactive=screen.page > 0),
+            self.after: gr.update(visible=screen.pages > 1, interactive=screen.page < screen.pages - 1),
+            self.picture: picture_value(screen.shown),
+            self.facts: screen.facts or hint_html(CHOOSE_ONE),
+            self.restore: gr.update(interactive=some),
+            self.delete: gr.update(interactive=some),
+            self.select: gr.update(value="Select none" if some else "Select all", interactive=some or screen.count > 0),
+            self.storage: screen.storage,
+            self.clean: gr.update(interactive=bool(screen.storage)),
+            self.page_number: screen.page,
+            self.selected: screen.selected,
+            self.newest: screen.newest,
+            **offered,
+        }
+
+
+def _choices(names: tuple[str, ...], now: str | None) -> list[tuple[str, str]]:
+    """What is chosen now may be gone; it stays what it is until another is chosen."""
+    return [("Any", ""), *((name, name) for name in sorted({*names, *([now] if now else [])}))]

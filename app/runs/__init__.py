@@ -1,0 +1,1 @@
+"""Jobs that outlive the page, and what the tabs that start them share."""

@@ -1,0 +1,46 @@
+"""python -m app.runs.chain RUN: works through the commands of RUN/job.json, in the process group of a training run.
+
+Commands that are finished are not run again, so that the same call goes on with a run that was stopped. The last one
+takes this process over: what it writes down as its own number is the number of the run.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from app.runs.files import JOB
+
+DONE = "chain.json"
+
+
+def main(run: Path) -> int:
+    """Returns the exit code of the command that failed; does not return if none did."""
+    *before, last = json.loads((run / JOB).read_text(encoding="utf-8"))["commands"]
+    for number, command in enumerate(before, start=1):
+        if number <= _finished(run):
+            continue
+        _announce(command)
+        if code := subprocess.run(command, check=False).returncode:
+            return code
+        (run / DONE).write_text(json.dumps({"finished": number}))
+    _announce(last)
+    return os.execvp(last[0], last)
+
+
+def _finished(run: Path) -> int:
+    try:
+        return int(json.loads((run / DONE).read_text(encoding="utf-8"))["finished"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0  # a file that was cut off costs no more than doing it again
+
+
+def _announce(command: list[str]) -> None:
+    words = ["python", *command[1:]] if command[0] == sys.executable else command
+    print("$", shlex.join(words), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,281 @@
+"""Training runs as processes of their own: started, stopped, resumed, and found again after a restart of the studio.
+
+A run is a folder. `job.json` in it holds the commands and the process that works on them; everything else there is
+written by those commands (see run_files.py). Nothing about a run is kept in memory, so any studio on the same
+workspace sees the same.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from app.runs.files import JOB, LOG, MODEL, STATUS, log_tail, read_object
+from app.runs.processes import Leader, Table, end, leader, living, members
+from detdiffusion.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
+STOP_SECONDS = 180.0  # a large checkpoint and a model folder are written in this time
+
+
+class State(StrEnum):
+    PREPARING = "preparing"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+    @property
+    def alive(self) -> bool:
+        return self in (State.PREPARING, State.RUNNING, State.STOPPING)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to run and what runs it. `about` is what a person chose, by name, for the page."""
+
+    commands: tuple[tuple[str, ...], ...]
+    about: Mapping[str, str]
+    begun: float  # seconds since 1970, of the first start
+    online: bool = False  # may ask a model hub: only for a base model that a person named there
+    stop_asked: bool = False
+    process: Leader | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Job":
+        """KeyError, TypeError, ValueError or ConfigError for what `to_json` has not made."""
+        process = values["process"]
+        return cls(
+            tuple(tuple(map(str, command)) for command in values["commands"]),
+            {str(key): str(value) for key, value in values["about"].items()},
+            float(values["begun"]),
+            bool(values["online"]),
+            bool(values["stop_asked"]),
+            Leader(int(process["pid"]), str(process["start"])) if process else None,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a run is. `message` says what it does, or why it ended; `steps` is 0 until the training has begun."""
+
+    name: str
+    state: State
+    step: int = 0
+    steps: int = 0
+    seconds_left: float | None = None
+    message: str = ""
+    has_model: bool = False
+    about: Mapping[str, str] = field(default_factory=dict)
+
+
+class Runs:
+    """The runs of one kind in a workspace.
+
+    proofs: files of which a finished run has one, for commands that write no status.json; their log says how far they
+        are.
+    """
+
+    def __init__(self, folder: Path, stop_seconds: float = STOP_SECONDS, proofs: Sequence[str] = ()) -> None:
+        self.root = folder.resolve()
+        self.stop_seconds = stop_seconds
+        self.proofs = tuple(proofs)
+        self._lock = threading.Lock()  # two clicks start one process
+        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+
+    def folder(self, name: str) -> Path:
+        """ConfigError for a name that is none, or is a path to somewhere else."""
+        if not NAME.fullmatch(name):
+            raise ConfigError(f"{name!r} is no name for a run: use letters, digits, dots, - and _, at most 60")
+        return self.root / name
+
+    def names(self) -> list[str]:
+        """Newest first."""
+        begun = {path.parent.name: _begun(path) for path in self.root.glob(f"*/{JOB}")}
+        return sorted(filter(NAME.fullmatch, begun), key=lambda name: (begun[name], name), reverse=True)
+
+    def free_name(self, wish: str) -> str:
+        """`wish-1`, or the first number that is not taken."""
+        number = 1
+        while (self.root / f"{wish}-{number}").exists():
+            number += 1
+        return f"{wish}-{number}"
+
+    def check_free(self, name: str) -> None:
+        """ConfigError where a run of this name is there already, or cannot be."""
+        if self.folder(name).exists():
+            raise ConfigError(f"there is a run {name!r} already: choose another name, or resume it")
+
+    def start(self, name: str, commands: Sequence[Sequence[str]], about: Mapping[str, str], online: bool) -> None:
+        """Starts a new run in a session of its own, which outlives the studio.
+
+        Raises:
+            ConfigError: the name is taken, or the folder cannot be written.
+        """
+        self.check_free(name)
+        folder = self.folder(name)
+        with self._lock:
+            try:
+                folder.mkdir(parents=True)
+            except OSError as error:
+                raise ConfigError(f"the run's folder {folder} cannot be made: {error.strerror}") from error
+            try:
+                self._launch(name, Job(tuple(map(tuple, commands)), dict(about), time.time(), online))
+            except OSError as error:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise ConfigError(f"{name} cannot be started in {self.root}: {error.strerror}") from error
+
+    def resume(self, name: str) -> None:
+        """Runs the same commands again: they go on where they stopped.
+
+        Raises:
+            ConfigError: there is no such run, or it is running.
+        """
+        with self._lock:
+            job = self._job(name)
+            if job.process and members(job.process, living()):
+                raise ConfigError(f"{name} is running already")
+            self._launch(name, replace(job, stop_asked=False, process=None))
+
+    def stop(self, name: str) -> None:
+        """Asks the whole process group to end (the trainer writes a checkpoint first) and, where it has not after
+        `stop_seconds`, or when it is asked again, ends it. Returns at once; what has ended is left alone.
+
+        Raises:
+            ConfigError: there is no such run.
+        """
+        with self._lock:
+            job = self._job(name)
+            if job.process is None or not members(job.process, living()):
+                return
+            self._write(name, replace(job, stop_asked=True))
+        patience = 0.0 if job.stop_asked else self.stop_seconds
+        threading.Thread(target=end, args=(job.process, patience), name=f"stop-{name}", daemon=True).start()
+
+    def status(self, name: str) -> Status:
+        """ConfigError if there is no such run."""
+        return self._status(name, living())
+
+    def statuses(self) -> list[Status]:
+        """Of every run, newest first."""
+        table = living()
+        return [self._status(name, table) for name in self.names()]
+
+    def environment(self, *, online: bool) -> dict[str, str]:
+        """What a command of a run finds in its environment. The studio itself is offline; a run may be allowed out."""
+        barred = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if online else ()
+        return {name: value for name, value in self._environment.items() if name not in barred}
+
+    # --- the process ---
+
+    def _launch(self, name: str, job: Job) -> None:
+        folder = self.folder(name)
+        self._write(name, job)
+        with (folder / LOG).open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "app.runs.chain", str(folder)],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.environment(online=job.online),
+                start_new_session=True,
+            )
+        self._write(name, replace(job, process=leader(process.pid)))
+        threading.Thread(target=process.wait, name=f"wait-{name}", daemon=True).start()  # else it stays as a zombie
+
+    # --- the folder ---
+
+    def _status(self, name: str, table: Table) -> Status:
+        folder = self.folder(name)
+        try:
+            job = self._job(name)
+        except ConfigError as error:
+            if not (folder / JOB).exists():
+                raise
+            return Status(name, State.FAILED, message=str(error))
+        told = read_object(folder / STATUS) or {}
+        alive = job.process is not None and bool(members(job.process, table))
+        current = job.process is not None and told.get("pid") == job.process.pid  # else it is of an earlier start
+        says = str(told.get("state")) if current else ""
+        state = self._proven(job, alive, folder) if self.proofs else _state(job, alive, says)
+        return Status(
+            name,
+            state,
+            step=_whole(told.get("step")),
+            steps=_whole(told.get("steps")),
+            seconds_left=_seconds(told.get("seconds_left")) if state is State.RUNNING else None,
+            message=str(told.get("message") or "") if says == state else _last_words(state, folder / LOG),
+            has_model=(folder / MODEL / "model_index.json").is_file(),
+            about=job.about,
+        )
+
+    def _proven(self, job: Job, alive: bool, folder: Path) -> State:
+        """The state of a run that tells nothing of itself but its log, and its proof when it is finished."""
+        if alive:
+            return State.STOPPING if job.stop_asked else State.RUNNING
+        if any((folder / proof).is_file() for proof in self.proofs):
+            return State.FINISHED
+        return State.STOPPED if job.stop_asked else State.FAILED
+
+    def _job(self, name: str) -> Job:
+        path = self.folder(name) / JOB
+        if not path.is_file():
+            raise ConfigError(f"there is no run {name!r} in {self.root}")
+        try:
+            return Job.from_json(read_object(path) or {})
+        except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+            raise ConfigError(f"{path} cannot be read: the run cannot be resumed; its files are untouched") from error
+
+    def _write(self, name: str, job: Job) -> None:
+        path = self.folder(name) / JOB
+        aside = path.with_suffix(".partial")
+        aside.write_text(json.dumps(job.to_json(), indent=2) + "\n", encoding="utf-8")
+        aside.replace(path)
+
+
+def _state(job: Job, alive: bool, told: str) -> State:
+    """From whether it lives, what was asked of it, and what it says about itself (in this start, not an earlier)."""
+    if alive:
+        if job.stop_asked:
+            return State.STOPPING
+        return State.PREPARING if told in ("", State.PREPARING) else State.RUNNING
+    if told in (State.FINISHED, State.FAILED):
+        return State(told)
+    return State.STOPPED if job.stop_asked or told == State.STOPPED else State.FAILED
+
+
+def _last_words(state: State, log: Path) -> str:
+    """Where a run says nothing about itself, its log does."""
+    if state not in (State.PREPARING, State.RUNNING, State.FAILED):
+        return ""
+    line = next(reversed(log_tail(log)), "")
+    if state is not State.FAILED or line.startswith("error:"):
+        return line.removeprefix("error:").strip()
+    return f"it ended without saying why (killed, or out of memory?); its log ends with: {line or 'nothing'}"
+
+
+def _begun(job: Path) -> float:
+    return _seconds((read_object(job) or {}).get("begun")) or 0.0
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _seconds(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and value >= 0 else None

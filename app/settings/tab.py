@@ -1,0 +1,112 @@
+"""What draws and what looks, and what each choice costs here. Widgets and wiring only."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import gradio as gr
+import torch
+
+from app.components.messages import QUIET, Messages, Updates, say
+from app.components.views import CostTable
+from app.engine.costs import measure
+from app.engine.services import DETECTORS, PRECISIONS, Engine, Studio
+from app.studio.shown import ASIDE_QUEUE
+
+PRECISION_COST = (
+    "float32 is exact; bfloat16 halves the time where the processor computes in it, and is slower elsewhere"
+)
+SAME = "Nothing has changed."
+
+
+class SettingsView:
+    """Choices of the whole studio, for everybody who uses it."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        with gr.Row(elem_id="settings-cards"):
+            with gr.Column(elem_id="settings-card", elem_classes="card"):
+                self._choices()
+            with gr.Column(elem_id="costs-card", elem_classes="card"):
+                with gr.Row(elem_classes="bar"):
+                    gr.HTML("<h2>What it costs here</h2>", elem_classes="title")
+                    self.measure = gr.Button("Measure", size="sm", elem_id="measure")
+                self.costs = gr.HTML(CostTable().html(), elem_id="costs", apply_default_css=False)
+
+    def _choices(self) -> None:
+        studio = self.studio
+        gr.HTML("<h2>What draws, and what looks</h2>", elem_classes="title")
+        self.model = gr.Dropdown(
+            list(studio.models()),
+            value=studio.model.name,
+            label="Model",
+            info="the larger, the slower; a model of yours comes from the Training tab, or with --model",
+            elem_id="settings-model",
+        )
+        self.detector = gr.Dropdown(
+            studio.detectors(),
+            value=studio.eye,
+            label="Detector",
+            info=f"looks at every picture; yours stands here too: put its .pt file or folder into {studio.workspace}/"
+            f"{DETECTORS} and reload the page",
+            elem_id="settings-detector",
+        )
+        self.device = gr.Radio(
+            devices(),
+            value=str(studio.engine.torch_device),
+            label="Device",
+            elem_id="settings-device",
+            elem_classes="choice",
+        )
+        self.precision = gr.Radio(
+            list(PRECISIONS),
+            value=studio.engine.precision,
+            label="Precision",
+            info=PRECISION_COST,
+            elem_id="settings-precision",
+            elem_classes="choice",
+        )
+        gr.HTML(
+            "<p>Steps, guidance, difficulty and sampler are chosen for every picture, under More in the Studio: time "
+            "grows with the steps, guidance of 1 takes half of it, a difficulty other than 0 twice as much.</p>",
+            elem_classes="note",
+        )
+        self.apply = gr.Button("Use these", size="sm", variant="primary", elem_id="use-settings")
+
+    def wire(self) -> None:
+        self.measure.click(self._on_measure, None, [self.costs, self.measure], **QUIET, **ASIDE_QUEUE)
+
+    @property
+    def values(self) -> list[Any]:
+        return [self.model, self.detector, self.device, self.precision]
+
+    def use(self, model: str, detector: str, device: str, precision: str) -> None:
+        """DetDiffusionError if something cannot be had: what came before it is in use then, the rest is as it was."""
+        studio = self.studio
+        studio.set_engine(Engine(device, precision))
+        if model != studio.model.name:
+            studio.exchange(studio.models()[model], model)
+        if detector != studio.eye:
+            studio.use_detector(detector)
+        say("In use", f"{studio.model.name} draws on {device}, {studio.detector.name} looks.")
+
+    def now(self) -> Updates:
+        """What there is to choose from, and what is chosen."""
+        studio = self.studio
+        return {
+            self.model: gr.update(choices=list(studio.models()), value=studio.model.name),
+            self.detector: gr.update(choices=studio.detectors(), value=studio.eye),
+            self.device: str(studio.engine.torch_device),
+            self.precision: studio.engine.precision,
+        }
+
+    def _on_measure(self) -> Iterator[Mapping[Any, Any]]:
+        yield {self.measure: gr.update(interactive=False)}
+        with Messages("Not measured", SAME):
+            for table in measure(self.studio):
+                yield {self.costs: table.html()}
+        yield {self.measure: gr.update(interactive=True)}
+
+
+def devices() -> list[str]:
+    """By torch's names."""
+    return ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]

@@ -1,0 +1,1 @@
+"""What a person made and keeps: images, layouts. No widgets."""

@@ -1,0 +1,69 @@
+"""Attribute guidance at work: one layout and noise, harder from picture to picture. Widgets and wiring only."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from app.components.comparer import Sheet
+from app.components.messages import QUIET, Messages, Updates
+from app.components.views import DifficultyView
+from app.engine.services import MAX_DIFFICULTY, Studio
+from app.studio import handlers
+from app.studio.recipe_form import RecipeForm
+from app.studio.shown import ASIDE_QUEUE, aside_of, sheet_value
+
+
+class DifficultyTab:
+    """A strip of pictures, and the detector's confidence as difficulty rises."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        with gr.Row(elem_id="difficulty-bar", elem_classes="bar"):
+            self.highest = gr.Slider(
+                0.5,
+                MAX_DIFFICULTY,
+                2,
+                step=0.5,
+                label="Difficulty up to (from 2 on, pictures leave the real ones)",
+                buttons=[],
+                elem_id="difficulty-highest",
+            )
+            self.stop = gr.Button("Stop", size="sm", visible=False, elem_id="stop-difficulty")
+            self.run = gr.Button("Run", size="sm", variant="primary", elem_id="run-difficulty")
+        self.strip = Sheet(hint="", elem_id="strip")
+        self.curve = gr.HTML(DifficultyView().html(), elem_id="difficulty-curve", apply_default_css=False)
+
+    def wire(self, canvas: Any, recipe: RecipeForm) -> None:
+        self.recipe = recipe
+        self.run.click(
+            self._on_run,
+            [canvas, self.highest, *recipe.values],
+            [self.strip, self.curve, self.run, self.stop],
+            **QUIET,
+            **ASIDE_QUEUE,
+        )
+        self.stop.click(self._on_stop, queue=False, **QUIET)
+
+    def _on_run(
+        self,
+        value: Mapping[str, Any],
+        highest: float,
+        request: gr.Request,
+        *recipe: Any,
+    ) -> Iterator[Updates]:
+        """What was reached stays there when it is stopped."""
+        form, user, view = self.recipe.read(*recipe), aside_of(request, "difficulty"), None
+        yield {self.run: gr.update(interactive=False), self.stop: gr.update(visible=True)}
+        with Messages("Stopped", "What was finished before stands there."):
+            for view in handlers.difficulty_strip(self.studio, value, form, highest, user):
+                yield self._shown(view)
+        reached = {} if view is None else self._shown(replace(view, sheet=replace(view.sheet, progress=None)))
+        yield {**reached, self.run: gr.update(interactive=True), self.stop: gr.update(visible=False)}
+
+    def _on_stop(self, request: gr.Request) -> None:
+        self.studio.cancel(aside_of(request, "difficulty"))
+
+    def _shown(self, view: DifficultyView) -> Updates:
+        return {self.strip: sheet_value(view.sheet), self.curve: view.html()}

@@ -1,0 +1,95 @@
+"""How pictures are made: noise, seed, and the menu "More". What all buttons that draw read."""
+
+from typing import Any
+
+import gradio as gr
+
+from app.components.messages import QUIET, Updates
+from app.engine.services import MAX_DIFFICULTY, MAX_GUIDANCE, MAX_SEED, MAX_STEPS, Recipe
+from app.studio import handlers
+from app.studio.handlers import Form
+from app.studio.shown import FIXED, RANDOM
+
+SAMPLERS = {
+    "The model's own": "",
+    "DPM-Solver++": "dpm++",
+    "UniPC": "unipc",
+    "DDIM": "ddim",
+    "Euler": "euler",
+    "DDPM (noise at every step)": "ddpm",
+}
+
+
+class RecipeForm:
+    """Widgets in the bar of actions. `values` are in the order that `read` takes."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        gr.HTML("<h3>Noise</h3>", elem_classes="title")
+        self.noise = gr.Radio(
+            [FIXED, RANDOM], value=FIXED, show_label=False, container=False, elem_id="noise", elem_classes="choice"
+        )
+        self.seed = gr.Number(
+            recipe.seed, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, container=False, elem_id="seed"
+        )
+        self.new_seed = gr.Button("New seed", size="sm", elem_id="new-seed")
+        with gr.Accordion("More", open=False, elem_id="more", elem_classes="menu"):
+            self.steps = gr.Slider(1, MAX_STEPS, recipe.steps, step=1, label="Steps", elem_id="steps", buttons=[])
+            self.guidance = gr.Slider(
+                1,
+                MAX_GUIDANCE,
+                recipe.guidance,
+                step=0.1,
+                label="Guidance",
+                info="1 takes half the time",
+                elem_id="guidance",
+                buttons=[],
+            )
+            self.difficulty = gr.Slider(
+                -2,
+                MAX_DIFFICULTY,
+                recipe.difficulty,
+                step=0.25,
+                label="Difficulty",
+                info="moves things towards hard; other than 0 takes twice the time",
+                elem_id="difficulty-all",
+                buttons=[],
+            )
+            self.sampler = gr.Dropdown(
+                list(SAMPLERS.items()),
+                value=recipe.sampler,
+                label="Sampler",
+                info="the same time a step; Euler and DDPM need more of them",
+                elem_id="sampler",
+            )
+        self.values: list[Any] = [self.noise, self.seed, self.steps, self.guidance, self.difficulty, self.sampler]
+
+    def wire(self) -> None:
+        self.noise.change(self._on_noise, self.noise, self.seed, queue=False, **QUIET)
+        self.new_seed.click(self._on_new_seed, None, [self.seed, self.noise], queue=False, **QUIET)
+
+    def read(
+        self, noise: str, seed: float | None, steps: float, guidance: float, difficulty: float, sampler: str
+    ) -> Form:
+        """Of the widgets' values."""
+        return Form(noise == FIXED, seed, steps, guidance, difficulty, sampler)
+
+    def show(self, recipe: Recipe) -> Updates:
+        """As a picture was made."""
+        return {
+            self.noise: FIXED,
+            self.seed: recipe.seed,
+            self.steps: recipe.steps,
+            self.guidance: recipe.guidance,
+            self.difficulty: recipe.difficulty,
+            self.sampler: recipe.sampler,
+        }
+
+    def show_seed(self, form: Form, seed: int) -> Updates:
+        """A random seed is shown once it is drawn; a fixed one is the user's, and is left alone."""
+        return {} if form.fixed else {self.seed: seed}
+
+    def _on_noise(self, noise: str) -> Updates:
+        return {self.seed: gr.update(interactive=noise == FIXED)}
+
+    def _on_new_seed(self) -> Updates:
+        return {self.seed: handlers.new_seed(), self.noise: FIXED}

@@ -1,0 +1,84 @@
+"""What the two pictures of a comparison are asked for: the menu beside the Compare button."""
+
+from typing import Any
+
+import gradio as gr
+
+from app.components.messages import Updates
+from app.engine.services import MAX_DIFFICULTY, MAX_GUIDANCE, Studio
+from app.studio.handlers import STRATEGY_NAMES, Side, Sides
+from detdiffusion.attributes import Strategy
+
+NO_SECOND = "none"
+
+
+class SidesForm:
+    """Two columns of widgets, and the second detector."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self.values: list[Any] = []  # in the order that `read` takes
+        self.models: list[Any] = []
+        with gr.Row(elem_id="sides-row"):
+            for name, strategy in (("A", Strategy.EASY), ("B", Strategy.HARD)):
+                with gr.Column(elem_id=f"side-{name.lower()}"):
+                    self._side(name, strategy)
+        self.second = gr.Dropdown(
+            [NO_SECOND, *studio.detectors()[1:]],
+            value=NO_SECOND,
+            label="A second detector looks, too",
+            elem_id="second-detector",
+        )
+        self.values.append(self.second)
+        self.of_model = [*self.models, self.second]
+
+    def _side(self, name: str, strategy: Strategy) -> None:
+        tags = gr.Radio(
+            list(STRATEGY_NAMES.values()),
+            value=STRATEGY_NAMES[strategy],
+            label=f"{name}: things are",
+            elem_classes="choice",
+            elem_id=f"tags-{name.lower()}",
+        )
+        model = gr.Dropdown(
+            list(self.studio.models()), value=self.studio.model.name, label="Model", elem_id=f"model-{name.lower()}"
+        )
+        guidance = gr.Slider(
+            0,
+            MAX_GUIDANCE,
+            0,
+            step=0.5,
+            label="Guidance",
+            info="0: as set under More",
+            buttons=[],
+            elem_id=f"guidance-{name.lower()}",
+        )
+        difficulty = gr.Slider(
+            -2,
+            MAX_DIFFICULTY,
+            0,
+            step=0.25,
+            label="Difficulty",
+            info="0: as set under More",
+            buttons=[],
+            elem_id=f"difficulty-{name.lower()}",
+        )
+        self.values += [tags, model, guidance, difficulty]
+        self.models.append(model)
+
+    def read(self, *values: Any) -> Sides:
+        """Of the widgets' values, in order."""
+        *both, second = values
+        a, b = (self._read_side(*both[first : first + 4]) for first in (0, 4))
+        return Sides(a, b, None if second == NO_SECOND else second)
+
+    def _read_side(self, tags: str, model: str, guidance: float, difficulty: float) -> Side:
+        strategy = next(strategy for strategy, name in STRATEGY_NAMES.items() if name == tags)
+        present = model == self.studio.model.name
+        return Side(strategy, None if present else model, guidance or None, difficulty or None)
+
+    def follow_model(self) -> Updates:
+        """What there is to choose from beside the present model."""
+        models = gr.update(choices=list(self.studio.models()), value=self.studio.model.name)
+        detectors = gr.update(choices=[NO_SECOND, *self.studio.detectors()[1:]])
+        return {**dict.fromkeys(self.models, models), self.second: detectors}

@@ -1,0 +1,335 @@
+"""The studio view: canvas left, result right, one bar of actions below. Widgets and wiring only."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from app.components.comparer import Comparer, Sheet
+from app.components.editor import Picture
+from app.components.messages import QUIET, Messages, Updates, say, warn
+from app.components.views import NoiseTable, ObjectTable, PairTable, PictureView, SheetView
+from app.engine.services import Recipe, Studio
+from app.store.layout_store import LayoutStore
+from app.studio import handlers
+from app.studio.difficulty import DifficultyTab
+from app.studio.handlers import NOISES_AT_ONCE, Figure, Form, Opening, Pair, Sides, Single
+from app.studio.inside import InsideTab
+from app.studio.layout_card import LayoutCard
+from app.studio.layout_files import layout_of_link
+from app.studio.recipe_form import RecipeForm
+from app.studio.shown import (
+    ASIDE_QUEUE,
+    MODEL_QUEUE,
+    aside_of,
+    comparison_value,
+    picture_value,
+    sheet_value,
+    user_of,
+)
+from app.studio.sides_form import SidesForm
+from detdiffusion.errors import DetDiffusionError
+from detdiffusion.layout import Layout
+
+MAX_NOISES = 96
+CLOSE_MENUS = "(...values) => { document.dispatchEvent(new CustomEvent('close-menus')); return values; }"
+# What was on the canvas of this tab before a reload (canvas/state.js).
+KEPT = """() => { try { return sessionStorage.getItem("canvas" + location.search) ?? ""; } catch { return ""; } }"""
+NOTHING_LOST = "The layout and the last result are as they were."
+NO_SINGLE = Single(PictureView(), ObjectTable(), 0)
+NO_PAIR = Pair(PictureView(), PictureView(), PairTable(), 0)
+WAITING = PictureView(caption="The example is being generated", progress=0.0)
+
+
+class StudioView:
+    """The widgets of the tab, and what happens between them."""
+
+    def __init__(
+        self,
+        studio: Studio,
+        examples: Mapping[str, Mapping[str, Any]],
+        store: LayoutStore,
+        favourite: str,
+        recipe: Recipe,
+    ) -> None:
+        """`examples` are layouts by name; the page opens with the favourite (or one that the model knows)."""
+        self.studio, self.layouts, self.favourite, self.opening_recipe = studio, examples, favourite, recipe
+        self.opening = self._new_opening()
+        with gr.Row(elem_id="stage"):
+            with gr.Column(elem_id="layout-card", elem_classes="card"):
+                self.card = LayoutCard(studio, examples, store)
+            with gr.Column(elem_id="result-card", elem_classes="card"):
+                self._result_card()
+        with gr.Row(elem_id="actions", elem_classes="card"):
+            self._actions()
+        self.kept = gr.Textbox(visible=False)
+        self.last_single = gr.State(NO_SINGLE)
+        self.last_pair = gr.State(NO_PAIR)
+        self.last_sheet = gr.State(SheetView("", (), 1))
+        self.of_model = [*self.card.shown, *self.sides.of_model, self.tabs]  # what another model changes
+        # What a picture brings back.
+        self.restored = [*self.card.shown, *self.recipe.values]
+
+    def _result_card(self) -> None:
+        self.boxes = gr.Checkbox(True, label="Boxes", container=False, elem_id="show-boxes")
+        with gr.Tabs(elem_id="results", selected="compare") as self.tabs:
+            with gr.Tab("Picture", id="picture"), gr.Row(elem_id="single"):
+                self.picture = Picture(elem_id="picture")
+                self.table = gr.HTML(ObjectTable().html(), elem_id="objects", apply_default_css=False)
+            with gr.Tab("Compare", id="compare"):
+                self.pair = Comparer(comparison_value(NO_PAIR), elem_id="pair")
+            with gr.Tab("Many noises", id="noises"):
+                with gr.Row(elem_id="noises-bar", elem_classes="bar"):
+                    self.count = gr.Slider(
+                        NOISES_AT_ONCE,
+                        MAX_NOISES,
+                        16,
+                        step=NOISES_AT_ONCE,
+                        label="Noises, from the seed on",
+                        buttons=[],
+                        elem_id="noises-count",
+                    )
+                    self.stop_noises = gr.Button("Stop", size="sm", visible=False, elem_id="stop-noises")
+                    self.run_noises = gr.Button("Run", size="sm", variant="primary", elem_id="run-noises")
+                self.noises = gr.HTML(NoiseTable().html(), elem_id="noises", apply_default_css=False)
+            with gr.Tab("Difficulty", id="difficulty"):
+                self.difficulty = DifficultyTab(self.studio)
+            with gr.Tab("Inside", id="inside") as self.inside_tab:
+                self.inside = InsideTab(self.studio)
+            with gr.Tab("Figure", id="figure"):
+                self.sheet = Sheet(elem_id="sheet")
+
+    def _actions(self) -> None:
+        self.recipe = RecipeForm(self.opening_recipe)
+        with gr.Accordion("Figures", open=False, elem_id="figures", elem_classes="menu"):
+            self.figures = {
+                which: gr.Button(f"{number}  {which}", size="sm", elem_id=f"figure-{number}")
+                for number, which in enumerate(Figure, start=1)
+            }
+        with gr.Accordion("Sides", open=False, elem_id="sides", elem_classes="menu"):
+            self.sides = SidesForm(self.studio)
+        self.spent = gr.HTML("", elem_id="spent", elem_classes="title")
+        self.cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
+        self.compare = gr.Button("Compare easy / hard", size="sm", elem_id="compare")
+        self.generate = gr.Button("Generate", size="sm", variant="primary", elem_id="generate")
+
+    # --- wiring ---
+
+    def wire(self) -> None:
+        """Keys press these buttons too (canvas/keys.js)."""
+        self.card.wire()
+        self.recipe.wire()
+        canvas, recipe, seed = self.card.editor, self.recipe.values, self.recipe.seed
+        buttons = [self.generate, self.compare, self.cancel]
+        single = [self.picture, self.table, self.spent]
+        pair = [self.pair, self.spent]
+        common = [seed, self.tabs, *buttons]
+        self.generate.click(
+            self._on_generate,
+            [canvas, self.last_single, *recipe],
+            [*single, *common, self.last_single],
+            **QUIET,
+            **MODEL_QUEUE,
+        )
+        self.compare.click(
+            self._on_compare,
+            [canvas, self.last_pair, *recipe, *self.sides.values],
+            [*pair, *common, self.last_pair],
+            **QUIET,
+            **MODEL_QUEUE,
+        )
+        self.run_noises.click(
+            self._on_noises,
+            [canvas, self.count, *recipe, *self.sides.values],
+            [self.noises, seed, self.run_noises, self.stop_noises],
+            **QUIET,
+            **ASIDE_QUEUE,
+        )
+        for which, button in self.figures.items():
+            button.click(
+                self._on_figure,
+                [gr.State(which), canvas, self.last_sheet, *recipe],
+                [self.sheet, self.tabs, *buttons, self.last_sheet, self.spent],
+                js=CLOSE_MENUS,
+                **QUIET,
+                **MODEL_QUEUE,
+            )
+        self.stop_noises.click(self._on_stop_noises, queue=False, **QUIET)
+        self.difficulty.wire(canvas, self.recipe)
+        self.inside.wire(self.inside_tab, self.last_single)
+        self.cancel.click(self._on_cancel, queue=False, **QUIET)
+        self.card.open.upload(self._on_open, self.card.open, self.restored, **QUIET)
+        self.boxes.change(None, self.boxes, None, js=_toggle("result-card", "bare", "!on"), **QUIET)
+        for value in self.sides.values:
+            value.change(self._on_sides, [*recipe, *self.sides.values], self.compare, queue=False, **QUIET)
+        opening = [
+            *self.card.shown,
+            self.card.shelf,
+            *dict.fromkeys([*single, *pair]),
+            *self.sides.of_model,
+            self.tabs,
+            self.last_single,
+            self.last_pair,
+        ]
+        gr.on(None, self._on_load, self.kept, opening, js=KEPT, **QUIET)  # no trigger given: when the page loads
+
+    def _on_open(self, paths: list[str]) -> Updates:
+        with Messages("Not opened", NOTHING_LOST):
+            opened = self.card.open_files(paths)
+            say("Opened", opened.note)
+            settings = self.recipe.show(opened.recipe) if opened.recipe else {}
+            return {**self.card.show(opened.layout, opened.backdrop), **settings}
+        return {self.card.editor: gr.skip()}
+
+    def _on_figure(
+        self,
+        which: Figure,
+        value: Mapping[str, Any],
+        last: SheetView,
+        request: gr.Request,
+        *recipe: Any,
+    ) -> Iterator[Updates]:
+        form = self.recipe.read(*recipe)
+        yield {self.tabs: gr.Tabs(selected="figure"), **self._buttons(busy=True)}
+        with Messages("Not generated", NOTHING_LOST):
+            for view in handlers.figure(self.studio, value, form, which, user_of(request)):
+                last = view if view.progress is None else last
+                yield {self.sheet: sheet_value(view)}
+        yield {self.sheet: sheet_value(last), **self._buttons(busy=False), self.last_sheet: last, **self._took(last)}
+
+    def _on_noises(
+        self,
+        value: Mapping[str, Any],
+        count: float,
+        request: gr.Request,
+        *values: Any,
+    ) -> Iterator[Updates]:
+        """What was reached stays there when it is stopped."""
+        (form, sides), last = self._read(values), NoiseTable()
+        yield {self.run_noises: gr.update(interactive=False), self.stop_noises: gr.update(visible=True)}
+        with Messages("Stopped", "What was finished before stands there."):
+            for last in handlers.many_noises(self.studio, value, form, int(count), aside_of(request, "noises"), sides):
+                yield {self.noises: last.html()}
+        reached = replace(last, progress=None, wanted=last.wanted if last.pairs else 0)
+        yield {
+            **({self.noises: reached.html()} if last.wanted else {}),
+            self.run_noises: gr.update(interactive=True),
+            self.stop_noises: gr.update(visible=False),
+        }
+
+    def _on_stop_noises(self, request: gr.Request) -> None:
+        self.studio.cancel(aside_of(request, "noises"))
+
+    def _on_sides(self, *values: Any) -> Updates:
+        form, sides = self._read(values)
+        names = sides.names(self.studio.model.name, form.settings)
+        words = f"Compare {names[0].lower()} / {names[1].lower()}"
+        return {self.compare: words if len(words) < 30 else "Compare both sides"}
+
+    def _on_cancel(self, request: gr.Request) -> None:
+        self.studio.cancel(user_of(request))
+
+    def _on_load(self, kept: str, request: gr.Request) -> Iterator[Updates]:
+        """The example on the canvas at once; its pictures as soon as they are there. Or what this tab had before it was
+        reloaded, or the layout of a link: without pictures."""
+        link = str(dict(request.query_params).get("layout", ""))
+        sources = (("What was drawn here", kept, Layout.from_json), ("The link", link, layout_of_link))
+        for name, text, read in sources:
+            if not text:
+                continue
+            with Messages(f"{name} was not opened", "Here is an example."):
+                canvas = self.card.open_with(self.studio.vocabulary.resolve(read(text)).to_json())
+                yield {**self._follow_model(), **self._single(NO_SINGLE), **self._pair(NO_PAIR), **canvas}
+                return
+        if self.opening is None or self.opening.model is not self.studio.model or self.opening.lost:
+            self.opening = self._new_opening()
+        opening = self.opening
+        if opening is None:  # no example is of this model's world
+            yield {**self._follow_model(), **self.card.layouts_now()}
+            return
+        canvas = self.card.open_with(opening.layout)
+        waiting_pair = {self.pair: comparison_value(Pair(WAITING, WAITING, None, 0))} if opening.pair else {}
+        yield {**self._follow_model(), **canvas, self.picture: picture_value(WAITING), **waiting_pair}
+        try:
+            pair = opening.pair.result() if opening.pair else NO_PAIR
+            single = opening.single.result()
+        except DetDiffusionError as error:
+            warn("The example could not be generated", error)
+            yield {**self._single(NO_SINGLE), **self._pair(NO_PAIR)}
+            return
+        yield {**self._single(single), **self._pair(pair), self.last_single: single, self.last_pair: pair}
+
+    def _on_generate(
+        self,
+        value: Mapping[str, Any],
+        last: Single,
+        request: gr.Request,
+        *recipe: Any,
+    ) -> Iterator[Updates]:
+        form = self.recipe.read(*recipe)
+        yield {self.tabs: gr.Tabs(selected="picture"), **self._buttons(busy=True)}
+        with Messages("Not generated", NOTHING_LOST):
+            for view in handlers.generate(self.studio, value, form, user_of(request)):
+                last = view if view.table else last
+                yield {**self._single(view), **self.recipe.show_seed(form, view.seed)}
+        yield {**self._single(last), **self._buttons(busy=False), self.last_single: last}
+
+    def _on_compare(
+        self,
+        value: Mapping[str, Any],
+        last: Pair,
+        request: gr.Request,
+        *values: Any,
+    ) -> Iterator[Updates]:
+        form, sides = self._read(values)
+        yield {self.tabs: gr.Tabs(selected="compare"), **self._buttons(busy=True)}
+        with Messages("Not generated", NOTHING_LOST):
+            for view in handlers.compare_pair(self.studio, value, form, user_of(request), sides):
+                last = view if view.table else last
+                yield {**self._pair(view), **self.recipe.show_seed(form, view.seed)}
+        yield {**self._pair(last), **self._buttons(busy=False), self.last_pair: last}
+
+    def _read(self, values: tuple[Any, ...]) -> tuple[Form, Sides]:
+        """Of the widgets of the recipe and of the sides."""
+        count = len(self.recipe.values)
+        return self.recipe.read(*values[:count]), self.sides.read(*values[count:])
+
+    def _new_opening(self) -> Opening | None:
+        return handlers.open_example(self.studio, self.layouts, self.favourite, self.opening_recipe)
+
+    def on_model(self, value: Mapping[str, Any]) -> Updates:
+        """Another model is there: what is on the canvas stays, and is read with the new model's words."""
+        return {**self._follow_model(), self.card.prompt: handlers.show_prompt(self.studio, value)}
+
+    # --- views -> updates ---
+
+    def _follow_model(self) -> Updates:
+        """What this model can be asked for."""
+        tags_matter = self.studio.tags_matter
+        tabs = {} if tags_matter else {self.tabs: gr.Tabs(selected="picture")}
+        return {
+            self.card.editor: gr.update(**self.card.words()),
+            **self.sides.follow_model(),
+            **tabs,
+        }
+
+    def _single(self, view: Single) -> Updates:
+        table = {self.table: view.table.html()} if view.table else {}
+        return {self.picture: picture_value(view.picture), **table, **self._took(view)}
+
+    def _pair(self, view: Pair) -> Updates:
+        return {self.pair: comparison_value(view), **self._took(view)}
+
+    def _took(self, view: Single | Pair | SheetView) -> Updates:
+        """Time and memory of the last run, while there is one."""
+        return {self.spent: f"<p>{view.spent}</p>"} if view.spent else {}
+
+    def _buttons(self, *, busy: bool) -> Updates:
+        generate = gr.update(interactive=not busy)
+        compare = gr.update(interactive=not busy)
+        return {self.generate: generate, self.compare: compare, self.cancel: gr.update(visible=busy)}
+
+
+def _toggle(element: str, name: str, condition: str) -> str:
+    return f"(on) => {{ document.getElementById('{element}').classList.toggle('{name}', {condition}); }}"

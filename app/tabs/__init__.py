@@ -1,1 +1,0 @@
-"""The views of the page: widgets and wiring only."""

@@ -1,0 +1,249 @@
+"""A training run as a person orders it -> the commands that do it, and whether they can work."""
+
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from app.engine.services import MAX_SEED
+from app.runs.files import MODEL
+from app.runs.jobs import ROOT, Runs
+from detdiffusion.detectors import BUNDLED, detector_path
+from detdiffusion.errors import ConfigError, DetectorError
+from training.data.papercut import write_dataset
+from training.generator.config import TRAIN_PRESETS
+
+TRAINING = (sys.executable, "-m", "training")
+FIRST_SCENE = 100_000  # scenes below have trained the bundled detectors, which would find everything in them
+MAX_SCENES, MAX_STEPS, MAX_BATCH = 200_000, 10_000_000, 4096
+SCENE_BYTES = 120_000  # a scene's picture and annotations: 60 kB measured at 512 pixels, twice over
+AS_PRESET = "As the preset says"  # no --base
+CHECK_SCENES = 4
+CHECK_SECONDS = 900.0  # an annotation file of 1 GB is read in this time
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+class Source(StrEnum):
+    PAPERCUT = "Papercut"
+    FOLDER = "Folder"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The form, as it was typed. What is empty is left to the preset."""
+
+    source: str
+    scenes: str
+    folder: str
+    preset: str
+    base: str | None = AS_PRESET
+    steps: str = ""
+    batch: str = ""
+    rate: str = ""
+    seed: str = ""
+    detector: str = BUNDLED
+    settings: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every word of a run's commands; `check` is the last of them in a form that can be asked before the others ran."""
+
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+    check: tuple[str, ...]
+    data: str
+    scene_size: int  # pixels; 0: the data are there already
+    bytes_needed: int
+    about: Mapping[str, str]  # what a person reads of it
+    online: bool
+
+
+def presets() -> list[str]:
+    return list(TRAIN_PRESETS)
+
+
+def first_order() -> Order:
+    """What the form shows when the page opens."""
+    return Order(Source.PAPERCUT, "4000", "", presets()[0])
+
+
+def make_plan(order: Order, runs: Runs, home: Path) -> Plan:
+    """The commands of an order; `home` is the model folder in which detectors are looked up by name.
+
+    Raises:
+        ConfigError: for what can be seen to be wrong at once.
+    """
+    if order.preset not in TRAIN_PRESETS:
+        raise ConfigError(f"there is no preset {order.preset!r}; choose one of {', '.join(TRAIN_PRESETS)}")
+    name = order.name.strip() or runs.free_name(order.preset)
+    runs.check_free(name)
+    run = runs.folder(name)
+    scenes = whole_number("scenes", order.scenes, 1, MAX_SCENES) if order.source == Source.PAPERCUT else 0
+    if scenes is None:
+        raise ConfigError("say how many scenes to draw")
+    data = run / "data" if scenes else data_folder(order.folder)
+    base, online = _base(order.base)
+    check = _train(order, run, data, base)
+    size = _scene_size(order.preset) if scenes else 0
+    commands = [_papercut(scenes, size, data)] if scenes else []
+    if _has_attributes(order.preset):
+        attributes = str(run / "attributes.jsonl")
+        commands.append(_annotate(data, detector_of(order.detector, home), attributes))
+        commands.append(_train(order, run, data, base, ("--attributes", attributes)))
+    else:
+        commands.append(check)
+    shown = {"data": f"Papercut, {scenes:,} scenes" if scenes else data.name, "preset": order.preset}
+    taken = "from" if TRAIN_PRESETS[order.preset].unet is None else "autoencoder of"  # else the rest is from nothing
+    about = {**shown, "base": f"{taken} {_base_name(base)}"} if base else shown
+    return Plan(name, tuple(commands), check, str(data), size, scenes * SCENE_BYTES, about, online)
+
+
+def check_disk(folder: Path, needed: int) -> None:
+    """ConfigError where the disk has not the bytes that the scenes take; the trainer checks for its own."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise ConfigError(
+            f"the scenes need about {needed / 1e9:.1f} GB, and {there} has {free / 1e9:.1f} GB left: free some space, "
+            "or choose fewer scenes"
+        )
+
+
+def rehearse(plan: Plan, environment: Mapping[str, str]) -> None:
+    """Asks the trainer whether this run can work; scenes that are not there yet are stood in for by a few.
+
+    Raises:
+        ConfigError: it cannot, in the trainer's words.
+    """
+    if not plan.scene_size:
+        dry_run(plan.check, environment)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write_dataset(Path(folder), range(FIRST_SCENE, FIRST_SCENE + CHECK_SCENES), size=plan.scene_size)
+        dry_run([folder if word == plan.data else word for word in plan.check], environment)
+
+
+def dry_run(command: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Runs a `train` command with --dry-run. ConfigError with the last thing that it said, if it fails."""
+    try:
+        done = subprocess.run(
+            [*command, "--dry-run"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=CHECK_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise ConfigError(f"the check was not finished after {CHECK_SECONDS:.0f} s; is the data's disk slow?") from None
+    if done.returncode:
+        *_, last = done.stderr.strip().splitlines() or ["the check failed without saying why"]
+        raise ConfigError(last.rpartition("error: ")[2])
+
+
+# --- the commands ---
+
+
+def _scene_size(preset: str) -> int:
+    """Scenes are square; pictures are stretched to the preset's size."""
+    return max(TRAIN_PRESETS[preset].size)
+
+
+def _has_attributes(preset: str) -> bool:
+    return TRAIN_PRESETS[preset].attributes
+
+
+def _papercut(scenes: int, size: int, out: Path) -> tuple[str, ...]:
+    first, workers = str(FIRST_SCENE), str(os.cpu_count() or 1)
+    where = ("--seed", first, "--size", str(size), "--workers", workers, "--out", str(out))
+    return (*TRAINING, "papercut", "--images", str(scenes), *where)
+
+
+def _annotate(data: Path, detector: str, out: str) -> tuple[str, ...]:
+    return (*TRAINING, "annotate", "--data", str(data), "--detector", detector, "--out", out)
+
+
+def _train(order: Order, run: Path, data: Path, base: str, attributes: tuple[str, ...] = ()) -> tuple[str, ...]:
+    settings = {
+        "steps": whole_number("steps", order.steps, 1, MAX_STEPS),
+        "batch": whole_number("batch", order.batch, 1, MAX_BATCH),
+        "learning_rate": _rate(order.rate),
+        "seed": whole_number("seed", order.seed, 0, MAX_SEED),
+    }
+    chosen = [f"{name}={value}" for name, value in settings.items() if value is not None] + _lines(order.settings)
+    where = ("--data", str(data), *attributes, "--out", str(run), *(("--base", base) if base else ()))
+    return (*TRAINING, "train", "--preset", order.preset, *where, *(("--set", *chosen) if chosen else ()))
+
+
+# --- what a person typed ---
+
+
+def whole_number(name: str, text: str, least: int, most: int) -> int | None:
+    """None where nothing was typed."""
+    typed = text.strip().replace(",", "")
+    if not typed:
+        return None
+    if not (re.fullmatch(r"-?\d{1,18}", typed) and least <= int(typed) <= most):
+        raise ConfigError(f"{name} {text.strip()!r} needs to be a whole number from {least} to {most:,}")
+    return int(typed)
+
+
+def _rate(text: str) -> float | None:
+    """None where nothing was typed."""
+    if not text.strip():
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1:
+        raise ConfigError(f"learning rate {text.strip()!r} needs to be a number above 0 and at most 1, like 1e-4")
+    return value
+
+
+def _lines(settings: str) -> list[str]:
+    lines = [line.strip() for line in settings.splitlines() if line.strip()]
+    for line in lines:
+        if not re.fullmatch(r"[\w.]+=\S.*", line):
+            raise ConfigError(f"{line!r} is no setting: write field=value, one a line")
+    return lines
+
+
+def data_folder(text: str) -> Path:
+    if not text.strip():
+        raise ConfigError("name the folder that holds the pictures and their annotations")
+    folder = Path(text.strip()).expanduser().resolve()
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder")
+    return folder
+
+
+def detector_of(text: str, home: Path) -> str:
+    """By path, so that the run does not depend on what a name means elsewhere."""
+    try:
+        return detector_path(text.strip() or BUNDLED, home)
+    except DetectorError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _base(text: str | None) -> tuple[str, bool]:
+    """What --base gets ("": the preset's own), and whether it has to come from a hub."""
+    wanted = (text or "").strip()
+    if wanted in ("", AS_PRESET):
+        return "", False
+    path = Path(wanted).expanduser()
+    if path.exists():
+        return str(path.resolve()), False
+    if HUB_ID.fullmatch(wanted):
+        return wanted, True
+    raise ConfigError(f"base model {wanted!r} is neither a folder here nor an id of a model hub (owner/name)")
+
+
+def _base_name(base: str) -> str:
+    """As a person would name it: a run by its own name, not by that of the model folder in it."""
+    path = Path(base)
+    return path.parent.name if path.name == MODEL else base if HUB_ID.fullmatch(base) else path.name

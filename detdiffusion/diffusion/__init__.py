@@ -1,0 +1,1 @@
+"""Layouts in, images out: checkpoints, sampling, the pipeline, and what the model saw."""

@@ -1,0 +1,354 @@
+"""One folder = one model (safetensors + JSON): saved in shards with a manifest of hashes, verified before it is loaded.
+
+`detdiffusion.diffusion.pipeline.load_pipeline` loads what passes here.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import diffusers.utils.logging
+import torch
+import transformers.utils.logging
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel
+
+from detdiffusion.errors import CheckpointError, ConfigError
+from detdiffusion.models.autoencoder import SmallAutoencoder
+from detdiffusion.models.blueprint import Blueprint
+from detdiffusion.models.control import control_scale
+from detdiffusion.models.features import feature_channels
+from detdiffusion.models.perception_head import PerceptionHead
+from detdiffusion.text.vocabulary import VOCABULARY_FILE, Vocabulary, missing_words, new_words
+
+MANIFEST = "manifest.json"
+INDEX = "model_index.json"
+SHARD_SIZE = "14MB"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+# The classes that may hold weights, by component; a component that is not named here is never loaded.
+ARCHITECTURES: dict[str, tuple[type, ...]] = {
+    "vae": (SmallAutoencoder, AutoencoderKL),
+    "text_encoder": (CLIPTextModel,),
+    "unet": (UNet2DConditionModel,),
+    "blueprint": (Blueprint,),
+    "perception_head": (PerceptionHead,),
+    "controlnet": (ControlNetModel,),
+    "safety_checker": (StableDiffusionSafetyChecker,),
+}
+OURS = ("blueprint", "perception_head", "controlnet")  # what a Stable Diffusion folder does not have
+OPTIONAL = (*OURS, "safety_checker")
+COMPONENTS = (*ARCHITECTURES, "tokenizer", "scheduler", "feature_extractor")
+PROCESSORS = ("CLIPImageProcessor", "CLIPFeatureExtractor")  # today's and yesterday's name of one class
+CONFIGS = {CLIPTextModel: CLIPTextConfig, StableDiffusionSafetyChecker: CLIPConfig}  # others are their own
+# Names that the libraries themselves translate when they load older files.
+OLD_NAMES = (
+    (".query.", ".to_q."),
+    (".key.", ".to_k."),
+    (".value.", ".to_v."),
+    (".proj_attn.", ".to_out.0."),
+    ("vision_model.vision_model.", "vision_model."),
+)
+
+
+def save_pipeline(pipe: Any, folder: Path, *, dtype: torch.dtype = torch.float16) -> None:
+    """Writes a DetDiffusionPipeline: weights as `dtype` in shards of at most 15 MB, then the manifest.
+
+    Files of other parts that already lie in `folder` (detectors) are entered into the manifest too. The pipeline
+    itself stays as it is.
+    """
+    parts = {
+        name: _cast(part, dtype) if isinstance(part, nn.Module) else part for name, part in pipe.components.items()
+    }
+    with no_progress_bars():
+        type(pipe)(**parts, vocabulary=pipe.vocabulary).save_pretrained(folder, max_shard_size=SHARD_SIZE)
+    for path in (folder / INDEX, *folder.glob("*/config.json")):  # where a part was loaded from is nobody's business
+        values = json.loads(path.read_text())
+        if values.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(values, indent=2) + "\n")
+    for path in folder.glob("tokenizer/tokenizer.json"):  # a line for every byte pair: 40 % of it is white space
+        path.write_text(json.dumps(json.loads(path.read_text()), ensure_ascii=False, separators=(",", ":")) + "\n")
+    write_manifest(folder)
+
+
+def _cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    return nn.Module.to(copy.deepcopy(module), dtype=dtype)  # diffusers' own `to` warns about an empty list
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Keeps diffusers and transformers from drawing bars on standard error, which belongs to the commands."""
+    libraries = [library for library in (diffusers.utils.logging, transformers.utils.logging) if _draws_bars(library)]
+    for library in libraries:
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library in libraries:
+            library.enable_progress_bar()
+
+
+def _draws_bars(library: Any) -> bool:
+    return bool(library.is_progress_bar_enabled())
+
+
+def write_manifest(folder: Path) -> None:
+    """Writes manifest.json: the SHA-256 of every file of the model but notes (*.md) and pictures."""
+    hashes = {name: _sha256(folder / name) for name in _model_files(folder)}
+    (folder / MANIFEST).write_text(json.dumps({"sha256": hashes}, indent=1) + "\n")
+
+
+def verify(folder: Path) -> None:
+    """Checks that a model folder is there, holds no pickle in place of weights, and is what its manifest says.
+
+    A folder without a manifest (one that diffusers wrote) passes if its weights can be read by their headers.
+
+    Raises:
+        CheckpointError: naming the file, and for a damaged one both hashes.
+    """
+    if not (folder / INDEX).is_file():
+        raise CheckpointError(f"{folder} is no model folder ({INDEX} is missing): give the folder that holds it")
+    for component in _components(folder):
+        _refuse_pickles(folder / component)
+    if not (folder / MANIFEST).exists():
+        return
+    expected = _read_manifest(folder)
+    for name, sha256 in expected.items():
+        path = folder / name
+        if not path.is_file():
+            raise CheckpointError(f"{path} is missing: copy the model folder again")
+        found = _sha256(path)
+        if found != sha256:
+            raise CheckpointError(
+                f"{path} is damaged: its SHA-256 is {found}, the manifest says {sha256}; copy the model folder again"
+            )
+    extra = [name for name in _model_files(folder) if name not in expected and name.endswith(".safetensors")]
+    if extra:
+        raise CheckpointError(f"{folder / extra[0]} is not in {MANIFEST}: copy the model folder again")
+
+
+def model_hash(folder: Path) -> str:
+    """SHA-256 that names a generator: over the names and hashes of its files, detectors apart."""
+    hashes = (
+        _read_manifest(folder)
+        if (folder / MANIFEST).exists()
+        else {n: _sha256(folder / n) for n in _model_files(folder)}
+    )
+    lines = [f"{sha256}  {name}\n" for name, sha256 in sorted(hashes.items()) if not name.startswith("detectors/")]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def read_vocabulary(folder: Path) -> Vocabulary:
+    """The vocabulary of a model folder.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
+    path = folder / VOCABULARY_FILE
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing: {folder} is no DetDiffusion model, or was not copied as a whole")
+    try:
+        return Vocabulary.from_json(path.read_bytes())
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def check_architecture(folder: Path) -> None:
+    """Compares configs, weights and vocabulary by their headers alone; nothing is allocated.
+
+    Raises:
+        CheckpointError: listing what differs, location words that the tokenizer lacks among it.
+    """
+    vocabulary = read_vocabulary(folder)
+    _check_parts(folder, _component_classes(folder), vocabulary)
+
+
+def check_base(folder: Path) -> dict[str, Any]:
+    """Verifies a folder that is to become a model and has no vocabulary yet: Stable Diffusion's, or one of its kind.
+
+    Returns:
+        The class of each component that holds weights, by name.
+
+    Raises:
+        CheckpointError: as `verify` and `check_architecture`, or the folder has parts that only our models have.
+    """
+    verify(folder)
+    classes = _component_classes(folder)
+    ours = [name for name in OURS if name in classes]
+    if ours:
+        raise CheckpointError(
+            f"{folder} already has a {' and a '.join(ours)}: a base is a Stable Diffusion folder, or a text-only model"
+        )
+    _check_parts(folder, classes, None)
+    return classes
+
+
+def _check_parts(folder: Path, classes: dict[str, Any], vocabulary: Vocabulary | None) -> None:
+    models = {name: _on_meta(folder, name, class_) for name, class_ in classes.items()}
+    known = tokenizer_words(folder / "tokenizer")
+    problems = _fit_problems(models, vocabulary)
+    if vocabulary is not None:
+        problems += missing_words(known, new_words(vocabulary))
+    rows = models["text_encoder"].get_input_embeddings().num_embeddings
+    if rows < len(known):
+        problems.append(f"text_encoder has {rows} token rows for the tokenizer's {len(known)} tokens")
+    problems += [problem for name, model in models.items() for problem in _weight_problems(folder / name, model)]
+    if problems:
+        shown = "; ".join(problems[:6]) + (f"; and {len(problems) - 6} more" if len(problems) > 6 else "")
+        raise CheckpointError(f"{folder} does not fit together: {shown}")
+
+
+def _fit_problems(models: dict[str, Any], vocabulary: Vocabulary | None) -> list[str]:
+    """Sizes on which two components must agree."""
+    unet, text, vae = models["unet"].config, models["text_encoder"].config, models["vae"].config
+    blueprint, head, control = (models.get(name) for name in OURS)
+    inputs = vae.latent_channels + (blueprint.total_channels if blueprint is not None else 0)
+    pairs = [
+        ("unet in_channels", unet.in_channels, "latent and blueprint channels", inputs),
+        ("unet out_channels", unet.out_channels, "latent channels", vae.latent_channels),
+        ("unet cross_attention_dim", unet.cross_attention_dim, "the text encoder's width", text.hidden_size),
+    ]
+    if blueprint is not None and vocabulary is not None:
+        classes = len(vocabulary.labels)
+        pairs.append(("blueprint num_classes", blueprint.config.num_classes, "classes of the vocabulary", classes))
+    if head is not None:
+        channels = feature_channels(models["unet"])
+        pairs.append(("head feature_channels", list(head.config.feature_channels), "the U-Net's", channels))
+        pairs.append(("head text_dim", head.config.text_dim, "the text encoder's width", text.hidden_size))
+    if control is not None:
+        cells = getattr(models["vae"], "downsample", 2 ** (len(vae.block_out_channels) - 1))
+        channels = list(unet.block_out_channels)
+        pairs.append(("controlnet in_channels", control.config.in_channels, "the U-Net's", unet.in_channels))
+        pairs.append(
+            ("controlnet block_out_channels", list(control.config.block_out_channels), "the U-Net's", channels)
+        )
+        pairs.append(("controlnet pixels a latent cell", control_scale(control), "the autoencoder's", cells))
+    return [f"{name} is {got}, {other} {needed}" for name, got, other, needed in pairs if got != needed]
+
+
+def _weight_problems(folder: Path, model: nn.Module) -> list[str]:
+    needed = {_name(key): tuple(value.shape) for key, value in model.state_dict().items()}
+    found = {_name(key): shape for key, shape in _weight_shapes(folder) if not key.endswith("position_ids")}
+    lacking = [f"{folder.name} lacks {key}" for key in needed.keys() - found.keys()]
+    spare = [f"{folder.name} has {key}, which its config does not" for key in found.keys() - needed.keys()]
+    sizes = [
+        f"{folder.name}: {key} is {list(found[key])}, its config needs {list(needed[key])}"
+        for key in sorted(needed.keys() & found.keys())
+        if found[key] != needed[key]
+    ]
+    return sizes + sorted(lacking) + sorted(spare)
+
+
+def _name(key: str) -> str:
+    for old, new in OLD_NAMES:
+        key = key.replace(old, new)
+    return key.removeprefix("text_model.")
+
+
+def _weight_shapes(folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as file:
+                for key in file.keys():  # noqa: SIM118 - not a mapping
+                    yield key, tuple(file.get_slice(key).get_shape())
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} is damaged: {error}; copy the model folder again") from error
+
+
+def _on_meta(folder: Path, name: str, class_: Any) -> Any:
+    """A component without memory: its config's names and sizes."""
+    config = folder / name / "config.json"
+    try:
+        values = json.loads(config.read_text())
+        with torch.device("meta"):
+            return class_(CONFIGS[class_](**values)) if class_ in CONFIGS else class_.from_config(values)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
+        raise CheckpointError(f"{config} does not describe a {class_.__name__}: {error}") from error
+
+
+def _components(folder: Path) -> dict[str, tuple[str | None, str | None]]:
+    """Components of model_index.json that a pipeline loads: (library, class) by name."""
+    try:
+        index = json.loads((folder / INDEX).read_text())
+        return {name: tuple(value) for name, value in index.items() if name in COMPONENTS}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{folder / INDEX} cannot be read: {error}") from error
+
+
+def _component_classes(folder: Path) -> dict[str, Any]:
+    """The class of each component that holds weights; CheckpointError for missing ones and for classes of others."""
+    entries = _components(folder)
+    classes: dict[str, Any] = {}
+    for name, allowed in ARCHITECTURES.items():
+        _, class_name = entries.get(name, (None, None))
+        if class_name is None and name in OPTIONAL:
+            continue
+        by_name = {class_.__name__: class_ for class_ in allowed}
+        if class_name not in by_name:
+            raise CheckpointError(
+                f"{folder / INDEX}: {name} is {class_name or 'missing'}, it needs {' or '.join(by_name)}"
+            )
+        classes[name] = by_name[class_name]
+    _, processor = entries.get("feature_extractor", (None, None))
+    if processor not in PROCESSORS and (processor is not None or "safety_checker" in classes):
+        raise CheckpointError(
+            f"{folder / INDEX}: feature_extractor is {processor or 'missing'}, the safety checker needs {PROCESSORS[0]}"
+        )
+    return classes
+
+
+def _refuse_pickles(folder: Path) -> None:
+    """CheckpointError where a pickle stands in place of weights; it is not opened."""
+    files = [path for path in sorted(folder.glob("*")) if path.is_file()]
+    pickles = [path for path in files if path.suffix in PICKLES]
+    if pickles and not any(path.suffix == ".safetensors" for path in files):
+        raise CheckpointError(
+            f"{pickles[0]} is a pickle, which can run code when it is opened; it was not. "
+            "`python -m training convert SRC DST` writes the model as safetensors"
+        )
+
+
+def tokenizer_words(folder: Path) -> set[str]:
+    """All tokens of a saved tokenizer, read as JSON."""
+    try:
+        if (folder / "tokenizer.json").exists():
+            saved = json.loads((folder / "tokenizer.json").read_text())
+            return {*saved["model"]["vocab"], *(token["content"] for token in saved["added_tokens"])}
+        words = set(json.loads((folder / "vocab.json").read_text()))
+        added = folder / "added_tokens.json"
+        return words | set(json.loads(added.read_text())) if added.exists() else words
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder} holds no CLIP tokenizer that can be read: {error}") from error
+
+
+def _model_files(folder: Path) -> list[str]:
+    """Names, relative and with forward slashes, of the files that the manifest holds."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    kept = (path for path in paths if path.name != MANIFEST and path.suffix not in (".md", ".png", ".jpg"))
+    return [path.relative_to(folder).as_posix() for path in kept]
+
+
+def _read_manifest(folder: Path) -> dict[str, str]:
+    path = folder / MANIFEST
+    try:
+        hashes = {str(name): str(sha256) for name, sha256 in json.loads(path.read_text())["sha256"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}; copy the model folder again") from error
+    outside = [name for name in hashes if Path(name).is_absolute() or ".." in Path(name).parts]
+    if outside:
+        raise CheckpointError(f"{path} names a file outside the folder: {outside[0]}")
+    return hashes
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

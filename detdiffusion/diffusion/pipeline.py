@@ -1,0 +1,447 @@
+"""DetDiffusionPipeline: layouts -> pictures, as a diffusers pipeline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+from diffusers.models.controlnets.controlnet import ControlNetModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.utils import BaseOutput
+from PIL import Image
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from detdiffusion.attributes import Strategy, apply_strategy
+from detdiffusion.diffusion.checkpoint import check_architecture, no_progress_bars, read_vocabulary, verify
+from detdiffusion.diffusion.sampling import make_scheduler, sample, starting_noise
+from detdiffusion.errors import ConfigError, LayoutError
+from detdiffusion.layout import Layout
+from detdiffusion.models.blueprint import Blueprint
+from detdiffusion.models.control import control_pictures, control_scale, new_controlnet, read_channels_last
+from detdiffusion.models.features import feature_channels
+from detdiffusion.models.perception_head import PerceptionHead
+from detdiffusion.text.prompt import TextCondition, empty_prompt, encode_prompt, encode_text
+from detdiffusion.text.vocabulary import VOCABULARY_FILE, Vocabulary, init_embeddings, small_tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class StepInfo:
+    """Where a generation stands. `preview()` decodes the pictures as they look from here."""
+
+    step: int  # 1..steps
+    steps: int
+    preview: Callable[[], list[Image.Image]]
+
+
+@dataclass
+class DetDiffusionOutput(BaseOutput):  # type: ignore[misc]
+    """`images` as PIL pictures (or as `output_type` says); `layouts` with every attribute filled in.
+
+    `flagged` tells which pictures the model's safety checker made black; None where nothing was checked.
+    """
+
+    images: Any
+    layouts: list[Layout]
+    flagged: list[bool] | None = None
+
+
+class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
+    """Generates pictures of layouts: words, and where the model has one, a blueprint, steer a latent diffusion U-Net.
+
+    Args:
+        vae: `SmallAutoencoder`, or diffusers' `AutoencoderKL`.
+        text_encoder, tokenizer: CLIP's, with a token for every word of the vocabulary.
+        unet: reads latents, and behind them the blueprint's channels.
+        scheduler: makes the samplers; a fresh one of its config is used by every call.
+        blueprint: None for the paper's text-only model.
+        perception_head: trains the model (Eq. 3); generation does not need it.
+        controlnet: reads the layout as a picture and steers the U-Net (a rival of the paper; never with a blueprint).
+        safety_checker, feature_extractor: where a Stable Diffusion folder brought them, no picture passes unchecked.
+        vocabulary: required; stored beside the model as vocabulary.json.
+    """
+
+    model_cpu_offload_seq = "text_encoder->blueprint->controlnet->unet->vae"
+    _optional_components = [  # noqa: RUF012 - as in diffusers
+        "blueprint",
+        "perception_head",
+        "controlnet",
+        "safety_checker",
+        "feature_extractor",
+    ]
+
+    def __init__(
+        self,
+        vae: nn.Module,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        unet: UNet2DConditionModel,
+        scheduler: Any,
+        blueprint: Blueprint | None = None,
+        perception_head: PerceptionHead | None = None,
+        controlnet: ControlNetModel | None = None,
+        safety_checker: StableDiffusionSafetyChecker | None = None,
+        feature_extractor: Any = None,  # CLIPImageProcessor: its import brings torchvision, for models that have one
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
+        super().__init__()
+        if vocabulary is None:
+            raise ConfigError(f"a DetDiffusionPipeline needs its vocabulary ({VOCABULARY_FILE} of the model's folder)")
+        if safety_checker is not None and feature_extractor is None:
+            raise ConfigError("a safety checker needs the feature_extractor that prepares its pictures")
+        if blueprint is not None and controlnet is not None:
+            raise ConfigError("a model reads its layouts through a blueprint or through a controlnet, not through both")
+        if controlnet is not None:
+            read_channels_last(controlnet)
+        self.vocabulary = vocabulary
+        self.register_modules(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            scheduler=scheduler,
+            blueprint=blueprint,
+            perception_head=perception_head,
+            controlnet=controlnet,
+            safety_checker=safety_checker,
+            feature_extractor=feature_extractor,
+        )
+        self._attention_device = ""
+        self.set_progress_bar_config(disable=True)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **kwargs: Any) -> DetDiffusionPipeline:
+        """As diffusers', from a local folder with a vocabulary.json; `load_pipeline` also verifies what it loads."""
+        kwargs.setdefault("vocabulary", read_vocabulary(Path(folder)))
+        kwargs.setdefault("use_safetensors", True)
+        pipeline: DetDiffusionPipeline = super().from_pretrained(str(folder), local_files_only=True, **kwargs)
+        return pipeline
+
+    def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
+        """As diffusers', and vocabulary.json."""
+        super().save_pretrained(str(folder), **kwargs)
+        (Path(folder) / VOCABULARY_FILE).write_text(self.vocabulary.to_text())
+
+    @property
+    def downsample(self) -> int:
+        """Picture pixels a latent cell, on each side."""
+        levels = len(self.vae.config.block_out_channels)
+        return int(getattr(self.vae, "downsample", 2 ** (levels - 1)))
+
+    @property
+    def native_size(self) -> tuple[int, int]:
+        """(height, width) in pixels of the pictures that the model was trained for."""
+        sides = self.unet.config.sample_size
+        height, width = (sides, sides) if isinstance(sides, int) else sides
+        return height * self.downsample, width * self.downsample
+
+    @property
+    def size_multiple(self) -> int:
+        """Sides of pictures in pixels are multiples of this: so often the U-Net halves them."""
+        return int(self.downsample * 2 ** (len(self.unet.config.block_out_channels) - 1))
+
+    def picture_size(self, layout: Layout) -> tuple[int, int]:
+        """(height, width) in pixels of the layout's picture.
+
+        A layout of the model's own shape (a square, for most) gets the model's own size, whatever its number of pixels:
+        the size that the model was trained for. Others are taken as they are if the U-Net can halve them often enough.
+
+        Raises:
+            LayoutError: the sides are no such multiple (of 64 for Stable Diffusion).
+        """
+        height, width = self.native_size
+        if layout.width * height == layout.height * width:
+            return height, width
+        multiple = self.size_multiple
+        if layout.width % multiple or layout.height % multiple:
+            near = [max(1, round(side / multiple)) * multiple for side in (layout.width, layout.height)]
+            own = "square" if width == height else f"{width}x{height}"
+            raise LayoutError(
+                f"{layout.width}x{layout.height} pixels: this model draws {own} pictures, and others whose sides are "
+                f"multiples of {multiple}, such as {near[0]}x{near[1]}"
+            )
+        return layout.height, layout.width
+
+    def encode_layouts(self, layouts: Sequence[Layout | None], *, pad_to: int = 8) -> TextCondition:
+        """Text condition of a batch; None stands for the empty prompt. `pad_to`: see `encode_text`."""
+        length = self.text_encoder.config.max_position_embeddings
+        prompts = [
+            empty_prompt(self.tokenizer, length, padding=self.vocabulary.padding)
+            if layout is None
+            else encode_prompt(layout, self.vocabulary, self.tokenizer, length)
+            for layout in layouts
+        ]
+        return encode_text(self.text_encoder, prompts, pad_to=pad_to)
+
+    def draw_layouts(self, layouts: Sequence[Layout | None], size: tuple[int, int]) -> Tensor | None:
+        """What the model sees of layouts beside the words, on its device; nothing drawn for None.
+
+        Raw drawings [B, C, h, w] of the blueprint, pictures [B, 3, H, W] for a ControlNet, or None where the model has
+        neither. A model without words for attributes does not see them here either.
+
+        Args:
+            size: (height, width) of the latents.
+        """
+        if self.controlnet is not None:
+            scale = control_scale(self.controlnet)
+            pictures = control_pictures(layouts, self.vocabulary, (size[0] * scale, size[1] * scale))
+            return pictures.to(self.unet.device)
+        if self.blueprint is None:
+            return None
+        raw: Tensor = self.blueprint.empty(len(layouts), size)
+        drawn = [row for row, layout in enumerate(layouts) if layout is not None]
+        if drawn:
+            shown = [self.vocabulary.neutral(layout) for layout in layouts if layout is not None]
+            raw[drawn] = self.blueprint.draw(shown, self.vocabulary, size)
+        return raw.to(self.unet.device)
+
+    def denoise(self, latents: Tensor, t: Tensor, condition: TextCondition, raw: Tensor | None) -> Tensor:
+        """The U-Net's prediction [B, C, h, w] for noisy latents [B, C, h, w]: the one forward of sampling and training.
+
+        Args:
+            t: timestep, a scalar or [B].
+            raw: `draw_layouts`'s answer.
+        """
+        self.choose_attention(latents.device.type)
+        if self.blueprint is not None:
+            latents = torch.cat([latents, self.blueprint(raw)], dim=1)
+        steered = {} if self.controlnet is None else self._steer(latents, t, condition, raw)
+        prediction: Tensor = self.unet(
+            latents, t, encoder_hidden_states=condition.hidden, encoder_attention_mask=condition.mask, **steered
+        ).sample
+        return prediction
+
+    def _steer(self, latents: Tensor, t: Tensor, condition: TextCondition, pictures: Tensor | None) -> dict[str, Any]:
+        """What the ControlNet adds to the U-Net's features. It knows no mask over words: see `Vocabulary.padding`."""
+        down, middle = self.controlnet(
+            latents, t, encoder_hidden_states=condition.hidden, controlnet_cond=pictures, return_dict=False
+        )
+        return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+
+    def choose_attention(self, device: str) -> None:
+        if device != self._attention_device:  # plain matrix products: in bf16 2.5 times as fast as the CPU's SDPA
+            for module in filter(None, (self.unet, self.controlnet)):
+                module.set_attn_processor(AttnProcessor() if device == "cpu" else AttnProcessor2_0())
+            self._attention_device = device
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        layouts: Layout | Sequence[Layout],
+        *,
+        seeds: Sequence[int],
+        steps: int = 20,
+        guidance_scale: float = 3.0,
+        difficulty: float = 0.0,
+        sampler: str | None = None,
+        on_step: Callable[[StepInfo], None] | None = None,
+        output_type: str = "pil",
+        dtype: torch.dtype | None = None,
+    ) -> DetDiffusionOutput:
+        """Draws one picture for each layout and its seed, all in one batch.
+
+        Args:
+            layouts: of any numbers of objects, all of one picture size. A single layout is drawn once for each seed.
+            seeds: the same seed starts from the same noise, whatever the batch and the device.
+            difficulty: attribute guidance, how far to go on from easy towards hard beyond what the layouts' words say
+                (see `guided`); below 0 towards easy; 0 costs nothing, others twice the time.
+            sampler: of `sampling.SAMPLERS`; None: the kind that the model came with.
+            on_step: called after every step; `Cancelled` raised inside stops the generation.
+            output_type: "pil", "np" ([B, H, W, 3] uint8) or "latent" ([B, C, h, w]).
+            dtype: of the arithmetic; `preferred_dtype` by default.
+
+        Raises:
+            LayoutError: an unknown class, or sizes that the model cannot draw together.
+            ConfigError: seeds, steps, difficulty or output_type out of range, an unknown sampler, or a difficulty for a
+                model that knows no attributes.
+        """
+        drawn = [layouts] * len(seeds) if isinstance(layouts, Layout) else list(layouts)
+        _check_call(drawn, seeds, steps, output_type)
+        self._check_difficulty(difficulty)
+        scheduler = make_scheduler(self.scheduler, sampler)
+        drawn = [self.vocabulary.resolve(layout) for layout in drawn]
+        size = self._latent_size(drawn)
+        with self._autocast(dtype):
+            condition, raw = self._conditions(drawn, size, guided=guidance_scale != 1, contrast=difficulty != 0)
+
+            def report(step: int, total: int, finished: Callable[[], Tensor]) -> None:
+                if on_step is not None:
+                    on_step(StepInfo(step, total, lambda: _to_pil(self._pictures(finished(), dtype)[0])))
+
+            latents = sample(
+                lambda noisy, t: self.denoise(noisy, t, condition, raw),
+                scheduler,
+                starting_noise(seeds, (self.unet.config.out_channels, *size)).to(self.unet.device),
+                seeds=seeds,
+                steps=steps,
+                guidance_scale=guidance_scale,
+                difficulty=difficulty,
+                on_step=report,
+            )
+        if output_type == "latent":
+            return DetDiffusionOutput(latents, drawn)
+        pixels, flagged = self._pictures(latents, dtype)
+        return DetDiffusionOutput(_to_pil(pixels) if output_type == "pil" else pixels, drawn, flagged)
+
+    def _latent_size(self, layouts: Sequence[Layout]) -> tuple[int, int]:
+        sizes = {self.picture_size(layout) for layout in layouts}
+        if len(sizes) > 1:
+            raise LayoutError(f"one batch draws pictures of one size, not of {sorted(sizes)} (height, width)")
+        height, width = sizes.pop()
+        return height // self.downsample, width // self.downsample
+
+    def _check_difficulty(self, difficulty: float) -> None:
+        if not math.isfinite(difficulty):
+            raise ConfigError(f"difficulty needs to be a number, not {difficulty}")
+        if difficulty and not self.vocabulary.attribute_words:
+            raise ConfigError("this model knows no easy and hard objects: difficulty needs to be 0")
+
+    def _conditions(
+        self, layouts: Sequence[Layout], size: tuple[int, int], *, guided: bool, contrast: bool
+    ) -> tuple[TextCondition, Tensor | None]:
+        """What `denoise` needs for B layouts, as many rows for each part of `sampling.guided`, in its order."""
+        shown = list(layouts)
+        if contrast:
+            shown += [apply_strategy(layout, way) for way in (Strategy.HARD, Strategy.EASY) for layout in layouts]
+        if not guided:
+            return self.encode_layouts(shown), self.draw_layouts(shown, size)
+        condition = self.encode_layouts([None, *shown])  # the empty prompt is encoded once
+        rows = torch.tensor([0] * len(layouts) + list(range(1, len(shown) + 1)), device=condition.hidden.device)
+        raw = self.draw_layouts([*[None] * len(layouts), *shown], size)
+        return TextCondition(*(part[rows] for part in condition)), raw
+
+    def _pictures(self, latents: Tensor, dtype: torch.dtype | None) -> tuple[np.ndarray, list[bool] | None]:
+        """Latents [B, C, h, w] -> pictures [B, H, W, 3] uint8, and which of them the safety checker made black."""
+        pixels = self._decode(latents, dtype)
+        if self.safety_checker is None:
+            return pixels, None
+        prepared = self.feature_extractor(_to_pil(pixels), return_tensors="pt").pixel_values
+        prepared = prepared.to(self.safety_checker.device, self.safety_checker.dtype)
+        with torch.autocast(self.unet.device.type, enabled=False):  # a preview is judged as the picture is
+            checked, flagged = self.safety_checker(clip_input=prepared, images=pixels)
+        return checked, flagged
+
+    @torch.no_grad()
+    def _decode(self, latents: Tensor, dtype: torch.dtype | None) -> np.ndarray:
+        """Latents [B, C, h, w] -> pictures [B, H, W, 3] uint8."""
+        with self._autocast(dtype):
+            pictures = self.vae.decode((latents / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
+        pixels = ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        return np.asarray(pixels.permute(0, 2, 3, 1).cpu())  # [B, 3, H, W] -> [B, H, W, 3]
+
+    def _autocast(self, dtype: torch.dtype | None) -> torch.autocast:
+        device = self.unet.device
+        stored = self.unet.dtype
+        return autocast(device, dtype or (preferred_dtype(device) if stored == torch.float32 else stored))
+
+
+def preferred_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device computes in it (CPUs with AVX-512 BF16 or AMX, GPUs since Ampere), else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    if device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        return torch.bfloat16
+    return torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None = None) -> torch.autocast:
+    """Arithmetic in `dtype` (default: `preferred_dtype`) over float32 weights; float32 leaves everything as it is."""
+    chosen = dtype or preferred_dtype(device)
+    return torch.autocast(device.type, dtype=chosen, enabled=chosen != torch.float32)
+
+
+def load_pipeline(
+    folder: Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+) -> DetDiffusionPipeline:
+    """A verified model folder as a pipeline.
+
+    Args:
+        dtype: of the weights; float32 by default (the arithmetic follows `preferred_dtype`).
+
+    Raises:
+        CheckpointError: the folder is missing, damaged, unsafe, or of another architecture; before memory is taken.
+    """
+    verify(folder)
+    check_architecture(folder)
+    with no_progress_bars():
+        pipeline = DetDiffusionPipeline.from_pretrained(folder, dtype=dtype or torch.float32)
+    moved: DetDiffusionPipeline = pipeline.to(device)
+    return moved
+
+
+def new_pipeline(
+    vocabulary: Vocabulary,
+    unet_config: Mapping[str, Any],
+    text_config: Mapping[str, Any],
+    autoencoder: Any,
+    scheduler_config: Mapping[str, Any],
+    blueprint_config: Mapping[str, Any] | None,
+    head_config: Mapping[str, Any] | None,
+    seed: int,
+    control_config: Mapping[str, Any] | None = None,
+) -> DetDiffusionPipeline:
+    """A model with random weights around a trained autoencoder.
+
+    Args:
+        unet_config: of `UNet2DConditionModel`; its channels and `cross_attention_dim` are filled in.
+        text_config: of `CLIPTextConfig`; the vocabulary's size and token ids are filled in.
+        scheduler_config: of `DPMSolverMultistepScheduler`.
+        blueprint_config, head_config: of `Blueprint` and `PerceptionHead`, sizes filled in; None: the model has none.
+        seed: of the weights; global randomness is left as it was.
+        control_config: of `new_controlnet`; None: the model has none.
+    """
+    text = CLIPTextConfig(**text_config)
+    tokenizer = small_tokenizer(vocabulary, text.max_position_embeddings)
+    text.vocab_size, text.pad_token_id = len(tokenizer), tokenizer.pad_token_id
+    text.bos_token_id, text.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
+    channels = autoencoder.config.latent_channels
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        text_encoder = CLIPTextModel(text)
+        # Our choice: waves of up to 100 bins, for a grid of 32 by 32 (GeoDiffusion: 10,000, for 256 by 256).
+        init_embeddings(text_encoder, tokenizer, vocabulary, temperature=100.0)
+        blueprint = None if blueprint_config is None else Blueprint(len(vocabulary.labels), **blueprint_config)
+        unet = UNet2DConditionModel(
+            **unet_config,
+            in_channels=channels + (0 if blueprint is None else blueprint.total_channels),
+            out_channels=channels,
+            cross_attention_dim=text.hidden_size,
+        )
+        head = None if head_config is None else PerceptionHead(feature_channels(unet), text.hidden_size, **head_config)
+        control = None if control_config is None else new_controlnet(unet, **control_config)
+    for module in (autoencoder, text_encoder, unet, blueprint, head, control):
+        if module is not None:
+            module.eval()
+    return DetDiffusionPipeline(
+        vae=autoencoder,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=DPMSolverMultistepScheduler(**scheduler_config),
+        blueprint=blueprint,
+        perception_head=head,
+        controlnet=control,
+        vocabulary=vocabulary,
+    )
+
+
+def _check_call(layouts: Sequence[Layout], seeds: Sequence[int], steps: int, output_type: str) -> None:
+    if not layouts or len(layouts) != len(seeds):
+        raise ConfigError(f"{len(layouts)} layouts with {len(seeds)} seeds: give one seed a picture, and at least one")
+    if steps < 1:
+        raise ConfigError(f"steps needs to be 1 or more, not {steps}")
+    if output_type not in ("pil", "np", "latent"):
+        raise ConfigError(f"output_type needs to be pil, np or latent, not {output_type!r}")
+
+
+def _to_pil(pixels: np.ndarray) -> list[Image.Image]:
+    return [Image.fromarray(picture) for picture in pixels]

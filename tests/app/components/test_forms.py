@@ -1,0 +1,46 @@
+"""Values of a page -> forms: what was never drawn on the page arrives as None."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.components.forms import read_form
+from app.datasets.form import DatasetOrder, make_dataset
+from app.evaluation.form import EvaluationOrder, make_evaluation
+from app.gallery.handlers import Form as GalleryForm
+from app.runs.jobs import Runs
+from app.training.form import Order, make_plan, presets
+
+MODEL = Path(__file__).resolve().parents[3] / "assets/models/papercut"
+
+
+def untouched(kind: Any, **filled: Any) -> Any:
+    return read_form(kind, [filled.get(field.name) for field in fields(kind)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "filled", "make"),
+    [
+        (Order, {"source": "Papercut", "scenes": "24", "preset": presets()[0]}, make_plan),
+        (EvaluationOrder, {"model": str(MODEL)}, make_evaluation),
+        (DatasetOrder, {"model": str(MODEL)}, make_dataset),
+    ],
+)
+def test_a_form_of_which_only_the_necessary_was_drawn_makes_a_run(
+    kind: Any, filled: dict[str, str], make: Any, tmp_path: Path
+) -> None:
+    order = untouched(kind, **filled)
+    assert make(order, Runs(tmp_path / "runs"), MODEL).commands
+    assert None not in [getattr(order, field.name) for field in fields(kind)]
+
+
+def test_what_was_filled_stays() -> None:
+    form = read_form(GalleryForm, ["car", None, 0.5, True, False])
+    assert form == GalleryForm("car", "", 0.5, True, False)
+
+
+def test_another_number_of_values_is_a_fault_of_the_wiring() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        read_form(GalleryForm, ["car"])

@@ -1,0 +1,270 @@
+"""Data sets as they are ordered and shown: commands, refusals, layouts, pictures, numbers, a zip file."""
+
+import json
+import re
+import sys
+import time
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from app.datasets import handlers
+from app.datasets.form import KEEP, PROOFS, DatasetOrder, layouts_spec, make_dataset, make_loop
+from app.datasets.handlers import A_PAGE, LAYOUTS, NUMBERS, PICTURES
+from app.engine.services import Studio
+from app.runs.jobs import Runs, State
+from app.training.form import Source
+from detdiffusion.__main__ import BUNDLED_MODEL
+from detdiffusion.errors import ConfigError
+from detdiffusion.layout import Attribute, Layout, save_png
+from training.data.papercut import STUFF, THINGS, scene
+from training.synthesis.exports import export
+from training.synthesis.store import MANIFEST, Chunks
+
+PATIENCE = 60.0  # seconds
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Runs:
+    return Runs(tmp_path / "datasets", stop_seconds=PATIENCE, proofs=PROOFS)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A model folder with its detectors, and one beside it without any."""
+    for name in ("home", "rival"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "model_index.json").write_text("{}")
+    (tmp_path / "models" / "home" / "detectors" / "bundled").mkdir(parents=True)
+    return tmp_path / "models" / "home"
+
+
+def option(command: tuple[str, ...], name: str) -> str | None:
+    return command[command.index(name) + 1] if name in command else None
+
+
+def test_an_order_becomes_two_commands(runs: Runs, home: Path) -> None:
+    plan = make_dataset(DatasetOrder(str(home)), runs, home)
+    generate, verify = plan.commands
+    assert plan.name == "hard-1" and plan.about["data"] == "Papercut, 500 layouts"
+    assert generate[:4] == (sys.executable, "-m", "training", "generate")
+    assert option(generate, "--layouts") == "papercut:500@100000" and option(generate, "--strategy") == "hard"
+    assert option(generate, "--count") == "200" and option(generate, "--workers") == "1"
+    assert {"--augment", "--yolo"} <= set(generate) and not {"--refine", "--detector", "--steps"} & set(generate)
+    assert verify[3:] == ("verify", str(runs.folder("hard-1") / "set")) and option(generate, "--out") == verify[4]
+
+
+def test_everything_that_can_be_asked(runs: Runs, home: Path, tmp_path: Path) -> None:
+    order = DatasetOrder(
+        str(home.parent / "rival"),
+        Source.FOLDER,
+        "",
+        str(tmp_path),
+        "origin",
+        "5",
+        "4",
+        "9",
+        "2",
+        "redraw",
+        augment=False,
+        yolo=False,
+        name="mine",
+    )
+    plan = make_dataset(order, runs, home)
+    generate = plan.commands[0]
+    assert option(generate, "--layouts") == str(tmp_path) and option(generate, "--refine") == "redraw"
+    assert [option(generate, name) for name in ("--steps", "--seed", "--workers")] == ["4", "9", "2"]
+    assert option(generate, "--detector") == str(home / "detectors" / "bundled"), "the home model's looks"
+    assert not {"--augment", "--yolo"} & set(generate) and plan.name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"model": "/nowhere"}, "is no model folder"),
+        ({"layouts": ""}, "say how many layouts"),
+        ({"layouts": "0"}, "layouts '0' needs to be a whole number from 1"),
+        ({"count": ""}, "say how many pictures"),
+        ({"count": "many"}, "pictures 'many' needs"),
+        ({"workers": "0"}, "workers '0' needs"),
+        ({"strategy": "odd"}, "there is no strategy 'odd'"),
+        ({"source": Source.FOLDER, "folder": "/nowhere"}, "is no folder"),
+        ({"name": "a/b"}, "no name for a run"),
+    ],
+)
+def test_what_cannot_work_is_refused(change: dict[str, Any], reason: str, runs: Runs, home: Path) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        make_dataset(replace(DatasetOrder(str(home)), **change), runs, home)
+    assert not runs.root.exists()
+
+
+# --- layouts --------------------------------------------------------------------------------------
+
+
+def test_pages_of_layouts(home: Path) -> None:
+    order = DatasetOrder(str(home), layouts="30")
+    first, last = handlers.browse(order, "", 0), handlers.browse(order, "", 99)
+    assert first.pages == last.pages == 3 and len(first.layouts) == A_PAGE and len(last.layouts) == 6
+    assert first.html.count("<svg") == A_PAGE and "30 layouts" in first.html
+    assert [box.xyxy for box in first.layouts[0].boxes] == [b.xyxy for b in scene(100_000, size=256).layout.boxes]
+    objects = sum(len(scene(100_000 + number, size=256).layout.boxes) for number in range(30))
+    assert f"{objects} objects" in first.html
+
+
+def test_stuff_is_background() -> None:
+    """As the model that is to draw knows it."""
+    found = handlers.browse(DatasetOrder(str(BUNDLED_MODEL), layouts="3"), "", 0)
+    for box in (box for layout in found.layouts for box in layout.boxes):
+        assert (box.attribute is Attribute.BACKGROUND) == (box.label in STUFF)
+    assert " things" in found.html and " background" in found.html
+
+
+def test_layouts_with_a_class(home: Path) -> None:
+    order = DatasetOrder(str(home), layouts="30")
+    found = handlers.browse(order, "car", 0)
+    assert found.layouts and all("car" in layout.labels for layout in found.layouts)
+    assert re.search(r'data-name="class car" aria-pressed="true"', found.html)
+    with pytest.raises(ConfigError, match="no layout has an object of class 'nothing'"):
+        handlers.browse(order, "nothing", 0)
+
+
+def test_layouts_of_a_file_are_escaped(home: Path, tmp_path: Path) -> None:
+    bad = {"label": "<b>&", "box": [0, 0, 1, 1], "attribute": "hard"}
+    (tmp_path / "data").mkdir()
+    order = DatasetOrder(str(home), Source.FOLDER, folder=str(tmp_path / "data"))
+    with pytest.raises(Exception, match="no data set in a known form"):
+        handlers.browse(order, "", 0)
+    assert layouts_spec(order) == str(tmp_path / "data")
+    tile = handlers._tile(3, Layout.from_json({"width": 9, "height": 9, "objects": [bad]}))
+    assert "<b>" not in tile and 'data-name="layout 3"' in tile and 'class="hard"' in tile
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+
+def put_pictures(out: Path, count: int, chunks_done: int) -> None:
+    """What `generate` leaves: scenes, with made-up confidences; in the second one is nothing but background."""
+    out.mkdir(parents=True)
+    classes = {"things": THINGS, "stuff": STUFF}
+    settings = {"format": "generation-1", "count": count, "chunk": 5, "classes": classes, "strategy": "hard"}
+    (out / MANIFEST).write_text(json.dumps(settings))
+    chunks = Chunks(out, count, 5)
+    for chunk in range(chunks_done):
+        rows, saves = [], []
+        for number in chunks.numbers(chunk):
+            made = scene(number, size=64)
+            if number == 1:
+                stuff = tuple(box for box in made.layout.boxes if box.label in STUFF)
+                made = replace(made, layout=replace(made.layout, boxes=stuff))
+            tags = [Attribute.HARD if box.label in THINGS else Attribute.BACKGROUND for box in made.layout.boxes]
+            asked = made.layout.with_attributes(tags)
+            confidences = [0.25 if box.label in THINGS else None for box in made.layout.boxes]
+            true = ["easy" if box.label in THINGS else "background" for box in made.layout.boxes]
+            rows.append(
+                {"seed": number, "source": number, "layout": asked.to_json(), "true": true, "confidence": confidences}
+            )
+            saves.append(lambda path, made=made, asked=asked: save_png(path, made.image, asked, {}))
+        assert chunks.commit(chunk, saves, rows)
+
+
+def begin(runs: Runs, name: str, code: str) -> Path:
+    folder = runs.folder(name)
+    runs.start(name, [[sys.executable, "-c", code, str(folder)]], {"kind": "Data set"}, online=False)
+    return folder
+
+
+def wait(runs: Runs, name: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while runs.status(name).state.alive:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_pictures_while_they_are_made(runs: Runs) -> None:
+    empty = handlers.look(runs, "", PICTURES, 0)
+    assert "None yet" in empty.runs and "No data set yet" in empty.head
+    folder = begin(runs, "one", "import time; time.sleep(60)")
+    assert "pictures appear here" in handlers.look(runs, "one", PICTURES, 0).page
+    put_pictures(folder / "set", 40, 3)
+    screen = handlers.look(runs, "one", PICTURES, 0)
+    assert "picture 15 of 40" in screen.head and screen.pages == 2 and screen.may_stop
+    assert screen.page.count("<img") == A_PAGE and " 0.25" in screen.page
+    assert screen.page.count(">background alone<") == 1 and "no detector" not in screen.page
+    assert handlers.look(runs, "one", PICTURES, 1).page.count("<img") == 3
+    assert "when all pictures are there" in handlers.look(runs, "one", NUMBERS, 0).page
+    assert handlers.look(runs, "one", LAYOUTS, 0).page == ""
+    with pytest.raises(ConfigError, match="there is nothing yet"):
+        handlers.download(Runs(runs.root.parent / "none"), "", runs.root.parent)
+    runs.stop("one")
+    wait(runs, "one")
+    assert handlers.look(runs, "one", PICTURES, 0).may_resume
+
+
+def test_a_finished_data_set(runs: Runs) -> None:
+    folder = begin(runs, "one", "pass")
+    put_pictures(folder / "set", 10, 2)
+    export(folder / "set", yolo=True)
+    wait(runs, "one")
+    assert runs.status("one").state is State.FINISHED
+    screen = handlers.look(runs, "one", NUMBERS, 0)
+    assert screen.may_download and "<td>all</td>" in screen.page and "picture 10 of 10" in screen.head
+    path = handlers.download(runs, "one", runs.root.parent / "cache")
+    with zipfile.ZipFile(path) as file:
+        names = set(file.namelist())
+        assert file.testzip() is None
+    assert {"one/annotations.json", "one/images/00001/000007.png", "one/labels/00000/000000.txt"} <= names
+
+
+# --- closed loops ---------------------------------------------------------------------------------
+
+
+def write_config(folder: Path) -> Path:
+    (folder / "loop.yaml").write_text(
+        "data: world\nout: run\npictures: {hard: 4}\nannotate: --detector a.yaml\ntrainability: --detector yolo11n\n"
+    )
+    return folder / "loop.yaml"
+
+
+def test_a_loop_is_checked_before_it_starts(runs: Runs, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="name the loop's config file"):
+        make_loop(" ", runs)
+    path = write_config(tmp_path)
+    plan = make_loop(str(path), runs)
+    assert plan.name == "loop-1" and plan.commands[0][3:] == ("loop", "--config", str(path))
+    path.write_text(path.read_text().replace("--detector a.yaml", "--detector a.yaml --speed 3"))
+    with pytest.raises(ConfigError, match="what the config says for annotate is wrong"):
+        make_loop(str(path), runs)
+    assert not runs.root.exists()
+
+
+def test_stages_of_a_loop(runs: Runs, tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    folder = runs.folder("loop-1")
+    about = {"kind": "Closed loop", "out": str(tmp_path / "run")}
+    runs.start("loop-1", [[sys.executable, "-c", "import time; time.sleep(60)"]], about, online=False)
+    assert "stages appear here" in handlers.look(runs, "loop-1", PICTURES, 0).page
+    rows = [{"name": "data: train", "state": "finished"}, {"name": "attributes", "state": "running"}]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "loop.json").write_text(json.dumps({"stages": rows}))
+    screen = handlers.look(runs, "loop-1", PICTURES, 0)
+    assert "stage 1 of 2" in screen.head and '<li class="running"><i></i><span>attributes' in screen.page
+    assert not screen.may_download
+    runs.stop("loop-1")
+    wait(runs, "loop-1")
+    (folder / "page").mkdir()
+    (folder / "page" / "report.html").write_text("<p>gain</p>")
+    assert "srcdoc" in handlers.look(runs, "loop-1", PICTURES, 0).page
+    assert path.exists()
+
+
+def test_start_goes_through_the_studio(runs: Runs, home: Path) -> None:
+    studio = cast(Studio, type("Home", (), {"home": home})())
+    name = handlers.start(studio, runs, DatasetOrder(str(home), refine=KEEP))
+    try:
+        assert name == "hard-1" and runs.status(name).about["model"] == "home"
+    finally:
+        runs.stop(name)
+        wait(runs, name)

@@ -1,0 +1,162 @@
+"""Noise by seed, guidance, and samplers that must find the picture when the prediction is perfect."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
+from torch import Tensor
+
+from detdiffusion.diffusion.sampling import SAMPLERS, finished_latents, guided, make_scheduler, sample, starting_noise
+from detdiffusion.errors import Cancelled, ConfigError
+
+CLEAN = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(9))
+SEEDS = (3, 4)
+
+
+def oracle(scheduler: Any) -> Callable[[Tensor, Tensor], Tensor]:
+    """The perfect prediction for latents whose clean form is CLEAN, under guidance too."""
+
+    def predict(latents: Tensor, t: Tensor) -> Tensor:
+        alpha_bar = scheduler.alphas_cumprod[t.long()]
+        clean = CLEAN.repeat(len(latents) // 2, 1, 1, 1)
+        noise = (latents - alpha_bar.sqrt() * clean) / (1 - alpha_bar).sqrt()
+        if scheduler.config.prediction_type == "epsilon":
+            return noise
+        return alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * clean
+
+    return predict
+
+
+def test_noise_depends_on_its_seed_alone() -> None:
+    noise = starting_noise([7, 8, 7], (4, 3, 3))
+    torch.testing.assert_close(noise[0], noise[2])
+    torch.testing.assert_close(noise[1], starting_noise([8], (4, 3, 3))[0])
+    assert not torch.equal(noise[0], noise[1])
+    golden = torch.tensor([-0.1468, 0.7861])  # a seed means the same picture tomorrow
+    torch.testing.assert_close(starting_noise([7], (1, 1, 2)).flatten(), golden, atol=1e-4, rtol=0)
+
+
+def test_noise_leaves_global_randomness_alone() -> None:
+    before = torch.random.get_rng_state()
+    starting_noise([7], (4, 3, 3))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+@pytest.mark.parametrize("kind", [DPMSolverMultistepScheduler, DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler])
+def test_a_perfect_prediction_gives_the_clean_latents(kind: Any, guidance_scale: float, prediction_type: str) -> None:
+    unclipped = {} if kind in (DPMSolverMultistepScheduler, EulerDiscreteScheduler) else {"clip_sample": False}
+    scheduler = kind(beta_schedule="scaled_linear", prediction_type=prediction_type, **unclipped)
+    seen: list[Tensor] = []
+    latents = sample(
+        oracle(scheduler),
+        scheduler,
+        starting_noise(SEEDS, (4, 3, 3)),
+        seeds=SEEDS,
+        steps=10,
+        guidance_scale=guidance_scale,
+        on_step=lambda step, steps, finished: seen.append(finished()),
+    )
+    torch.testing.assert_close(latents, CLEAN, atol=2e-3, rtol=0)
+    assert len(seen) == 10
+    for preview in seen:
+        torch.testing.assert_close(preview, CLEAN, atol=2e-2, rtol=0)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_any_sampler_can_take_the_place_of_the_models_own(sampler: str) -> None:
+    own = DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
+    scheduler = make_scheduler(own, sampler)
+    latents = sample(
+        oracle(scheduler),
+        scheduler,
+        starting_noise(SEEDS, (4, 3, 3)),
+        seeds=SEEDS,
+        steps=12,
+        guidance_scale=3.0,
+    )
+    assert type(scheduler).__name__ == SAMPLERS[sampler]
+    assert CLEAN.abs().max() > 1, "the test would not see what is clipped"
+    torch.testing.assert_close(latents, CLEAN, atol=2e-2, rtol=0)
+
+
+def test_an_unknown_sampler_is_named_with_those_that_there_are() -> None:
+    with pytest.raises(ConfigError, match="no sampler 'magic'; choose one of dpm\\+\\+, unipc"):
+        make_scheduler(DPMSolverMultistepScheduler(), "magic")
+
+
+def test_schedulers_that_draw_noise_do_so_by_seed() -> None:
+    def run(seeds: tuple[int, ...]) -> Tensor:
+        scheduler = DDPMScheduler()
+        return sample(
+            lambda latents, t: 0.1 * latents,
+            scheduler,
+            starting_noise(seeds, (4, 3, 3)),
+            seeds=seeds,
+            steps=5,
+            guidance_scale=1,
+        )
+
+    both, second = run((3, 4)), run((4,))
+    torch.testing.assert_close(both[1:], second)
+    assert not torch.allclose(both[0], both[1])
+
+
+def test_guidance_takes_both_halves_from_one_batch() -> None:
+    sizes = []
+
+    def predict(latents: Tensor, t: Tensor) -> Tensor:
+        sizes.append(len(latents))
+        return torch.cat([torch.full_like(CLEAN, 2.0), torch.full_like(CLEAN, 5.0)]) if len(latents) == 4 else latents
+
+    assert guided(predict, CLEAN, torch.tensor(1), 3.0).unique().tolist() == [2 + 3 * (5 - 2)]
+    assert guided(predict, CLEAN, torch.tensor(1), 0.0).unique().tolist() == [2]
+    torch.testing.assert_close(guided(predict, CLEAN, torch.tensor(1), 1.0), CLEAN)
+    assert sizes == [4, 4, 2]
+
+
+@pytest.mark.parametrize(
+    ("scale", "difficulty", "rows", "expected"),
+    [
+        (3.0, 2.0, 8, 2 + 3 * (5 - 2) + 2 * (11 - 7)),
+        (3.0, -1.0, 8, 2 + 3 * (5 - 2) - (11 - 7)),
+        (1.0, 2.0, 6, 5 + 2 * (11 - 7)),
+        (1.0, 0.0, 2, 5),
+    ],
+)
+def test_attribute_guidance_goes_from_easy_to_hard(scale: float, difficulty: float, rows: int, expected: float) -> None:
+    def predict(latents: Tensor, t: Tensor) -> Tensor:
+        assert len(latents) == rows
+        parts = {8: (2, 5, 11, 7), 6: (5, 11, 7), 2: (5,)}[rows]
+        return torch.cat([torch.full_like(CLEAN, float(part)) for part in parts])
+
+    assert guided(predict, CLEAN, torch.tensor(1), scale, difficulty).unique().tolist() == [expected]
+
+
+def test_finished_latents_of_a_sample_prediction() -> None:
+    torch.testing.assert_close(finished_latents(CLEAN, torch.zeros(()), torch.tensor(0.3), "sample"), CLEAN)
+
+
+def test_an_error_in_on_step_ends_the_sampling() -> None:
+    calls = []
+
+    def stop(step: int, steps: int, finished: Callable[[], Tensor]) -> None:
+        calls.append((step, steps))
+        if step == 2:
+            raise Cancelled("stopped")
+
+    scheduler = DPMSolverMultistepScheduler()
+    with pytest.raises(Cancelled):
+        sample(
+            oracle(scheduler),
+            scheduler,
+            starting_noise(SEEDS, (4, 3, 3)),
+            seeds=SEEDS,
+            steps=5,
+            guidance_scale=1,
+            on_step=stop,
+        )
+    assert calls == [(1, 5), (2, 5)]

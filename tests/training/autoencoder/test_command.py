@@ -1,0 +1,252 @@
+"""python -m training autoencoder: any folder of pictures -> a model, and what it keeps of held-out ones."""
+
+import argparse
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from detdiffusion.detection import Detections
+from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.models.autoencoder import Decoded, Encoded, PointLatent, SmallAutoencoder
+from training.autoencoder import command
+from training.data.papercut import write_dataset
+from training.generator.config import AutoencoderConfig
+
+FIELDS = ("batch=2", "crop=16", "block_out_channels=[8,8]", "layers_per_block=[1,1]", "latent_channels=4")
+WORDS = ("--size", "32", "--steps", "4", "--device", "cpu", "--set", *FIELDS, "checkpoint_steps=2", "warmup_steps=1")
+
+
+class LightDetector:
+    """Finds one lamp, the box around all bright pixels, as sure as they are bright."""
+
+    name, sha256, labels, min_score = "lights", "e" * 64, ("lamp",), 0.5
+
+    def detect(self, images: Sequence[Image.Image]) -> list[Detections]:
+        return [self._look(np.asarray(image.convert("L")) / 255) for image in images]
+
+    def _look(self, light: np.ndarray) -> Detections:
+        rows, columns = np.nonzero(light > 0.2)
+        if not len(rows):
+            return Detections((), np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
+        height, width = light.shape
+        box = [columns.min() / width, rows.min() / height, (columns.max() + 1) / width, (rows.max() + 1) / height]
+        return Detections(("lamp",), np.array([light[rows, columns].mean()]), np.array([box]))
+
+
+class Dimmer:
+    """An autoencoder that keeps everything but a share of the light."""
+
+    device, dtype = torch.device("cpu"), torch.float32
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def encode(self, pictures: Tensor) -> Encoded:
+        return Encoded(PointLatent(pictures))
+
+    def decode(self, latents: Tensor) -> Decoded:
+        return Decoded((latents + 1) * self.share - 1)
+
+
+def lamp(level: int, side: int = 32) -> np.ndarray:
+    picture = np.zeros((side, side, 3), np.uint8)
+    picture[8:24, 8:24] = level
+    return picture
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve pictures of several sizes and kinds, in folders of folders, and something else."""
+    folder = tmp_path / "pictures"
+    for number in range(12):
+        place = folder / f"{number % 3}" / "deep"
+        place.mkdir(parents=True, exist_ok=True)
+        picture = Image.fromarray(lamp(60 + 15 * number)).resize((40 + number, 30))
+        picture.convert("L" if number == 5 else "RGB").save(place / f"{number}.{'jpg' if number % 2 else 'PNG'}")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def parse(*words: str | Path) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args([str(word) for word in words])
+
+
+def test_the_command_trains_measures_and_does_nothing_twice(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "load_detector", lambda name, model: LightDetector())
+    out = tmp_path / "run"
+    words = ("--data", folder, "--out", out, *WORDS)
+    assert command.run(parse(*words, "--detector", "lights")) == 0
+    said = capsys.readouterr().out.splitlines()
+    report = json.loads((out / "report.json").read_text())
+    assert said[0] == f"PSNR {report['psnr']:.2f} dB on 2 held-out pictures" and said[-1] == str(out / "model")
+    assert report["pictures"] == {"size": 32, "trained_on": 10, "held_out": 2}
+    assert report["detector"] == {"name": "lights", "sha256": "e" * 64, "min_score": 0.5}
+    assert 0 < report["psnr"] < 60 and set(report["confidence"]) == {"objects", "before", "after", "kept"}
+    model = SmallAutoencoder.from_pretrained(out / "model")
+    assert model.downsample == 4 and model.config.latent_channels == 4
+    stack = np.load(out / "pictures.npy", mmap_mode="r")
+    assert stack.shape == (12, 32, 32, 3) and stack.dtype == np.uint8
+
+    monkeypatch.setattr(command, "load_picture", None)  # the pictures are not read again
+    assert command.run(parse(*words)) == 0
+    again = json.loads((out / "report.json").read_text())
+    assert again["psnr"] == report["psnr"] and (again["confidence"], again["detector"]) == (None, None)
+
+    with pytest.raises(ConfigError, match="batch was 2, is 4"):
+        command.run(parse(*words, "batch=4"))
+    Image.new("RGB", (9, 9)).save(folder / "another.png")
+    with pytest.raises(ConfigError, match="pictures_sha256 was"):
+        command.run(parse(*words))
+
+
+def test_pictures_are_stretched_and_in_order(folder: Path, tmp_path: Path) -> None:
+    files = command.picture_files(folder, None)
+    stack = command.picture_stack(files, 16, tmp_path / "pictures.npy")
+    for picture, file in zip(stack, files, strict=True):
+        expected = Image.open(file).convert("RGB").resize((16, 16), Image.Resampling.LANCZOS)
+        assert np.array_equal(picture, np.asarray(expected))
+    assert [path.name for path in tmp_path.glob("*.npy*")] == ["pictures.npy"]
+
+
+def test_a_cut_picture_is_named_and_leaves_no_half_stack(folder: Path, tmp_path: Path) -> None:
+    file = folder / "0" / "deep" / "3.jpg"
+    file.write_bytes(file.read_bytes()[:300])
+    with pytest.raises(DataError, match=r"3\.jpg: picture cannot be read"):
+        command.picture_stack(command.picture_files(folder, None), 16, tmp_path / "pictures.npy")
+    assert not (tmp_path / "pictures.npy").exists()
+
+
+def test_a_full_disk_is_said(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(files: Sequence[Path], size: int, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(command, "_write_stack", full)
+    with pytest.raises(DataError, match=r"pictures\.npy cannot be written .*No space left.* free some space"):
+        command.picture_stack(command.picture_files(folder, None), 16, tmp_path / "pictures.npy")
+    assert not list(tmp_path.glob("pictures.*"))
+
+
+def test_of_a_data_set_only_its_pictures_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_dataset(tmp_path / "data", range(930_000, 930_002), size=32, workers=1)
+    Image.new("RGB", (9, 9)).save(tmp_path / "data" / "images" / "other.png")
+    found = command.picture_files(tmp_path / "data", None)
+    assert [path.name for path in found] == ["930000.png", "930001.png"]
+
+
+@pytest.mark.parametrize(
+    ("place", "split", "message"),
+    [("absent", None, "no such folder"), ("empty", None, "no pictures"), ("pictures", "val", "only data sets have")],
+)
+def test_folders_without_pictures(folder: Path, tmp_path: Path, place: str, split: str | None, message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=message):
+        command.picture_files(tmp_path / place, split)
+
+
+@pytest.mark.parametrize(
+    ("count", "held_out", "expected"), [(10, None, 1), (11, None, 2), (5000, None, 256), (9, 4, 4)]
+)
+def test_the_split_is_seeded_and_complete(count: int, held_out: int | None, expected: int) -> None:
+    files = [Path(str(number)) for number in range(count)]
+    parts = command.split_files(files, held_out, seed=3)
+    assert len(parts.held_out) == expected
+    assert sorted([*parts.trained, *parts.held_out]) == sorted(files)
+    assert parts == command.split_files(files, held_out, seed=3) != command.split_files(files, held_out, seed=4)
+
+
+@pytest.mark.parametrize(("count", "held_out"), [(1, None), (5, 5), (5, 9)])
+def test_something_is_left_to_train_on(count: int, held_out: int | None) -> None:
+    with pytest.raises(DataError, match="nothing is left to train on"):
+        command.split_files([Path(str(number)) for number in range(count)], held_out, seed=0)
+
+
+@pytest.mark.parametrize(("share", "kept"), [(1.0, 1.0), (0.8, 0.8)])
+def test_what_is_kept_by_hand(share: float, kept: float) -> None:
+    pictures = np.stack([lamp(200), lamp(250), lamp(90)])  # the detector is not sure of the last
+    report = command.measure(Dimmer(share), pictures, LightDetector())  # type: ignore[arg-type]
+    assert report["confidence"]["objects"] == 2
+    assert report["confidence"]["before"] == pytest.approx(225 / 255, abs=1e-6)
+    assert report["confidence"]["kept"] == pytest.approx(kept, abs=1e-6)
+    errors = [(level * (1 - share)) ** 2 / 4 for level in (200, 250, 90)]  # a quarter of the pixels is lit
+    by_hand = [10 * math.log10(255**2 / error) if error else 10 * math.log10(4e10) for error in errors]
+    assert report["psnr"] == pytest.approx(np.mean(by_hand), abs=1e-3)
+
+
+def test_nothing_found_is_not_a_number() -> None:
+    report = command.measure(Dimmer(1.0), np.stack([lamp(0)]), LightDetector())  # type: ignore[arg-type]
+    assert report["confidence"] == {"objects": 0, "before": None, "after": None, "kept": None}
+
+
+@pytest.mark.parametrize(
+    ("setting", "field", "value"),
+    [
+        ("batch=8", "batch", 8),
+        ("learning_rate=1e-4", "learning_rate", 1e-4),
+        ("learning_rate=1", "learning_rate", 1.0),
+        ("block_out_channels=[16, 32]", "block_out_channels", (16, 32)),
+        ("seed=0", "seed", 0),
+    ],
+)
+def test_settings_are_taken(setting: str, field: str, value: Any) -> None:
+    config = command.with_settings(AutoencoderConfig(), [setting])
+    assert config == dataclasses.replace(AutoencoderConfig(), **{field: value})
+    assert type(getattr(config, field)) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("batch", "a number such as 16"),
+        ("batch=2.5", "a number such as 16"),
+        ("batch=true", "a number such as 16"),
+        ("batch=many", "a number such as 16"),
+        ("learning_rate=[1]", "a number such as 0.001"),
+        ("layers_per_block=2", r"a list such as \[32,64\]"),
+        ("layers_per_block=[1,0]", r"a list such as \[32,64\]"),
+        ("scenes=5", "FIELD of: block_out_channels"),
+        ("widht=5", "FIELD of: block_out_channels"),
+    ],
+)
+def test_bad_settings_are_refused(setting: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        command.with_settings(AutoencoderConfig(), [setting])
+
+
+@pytest.mark.parametrize(
+    ("changes", "size", "message"),
+    [
+        ({"steps": 0}, 256, "steps 0 needs to be a number above 0"),
+        ({"learning_rate": 0.0}, 256, "learning_rate 0.0 needs to be a number above 0"),
+        ({"learning_rate": math.nan}, 256, "learning_rate nan"),
+        ({"latent_noise": -0.1}, 256, "latent_noise -0.1 needs to be a number of 0 or more"),
+        ({"layers_per_block": (1, 2)}, 256, "block_out_channels has 3 levels, layers_per_block 2"),
+        ({"crop": 24}, 256, "crop 24 needs to be a multiple of 16"),
+        ({}, 64, "crop 128 .*at most the size 64"),
+        ({}, 260, "multiple of 8"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(changes: dict[str, Any], size: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        command.check_config(dataclasses.replace(AutoencoderConfig(), **changes), size)
+    command.check_config(AutoencoderConfig(), 256)
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda:99x"])
+def test_devices_that_are_none(folder: Path, tmp_path: Path, device: str) -> None:
+    with pytest.raises(ConfigError, match="no such device"):
+        command.run(parse("--data", folder, "--out", tmp_path / "run", "--device", device))

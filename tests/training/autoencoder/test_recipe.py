@@ -1,0 +1,83 @@
+"""The small autoencoder learns, and a stopped training goes on bit-equal."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from detdiffusion.models.autoencoder import SmallAutoencoder
+from training.autoencoder.recipe import psnr, random_crops, reconstruction_loss, train_autoencoder, warmup_cosine
+from training.generator.config import AutoencoderConfig
+
+TINY = AutoencoderConfig(
+    block_out_channels=(8, 16),
+    layers_per_block=(1, 1),
+    latent_channels=4,
+    steps=40,
+    batch=4,
+    crop=16,
+    learning_rate=5e-3,
+    warmup_steps=5,
+    checkpoint_steps=10,
+)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture
+def pictures() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    flat = rng.integers(0, 256, (8, 4, 4, 3), dtype=np.uint8)
+    return flat.repeat(8, axis=1).repeat(8, axis=2)  # [8, 32, 32, 3]
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (8, 1, 1, 3), dtype=np.uint8)
+    pictures = pictures.repeat(32, axis=1).repeat(32, axis=2)  # sheets of one colour
+    losses: list[float] = []
+    longer = dataclasses.replace(TINY, steps=200, checkpoint_steps=200)
+    train_autoencoder(pictures, longer, tmp_path, torch.device("cpu"), lambda *r: losses.append(r[2]["loss"]))
+    assert len(losses) == longer.steps and np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+
+
+def test_a_killed_training_goes_on_bit_equal(pictures: np.ndarray, tmp_path: Path) -> None:
+    def kill(done: int, total: int, metrics: dict[str, float]) -> None:
+        if done == 27:
+            raise Killed
+
+    whole = train_autoencoder(pictures, TINY, tmp_path / "whole", torch.device("cpu"), lambda *_: None)
+    with pytest.raises(Killed):
+        train_autoencoder(pictures, TINY, tmp_path / "cut", torch.device("cpu"), kill)
+    resumed = train_autoencoder(pictures, TINY, tmp_path / "cut", torch.device("cpu"), lambda *_: None)
+    for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_shapes_and_folder(pictures: np.ndarray, tmp_path: Path) -> None:
+    train_autoencoder(pictures, dataclasses.replace(TINY, steps=1), tmp_path, torch.device("cpu"), lambda *_: None)
+    model = SmallAutoencoder.from_pretrained(tmp_path / "model")
+    latents = model.encode(torch.zeros(2, 3, 32, 32)).latent_dist.mode()
+    assert latents.shape == (2, 4, 8, 8) and model.downsample == 4
+    assert model.decode(latents).sample.shape == (2, 3, 32, 32)
+    assert model.config.scaling_factor != 1.0
+
+
+def test_crops_depend_on_seed_and_step_alone(pictures: np.ndarray) -> None:
+    assert torch.equal(random_crops(pictures, TINY, 3), random_crops(pictures, TINY, 3))
+    assert not torch.equal(random_crops(pictures, TINY, 3), random_crops(pictures, TINY, 4))
+
+
+def test_loss_and_psnr_by_hand() -> None:
+    target, restored = torch.zeros(1, 1, 2, 2), torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])
+    assert float(reconstruction_loss(restored, target, 0.0)) == pytest.approx(0.5)
+    assert float(reconstruction_loss(restored, target, 1.0)) == pytest.approx(0.5 + 1.0)
+    assert psnr(restored, target) == pytest.approx(10 * np.log10(4 / 0.5), abs=1e-4)
+
+
+@pytest.mark.parametrize(("step", "share"), [(0, 0.1), (9, 1.0), (10, 1.0), (60, 0.5), (110, 0.0)])
+def test_learning_rate(step: int, share: float) -> None:
+    assert warmup_cosine(step, 110, 10) == pytest.approx(share)

@@ -1,0 +1,158 @@
+"""Many processes do what one does: who works on what, sums, and real runs under torchrun and accelerate launch."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from detdiffusion.errors import ConfigError
+from training.__main__ import main
+from training.core import processes
+from training.core.processes import Processes, join_processes
+
+ROOT = Path(__file__).resolve().parents[3]
+LOSSES = ("total", "denoise", "mask", "dice", "gradient_norm", "learning_rate")
+TORCHRUN = ("torch.distributed.run", "--nproc-per-node", "2")
+SECONDS = 120  # for a whole launch
+
+RANK_1_DIES = """
+import os, signal, sys
+from training.generator import trainer
+from training.__main__ import main
+
+make_batch = trainer.make_batch
+
+def die(store, config, step, *more):
+    if step == 4 and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return make_batch(store, config, step, *more)
+
+trainer.make_batch = die
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+COUNTS_ITSELF = """
+import os, pathlib, sys
+from training.__main__ import main
+
+pathlib.Path(sys.argv[1], "rank-" + os.environ["RANK"]).touch()
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def rows(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def launch(*words: object, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", *map(str, words)]
+    environment = {**environment, "PYTHONPATH": str(ROOT)}  # scripts, unlike modules, do not find us otherwise
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "micro_batch", "expected"),
+    [
+        (1, 4, 4, [[[0, 1, 2, 3]]]),
+        (1, 5, 2, [[[0, 1], [2, 3], [4]]]),
+        (2, 4, 4, [[[0, 1]], [[2, 3]]]),
+        (2, 6, 2, [[[0, 1], [2]], [[3, 4], [5]]]),
+        (3, 3, 1, [[[0]], [[1]], [[2]]]),
+    ],
+)
+def test_a_batch_is_dealt_out(count: int, batch: int, micro_batch: int, expected: list[list[list[int]]]) -> None:
+    dealt = [Processes(rank, count).positions(batch, micro_batch) for rank in range(count)]
+    assert [[list(part) for part in parts] for parts in dealt] == expected
+    assert [Processes(rank, count).main for rank in range(count)] == [rank == 0 for rank in range(count)]
+
+
+def test_a_batch_that_cannot_be_dealt_out_is_refused() -> None:
+    with pytest.raises(ConfigError, match="batch is 5, and 2 processes cannot share it evenly"):
+        Processes(0, 2).positions(5, 1)
+
+
+def test_one_process_needs_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    found, device = join_processes()
+    assert found == Processes() and found.main and device.type in ("cpu", "cuda")
+    tensor = torch.ones(2)
+    found.sum([tensor])
+    found.wait()
+    assert tensor.tolist() == [1, 1] and found.any(True, torch.device("cpu")) and not found.any(False, tensor.device)
+
+
+def test_sums_are_sent_by_dtype_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[torch.dtype, int]] = []
+
+    def twice(flat: torch.Tensor) -> None:  # as if the other process had the same
+        sent.append((flat.dtype, flat.numel()))
+        flat.mul_(2)
+
+    monkeypatch.setattr(processes.dist, "all_reduce", twice)
+    tensors = [torch.ones(2, 2), torch.ones(3, dtype=torch.bfloat16), torch.arange(2.0), torch.ones(1).double()]
+    Processes(0, 2).sum(tensors)
+    assert sent == [(torch.float32, 6), (torch.bfloat16, 3), (torch.float64, 1)]
+    assert [tensor.tolist() for tensor in tensors] == [[[2, 2], [2, 2]], [2, 2, 2], [0, 2], [2]]
+
+
+def test_a_process_without_a_gpu_of_its_own_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ConfigError, match="process 1 of this machine has no GPU of its own; there are 1"):
+        join_processes()
+
+
+@pytest.fixture(scope="module")
+def alone(papercut: Any, cache: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, float]]:
+    """The log of one process with the whole batch."""
+    out = tmp_path_factory.mktemp("alone")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", cache["XDG_CACHE_HOME"])
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        assert main(papercut.words(out, "steps=10")) == 0
+    return rows(out)
+
+
+def check_same(found: list[dict[str, float]], expected: list[dict[str, float]]) -> None:
+    assert [row["step"] for row in found] == list(range(1, 11))
+    for one, other in zip(expected, found, strict=True):
+        for name in LOSSES:
+            assert other[name] == pytest.approx(one[name], rel=1e-4, abs=1e-4), (one["step"], name)
+
+
+def test_torchrun_with_a_rank_that_dies_equals_one_process(
+    papercut: Any, cache: dict[str, str], alone: list[dict[str, float]], tmp_path: Path, free_port: int
+) -> None:
+    out, driver = tmp_path / "run", tmp_path / "driver.py"
+    driver.write_text(RANK_1_DIES)
+    words = papercut.words(out, "steps=10")
+    launcher = (*TORCHRUN, "--master-port", free_port)
+    died = launch(*launcher, driver, *words, environment=cache)
+    assert died.returncode not in (0, None), "all stop within the timeout"
+    assert len(rows(out)) == 4 and (out / "checkpoints" / "step-00000003").is_dir()
+    resumed = launch(*launcher, "-m", "training", *words, environment=cache)
+    assert resumed.returncode == 0, resumed.stderr
+    check_same(rows(out), alone)
+    assert resumed.stdout.splitlines() == [str(out / "model")], "the first process alone speaks"
+
+
+def test_accelerate_equals_one_process(
+    papercut: Any, cache: dict[str, str], alone: list[dict[str, float]], tmp_path: Path, free_port: int
+) -> None:
+    """With `--multi_gpu`, which takes what devices there are; with `--cpu` accelerate leaves starting to MPI."""
+    out, driver = tmp_path / "run", tmp_path / "driver.py"
+    driver.write_text(COUNTS_ITSELF)
+    words = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--main_process_port", free_port)
+    done = launch(*words, driver, tmp_path, *papercut.words(out, "steps=10"), environment=cache)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.glob("rank-*")) == ["rank-0", "rank-1"]
+    check_same(rows(out), alone)

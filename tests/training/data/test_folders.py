@@ -1,0 +1,325 @@
+"""YOLO and Pascal VOC folders as their tools write them, and as they arrive broken."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from PIL import ExifTags, Image
+
+from detdiffusion.errors import DataError
+from training.data.checks import Reason
+from training.data.coco import unpack
+from training.data.folders import find_voc, find_yolo
+from training.data.images import PictureFault
+from training.data.index import Index, Source, open_index
+
+REAL = os.environ.get("DETDIFFUSION_REAL_DATA")
+WIDTH, HEIGHT = 40, 20
+ROW = "0 0.5 0.5 0.2 0.4"
+
+
+def opened(source: Source | None, root: Path) -> Index:
+    assert source is not None
+    return open_index(root.parent / "index.sqlite", source)
+
+
+def labels(index: Index) -> dict[str, list[str]]:
+    return {index.picture(number).image_id: [entry.label for entry in entries] for number, entries in index.walk()}
+
+
+def save(path: Path, orientation: int = 1) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", (WIDTH, HEIGHT)).save(path, exif=exif)
+
+
+# --- YOLO -----------------------------------------------------------------------------------------
+
+
+def yolo(root: Path, rows: Mapping[str, str | None], config: str | None = "train: images\nnames: [cat, dog]\n") -> Path:
+    """Pictures images/NAME.png with these label rows (None: no label file), data.yaml of that text."""
+    (root / "labels").mkdir(parents=True)
+    for name, text in rows.items():
+        save(root / "images" / f"{name}.png")
+        label = root / "labels" / f"{name}.txt"
+        label.parent.mkdir(parents=True, exist_ok=True)
+        if text is not None:
+            label.write_text(text)
+    if config is not None:
+        (root / "data.yaml").write_text(config)
+    return root
+
+
+def test_yolo_boxes(tmp_path: Path) -> None:
+    rows = {"a": f"{ROW}\n1 0.9 0.25 0.2 0.5\n\n", "empty": "", "sub/b": ROW, "unlabelled": None}
+    root = yolo(tmp_path / "data", rows)
+    index = opened(find_yolo(root, None), root)
+    expected = {"images/a": ["cat", "dog"], "images/empty": [], "images/sub/b": ["cat"], "images/unlabelled": []}
+    assert labels(index) == expected
+    assert [entry.xyxy for entry in index.entries(0)] == [
+        pytest.approx((0.4, 0.3, 0.6, 0.7)),
+        pytest.approx((0.8, 0, 1, 0.5)),
+    ]
+    assert (index.things, index.stuff, index.has_masks) == (("cat", "dog"), (), False)
+    assert index.tally.report(0, 0).to_json() == {
+        "pictures": 0, "objects": 0, "dropped_pictures": {}, "dropped_objects": {}, "notes": {},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("2 0.5 0.5 0.2 0.4", Reason.UNKNOWN_CATEGORY),
+        ("-1 0.5 0.5 0.2 0.4", Reason.UNKNOWN_CATEGORY),
+        ("0.5 0.5 0.5 0.2 0.4", Reason.UNKNOWN_CATEGORY),
+        ("0 0.5 0.5 0.2", Reason.BAD_OBJECT),
+        ("0 0.5 0.5 0.2 0.4 0.9", Reason.BAD_OBJECT),
+        ("0 0.5 0.5 nan 0.4", Reason.BAD_OBJECT),
+        ("cat 0.5 0.5 0.2 0.4", Reason.BAD_OBJECT),
+        ("0 0.5 0.5 0 0.4", Reason.EMPTY_BOX),
+        ("0 1.5 0.5 0.2 0.4", Reason.OUTSIDE_BOX),
+    ],
+)
+def test_a_yolo_row_that_cannot_stay_is_counted(row: str, reason: str, tmp_path: Path) -> None:
+    root = yolo(tmp_path / "data", {"a": f"{ROW}\n{row}"})
+    index = opened(find_yolo(root, None), root)
+    assert labels(index) == {"images/a": ["cat"]}
+    assert index.tally.objects == {reason: 1}
+
+
+def test_yolo_polygons_are_masks(tmp_path: Path) -> None:
+    root = yolo(tmp_path / "data", {"a": f"{ROW}\n1 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75"})
+    index = opened(find_yolo(root, None), root)
+    box, shape = index.entries(0)
+    assert shape.xyxy == (0.25, 0.25, 0.75, 0.75)
+    nothing, packed = index.segmentations([box, shape])
+    assert nothing is None and packed is not None
+    mask = unpack(packed, WIDTH, HEIGHT)
+    assert mask[5:15, 10:30].all() and mask.sum() == 200
+    assert index.tally.notes == {Reason.NO_MASK: 1}
+
+
+def test_yolo_boxes_are_drawn_on_the_upright_picture(tmp_path: Path) -> None:
+    root = yolo(tmp_path / "data", {"a": "0 0.5 0.25 0.2 0.1"})
+    save(root / "images" / "a.png", orientation=6)
+    index = opened(find_yolo(root, None), root)
+    frame = index.picture(0).frame
+    assert (frame.width, frame.height) == (HEIGHT, WIDTH)
+    assert index.entries(0)[0].xyxy == pytest.approx((0.4, 0.2, 0.6, 0.3))
+
+
+@pytest.mark.parametrize(
+    ("config", "split", "expected"),
+    [
+        ("train: images/a\nval: images/b\nnames: {0: cat}", None, "images/a/x"),
+        ("train: images/a\nval: images/b\nnames: {0: cat}", "val", "images/b/x"),
+        ("path: /elsewhere/data\ntrain: images/a\nnames: [cat]", None, "images/a/x"),
+        ("path: .\ntrain: ../images/a\nnames: [cat]", None, "images/a/x"),
+        ("train: [images/a]\nnames: [cat]\ndownload: exit(1)", None, "images/a/x"),
+        ("train: list.txt\nnames: [cat]", None, "images/b/x"),
+        (None, "b", "images/b/x"),
+    ],
+)
+def test_yolo_splits(config: str | None, split: str | None, expected: str, tmp_path: Path) -> None:
+    root = yolo(tmp_path / "data", {"a/x": ROW, "b/x": ROW}, config)
+    (root / "list.txt").write_text("./images/b/x.png\n\n")
+    if config is None:
+        (root / "classes.txt").write_text("cat\n")
+    assert labels(opened(find_yolo(root, split), root)) == {expected: ["cat"]}
+
+
+def test_yolo_without_a_config_or_splits(tmp_path: Path) -> None:
+    root = yolo(tmp_path / "data", {"a": ROW}, None)
+    (root / "labels" / "classes.txt").write_text("cat\n")
+    index = opened(find_yolo(root, None), root)
+    assert labels(index) == {"images/a": ["cat"]}
+    assert index.tally.pictures == {}  # the class list is no label file without a picture
+
+
+@pytest.mark.parametrize(
+    ("config", "split", "reason"),
+    [
+        (None, None, "YOLO labels number their classes; name them in data.yaml"),
+        ("train: images", None, "it needs `names`"),
+        ("train: images\nnames: {cat: 0}", None, "it needs `names`"),
+        ("- a", None, "it needs `names`"),
+        ("names: [cat", None, "not a YAML file"),
+        ("names: [cat]", None, "no split 'train' here; there are: none"),
+        ("train: images\nnames: [cat]", "val", "no split 'val' here; there are: train"),
+        ("train: pictures\nnames: [cat]", None, "'pictures' is not found inside"),
+        ("train: ../..\nnames: [cat]\npath: /", None, None),
+    ],
+)
+def test_yolo_configs_that_cannot_be_used(
+    config: str | None, split: str | None, reason: str | None, tmp_path: Path
+) -> None:
+    root = yolo(tmp_path / "data", {"a": ROW}, config)
+    if reason is None:  # what leads out of the folder is looked for inside it
+        source = find_yolo(root, split)
+        assert source is not None and all(path.is_relative_to(root) for path in (*source.files, *source.folders))
+    else:
+        with pytest.raises(DataError, match=reason):
+            find_yolo(root, split)
+
+
+def test_yolo_labels_without_pictures_and_names_that_lead_outside(tmp_path: Path) -> None:
+    root = yolo(tmp_path / "data", {"a": ROW, "gone": f"{ROW}\n{ROW}"})
+    (root / "images" / "gone.png").unlink()
+    assert opened(find_yolo(root, None), root).tally.pictures == {PictureFault.MISSING: 1}
+
+    save(tmp_path / "secret.png")
+    (root / "list.txt").write_text(f"images/a.png\n../secret.png\n{tmp_path / 'secret.png'}\n.\n")
+    (root / "data.yaml").write_text("train: list.txt\nnames: [cat]")
+    index = opened(find_yolo(root, None), root)
+    assert labels(index) == {"images/a": ["cat"]}
+    assert index.tally.pictures[PictureFault.OUTSIDE] == 2
+
+
+def test_two_yolo_pictures_of_one_name(tmp_path: Path) -> None:
+    root = yolo(tmp_path / "data", {"a": ROW})
+    save(root / "images" / "a.jpg")
+    index = opened(find_yolo(root, None), root)
+    assert labels(index) == {"images/a": ["cat"]}
+    assert index.tally.pictures == {Reason.REPEATED_PICTURE: 1}
+
+
+# --- Pascal VOC -----------------------------------------------------------------------------------
+
+BOX = "<bndbox><xmin>4</xmin><ymin>2</ymin><xmax>20</xmax><ymax>12</ymax></bndbox>"
+OBJECT = f"<object><name>cat</name>{BOX}</object>"
+
+
+def voc(root: Path, content: str = OBJECT, stem: str = "a", size: tuple[int, int] = (WIDTH, HEIGHT)) -> Path:
+    shown = f"<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"
+    (root / "Annotations").mkdir(parents=True, exist_ok=True)
+    (root / "Annotations" / f"{stem}.xml").write_text(f"<annotation>{shown}{content}</annotation>")
+    save(root / "JPEGImages" / f"{stem}.jpg")
+    return root
+
+
+def lists(root: Path, **splits: str) -> None:
+    folder = root / "ImageSets" / "Main"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in splits.items():
+        (folder / f"{name}.txt").write_text(text)
+
+
+def test_voc_boxes(tmp_path: Path) -> None:
+    other = OBJECT.replace("cat", " dog ").replace("12", "8.5")
+    root = voc(voc(tmp_path / "data", OBJECT + other), OBJECT, "b")
+    index = opened(find_voc(root, None), root)
+    assert labels(index) == {"a": ["cat", "dog"], "b": ["cat"]}
+    assert index.entries(0)[0].xyxy == (0.1, 0.1, 0.5, 0.6)
+    assert index.entries(0)[1].xyxy == (0.1, 0.1, 0.5, 0.425)
+    assert (index.things, index.has_masks, index.picture(1).path) == (("cat", "dog"), False, "JPEGImages/b.jpg")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (OBJECT.replace("20", "4"), Reason.EMPTY_BOX),
+        (OBJECT.replace("20", "2"), Reason.EMPTY_BOX),
+        (OBJECT.replace("<xmin>4", "<xmin>45").replace("20", "50"), Reason.OUTSIDE_BOX),
+        (OBJECT.replace("20", "wide"), Reason.BAD_OBJECT),
+        (OBJECT.replace("20", "inf"), Reason.BAD_OBJECT),
+        ("<object><name>cat</name></object>", Reason.BAD_OBJECT),
+        (OBJECT.replace("cat", " "), Reason.NAMELESS_CATEGORY),
+        (f"<object>{BOX}</object>", Reason.NAMELESS_CATEGORY),
+    ],
+)
+def test_a_voc_object_that_cannot_stay_is_counted(content: str, reason: str, tmp_path: Path) -> None:
+    root = voc(tmp_path / "data", OBJECT + content)
+    index = opened(find_voc(root, None), root)
+    assert labels(index) == {"a": ["cat"]}
+    assert index.tally.objects == {reason: 1}
+
+
+@pytest.mark.parametrize(
+    ("splits", "wanted", "expected"),
+    [
+        ({}, None, ["a", "b"]),
+        ({"train": "b\n", "val": "a\n"}, None, ["b"]),
+        ({"train": "b\n", "val": "a\n", "trainval": "b\na\n"}, "trainval", ["b", "a"]),
+        ({"trainval": "b\na\n", "test": ""}, None, ["b", "a"]),
+        ({"cat_train": "a -1\n", "train": "b  1\n\n"}, "cat_train", ["a"]),
+        ({"default": "a\n"}, None, ["a"]),
+    ],
+)
+def test_voc_splits(splits: dict[str, str], wanted: str | None, expected: list[str], tmp_path: Path) -> None:
+    root = voc(voc(tmp_path / "data"), stem="b")
+    lists(root, **splits)
+    assert list(labels(opened(find_voc(root, wanted), root))) == expected
+
+
+def test_voc_split_that_is_not_there(tmp_path: Path) -> None:
+    root = voc(tmp_path / "data")
+    with pytest.raises(DataError, match="no split 'val' here; there are: none"):
+        find_voc(root, "val")
+    lists(root, train="a")
+    with pytest.raises(DataError, match="no split 'val' here; there are: train"):
+        find_voc(root, "val")
+
+
+def test_voc_pictures_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    voc(root)
+    voc(root, stem="other-size", size=(WIDTH, HEIGHT + 1))
+    voc(root, stem="no-picture")
+    (root / "JPEGImages" / "no-picture.jpg").unlink()
+    voc(root, "<object>", stem="broken")
+    voc(root, stem="entities")
+    path = root / "Annotations" / "entities.xml"
+    path.write_text('<!DOCTYPE a [<!ENTITY e "cat">]>' + path.read_text())
+    stems = ["a", "other-size", "no-picture", "broken", "entities", "unknown", "../Annotations/a", "a"]
+    lists(root, train="\n".join(stems))
+    index = opened(find_voc(root, None), root)
+    assert labels(index) == {"a": ["cat"]}
+    assert index.tally.pictures == {
+        PictureFault.OTHER_SIZE: 1,
+        PictureFault.MISSING: 1,
+        Reason.BAD_FILE: 2,
+        Reason.NO_ANNOTATIONS: 1,
+        PictureFault.OUTSIDE: 1,
+        Reason.REPEATED_PICTURE: 1,
+    }
+    assert index.tally.objects == {Reason.IN_DROPPED: 3}
+
+
+def test_voc_without_a_size_and_with_another_file_name(tmp_path: Path) -> None:
+    root = voc(tmp_path / "data", f"<filename>scan.PNG</filename>{OBJECT}", size=(0, 0))
+    (root / "JPEGImages" / "a.jpg").unlink()
+    save(root / "JPEGImages" / "scan.PNG")
+    index = opened(find_voc(root, None), root)
+    assert index.picture(0).path == "JPEGImages/scan.PNG"
+    assert index.entries(0)[0].xyxy == (0.1, 0.1, 0.5, 0.6)
+
+
+def test_a_turned_voc_picture_turns_its_boxes(tmp_path: Path) -> None:
+    root = voc(tmp_path / "data")
+    save(root / "JPEGImages" / "a.jpg", orientation=6)
+    assert opened(find_voc(root, None), root).entries(0)[0].xyxy == pytest.approx((0.4, 0.1, 0.9, 0.5))
+
+
+@pytest.mark.parametrize("find", [find_yolo, find_voc])
+def test_other_folders_are_not_of_these_forms(find: Callable[[Path, None], Source | None], tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "Annotations").mkdir()
+    assert find(tmp_path, None) is None
+
+
+@pytest.mark.skipif(REAL is None, reason="DETDIFFUSION_REAL_DATA names no folder of real data")
+@pytest.mark.parametrize(("split", "pictures", "objects", "empty"), [("trainval", 292, 3941, 2), ("test", 72, 945, 0)])
+def test_real_voc(split: str, pictures: int, objects: int, empty: int, tmp_path: Path) -> None:
+    """BCCD: 364 pictures of 640 x 480 with 4,888 boxes, two of them of zero size."""
+    root = Path(str(REAL)) / "bccd"
+    source = find_voc(root, split)
+    assert source is not None
+    index = open_index(tmp_path / "index.sqlite", source)
+    found = [entries for _, entries in index.walk()]
+    assert (len(found), sum(map(len, found))) == (pictures, objects)
+    assert index.tally.objects == ({Reason.EMPTY_BOX: empty} if empty else {})
+    assert index.things == ("Platelets", "RBC", "WBC")
+    assert max(map(len, found)) <= 30
+    assert index.picture(0).frame.drawn_size == (640, 480)

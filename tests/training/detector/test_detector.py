@@ -1,0 +1,258 @@
+"""python -m training detector: both libraries on any data set; killed and run again; what is wrong is said early."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from detdiffusion.detectors import load_detector
+from detdiffusion.detectors.torchvision import SMALL, squared
+from detdiffusion.errors import ConfigError, DataError, DetectorError
+from detdiffusion.layout import Box, Layout
+from training.core.checkpoints import latest_checkpoint
+from training.data.datasets import Dataset, open_dataset
+from training.data.papercut import THINGS, write_dataset
+from training.detector import command
+from training.detector import recipe as detector_learning
+from training.detector.command import choose_pictures, settings_of
+from training.detector.recipe import DetectorTraining, Pictures, batches, make_example, train_torchvision
+
+CPU = torch.device("cpu")
+TINY = DetectorTraining(SMALL, image_size=64, epochs=2, batch=4, proposals=8, warmup_steps=2)
+WORDS = ("--image-size", "64", "--batch", "4", "--held-out", "2", "--device", "cpu")
+YOLO_WORDS = ("--arch", "yolo11n", "--image-size", "32", "--batch", "4", "--held-out", "2")
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("papercut")
+    write_dataset(folder / "data", range(930_000, 930_010), size=64, workers=1)
+    return folder / "data"
+
+
+@pytest.fixture
+def dataset(folder: Path, tmp_path: Path) -> Dataset:
+    return open_dataset(folder, index=tmp_path / "index.sqlite")
+
+
+@pytest.fixture
+def pictures(dataset: Dataset) -> Pictures:
+    return choose_pictures(dataset, None, 2, 0)
+
+
+def parse(*words: str | Path) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args([str(word) for word in words])
+
+
+# --- what is learned ------------------------------------------------------------------------------
+
+
+def test_objects_of_the_layout_mirrored_and_not() -> None:
+    thin = Box("cup", (0.5, 0.1, 0.505, 0.9))
+    layout = Layout(80, 40, (Box("car", (0.0, 0.5, 0.25, 1.0)), Box("road", (0, 0, 1, 1)), thin))
+    image = Image.new("RGB", (80, 40), "black")
+    image.paste((255, 0, 0), (0, 20, 20, 40))
+    for flip, box in ((False, [0, 16, 16, 32]), (True, [48, 16, 64, 32])):
+        example = make_example(*squared(image, 64), layout, ("cup", "car"), flip=flip)
+        assert example.picture.shape == (3, 64, 64)
+        assert example.boxes.tolist() == [box], "stuff and what is thinner than a pixel are left out"
+        assert example.classes.tolist() == [2]
+        x1, y1, x2, y2 = box
+        red = example.picture[0] - example.picture[1] > 0.9
+        assert red[y1 + 1 : y2 - 1, x1 + 1 : x2 - 1].all() and int(red.sum()) <= (x2 - x1 + 1) * (y2 - y1 + 1)
+
+
+def test_every_epoch_has_an_order_and_mirrors_of_its_own(pictures: Pictures) -> None:
+    def sums(epoch: int, seed: int = 0) -> list[float]:
+        made = list(batches(pictures, replace(TINY, seed=seed), epoch))
+        assert [len(batch) for batch in made] == [4, 4]
+        return [round(float(example.picture.sum()), 1) for batch in made for example in batch]
+
+    assert sums(0) == sums(0)
+    assert sums(0) != sums(1) and sums(0) != sums(0, seed=1)
+    assert sorted(sums(0)) == pytest.approx(sorted(sums(1)), abs=1)
+
+
+def test_a_picture_without_objects_is_learned_too(dataset: Dataset, tmp_path: Path) -> None:
+    empty = make_example(*squared(Image.new("RGB", (8, 8)), 64), dataset[0].layout, ("zebra",), flip=True)
+    assert empty.boxes.shape == (0, 4)
+    model = detector_learning.new_model(TINY, 1, CPU, None).train()
+    loss = detector_learning.learn(
+        model, detector_learning.new_optimizer(model, TINY), [empty, empty], TINY, 0, 1.0, CPU
+    )
+    assert np.isfinite(loss)
+
+
+def test_gradients_in_half_precision_hold_still(pictures: Pictures) -> None:
+    """On a CPU: anything else would show in a resumed run. (This one computes in bfloat16 where the CPU does.)"""
+    config = replace(TINY, image_size=128, batch=2)
+    batch = next(batches(pictures, config, 0))
+    ends = []
+    for _ in range(2):
+        model = detector_learning.new_model(config, len(THINGS), CPU, None).train()
+        detector_learning.learn(model, detector_learning.new_optimizer(model, config), batch, config, 0, 1.0, CPU)
+        ends.append(model.state_dict())
+    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+
+
+@pytest.mark.parametrize("architecture", ["retinanet_resnet50_fpn_v2", "ssdlite320_mobilenet_v3_large"])
+def test_other_families_learn(architecture: str, pictures: Pictures) -> None:
+    config = replace(TINY, architecture=architecture, batch=2)
+    model = detector_learning.new_model(config, len(THINGS), CPU, None).train()
+    optimizer = detector_learning.new_optimizer(model, config)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    loss = detector_learning.learn(model, optimizer, next(batches(pictures, config, 0)), config, 0, 1.0, CPU)
+    assert np.isfinite(loss)
+    assert any("backbone" in name and not torch.equal(value, before[name]) for name, value in model.named_parameters())
+
+
+# --- resuming -------------------------------------------------------------------------------------
+
+
+def test_a_killed_training_ends_with_the_same_bits(pictures: Pictures, tmp_path: Path) -> None:
+    """Killed in the second epoch; the same call goes on from the first one's end."""
+    steps: list[int] = []
+
+    def report(done: int, total: int, metrics: dict[str, float]) -> None:
+        assert total == 4 and "loss" in metrics
+        steps.append(done)
+
+    def kill(done: int, total: int, metrics: dict[str, float]) -> None:
+        report(done, total, metrics)
+        if done == 3:
+            raise Killed
+
+    whole = train_torchvision(pictures, TINY, tmp_path / "a", tmp_path / "a" / "run", CPU, report)
+    with pytest.raises(Killed):
+        train_torchvision(pictures, TINY, tmp_path / "b", tmp_path / "b" / "run", CPU, kill)
+    cut = train_torchvision(pictures, TINY, tmp_path / "b", tmp_path / "b" / "run", CPU, report)
+    assert steps == [1, 2, 3, 4, 1, 2, 3, 3, 4]
+    ends = [latest_checkpoint(folder / "run" / "checkpoints") for folder in (whole, cut)]
+    assert ends[0] is not None and ends[1] is not None and ends[0][0] == ends[1][0] == 2
+    assert all(torch.equal(value, ends[1][1][name]) for name, value in ends[0][1].items())
+    assert load_detector(whole).sha256 == load_detector(cut).sha256
+    rows = [(folder / "run" / "metrics.jsonl").read_text() for folder in (whole, cut)]
+    assert rows[0] == rows[1] and [json.loads(row)["step"] for row in rows[0].splitlines()] == [1, 2]
+
+
+def test_a_loss_that_is_not_finite_moves_no_weight(
+    pictures: Pictures, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = detector_learning.new_model(TINY, len(THINGS), CPU, None).train()
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    batch = next(batches(pictures, TINY, 0))
+    broken = [replace(batch[0], picture=batch[0].picture * torch.nan), *batch[1:]]
+    optimizer = detector_learning.new_optimizer(model, TINY)
+    assert np.isnan(detector_learning.learn(model, optimizer, broken, TINY, 0, 1.0, CPU))
+    assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
+    monkeypatch.setattr(detector_learning, "MAX_BAD_STEPS", 3)
+    monkeypatch.setattr(detector_learning, "learn", lambda *_: float("nan"))
+    with pytest.raises(DataError, match="epoch 1: the loss was not finite 3 times in a row"):
+        train_torchvision(pictures, replace(TINY, batch=1), tmp_path, tmp_path / "run", CPU, lambda *_: None)
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("at_home")
+def test_torchvision_by_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "mine"
+    words = ("--arch", SMALL, "--data", folder, "--out", out, "--epochs", "1", *WORDS, "--set", "proposals=8")
+    assert command.run(parse(*words)) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("AP50 ") and said[0].endswith("on 2 held-out pictures") and said[1] == str(out)
+    detector = load_detector(out)
+    assert (detector.name, detector.labels) == ("mine", THINGS)
+    assert sorted(path.name for path in (out / "run").iterdir()) == [
+        "config.json",
+        "metrics.jsonl",
+        "report.json",
+        "tensorboard",
+    ]
+    report = json.loads((out / "run" / "report.json").read_text())
+    assert (report["trained_on"], report["held_out"]) == (8, 2)
+    before = (out / "detector.json").stat().st_mtime_ns
+    assert command.run(parse(*words)) == 0
+    assert (out / "detector.json").stat().st_mtime_ns == before, "it is not trained again"
+    with pytest.raises(ConfigError, match="epochs was 1, is 2"):
+        command.run(parse(*words, "--epochs", "2"))
+    start = ("--start", out / "model-00001-of-00003.safetensors")
+    assert command.run(parse(*words[:4], "--out", tmp_path / "b", *words[6:], *start)) == 0
+
+
+@pytest.mark.usefixtures("at_home")
+def test_ultralytics_by_command(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    words = (*YOLO_WORDS, "--data", folder, "--out", out, "--epochs", "1", "--limit", "6", "--set", "mosaic=0.3")
+    assert command.run(parse(*words)) == 0
+    detector = load_detector(out)
+    assert (detector.name, detector.labels, detector.min_score) == ("mine", THINGS, 0.5)
+    assert sorted(path.name for path in (out / "run").iterdir()) == ["config.json", "report.json"]
+    assert json.loads((out / "run" / "report.json").read_text())["trained_on"] == 4
+
+
+@pytest.mark.usefixtures("at_home")
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (
+            ("--arch", "fasterrcnn"),
+            DetectorError,
+            f"'fasterrcnn.yaml' is no built-in .* of torchvision .*{SMALL}",
+        ),
+        (("--arch", SMALL, "--image-size", "32"), ConfigError, "image_size 32 needs to be a whole number of 64"),
+        (("--arch", SMALL, "--set", "mosaic=1"), ConfigError, "mosaic: there is no such setting; known: learning_rate"),
+        (("--arch", SMALL, "--set", "momentum=1"), ConfigError, "momentum 1 "),
+        (("--arch", SMALL, "--set", "proposals=8.5"), ConfigError, "proposals 8.5 "),
+        (("--arch", SMALL, "--set", "learning_rate"), ConfigError, "needs the form FIELD=NUMBER"),
+        (("--arch", SMALL, "--device", "abacus"), ConfigError, "--device abacus"),
+        (("--arch", SMALL, "--start", "absent.pth"), DetectorError, r"absent\.pth: no such file"),
+        (("--arch", SMALL, "--held-out", "10"), DataError, "10 pictures, 10 of them held out"),
+        (("--arch", SMALL, "--limit", "1"), DataError, "1 pictures, 1 of them held out"),
+        (
+            ("--arch", "yolo11n", "--device", "cpu"),
+            ConfigError,
+            "--start and --device are for detectors",
+        ),
+        (("--arch", "yolo11n", "--set", "mosaik=1"), ConfigError, "ultralytics refuses a setting"),
+    ],
+)
+def test_bad_words(words: Sequence[str], error: type[Exception], message: str, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(error, match=message):
+        command.run(parse("--data", folder, "--out", tmp_path / "out", "--epochs", "1", *words))
+
+
+@pytest.mark.usefixtures("at_home")
+def test_another_detector_is_not_written_over(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "detector.json").write_text("{}")
+    with pytest.raises(ConfigError, match="holds a detector of another origin"):
+        command.run(parse("--arch", SMALL, "--data", folder, "--out", tmp_path))
+
+
+def test_the_pictures_hold_still(dataset: Dataset) -> None:
+    first, again = (choose_pictures(dataset, 6, None, 3) for _ in range(2))
+    assert first == again
+    assert len(first.learned) == 5 and len(first.held_out) == 1
+    assert not set(first.learned) & set(first.held_out)
+    assert choose_pictures(dataset, 6, None, 4) != first
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"), [([], {}), (["a=1", "b=0.5", "c=-2e-3"], {"a": 1, "b": 0.5, "c": -0.002})]
+)
+def test_settings_are_numbers(words: list[str], numbers: dict[str, Any]) -> None:
+    assert settings_of(words) == numbers
+    assert all(type(value) is type(numbers[name]) for name, value in settings_of(words).items())

@@ -1,0 +1,179 @@
+"""Chunks of pictures: committed once, damage found and repaired, nothing of a killed run trusted."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detdiffusion.detection import Detections
+from detdiffusion.errors import DataError
+from detdiffusion.layout import Attribute, Box, Layout
+from training.evaluation import store as evaluation_job
+from training.evaluation.store import Chunks, Looked, Meter
+
+COUNT, BATCH = 5, 2
+
+
+def picture(number: int) -> Image.Image:
+    return Image.fromarray(np.full((6, 4, 3), 40 * number, np.uint8))
+
+
+def seen(number: int) -> Detections:
+    """With scores and corners that have no short decimal form."""
+    rng = np.random.default_rng(number)
+    return Detections(("car",) * number, rng.random(number, np.float32), rng.random((number, 4), np.float32))
+
+
+def layout(number: int) -> Layout:
+    return Layout(4, 6, (Box("car", (0, 0, 1, 0.1 + number / 10), Attribute.HARD),))
+
+
+class Job:
+    """Fills the chunks of a folder and remembers which of them it was asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.chunks, self.asked = Chunks(folder, COUNT, BATCH), list[int]()
+        self.told = list[tuple[int, bool]]()  # end of a chunk, whether it was made
+
+    def look(self, chunk: range) -> Looked:
+        self.asked.append(chunk.start)
+        found = {"eyes": [seen(number) for number in chunk], "other": [seen(0) for _ in chunk]}
+        return Looked([picture(number) for number in chunk], found, [layout(number) for number in chunk])
+
+    def run(self) -> list[int]:
+        self.asked, self.told = [], []
+        self.chunks.fill(self.look, lambda path, image, _: image.save(path, format="PNG"), self.hear)
+        return self.asked
+
+    def hear(self, chunk: range, made: bool) -> None:
+        self.told.append((chunk.stop, made))
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    job = Job(tmp_path / "view")
+    assert job.run() == [0, 2, 4]
+    return job
+
+
+def test_what_is_committed_comes_back(job: Job) -> None:
+    chunks = job.chunks
+    assert job.told == [(2, True), (4, True), (5, True)]
+    assert [list(chunk) for chunk in chunks] == [[0, 1], [2, 3], [4]] and len(chunks) == 3
+    for number, found in enumerate(chunks.detections("eyes")):
+        assert found.labels == seen(number).labels
+        assert np.array_equal(found.scores, seen(number).scores)
+        assert np.array_equal(found.boxes_xyxy, seen(number).boxes_xyxy)
+    assert [len(found) for found in chunks.detections("other")] == [0] * COUNT
+    assert chunks.layouts() == [layout(number) for number in range(COUNT)]
+    assert [np.asarray(image).max() for image in chunks.load(range(2, 4))] == [80, 120]
+    assert sorted(path.name for path in chunks.folder.iterdir()) == [
+        *(f"{number:05d}.png" for number in range(COUNT)),
+        *(f"chunk-{number:05d}.json" for number in range(3)),
+    ]
+    assert job.run() == [] and job.told == [(2, False), (4, False), (5, False)]
+
+
+def tear(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def change_score(path: Path) -> None:
+    values = json.loads(path.read_text())
+    values["detections"]["eyes"][0]["scores"][0] = 0.5
+    path.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "reason"),
+    [
+        ("00003.png", Path.unlink, "00003.png is missing"),
+        ("00002.png", tear, "00002.png is damaged"),
+        ("00002.png", flip, "00002.png is damaged"),
+        ("chunk-00001.json", Path.unlink, ""),
+        ("chunk-00001.json", tear, "chunk-00001.json is damaged"),
+        ("chunk-00001.json", change_score, "chunk-00001.json is damaged"),
+        ("chunk-00001.json", lambda path: path.write_text("[]"), "chunk-00001.json is damaged"),
+    ],
+)
+def test_a_damaged_chunk_alone_is_done_again(
+    job: Job, name: str, harm: object, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path.name: path.read_bytes() for path in job.chunks.folder.iterdir()}
+    hash_before = job.chunks.pictures_hash()
+    assert callable(harm)
+    harm(job.chunks.folder / name)
+    assert job.run() == [2]
+    assert reason in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in job.chunks.folder.iterdir()} == before
+    assert job.chunks.pictures_hash() == hash_before
+
+
+def test_pictures_without_their_commit_are_not_trusted(tmp_path: Path) -> None:
+    """As a kill leaves them: whole pictures, one half written, no commit."""
+    folder = tmp_path / "view"
+    folder.mkdir()
+    picture(3).save(folder / "00000.png")
+    (folder / "00001.png.partial").write_bytes(b"half")
+    (folder / "chunk-00000.json.partial").write_text("{")
+    job = Job(folder)
+    assert job.run() == [0, 2, 4]
+    assert np.asarray(job.chunks.load(range(1))[0]).max() == 0
+    assert not list(folder.glob("*.partial"))
+
+
+def test_full_disk_stops_and_keeps_what_is_committed(tmp_path: Path) -> None:
+    job = Job(tmp_path / "view")
+
+    def save(path: Path, image: Image.Image, number: int) -> None:
+        if number == 3:
+            raise OSError(28, "No space left on device")
+        image.save(path, format="PNG")
+
+    with pytest.raises(DataError, match=r"No space left.*free some space, the same command then goes on"):
+        job.chunks.fill(job.look, save, lambda *_: None)
+    assert job.run() == [2, 4]
+
+
+def test_detections_alone(tmp_path: Path) -> None:
+    """Pictures that are not worth keeping."""
+    chunks, calls = Chunks(tmp_path, 3, 2), list[int]()
+
+    def look(chunk: range) -> Looked:
+        calls.append(chunk.start)
+        return Looked(None, {"eyes": [seen(number) for number in chunk]})
+
+    for _ in range(2):
+        chunks.fill(look, lambda *_: pytest.fail("there is no picture to save"), lambda *_: None)
+    assert calls == [0, 2] and len(chunks.detections("eyes")) == 3
+
+
+def test_lost_picture_is_named(job: Job) -> None:
+    job.chunks.picture(1).write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"00001\.png cannot be read .*run the same command again"):
+        job.chunks.load(range(2))
+
+
+# --- how far it is --------------------------------------------------------------------------------
+
+
+def test_time_left_counts_what_was_made_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of an earlier run pass in no time and must not promise an early end."""
+    clock = iter((0.0, 1.0, 5.0, 9.0))
+    monkeypatch.setattr(evaluation_job, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    meter = Meter(tmp_path / "progress.json", 40)
+    told = []
+    for made in (False, True, True):
+        meter.add(8, made=made)
+        told.append(json.loads((tmp_path / "progress.json").read_text()))
+    assert [one["pictures"] for one in told] == [8, 16, 24] and {one["of"] for one in told} == {40}
+    assert [one["seconds_left"] for one in told] == [None, 12, 8]

@@ -1,0 +1,96 @@
+"""What is asked of a model: the views of a plan, and which object is the hard one."""
+
+from collections import Counter
+from typing import Any, cast
+
+import pytest
+
+from detdiffusion.attributes import Strategy
+from detdiffusion.errors import ConfigError
+from detdiffusion.layout import Attribute, Box, Layout
+from training.evaluation.variants import ONE_HARD, View, draw, tagged_object, views_of
+
+EASY, HARD, BACKGROUND = Attribute.EASY, Attribute.HARD, Attribute.BACKGROUND
+
+
+def layout(*attributes: Attribute) -> Layout:
+    return Layout(8, 8, tuple(Box("car", (0, 0, 1, 1), attribute) for attribute in attributes))
+
+
+def attributes(layout: Layout) -> list[Attribute | None]:
+    return [box.attribute for box in layout.boxes]
+
+
+@pytest.mark.parametrize(
+    ("strategies", "difficulties", "one_hard", "words", "names"),
+    [
+        (["origin", "hard"], [], False, True, ["origin", "hard"]),
+        (
+            ["easy"],
+            [1.0, 1.5, -2.0],
+            True,
+            True,
+            ["easy", "difficulty 1", "difficulty 1.5", "difficulty -2", "one-hard"],
+        ),
+        (["origin"], [2.0, 2.0], False, True, ["origin", "difficulty 2"]),
+        (["easy", "hard"], [1.0], True, False, ["origin"]),
+    ],
+)
+def test_views(strategies: list[str], difficulties: list[float], one_hard: bool, words: bool, names: list[str]) -> None:
+    asked = views_of([Strategy(name) for name in strategies], difficulties, one_hard=one_hard, attributes=words)
+    assert [view.name for view in asked] == names
+
+
+def test_one_hard_needs_easy() -> None:
+    with pytest.raises(ConfigError, match="add easy to --strategies"):
+        views_of([Strategy.ORIGIN], [], one_hard=True, attributes=True)
+
+
+def test_names() -> None:
+    view = View("origin", 1.5)
+    assert (view.name, view.slug, View(ONE_HARD).slug) == ("difficulty 1.5", "difficulty-1.5", "one-hard")
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        (View("origin"), [HARD, BACKGROUND, EASY]),
+        (View("origin", 2.0), [HARD, BACKGROUND, EASY]),
+        (View("easy"), [EASY, BACKGROUND, EASY]),
+        (View("hard"), [HARD, BACKGROUND, HARD]),
+    ],
+)
+def test_what_is_asked(view: View, expected: list[Attribute]) -> None:
+    assert attributes(view.asked(0, layout(HARD, BACKGROUND, EASY))) == expected
+
+
+def test_one_object_is_hard() -> None:
+    given = layout(HARD, BACKGROUND, EASY, HARD)
+    chosen = Counter(tagged_object(place, given) for place in range(300))
+    assert set(chosen) == {0, 2, 3} and min(chosen.values()) > 60
+    for place in range(5):
+        asked = attributes(View(ONE_HARD).asked(place, given))
+        assert [i for i, attribute in enumerate(asked) if attribute is HARD] == [tagged_object(place, given)]
+        assert asked[1] is BACKGROUND
+
+
+def test_without_things_nothing_is_hard() -> None:
+    given = layout(BACKGROUND)
+    assert tagged_object(0, given) is None
+    assert attributes(View(ONE_HARD).asked(0, given)) == [BACKGROUND]
+
+
+@pytest.mark.parametrize(("difficulty", "more"), [(0.0, {}), (1.5, {"difficulty": 1.5})])
+def test_difficulty_is_passed_on_where_there_is_one(difficulty: float, more: dict[str, float]) -> None:
+    calls: list[dict[str, Any]] = []
+
+    class Pipe:
+        images = ("picture",)
+
+        def __call__(self, layouts: list[Layout], **words: Any) -> "Pipe":
+            calls.append(words)
+            return self
+
+    images = draw(cast(Any, Pipe()), View("origin", difficulty), [layout(EASY)], [7], 4, 3.0)
+    assert calls == [{"seeds": [7], "steps": 4, "guidance_scale": 3.0, **more}]
+    assert len(images) == 1

@@ -1,0 +1,122 @@
+"""The whole bundle in miniature: from nothing to a model folder that loads; killed and resumed on the way."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
+from detdiffusion.diffusion.checkpoint import verify
+from detdiffusion.diffusion.pipeline import load_pipeline
+from detdiffusion.errors import ConfigError
+from training.data.papercut import scene
+from training.generator import bundle
+from training.generator.batch import SampleStore
+from training.generator.bundle import Stage, train_bundle
+from training.generator.config import PRESETS, AutoencoderConfig, BundleConfig, DetectorConfig, SampleConfig
+from training.generator.samples import summarise
+
+CPU = torch.device("cpu")
+_DETECTOR = DetectorConfig(
+    "yolo11n.yaml", scenes=8, first_scene=0, difficulty=0.1, epochs=1, image_size=32, batch=4, validation_scenes=2
+)
+TINY = BundleConfig(
+    detector=_DETECTOR,
+    judge=dataclasses.replace(_DETECTOR, architecture="yolov8n.yaml", first_scene=20, seed=1),
+    autoencoder=AutoencoderConfig((8, 8, 8), (1, 1, 1), 4, scenes=4, steps=3, batch=2, crop=32, checkpoint_steps=2),
+    samples=SampleConfig(scenes=10, chunk=4),
+    generator=dataclasses.replace(
+        PRESETS["cpu"].generator,
+        unet={
+            **PRESETS["cpu"].generator.unet,
+            "sample_size": 8,
+            "block_out_channels": (16, 16, 16, 16),
+            "norm_num_groups": 8,
+        },
+        text={"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
+        head={"width": 8},
+        size=(64, 64),
+        grid=(8, 8),
+        steps=4,
+        batch=2,
+        checkpoint_steps=2,
+    ),
+)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_from_nothing_to_a_model_that_the_studio_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_bundle(TINY, tmp_path, CPU, until=Stage.ATTRIBUTES, workers=1)
+    assert not (tmp_path / "model" / "model_index.json").exists()
+    store = SampleStore.load(tmp_path / Stage.ATTRIBUTES)
+    assert store.shape == (4, 8, 8) and len(store.layouts) == 10
+    assert all(box.attribute is not None for layout in store.layouts for box in layout.boxes)
+
+    original = bundle.train_generator
+
+    def killed(*arguments: object) -> None:
+        def report(done: int, total: int, metrics: dict[str, float]) -> None:
+            if done == 3:
+                raise Killed
+
+        original(*arguments[:-1], report)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bundle, "train_generator", killed)
+    with pytest.raises(Killed):
+        train_bundle(TINY, tmp_path, CPU, workers=1)
+    monkeypatch.setattr(bundle, "train_generator", original)
+    with pytest.raises(ConfigError, match=r"generator\.steps was 4, is 5"):
+        train_bundle(
+            dataclasses.replace(TINY, generator=dataclasses.replace(TINY.generator, steps=5)), tmp_path, CPU, workers=1
+        )
+    folder = train_bundle(TINY, tmp_path, CPU, workers=1)
+    steps = [json.loads(row)["step"] for row in (tmp_path / Stage.GENERATOR / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4], "the run went on from the checkpoint of step 2, and each step stands once"
+
+    verify(folder)
+    pipe = load_pipeline(folder)
+    picture = pipe([scene(900_000, size=64).layout], seeds=[1], steps=2).images[0]
+    assert picture.size == (64, 64)
+    for name in (BUNDLED, JUDGE):
+        assert len(load_detector(name, folder).detect([picture])) == 1
+
+    hashes = (folder / "manifest.json").read_bytes()
+    shutil.rmtree(folder)
+    train_bundle(TINY, tmp_path, CPU, workers=1, rivals=["geodiffusion"])
+    assert (folder / "manifest.json").read_bytes() == hashes, "a model folder that went missing is written again"
+    rival = load_pipeline(tmp_path / "rivals" / "geodiffusion" / "model")
+    assert rival.vocabulary.attribute_words == () and rival.perception_head is None and rival.blueprint is not None
+    ours, its = (model.vae.state_dict() for model in (pipe, rival))
+    assert all(torch.equal(ours[name], its[name]) for name in ours), "they share the autoencoder"
+
+    train_bundle(TINY, tmp_path, CPU, workers=1, rivals=["no-blueprint"], rival_steps=2)
+    metrics = (tmp_path / "rivals" / "no-blueprint" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in metrics] == [1, 2], "a rival may learn for less long"
+
+
+def test_nothing_held_out_is_trained_on() -> None:
+    with pytest.raises(ConfigError, match="held out"):
+        dataclasses.replace(TINY, samples=SampleConfig(scenes=10, first_scene=899_995))
+
+
+def test_the_detector_has_not_seen_what_it_labels() -> None:
+    for preset in PRESETS.values():
+        labelled = range(preset.samples.first_scene, preset.samples.first_scene + preset.samples.scenes)
+        seen = preset.detector.first_scene + preset.detector.scenes + preset.detector.validation_scenes
+        assert seen <= labelled.start
+
+
+def test_the_summary_counts_things_and_their_hard_share(tmp_path: Path) -> None:
+    boxes = [("car", "easy"), ("car", "hard"), ("cat", "easy"), ("road", "background")]
+    objects = [{"label": label, "box": [0, 0, 1, 1], "attribute": attribute} for label, attribute in boxes]
+    (tmp_path / "chunk-00000.json").write_text(json.dumps([{"width": 8, "height": 8, "objects": objects}]))
+    assert summarise(tmp_path) == {
+        "objects": {"car": {"easy": 1, "hard": 1}, "cat": {"easy": 1}, "road": {"background": 1}},
+        "hard_share": pytest.approx(1 / 3),
+    }

@@ -1,0 +1,189 @@
+"""The loop: what the config file may say, the commands that come of it, stages that are done once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from detdiffusion.errors import ConfigError
+from training import loop as closed_loop
+from training.loop import LoopConfig, Stage, StageState, perform, stages
+
+SMALL = LoopConfig(
+    "data",
+    "out",
+    pictures={"hard": 40},
+    annotate="--detector yolo11n.yaml --folds 3",
+    trainability="--detector yolo11n",
+)
+
+
+def by_name(config: LoopConfig) -> dict[str, tuple[str, ...]]:
+    return {stage.name: stage.words for stage in stages(config)}
+
+
+def option(words: tuple[str, ...], name: str) -> str:
+    return words[words.index(name) + 1]
+
+
+def test_commands_hand_on_what_they_make() -> None:
+    plan = by_name(replace(SMALL, fraction=0.2, train="--set steps=5", generate="--steps 4"))
+    assert list(plan) == [
+        "data: train",
+        "data: val",
+        "attributes",
+        "autoencoder",
+        "generator",
+        "pictures: hard",
+        "trainability",
+        "report",
+    ]
+    assert option(plan["data: train"], "--fraction") == "0.2"
+    assert "--fraction" not in plan["data: val"] and option(plan["data: val"], "--split") == "val"
+    for name in ("attributes", "autoencoder", "generator"):
+        assert option(plan[name], "--data") == "out/data" and option(plan[name], "--split") == "train"
+    assert option(plan["generator"], "--attributes") == option(plan["attributes"], "--out") == "out/attributes.jsonl"
+    assert option(plan["generator"], "--base") == "out/autoencoder/model" and "steps=5" in plan["generator"]
+    assert option(plan["pictures: hard"], "--model") == "out/generator/model"
+    assert option(plan["pictures: hard"], "--count") == "40" and option(plan["pictures: hard"], "--steps") == "4"
+    assert option(plan["trainability"], "--synthetic") == "out/pictures/hard"
+
+
+def test_a_rival_and_a_base() -> None:
+    plan = by_name(replace(SMALL, base="sd15", preset="sd15-512", pictures={"hard": 4, "origin": 4, "geodiffusion": 4}))
+    assert "autoencoder" not in plan and option(plan["generator"], "--base") == "sd15"
+    assert option(plan["geodiffusion"], "--preset") == "sd15-512-geodiffusion"
+    assert "--attributes" not in plan["geodiffusion"]
+    assert option(plan["pictures: geodiffusion"], "--strategy") == "origin"
+    assert option(plan["pictures: geodiffusion"], "--model") == "out/geodiffusion/model"
+    made = [f"out/pictures/{name}" for name in ("hard", "origin", "geodiffusion")]
+    assert option(plan["trainability"], "--synthetic").split(",") == made
+
+
+def test_pictures_of_other_models_are_rows_of_the_table(tmp_path: Path) -> None:
+    plan = by_name(replace(SMALL, compare=("a/bundled-hard",)))
+    assert option(plan["trainability"], "--synthetic") == "out/pictures/hard,a/bundled-hard"
+    (tmp_path / "loop.yaml").write_text(CONFIG + "compare: [others/hard]\n")
+    assert LoopConfig.read(tmp_path / "loop.yaml").compare == (str(tmp_path / "others" / "hard"),)
+
+
+CONFIG = "data: world\nout: run\npictures: {hard: 4}\nannotate: --detector a.yaml\ntrainability: --detector yolo11n\n"
+
+
+def test_config_file(tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").write_text(CONFIG + "fraction: 0.5\n")
+    config = LoopConfig.read(tmp_path / "loop.yaml")
+    assert (config.data, config.out, config.fraction) == (str(tmp_path / "world"), str(tmp_path / "run"), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[1]", "needs data and out"),
+        (CONFIG + "speed: 3\n", "not speed"),
+        (CONFIG + "compare: hard\n", "compare needs a list of folders"),
+        (CONFIG.replace("data: world\n", ""), "needs data and out"),
+        (CONFIG.replace("hard", "odd"), "origin, easy, hard, geodiffusion"),
+        (CONFIG.replace("{hard: 4}", "{hard: 0}"), "whole numbers of 1 or more"),
+        (CONFIG.replace("{hard: 4}", "{}"), "pictures needs numbers"),
+        (CONFIG + "fraction: 0\n", "fraction 0"),
+        (CONFIG.replace("--detector a.yaml", "--folds 3"), "each need a --detector"),
+        ("data: [", "cannot be read"),
+    ],
+)
+def test_bad_config_files(text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=reason):
+        LoopConfig.read(tmp_path / "loop.yaml")
+
+
+def test_wrong_arguments_are_said_before_the_work(capsys: pytest.CaptureFixture[str]) -> None:
+    first = stages(SMALL)[2]
+    closed_loop.check([first])
+    with pytest.raises(ConfigError, match="what the config says for annotate is wrong"):
+        closed_loop.check([replace(first, words=(*first.words, "--speed", "3"))])
+    assert "--speed" in capsys.readouterr().err
+
+
+# --- stages ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Stage]:
+    """Three stages that are small programs: each writes a line into a diary, and its proof."""
+    program = (
+        "import pathlib, sys; name, proof = sys.argv[1:3]; here = pathlib.Path(proof).parent; "
+        "(here / 'diary').open('a').write(name + ' '); "
+        "sys.exit(3) if (here / f'no-{name}').exists() else pathlib.Path(proof).touch()"
+    )
+    (tmp_path / "program.py").write_text(program.replace("; ", "\n"))
+
+    monkeypatch.setattr(closed_loop, "COMMAND", (sys.executable, str(tmp_path / "program.py")))
+    return [Stage(name, (name, str(tmp_path / f"{name}.done")), tmp_path / f"{name}.done") for name in "abc"]
+
+
+def diary(folder: Path) -> str:
+    return (folder / "diary").read_text()
+
+
+def test_a_failure_is_gone_on_from(plan: list[Stage], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "no-b").touch()
+    assert perform(plan, tmp_path) == 3
+    assert "b ended with code 3" in capsys.readouterr().err
+    assert closed_loop.read_status(tmp_path) == {
+        "a": StageState.FINISHED,
+        "b": StageState.FAILED,
+        "c": StageState.WAITING,
+    }
+    (tmp_path / "no-b").unlink()
+    assert perform(plan, tmp_path) == 0
+    assert diary(tmp_path) == "a b b c "
+    assert set(closed_loop.read_status(tmp_path).values()) == {StageState.FINISHED}
+    assert perform(plan, tmp_path) == 0
+    assert diary(tmp_path) == "a b b c ", "nothing is done twice"
+
+
+def test_what_was_lost_is_done_again(plan: list[Stage], tmp_path: Path) -> None:
+    perform(plan, tmp_path)
+    plan[1].proof.unlink()
+    perform(plan, tmp_path)
+    assert diary(tmp_path) == "a b c b "
+
+
+def test_other_arguments_are_refused(plan: list[Stage], tmp_path: Path) -> None:
+    perform(plan, tmp_path)
+    changed = [plan[0], replace(plan[1], words=(*plan[1].words, "--more")), plan[2]]
+    with pytest.raises(ConfigError, match="b was done with"):
+        perform(changed, tmp_path)
+    (tmp_path / "stages" / "b.json").unlink()
+    assert perform(changed, tmp_path) == 0
+
+
+def test_what_runs_is_stopped_with_the_loop(tmp_path: Path) -> None:
+    stage = tmp_path / "stage.py"
+    stage.write_text(
+        "import pathlib, os, sys, time\npathlib.Path(sys.argv[1]).write_text(str(os.getpid()))\ntime.sleep(60)"
+    )
+    loop = tmp_path / "loop.py"
+    loop.write_text(
+        "import sys\nfrom pathlib import Path\nfrom training import loop as c\n"
+        f"c.COMMAND, here = (sys.executable, {str(stage)!r}), Path({str(tmp_path)!r})\n"
+        "sys.exit(c.perform([c.Stage('a', (str(here / 'pid'),), here / 'done')], here))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(closed_loop.__file__).parents[1])}
+    running = subprocess.Popen([sys.executable, str(loop)], env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline and running.poll() is None
+        time.sleep(0.05)
+    running.terminate()
+    _, said = running.communicate(timeout=30)
+    assert running.returncode == 256 - signal.SIGTERM and "a ended with code -15" in said
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+    assert closed_loop.read_status(tmp_path) == {"a": StageState.FAILED}

@@ -1,0 +1,324 @@
+"""python -m training autoencoder: the small autoencoder for any folder of pictures, and what it keeps of them.
+
+Run the same command again after a stop: it goes on from the newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.lib.format import write_array_header_1_0
+from PIL import Image
+
+from detdiffusion.__main__ import BUNDLED_MODEL
+from detdiffusion.detection import Detections, Detector
+from detdiffusion.detectors import load_detector
+from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.evaluation.comparison import mean, object_confidences
+from detdiffusion.layout import MAX_OBJECTS, Box, Layout
+from training.core.cli import device_of, keep_settings, positive, progress, read_ahead
+from training.data.datasets import find_source, open_dataset
+from training.data.images import SUFFIXES, load_picture
+
+if TYPE_CHECKING:
+    from detdiffusion.models.autoencoder import SmallAutoencoder
+    from training.generator.config import AutoencoderConfig
+
+SIZE = 256  # pixels
+HELD_OUT = 256  # pictures, at most
+BATCH = 16
+_OF_SCENES = ("scenes", "first_scene")  # fields for Papercut's own pictures
+_MAY_BE_ZERO = ("warmup_steps", "gradient_weight", "latent_penalty", "half_scale_weight", "latent_noise", "seed")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `python -m training autoencoder`."""
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a data set, or any folder of pictures")
+    parser.add_argument("--split", metavar="NAME", help="of a data set (default: the only one, or train)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="writes DIR/model and DIR/report.json")
+    parser.add_argument(
+        "--detector",
+        metavar="bundled|PATH|NAME",
+        help="also measure which part of this detector's confidence is kept: a detector folder, a YOLO .pt file, or "
+        "one of the model's. Nothing is downloaded",
+    )
+    parser.add_argument(
+        "--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder that names are looked up in"
+    )
+    parser.add_argument("--size", type=positive, default=SIZE, metavar="PIXELS", help=f"side of the squares ({SIZE})")
+    parser.add_argument(
+        "--held-out",
+        type=positive,
+        metavar="N",
+        help=f"pictures to measure on, never trained on (default: a tenth, at most {HELD_OUT})",
+    )
+    parser.add_argument("--steps", type=positive, metavar="N", help="the same as --set steps=N")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="fields of AutoencoderConfig (training/generator/config.py), as batch=8 or block_out_channels=[32,64,128]",
+    )
+    parser.add_argument("--device", help="cpu, cuda, ... (default: cuda where there is one)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
+    from training.generator.config import AutoencoderConfig
+
+    steps = [] if arguments.steps is None else [f"steps={arguments.steps}"]
+    config = with_settings(AutoencoderConfig(), [*arguments.set, *steps])
+    check_config(config, arguments.size)
+    detector = None if arguments.detector is None else load_detector(arguments.detector, arguments.model)
+    report = train(
+        arguments.data,
+        arguments.out,
+        config,
+        split=arguments.split,
+        size=arguments.size,
+        held_out=arguments.held_out,
+        detector=detector,
+        device_name=arguments.device,
+    )
+    print(f"PSNR {report['psnr']:.2f} dB on {report['pictures']['held_out']} held-out pictures")
+    if detector is not None:
+        print(_confidence_line(detector, report["confidence"]))
+    print(arguments.out / "model")
+    return 0
+
+
+def train(
+    data: Path,
+    out: Path,
+    config: AutoencoderConfig,
+    *,
+    split: str | None = None,
+    size: int = SIZE,
+    held_out: int | None = None,
+    detector: Detector | None = None,
+    device_name: str | None = None,
+) -> dict[str, Any]:
+    """Trains on the pictures below `data`, writes `out/model` and `out/report.json`, and returns the report.
+
+    Raises:
+        ConfigError: `out` was started with other settings or other pictures, or there is no such device.
+        DataError: there are too few pictures, or one of them cannot be read.
+    """
+    from training.autoencoder.recipe import train_autoencoder
+    from training.core.checkpoints import write_json
+
+    device = device_of(device_name)
+    files = picture_files(data, split)
+    parts = split_files(files, held_out, config.seed)
+    fields = {name: value for name, value in asdict(config).items() if name not in _OF_SCENES}
+    names = hashlib.sha256("\n".join(path.relative_to(data).as_posix() for path in files).encode()).hexdigest()
+    pictures = {"size": size, "trained_on": len(parts.trained), "held_out": len(parts.held_out)}
+    keep_settings(out / "config.json", {**fields, **pictures, "pictures_sha256": names})
+    stack = picture_stack([*parts.trained, *parts.held_out], size, out / "pictures.npy")
+    with progress("autoencoder") as on_step:
+        model = train_autoencoder(stack[: len(parts.trained)], config, out, device, on_step)
+    report = {
+        "pictures": pictures,
+        "steps": config.steps,
+        **measure(model, stack[len(parts.trained) :], detector),
+        "detector": None
+        if detector is None
+        else {"name": detector.name, "sha256": detector.sha256, "min_score": detector.min_score},
+    }
+    write_json(out / "report.json", report)
+    return report
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+def with_settings(config: AutoencoderConfig, settings: Sequence[str]) -> AutoencoderConfig:
+    """ "batch=8", "learning_rate=1e-3", "block_out_channels=[32,64]" -> the config with these fields.
+
+    Raises:
+        ConfigError: there is no such field, or the value is not of its kind.
+    """
+    now = {name: value for name, value in asdict(config).items() if name not in _OF_SCENES}
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        name, _, text = setting.partition("=")
+        if name not in now:
+            raise ConfigError(f"--set {setting} needs the form FIELD=VALUE, and a FIELD of: {', '.join(now)}")
+        changes[name] = _value(setting, text, now[name])
+    return replace(config, **changes)
+
+
+def check_config(config: AutoencoderConfig, size: int) -> None:
+    """ConfigError if nothing can be trained so: said before pictures are read."""
+    for name, value in asdict(config).items():
+        least = 0 if name in (*_MAY_BE_ZERO, *_OF_SCENES) else 1 if isinstance(value, int) else math.ulp(0.0)
+        if not isinstance(value, tuple) and not least <= value < math.inf:
+            raise ConfigError(f"{name} {value} needs to be a number {'of 0 or more' if least == 0 else 'above 0'}")
+    levels = len(config.block_out_channels)
+    if levels != len(config.layers_per_block) or levels == 0:
+        raise ConfigError(f"block_out_channels has {levels} levels, layers_per_block {len(config.layers_per_block)}")
+    cell = 2**levels
+    if config.crop % (2 * cell) or config.crop > size or size % cell:
+        raise ConfigError(
+            f"crop {config.crop} needs to be a multiple of {2 * cell} (two latent cells) and at most the size {size}, "
+            f"which needs to be a multiple of {cell}"
+        )
+
+
+def _value(setting: str, text: str, now: object) -> Any:
+    """A value of the kind of `now`, of its text in JSON."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if isinstance(now, tuple) and isinstance(value, list) and all(type(item) is int and item > 0 for item in value):
+        return tuple(value)
+    if isinstance(now, float) and type(value) in (int, float):
+        return float(value)
+    if isinstance(now, int) and type(value) is int:
+        return value
+    kind = "a list such as [32,64]" if isinstance(now, tuple) else f"a number such as {now}"
+    raise ConfigError(f"--set {setting}: the value needs to be {kind}")
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Files to train on, and others to measure on."""
+
+    trained: tuple[Path, ...]
+    held_out: tuple[Path, ...]
+
+
+def picture_files(folder: Path, split: str | None) -> list[Path]:
+    """The pictures of a data set, or every picture below the folder, in an order that holds still.
+
+    Raises:
+        DataError: there is no such folder, no such split, or no picture.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    if find_source(folder, split) is not None:
+        return [sample.path for sample in open_dataset(folder, split=split)]
+    if split is not None:
+        raise DataError(f"{folder}: only data sets have splits, and this is just a folder; leave --split out")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise DataError(f"{folder}: no pictures ({', '.join(SUFFIXES)}) below this folder")
+    return found
+
+
+def split_files(files: Sequence[Path], held_out: int | None, seed: int) -> Parts:
+    """The same split for the same files and seed.
+
+    Raises:
+        DataError: nothing is left to train on.
+    """
+    count = min(HELD_OUT, math.ceil(len(files) / 10)) if held_out is None else held_out
+    if count >= len(files):
+        raise DataError(f"{len(files)} pictures, {count} of them held out: nothing is left to train on")
+    order = np.random.default_rng(seed).permutation(len(files)).tolist()
+    return Parts(tuple(files[i] for i in order[count:]), tuple(files[i] for i in order[:count]))
+
+
+def picture_stack(files: Sequence[Path], size: int, path: Path) -> np.ndarray:
+    """The pictures stretched to squares (as the generator's are), as a memory map [N, size, size, 3] uint8.
+
+    Raises:
+        DataError: a picture cannot be read, or the disk is full.
+    """
+    if not path.exists():
+        aside = path.with_suffix(".partial")
+        try:
+            _write_stack(files, size, aside)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            raise DataError(f"{path} cannot be written ({error}); free some space, or make --size smaller") from error
+        aside.replace(path)
+    pictures: np.ndarray = np.load(path, mmap_mode="c")  # the file is never written: torch only wants to be allowed to
+    return pictures
+
+
+def _write_stack(files: Sequence[Path], size: int, path: Path) -> None:
+    """By plain writes: on a full disk they raise, where a memory map would end the process."""
+    with path.open("wb") as file, progress("pictures") as report:
+        shape = (len(files), size, size, 3)
+        write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for done, (_, picture) in enumerate(read_ahead(files, lambda name: _square(name, size), BATCH), start=1):
+            file.write(picture.tobytes())
+            report(done, len(files), {})
+
+
+def _square(file: Path, size: int) -> np.ndarray:
+    return np.asarray(load_picture(file).resize((size, size), Image.Resampling.LANCZOS))
+
+
+# --- what is kept ---------------------------------------------------------------------------------
+
+
+def measure(model: SmallAutoencoder, pictures: np.ndarray, detector: Detector | None) -> dict[str, Any]:
+    """`psnr`, the mean over pictures [N, H, W, 3] passed through the model, in dB; `confidence` (None without a
+    detector): how sure it is, before and after, of the `objects` that it finds in the originals, and the share `kept`.
+    """
+    from training.autoencoder.recipe import psnr, reconstruct, to_tensor
+
+    decibels: list[float] = []
+    pairs: list[tuple[float, float]] = []
+    for start in range(0, len(pictures), BATCH):
+        originals = [Image.fromarray(picture) for picture in pictures[start : start + BATCH]]
+        restored = reconstruct(model, originals)
+        before, after = (to_tensor(np.stack([np.asarray(image) for image in part])) for part in (originals, restored))
+        decibels += [psnr(*pair) for pair in zip(after, before, strict=True)]
+        if detector is not None:
+            pairs += confidence_pairs(detector, originals, restored)
+    return {"psnr": mean(decibels), "confidence": None if detector is None else _kept(pairs)}
+
+
+def confidence_pairs(
+    detector: Detector, originals: Sequence[Image.Image], restored: Sequence[Image.Image]
+) -> Iterator[tuple[float, float]]:
+    """(confidence before, after) of every object that the detector finds in the originals.
+
+    The pictures may come without truth, so what the detector finds stands in for it.
+    """
+    for image, before, after in zip(originals, detector.detect(originals), detector.detect(restored), strict=True):
+        boxes = _found(before.at_least(detector.min_score))
+        if boxes:
+            layout = Layout(image.width, image.height, boxes)
+            was, became = object_confidences(layout, before), object_confidences(layout, after)
+            yield from zip(was.tolist(), became.tolist(), strict=True)
+
+
+def _found(detections: Detections) -> tuple[Box, ...]:
+    """Detections as objects, the surest ones; one without an area is none."""
+    rows = zip(detections.labels, detections.boxes_xyxy.clip(0, 1).tolist(), strict=True)
+    boxes = [Box(label, (x1, y1, x2, y2)) for label, (x1, y1, x2, y2) in rows if x1 < x2 and y1 < y2]
+    return tuple(boxes[:MAX_OBJECTS])
+
+
+def _kept(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    if not pairs:
+        return {"objects": 0, "before": None, "after": None, "kept": None}
+    before, after = (mean(values) for values in zip(*pairs, strict=True))
+    return {"objects": len(pairs), "before": before, "after": after, "kept": after / before if before else None}
+
+
+def _confidence_line(detector: Detector, found: dict[str, Any]) -> str:
+    if not found["objects"]:
+        return f"{detector.name} finds nothing in the held-out pictures, so nothing can be said of its confidence"
+    return (
+        f"confidence of {detector.name} in {found['objects']} objects: {found['before']:.3f} before, "
+        f"{found['after']:.3f} after: {found['kept']:.1%} kept"
+    )

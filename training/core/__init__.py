@@ -1,0 +1,1 @@
+"""What every verb stands on: files, settings, checkpoints, status, the command line. Nothing of images."""

@@ -1,0 +1,1 @@
+"""Data sets of any form, read as samples (image, layout, masks); the built-in world. Nothing that learns."""

@@ -1,0 +1,124 @@
+"""attributes.jsonl: a header that says what it belongs to, then one line a picture, written on after a kill.
+
+Header: `{"format": ..., "data": fingerprint, "detector": {"name", "sha256"}, "rule": {...}}`, with a list of detectors
+where several shared the pictures. Lines: `{"image_id": "7", "attributes": ["easy", "background"]}`, attributes in the
+order of the objects of the picture's layout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from detdiffusion.attributes import AttributeRule
+from detdiffusion.detection import Detector
+from detdiffusion.errors import DataError
+from detdiffusion.layout import Attribute, Layout
+from training.data.datasets import Dataset, Sample
+
+FORMAT = "detdiffusion-attributes/1"
+_START = b'{"format": "' + FORMAT.encode() + b'"'
+_DIFFERENCES = {"data": "other data", "detector": "another detector", "rule": "another rule"}
+
+Attributes = tuple[Attribute, ...]
+
+
+class Content(NamedTuple):
+    """What a file holds; an empty header: a kill came before it was written."""
+
+    header: dict[str, Any]
+    rows: list[tuple[str, Attributes]]  # image id, attributes
+    size: int  # bytes up to the end of the last whole line
+
+
+def make_header(dataset: Dataset, rule: AttributeRule, detectors: Sequence[Detector] = ()) -> dict[str, Any]:
+    """The header; what is known of it where the detectors are still to be trained."""
+    named = [{"name": detector.name, "sha256": detector.sha256} for detector in detectors]
+    who = {"detector": named if len(named) > 1 else named[0]} if named else {}
+    return {"format": FORMAT, "data": dataset.fingerprint, **who, "rule": asdict(rule)}
+
+
+def write_header(path: Path, header: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_encoded(header))
+
+
+def encode_row(image_id: str, layout: Layout) -> bytes:
+    """A picture's line; its layout has attributes."""
+    return _encoded({"image_id": image_id, "attributes": [box.attribute for box in layout.boxes]})
+
+
+def check_same(path: Path, header: Mapping[str, Any]) -> None:
+    """DataError if there is a file with another header; what `header` leaves out is not looked at."""
+    started = read_file(path).header
+    differing = [
+        text for key, text in _DIFFERENCES.items() if key in header and started and started[key] != header[key]
+    ]
+    if differing:
+        raise DataError(f"{path} holds attributes of {', '.join(differing)}; delete it or give another --out")
+
+
+def continue_file(path: Path, header: Mapping[str, Any], samples: Iterable[Sample]) -> int:
+    """Makes the file ready to be appended to, and returns how many pictures it holds, the first ones of `samples`.
+
+    Raises:
+        DataError: the file has another header or other pictures.
+    """
+    check_same(path, header)
+    content = read_file(path)
+    if not content.header:
+        write_header(path, header)
+        return 0
+    theirs = [(image_id, len(attributes)) for image_id, attributes in content.rows]
+    ours = ((sample.image_id, len(sample.layout.boxes)) for sample in samples)
+    if list(islice(ours, len(theirs))) != theirs:
+        raise DataError(f"{path} holds pictures that came, went or changed since; delete it or give another --out")
+    os.truncate(path, content.size)
+    return len(theirs)
+
+
+def read_file(path: Path) -> Content:
+    """What is in the file, if there is one; a last line that a kill cut off is left out.
+
+    Raises:
+        DataError: it is another file, or damaged.
+    """
+    if not path.exists():
+        return Content({}, [], 0)
+    with path.open("rb") as file:
+        first = file.readline()
+        if not first.endswith(b"\n") and (_START.startswith(first) or first.startswith(_START)):
+            return Content({}, [], 0)
+        if not first.startswith(_START):
+            raise DataError(f"{path} is not a file of attributes ({FORMAT}); give another one")
+        rows: list[tuple[str, Attributes]] = []
+        size = len(first)
+        try:
+            header = _parsed_header(first)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                rows.append(_parsed_row(line))
+                size += len(line)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path} is damaged ({error!r}); delete it and annotate again") from error
+    return Content(header, rows, size)
+
+
+def _parsed_header(line: bytes) -> dict[str, Any]:
+    values = json.loads(line)
+    return {key: values[key] for key in ("format", "data", "detector", "rule")}
+
+
+def _parsed_row(line: bytes) -> tuple[str, Attributes]:
+    values = json.loads(line)
+    return str(values["image_id"]), tuple(Attribute(name) for name in values["attributes"])
+
+
+def _encoded(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value).encode() + b"\n"

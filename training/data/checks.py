@@ -1,0 +1,129 @@
+"""What is checked of every picture and object while data are read, whatever their form, and the report on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from training.data.images import Corners, Frame
+
+ROUNDING = 0.5  # pixels by which a box may reach outside without being counted as cut
+_LARGEST = 1e9  # pixels; what is beyond, and what is not finite, is no coordinate
+MIN_SIDE = 1e-6  # of the picture's side: a thinner box is empty
+
+
+class Reason(StrEnum):
+    """Why pictures and objects are left out of an index, or what was put right; the text stands in the report."""
+
+    BAD_PICTURE = "picture entry without id, file name or size"
+    REPEATED_PICTURE = "picture id used before"
+    NO_ANNOTATIONS = "picture without an annotation file"
+    BAD_FILE = "annotation file cannot be read"
+    BAD_OBJECT = "annotation without a box of four finite numbers"
+    REPEATED_OBJECT = "annotation given before"
+    ORPHAN = "annotation of a picture that is not listed"
+    IN_DROPPED = "in a picture that was dropped"
+    UNKNOWN_CATEGORY = "unknown category"
+    NAMELESS_CATEGORY = "category without a name"
+    EMPTY_BOX = "empty box"
+    OUTSIDE_BOX = "box outside the picture"
+    # Notes: the object or category stays.
+    CUT_BOX = "box reached outside the picture and was cut"
+    REPEATED_ID = "annotation id used for different objects, all kept"
+    REPEATED_CATEGORY = "category id used before, the first name holds"
+    UNEQUAL_NAMES = "picture with two file names, the first holds"
+    NO_MASK = "object without a usable mask, its box is the mask"
+
+
+@dataclass(frozen=True, slots=True)
+class DataReport:
+    """What a data set holds, what was left out and why, what was put right: every picture and object counts once,
+    as kept or under one reason; `notes` are about things that were kept."""
+
+    pictures: int
+    objects: int
+    dropped_pictures: Mapping[str, int]
+    dropped_objects: Mapping[str, int]
+    notes: Mapping[str, int]
+
+    def lines(self) -> list[str]:
+        """For people: one line a count."""
+        text = _part("pictures", self.pictures, self.dropped_pictures)
+        text += _part("objects", self.objects, self.dropped_objects)
+        return text + [f"note: {count:,} x {reason}" for reason, count in _largest_first(self.notes)]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "pictures": self.pictures,
+            "objects": self.objects,
+            "dropped_pictures": dict(self.dropped_pictures),
+            "dropped_objects": dict(self.dropped_objects),
+            "notes": dict(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counts that grow while data are read, by reason."""
+
+    pictures: Counter[str] = field(default_factory=Counter)
+    objects: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def report(self, pictures: int, objects: int) -> DataReport:
+        return DataReport(pictures, objects, dict(self.pictures), dict(self.objects), dict(self.notes))
+
+    def copy(self) -> Tally:
+        return Tally(self.pictures.copy(), self.objects.copy(), self.notes.copy())
+
+
+class Dropped(Exception):
+    """An object that cannot stay; caught where it is counted."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def placed(corners: Corners, size: tuple[int, int], frame: Frame, notes: Counter[str]) -> Corners:
+    """A box in pixels of its annotations' frame, (width, height) `size` -> fractions of the upright picture, cut at
+    its edges.
+
+    Raises:
+        Dropped: nothing of it is inside, or it is empty.
+    """
+    x1, y1, x2, y2 = corners
+    width, height = size
+    if not (x1 < x2 and y1 < y2):
+        raise Dropped(Reason.EMPTY_BOX)
+    if x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
+        raise Dropped(Reason.OUTSIDE_BOX)
+    left, top = max(x1, 0.0) / width, max(y1, 0.0) / height
+    right, bottom = min(x2 / width, 1.0), min(y2 / height, 1.0)
+    if right - left < MIN_SIDE or bottom - top < MIN_SIDE:
+        raise Dropped(Reason.EMPTY_BOX)
+    if min(x1, y1) < -ROUNDING or x2 > width + ROUNDING or y2 > height + ROUNDING:
+        notes[Reason.CUT_BOX] += 1
+    return frame.turn.box((left, top, right, bottom))
+
+
+def finite_numbers(values: object, count: int) -> tuple[float, ...]:
+    """`Dropped` unless it is a list of that many finite numbers."""
+    if not isinstance(values, Sequence) or len(values) != count:
+        raise Dropped(Reason.BAD_OBJECT)
+    if not all(type(value) in (int, float) and -_LARGEST < value < _LARGEST for value in values):
+        raise Dropped(Reason.BAD_OBJECT)
+    return tuple(float(value) for value in values)
+
+
+def _part(name: str, kept: int, dropped: Mapping[str, int]) -> list[str]:
+    total = sum(dropped.values())
+    head = f"{name}: {kept + total:,} found, {kept:,} kept, {total:,} dropped"
+    return [head, *(f"  {count:,} dropped: {reason}" for reason, count in _largest_first(dropped))]
+
+
+def _largest_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -1,0 +1,200 @@
+"""Which pictures and objects make a layout: the filter of the evaluation protocol, and the `layouts` verb."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TextIO
+
+from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.layout import MAX_OBJECTS, Box, Layout
+from training.data.checks import DataReport, Reason, Tally
+from training.data.coco import read_coco
+from training.data.index import Entry, Index, Picture, build_index
+
+_ROUNDING = 1e-9  # of an area: a box of exactly the least area goes, however its corners were rounded
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a filter leaves of one picture. `dropped` is why the whole picture goes; then nothing is kept."""
+
+    kept: tuple[Entry, ...]
+    dropped: str | None = None
+    dropped_objects: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutFilter:
+    """Bounds on objects and pictures; as it stands, the filter of the evaluation protocol for COCO (DetDiffusion,
+    section 4.1 and supplement A.2; checked against LAMA's list of 3,097 pictures). Other data need other bounds.
+
+    Raises:
+        ConfigError: a bound is out of range, or the bounds contradict each other.
+    """
+
+    min_area: float = 0.02  # of the picture, for the box of an object; strictly greater is kept
+    min_objects: int = 3  # counted after objects were dropped
+    max_objects: int = 8
+    crowds: bool = False  # whether a box around many objects (`iscrowd`) counts as one
+    ignored: tuple[str, ...] = ("other",)  # classes
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_area < 1:
+            raise ConfigError(f"min_area {self.min_area} needs to be a share of the picture: 0 <= min_area < 1")
+        if not 1 <= self.min_objects <= self.max_objects <= MAX_OBJECTS:
+            raise ConfigError(
+                f"min_objects {self.min_objects} and max_objects {self.max_objects} need "
+                f"1 <= min_objects <= max_objects <= {MAX_OBJECTS}"
+            )
+
+    def select(self, objects: Sequence[Entry]) -> Selection:
+        """The objects of one picture that stay, in their order."""
+        reasons = [self._objection(entry) for entry in objects]
+        gone = Counter(reason for reason in reasons if reason)
+        kept = tuple(entry for entry, reason in zip(objects, reasons, strict=True) if not reason)
+        if self.min_objects <= len(kept) <= self.max_objects:
+            return Selection(kept, None, gone)
+        if len(kept) < self.min_objects:
+            few = "object" if self.min_objects == 1 else "objects"
+            why = f"fewer than {self.min_objects} {few} left"
+        else:
+            why = f"more than {self.max_objects} objects left"
+        gone[Reason.IN_DROPPED] += len(kept)
+        return Selection((), why, +gone)
+
+    def _objection(self, entry: Entry) -> str | None:
+        """Why an object goes; None if it stays."""
+        if entry.label in self.ignored:
+            return f"class {entry.label} is ignored"
+        if entry.crowd and not self.crowds:
+            return "crowd"
+        if entry.area <= self.min_area * (1 + _ROUNDING):
+            return f"box of {self.min_area:.4g} of the picture or less"
+        return None
+
+
+NO_FILTER = LayoutFilter(min_area=0.0, min_objects=1, max_objects=MAX_OBJECTS, crowds=True, ignored=())
+
+
+def selections(index: Index, layout_filter: LayoutFilter, tally: Tally) -> Iterator[tuple[int, tuple[Entry, ...]]]:
+    """Number and kept objects of every picture that stays, in order; what goes is counted in `tally`."""
+    for number, entries in index.walk():
+        selection = layout_filter.select(entries)
+        tally.objects.update(selection.dropped_objects)
+        if selection.dropped is None:
+            yield number, selection.kept
+        else:
+            tally.pictures[selection.dropped] += 1
+
+
+def layout_of(picture: Picture, entries: Sequence[Entry]) -> Layout:
+    """The layout of a picture, without attributes."""
+    boxes = tuple(Box(entry.label, entry.xyxy) for entry in entries)
+    return Layout(picture.frame.width, picture.frame.height, boxes)
+
+
+# --- python -m training layouts -------------------------------------------------------------------
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `python -m training layouts`."""
+    parser.add_argument("--instances", type=Path, required=True, metavar="I.json", help="COCO file of things")
+    parser.add_argument("--stuff", type=Path, metavar="S.json", help="COCO file of stuff on the same pictures")
+    parser.add_argument("--out", type=Path, required=True, metavar="layouts.jsonl", help="file to write")
+    add_filter_arguments(parser, LayoutFilter())
+
+
+def add_filter_arguments(parser: argparse.ArgumentParser, bounds: LayoutFilter) -> None:
+    """The bounds as arguments; `bounds` are the defaults."""
+    parser.add_argument(
+        "--min-area",
+        type=float,
+        default=bounds.min_area,
+        metavar="SHARE",
+        help=f"a box needs more than this share of the picture (default {bounds.min_area})",
+    )
+    for side in ("min", "max"):
+        default = getattr(bounds, f"{side}_objects")
+        parser.add_argument(f"--{side}-objects", type=int, default=default, metavar="N", help=f"default {default}")
+    parser.add_argument(
+        "--crowds",
+        action=argparse.BooleanOptionalAction,
+        default=bounds.crowds,
+        help=f"keep boxes around crowds, iscrowd (default: {'yes' if bounds.crowds else 'no'})",
+    )
+    parser.add_argument(
+        "--ignore",
+        nargs="*",
+        default=list(bounds.ignored),
+        metavar="CLASS",
+        help=f"classes to leave out (default {' '.join(bounds.ignored) or 'none'}; without a name: none)",
+    )
+
+
+def filter_of(arguments: argparse.Namespace) -> LayoutFilter:
+    """The filter that `add_filter_arguments` asked for."""
+    return LayoutFilter(
+        arguments.min_area,
+        arguments.min_objects,
+        arguments.max_objects,
+        arguments.crowds,
+        tuple(arguments.ignore),
+    )
+
+
+def filter_words(bounds: LayoutFilter) -> list[str]:
+    """The arguments that ask for this filter, as one types them."""
+    areas = ["--min-area", str(bounds.min_area)]
+    counts = ["--min-objects", str(bounds.min_objects), "--max-objects", str(bounds.max_objects)]
+    ignored = ["--ignore", *map(shlex.quote, bounds.ignored)]
+    return [*areas, *counts, "--crowds" if bounds.crowds else "--no-crowds", *ignored]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
+    report = write_layouts(arguments.instances, arguments.stuff, arguments.out, filter_of(arguments))
+    print("\n".join(report.lines()))
+    if not report.pictures:
+        raise DataError(f"no layout is left of {arguments.instances}: widen the bounds")
+    print(arguments.out)
+    return 0
+
+
+def write_layouts(instances: Path, stuff: Path | None, out: Path, layout_filter: LayoutFilter) -> DataReport:
+    """Writes one JSON row a picture, `image_id` as COCO has it, then the layout in its public form; nothing if no
+    picture is left.
+
+    Raises:
+        ConfigError: `out` is a folder.
+        DataError: a file is missing or is not COCO's JSON.
+    """
+    if out.is_dir():
+        raise ConfigError(f"{out} is a folder; --out names the file to write")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the result, not among the temporary files, which often lie in memory.
+    with TemporaryDirectory(prefix=f"{out.name}.", suffix=".partial", dir=out.parent) as aside:
+        path, rows = Path(aside) / "index.sqlite", Path(aside) / "rows.jsonl"
+        build_index(path, lambda writer: read_coco(writer, instances, stuff, masks=False))
+        with rows.open("w", encoding="utf-8", newline="\n") as file:
+            report = _write_rows(Index(path), layout_filter, file)
+        if report.pictures:
+            rows.replace(out)
+    return report
+
+
+def _write_rows(index: Index, layout_filter: LayoutFilter, file: TextIO) -> DataReport:
+    tally, pictures, objects = index.tally.copy(), 0, 0
+    for number, kept in selections(index, layout_filter, tally):
+        picture = index.picture(number)
+        image_id = int(picture.image_id) if picture.numeric else picture.image_id
+        file.write(json.dumps({"image_id": image_id, **layout_of(picture, kept).to_json()}) + "\n")
+        pictures += 1
+        objects += len(kept)
+    return tally.report(pictures, objects)

@@ -1,0 +1,307 @@
+"""The on-disk index of a data set: one SQLite file that says which pictures there are and what is in them.
+
+Annotation files of any form are read once, with bounded memory, checked, and written here; samples are then read
+picture by picture. The index is made anew when a source file changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any
+
+from detdiffusion.errors import DataError
+from training.data.checks import Reason, Tally
+from training.data.images import Corners, Frame
+
+VERSION = 1  # of the tables below: an index of another version is made anew
+_STALE = 24 * 3600  # seconds after which an unfinished index is taken for one whose process was killed
+
+_TABLES = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT);
+CREATE TABLE picture(
+    number INTEGER PRIMARY KEY, image_id TEXT UNIQUE, numeric INTEGER, path TEXT, width INTEGER, height INTEGER,
+    orientation INTEGER);
+CREATE TABLE object(
+    number INTEGER PRIMARY KEY, picture INTEGER, label TEXT, x1 REAL, y1 REAL, x2 REAL, y2 REAL, crowd INTEGER);
+CREATE TABLE mask(object INTEGER PRIMARY KEY, segmentation BLOB);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture of the index."""
+
+    image_id: str
+    path: str  # within the data folder, with forward slashes
+    frame: Frame
+    numeric: bool = False  # whether the data give the id as a number
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An object of the index."""
+
+    label: str
+    xyxy: Corners  # fractions of the upright picture
+    crowd: bool = False
+    number: int = 0  # of its row, where its mask is found
+
+    @property
+    def area(self) -> float:
+        """Share of the picture that the box covers."""
+        x1, y1, x2, y2 = self.xyxy
+        return (x2 - x1) * (y2 - y1)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A data set that was found but not read: its form, its annotation files, and what reads them into an index."""
+
+    form: str
+    root: Path
+    files: tuple[Path, ...]  # annotations: a change of their contents makes another data set
+    folders: tuple[Path, ...]  # of pictures: when one is added or removed, the index is made anew
+    fill: Callable[[IndexWriter], None]
+
+    def stamp(self) -> str:
+        """Another one whenever a file was replaced or edited, or pictures came or went."""
+        digest = hashlib.sha256(f"{VERSION} {self.form}".encode())
+        for path in self.files:
+            status = path.stat()
+            digest.update(f"\n{self._name(path)}\t{status.st_size}\t{status.st_mtime_ns}".encode())
+        for path in self.folders:
+            digest.update(f"\n{self._name(path)}/\t{path.stat().st_mtime_ns}".encode())
+        return digest.hexdigest()
+
+    def contents(self) -> str:
+        """SHA-256 over the names and the contents of the annotation files."""
+        digest = hashlib.sha256()
+        for path in self.files:
+            with path.open("rb") as file:
+                digest.update(f"{self._name(path)}\t{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        return digest.hexdigest()
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+
+def choose_split(found: Sequence[str], wanted: str | None, folder: Path) -> str:
+    """One split of those that a data set has: the wanted one ("train" also finds "train2017"), or where none is wanted
+    the only one or the one for training.
+
+    Raises:
+        DataError: there is no such split, or which one is meant is not clear.
+    """
+    name = "train" if wanted is None else wanted
+    if wanted is None and len(found) == 1:
+        return found[0]
+    if name in found:
+        return name
+    similar = [split for split in found if name and split.startswith(name)]
+    if len(similar) == 1:
+        return similar[0]
+    known = ", ".join(split or "(without a name)" for split in found) or "none"
+    raise DataError(f"{folder}: no split {name!r} here; there are: {known}")
+
+
+class IndexWriter:
+    """Fills a new index: pictures with their objects, in the order of the data set; then, once, the classes."""
+
+    def __init__(self, path: Path) -> None:
+        self.scratch = path.with_name("staging.sqlite")  # for readers that have to sort; gone when the index is done
+        self.tally = Tally()
+        self._pictures = self._objects = self._masks = 0
+        self._things: tuple[str, ...] = ()
+        self._stuff: tuple[str, ...] = ()
+        self._database = connect_for_writing(path)
+        self._database.executescript(_TABLES)
+
+    def __enter__(self) -> IndexWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.close()
+
+    def add(self, picture: Picture, objects: Sequence[tuple[Entry, bytes | None]]) -> None:
+        """A picture and its objects with their packed masks (None: there is none). A repeated id is only counted."""
+        frame = picture.frame
+        row = (self._pictures, picture.image_id, picture.numeric, picture.path)
+        done = self._database.execute(
+            "INSERT OR IGNORE INTO picture VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*row, frame.width, frame.height, frame.orientation),
+        )
+        if not done.rowcount:
+            self.drop_picture(Reason.REPEATED_PICTURE, len(objects))
+            return
+        for entry, segmentation in objects:
+            values = (self._objects, self._pictures, entry.label, *entry.xyxy, entry.crowd)
+            self._database.execute("INSERT INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+            if segmentation is not None:
+                self._database.execute("INSERT INTO mask VALUES (?, ?)", (self._objects, segmentation))
+                self._masks += 1
+            self._objects += 1
+        self._pictures += 1
+
+    def drop_picture(self, reason: str, objects: int = 0) -> None:
+        """Counts a picture that is left out, and what was in it."""
+        self.tally.pictures[reason] += 1
+        if objects:
+            self.tally.objects[Reason.IN_DROPPED] += objects
+
+    def set_classes(self, things: Iterable[str], stuff: Iterable[str] = ()) -> None:
+        """Class names, each once; one that is in both lists is a thing."""
+        self._things = tuple(dict.fromkeys(things))
+        self._stuff = tuple(name for name in dict.fromkeys(stuff) if name not in self._things)
+
+    def finish(self, stamp: str, contents: str) -> None:
+        if 0 < self._masks < self._objects:
+            self.tally.notes[Reason.NO_MASK] = self._objects - self._masks
+        meta = {
+            "version": VERSION,
+            "stamp": stamp,
+            "contents": contents,
+            "things": self._things,
+            "stuff": self._stuff,
+            "masks": self._masks,
+            "tally": {
+                "pictures": self.tally.pictures,
+                "objects": self.tally.objects,
+                "notes": self.tally.notes,
+            },
+        }
+        self._database.executemany("INSERT INTO meta VALUES (?, ?)", [(k, json.dumps(v)) for k, v in meta.items()])
+        self._database.execute("CREATE INDEX object_picture ON object(picture)")
+        self._database.commit()
+
+
+class Index:
+    """Reads an index. It may be sent to other processes: each opens the file for itself.
+
+    Raises:
+        DataError: it is not a whole index of this version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._held: tuple[int, sqlite3.Connection] | None = None
+        try:
+            meta = {key: json.loads(value) for key, value in self._rows("SELECT key, value FROM meta")}
+        except (sqlite3.Error, ValueError) as error:
+            raise DataError(f"{path}: not an index of a data set ({error})") from error
+        if meta.get("version") != VERSION:
+            raise DataError(f"{path}: an index of version {meta.get('version')}; this is version {VERSION}")
+        self.stamp: str = meta["stamp"]
+        self.contents: str = meta["contents"]
+        self.things: tuple[str, ...] = tuple(meta["things"])
+        self.stuff: tuple[str, ...] = tuple(meta["stuff"])
+        self.has_masks = meta["masks"] > 0
+        self.tally = Tally(**{name: Counter(counts) for name, counts in meta["tally"].items()})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_held": None}
+
+    def picture(self, number: int) -> Picture:
+        columns = "image_id, path, width, height, orientation, numeric"
+        ((image_id, path, width, height, orientation, numeric),) = self._rows(
+            f"SELECT {columns} FROM picture WHERE number = ?", number
+        )
+        return Picture(image_id, path, Frame(width, height, orientation), bool(numeric))
+
+    def entries(self, number: int) -> tuple[Entry, ...]:
+        """The objects of a picture, in the order of the data."""
+        columns = "label, x1, y1, x2, y2, crowd, number"
+        rows = self._rows(f"SELECT {columns} FROM object WHERE picture = ? ORDER BY number", number)
+        return tuple(_entry(row) for row in rows)
+
+    def walk(self) -> Iterator[tuple[int, tuple[Entry, ...]]]:
+        """Every picture's number and objects, in order; one picture at a time is in memory."""
+        rows = self._rows(
+            "SELECT picture.number, label, x1, y1, x2, y2, crowd, object.number FROM picture "
+            "LEFT JOIN object ON object.picture = picture.number ORDER BY picture.number, object.number"
+        )
+        for number, group in groupby(rows, key=itemgetter(0)):
+            yield number, tuple(_entry(row[1:]) for row in group if row[1] is not None)
+
+    def segmentations(self, entries: Sequence[Entry]) -> tuple[bytes | None, ...]:
+        """Their packed masks; None where the data have none."""
+        question = "SELECT segmentation FROM mask WHERE object = ?"
+        return tuple(next((row[0] for row in self._rows(question, entry.number)), None) for entry in entries)
+
+    def _rows(self, question: str, *values: object) -> Iterator[Any]:
+        if self._held is None or self._held[0] != os.getpid():
+            # A connection does not cross a fork. The file never changes (a new index takes its name), so no locks.
+            address = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1"
+            self._held = os.getpid(), sqlite3.connect(address, uri=True, check_same_thread=False)
+        return self._held[1].execute(question, values)
+
+
+def open_index(path: Path, source: Source) -> Index:
+    """The index at `path` if it was made of these very files, else a new one in its place.
+
+    Raises:
+        DataError: the data cannot be read, or the index cannot be written (disk full).
+    """
+    stamp = source.stamp()
+    try:
+        found = Index(path)
+    except DataError:
+        found = None
+    if found is not None and found.stamp == stamp:
+        return found
+    print(f"{source.root}: reading its {source.form} annotations into {path}", file=sys.stderr)
+    build_index(path, source.fill, stamp, source.contents())
+    return Index(path)
+
+
+def build_index(path: Path, fill: Callable[[IndexWriter], None], stamp: str = "", contents: str = "") -> None:
+    """Writes an index aside and renames it, so that others see the old one or the new one.
+
+    Raises:
+        DataError: the data cannot be read, or the index cannot be written (disk full).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _clear_unfinished(path)
+    with TemporaryDirectory(prefix=f"{path.name}.", suffix=".partial", dir=path.parent) as aside:
+        new = Path(aside) / "index.sqlite"
+        try:
+            with IndexWriter(new) as writer:
+                fill(writer)
+                writer.finish(stamp, contents)
+        except sqlite3.Error as error:
+            raise DataError(f"{path}: the index cannot be written ({error}); is the disk full?") from error
+        new.replace(path)
+
+
+def connect_for_writing(path: Path) -> sqlite3.Connection:
+    """A new database that nobody else sees: if its process dies it is thrown away, so it needs no journal. Its cache
+    is 16 MiB: what is beyond goes to the disk."""
+    database = sqlite3.connect(path)
+    database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -16384;")
+    return database
+
+
+def _clear_unfinished(path: Path) -> None:
+    for folder in path.parent.glob(f"{path.name}.*.partial"):
+        if time.time() - folder.stat().st_mtime > _STALE:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    label, x1, y1, x2, y2, crowd, number = row
+    return Entry(label, (x1, y1, x2, y2), bool(crowd), number)

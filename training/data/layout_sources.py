@@ -1,0 +1,290 @@
+"""Where the layouts of an evaluation come from: Papercut's scenes, a data set's folder, or a file of layouts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from PIL import Image
+
+from detdiffusion.errors import ConfigError, DataError, LayoutError
+from detdiffusion.layout import Layout
+from training.core.checkpoints import file_hash
+from training.data.attributes import Attributes, read_file
+from training.data.datasets import Dataset, fitted, open_dataset
+from training.data.filters import LayoutFilter
+from training.data.images import Mask
+from training.data.papercut import STUFF, THINGS, Scene, scene
+from training.labelling.annotate import read_attributes
+
+PAPERCUT = re.compile(r"papercut:([1-9]\d{0,6})@(\d{1,9})")
+SUFFIX = ".jsonl"
+
+Size = tuple[int, int]  # height, width in pixels
+
+
+class LayoutSource(Protocol):
+    """Layouts, one by one, and where there are any their real pictures."""
+
+    @property
+    def kind(self) -> str:
+        """papercut, coco (a data set's folder, of whatever form) or file."""
+        ...
+
+    @property
+    def spec(self) -> str:
+        """What was asked for, in words that mean the same on every machine."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the layouts' contents: what is made of others must not be mixed with it."""
+        ...
+
+    @property
+    def pictured(self) -> bool: ...
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the layouts come with attributes."""
+        ...
+
+    @property
+    def attributes_by(self) -> Any:
+        """The detectors that gave the layouts their attributes, as the header of an attribute file names them."""
+        ...
+
+    @property
+    def bounds(self) -> LayoutFilter | None:
+        """The filter that they passed here."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def labels(self) -> Collection[str]:
+        """Classes of all objects."""
+        ...
+
+    def seed(self, place: int) -> int:
+        """Of the noise of its pictures."""
+        ...
+
+    def layout(self, place: int, size: Size) -> Layout:
+        """The layout of `sample` without its picture."""
+        ...
+
+    def sample(self, place: int, size: Size) -> tuple[Image.Image | None, Layout]:
+        """Real picture (RGB, where there are any) and layout, both stretched to a size: the aspect ratio is not kept
+        (as in training, and as in GeoDiffusion)."""
+        ...
+
+
+def layout_spec(text: str) -> str:
+    """An argument's type: "papercut:200@900000", or a path that need not be there yet.
+
+    Raises:
+        argparse.ArgumentTypeError: it begins as the first, and goes on otherwise.
+    """
+    if not text or (text.startswith("papercut") and not PAPERCUT.fullmatch(text) and not Path(text).exists()):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} needs the form papercut:COUNT@FIRST_SEED, as papercut:200@900000, or to be a folder or a file"
+        )
+    return text
+
+
+def open_source(
+    spec: str, bounds: LayoutFilter, split: str | None = None, attributes: Path | None = None
+) -> LayoutSource:
+    """The layouts that `layout_spec` let through.
+
+    Args:
+        bounds, split, attributes: of a data set's folder; attributes is a file of `python -m training annotate`.
+
+    Raises:
+        ConfigError: attributes for layouts that are no data set's folder.
+        DataError: nothing of that name, or it cannot be read; the attributes belong to other data.
+    """
+    path = Path(spec)
+    if path.is_dir():
+        dataset = open_dataset(path, filter=bounds, split=split)
+        if attributes is not None:
+            read_attributes(attributes, dataset)  # what is wrong is said now
+        return DatasetLayouts(dataset, split, attributes)
+    if attributes is not None:
+        raise ConfigError(f"--attributes {attributes} belongs to a data set; {spec} is not the folder of one")
+    parts = PAPERCUT.fullmatch(spec)
+    return PapercutLayouts(int(parts[1]), int(parts[2])) if parts is not None else FileLayouts.read(path)
+
+
+@dataclass(frozen=True)
+class PapercutLayouts:
+    """Scenes of the built-in world; 900000 and up are never trained on."""
+
+    count: int
+    first: int
+    kind = "papercut"
+    pictured = True
+    labelled = False
+    attributes_by = None
+    bounds = None
+
+    @property
+    def spec(self) -> str:
+        return f"papercut:{self.count}@{self.first}"
+
+    @property
+    def fingerprint(self) -> str:
+        return self.spec
+
+    def __len__(self) -> int:
+        return self.count
+
+    def labels(self) -> Collection[str]:
+        return (*THINGS, *STUFF)
+
+    def seed(self, place: int) -> int:
+        return self.first + place
+
+    def scene(self, place: int, size: Size) -> Scene:
+        """Square as the world is, as large as the picture's longer side."""
+        return scene(self.seed(place), size=max(size))
+
+    def layout(self, place: int, size: Size) -> Layout:
+        return _resized(self.scene(place, size).layout, size)
+
+    def sample(self, place: int, size: Size) -> tuple[Image.Image, Layout]:
+        made = self.scene(place, size)
+        return _stretched(made.image, size), _resized(made.layout, size)
+
+    def masks(self, place: int, size: Size) -> Mask:
+        """What is visible of every object: [N, height, width]."""
+        made = self.scene(place, size)
+        return fitted(made.image, made.layout, made.masks, size, flip=False)[2]
+
+
+@dataclass(frozen=True)
+class DatasetLayouts:
+    """What a filter leaves of a data set's folder, with the attributes of a file of `python -m training annotate`."""
+
+    dataset: Dataset
+    split: str | None
+    attributes: Path | None = None
+    kind = "coco"
+    pictured = True
+
+    @property
+    def bounds(self) -> LayoutFilter:
+        return self.dataset.layout_filter
+
+    @property
+    def spec(self) -> str:
+        return self.dataset.name if self.split is None else f"{self.dataset.name}, {self.split}"
+
+    @property
+    def labelled(self) -> bool:
+        return self.attributes is not None
+
+    @property
+    def attributes_by(self) -> Any:
+        return None if self.attributes is None else read_file(self.attributes).header["detector"]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        given = "" if self.attributes is None else f"+{file_hash(self.attributes)}"
+        return f"{self.dataset.fingerprint}{given}"
+
+    @cached_property
+    def _given(self) -> dict[str, Attributes]:
+        return {} if self.attributes is None else read_attributes(self.attributes, self.dataset)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def labels(self) -> Collection[str]:
+        return {label for sample in self.dataset for label in sample.layout.labels}
+
+    def seed(self, place: int) -> int:
+        return place
+
+    def layout(self, place: int, size: Size) -> Layout:
+        found = self.dataset[place]
+        layout = found.layout.with_attributes(self._given[found.image_id]) if self.labelled else found.layout
+        return _resized(layout, size)
+
+    def sample(self, place: int, size: Size) -> tuple[Image.Image, Layout]:
+        return _stretched(self.dataset[place].load_image(), size), self.layout(place, size)
+
+
+@dataclass(frozen=True)
+class FileLayouts:
+    """Rows of JSON, as `python -m training layouts` writes them: layouts without pictures."""
+
+    path: Path
+    layouts: tuple[Layout, ...]
+    kind = "file"
+    pictured = False
+    labelled = True
+    attributes_by = None
+    bounds = None
+
+    @classmethod
+    def read(cls, path: Path) -> FileLayouts:
+        """DataError, with the line, for a file that is missing or holds anything else."""
+        if path.suffix != SUFFIX or not path.is_file():
+            raise DataError(
+                f"{path}: no such layouts; give papercut:COUNT@FIRST_SEED, a data set's folder, or a {SUFFIX} file of "
+                "python -m training layouts"
+            )
+        lines = path.read_text(encoding="utf-8").splitlines()
+        layouts = tuple(_row(path, number, line) for number, line in enumerate(lines, start=1) if line.strip())
+        if not layouts:
+            raise DataError(f"{path} holds no layout")
+        return cls(path, layouts)
+
+    @property
+    def spec(self) -> str:
+        return self.path.name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return file_hash(self.path)
+
+    def __len__(self) -> int:
+        return len(self.layouts)
+
+    def labels(self) -> Collection[str]:
+        return {label for layout in self.layouts for label in layout.labels}
+
+    def seed(self, place: int) -> int:
+        return place
+
+    def layout(self, place: int, size: Size) -> Layout:
+        return _resized(self.layouts[place], size)
+
+    def sample(self, place: int, size: Size) -> tuple[None, Layout]:
+        return None, self.layout(place, size)
+
+
+def _row(path: Path, number: int, line: str) -> Layout:
+    try:
+        values: Any = json.loads(line)
+        return Layout.from_json(values)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}, line {number}: this is not JSON: {error}") from error
+    except LayoutError as error:
+        raise DataError(f"{path}, line {number}: {error}") from error
+
+
+def _resized(layout: Layout, size: Size) -> Layout:
+    return replace(layout, height=size[0], width=size[1])
+
+
+def _stretched(image: Image.Image, size: Size) -> Image.Image:
+    height, width = size
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)

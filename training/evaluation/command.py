@@ -1,0 +1,162 @@
+"""The verb: are boxes obeyed, do hard objects fool the detector and are they there, are pictures like real ones.
+
+`python -m training evaluate` writes report.json, and beside it report.work/, from which the same command goes on after
+a stop. docs/EVALUATION.md has the protocol and the format.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detdiffusion.arguments import amount, sampler_steps
+from detdiffusion.attributes import Strategy
+from detdiffusion.detectors import BUNDLED, JUDGE
+from detdiffusion.drawing import grid
+from detdiffusion.errors import ConfigError
+from training.core.cli import positive
+from training.data.filters import LayoutFilter, add_filter_arguments, filter_of
+from training.data.layout_sources import layout_spec, open_source
+from training.evaluation.inputs import BATCH, GUIDANCE, REAL, Plan
+from training.evaluation.run import evaluate
+from training.evaluation.store import Chunks, write_whole
+from training.evaluation.summary import summary
+from training.evaluation.variants import View
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SHEET = 32  # scenes on the sheet of pictures
+SHEET_SUFFIXES = (".png", ".jpg")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `python -m training evaluate`."""
+    strategies = ",".join(Strategy)
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model folder")
+    parser.add_argument(
+        "--layouts",
+        type=layout_spec,
+        required=True,
+        metavar="papercut:COUNT@FIRST_SEED|DIR|FILE.jsonl",
+        help="scenes of the built-in world, such as papercut:200@900000 (900000 and up are never trained on); a data "
+        "set's folder; or a file of python -m training layouts",
+    )
+    parser.add_argument(
+        "--strategies", type=strategy_list, default=list(Strategy), metavar=strategies, help=f"default {strategies}"
+    )
+    parser.add_argument(
+        "--detector",
+        type=_words,
+        default=[],
+        metavar="NAME|PATH,...",
+        help=f"whose scores, the first one leads (default: the model's own, {BUNDLED} and {JUDGE}); FILE.json: COCO "
+        "results of another framework's detector on the pictures that pictures.json in the work folder lists",
+    )
+    parser.add_argument("--rivals", type=_paths, default=[], metavar="DIR,...", help="model folders to compare with")
+    parser.add_argument("--difficulties", type=_amounts, default=[], metavar="A,...", help="of attribute guidance")
+    parser.add_argument(
+        "--one-hard", action="store_true", help="also ask one object of each layout to be hard, the others easy"
+    )
+    parser.add_argument("--inception", type=Path, metavar="FILE", help="weights of Inception for FID, by path")
+    parser.add_argument("--scene-fid", action="store_true", help="also the FID of the objects' crops")
+    parser.add_argument("--steps", type=sampler_steps, default=20, help="of the sampler, 1 to 1000 (default 20)")
+    parser.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"pictures at once ({BATCH})")
+    parser.add_argument("--out", type=Path, required=True, metavar="report.json", help="file to write")
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE.png", help=f"also write the first {SHEET} scenes, real above each view"
+    )
+    parser.add_argument("--split", metavar="NAME", help="of a data set's folder (default: the only one, or train)")
+    parser.add_argument(
+        "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
+    )
+    parser.add_argument("--guidance", type=amount, default=GUIDANCE, help=f"classifier-free ({GUIDANCE:g})")
+    parser.add_argument("--device", default=None, help="cpu, cuda, ... (default: cuda where there is one)")
+    add_filter_arguments(parser, LayoutFilter())
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
+    out, sheet_path = arguments.out, arguments.sheet
+    for path in filter(None, (out, sheet_path)):
+        check_report_path(path)
+    if sheet_path is not None and sheet_path.suffix.lower() not in SHEET_SUFFIXES:
+        raise ConfigError(f"{sheet_path.name}: --sheet needs a name that ends with {' or '.join(SHEET_SUFFIXES)}")
+    plan = Plan(
+        model=arguments.model,
+        source=open_source(arguments.layouts, filter_of(arguments), arguments.split, arguments.attributes),
+        strategies=_with_origin(arguments.strategies, arguments.difficulties),
+        detectors=arguments.detector,
+        rivals=arguments.rivals,
+        difficulties=[difficulty for difficulty in arguments.difficulties if difficulty],
+        one_hard=arguments.one_hard,
+        inception=arguments.inception,
+        scene_fid=arguments.scene_fid,
+        steps=arguments.steps,
+        batch=arguments.batch,
+        guidance=arguments.guidance,
+        device=arguments.device,
+    )
+    work = out.with_name(f"{out.stem}.work")
+    report = evaluate(plan, work)
+    write_whole(out, json.dumps(report, indent=2, allow_nan=False) + "\n")
+    if sheet_path is not None:
+        sheet_path.parent.mkdir(parents=True, exist_ok=True)
+        sheet_of(report, work).save(sheet_path, optimize=True, quality=90)
+    print("\n".join([*summary(report), str(out)]))
+    return 0
+
+
+def sheet_of(report: Mapping[str, Any], work: Path) -> Image.Image:
+    """The first layouts: a row of real pictures, where there are any, above a row of each view of the first system."""
+    system, count = report["systems"][0], min(SHEET, report["layouts"]["count"])
+    folders = [work / REAL] if report["real"] is not None else []
+    folders += [work / system["name"] / View(view["strategy"], view["difficulty"]).slug for view in system["views"]]
+    return sheet([Chunks(folder, count, count).load(range(count)) for folder in folders])
+
+
+def sheet(rows: Sequence[Sequence[Image.Image]], columns: int = 8) -> Image.Image:
+    """Rows of the same scenes (real, origin, easy, ...), folded into whole groups of `columns` scenes."""
+    columns = min(columns, len(rows[0]))
+    starts = range(0, len(rows[0]) - columns + 1, columns)
+    folded = [picture for start in starts for row in rows for picture in row[start : start + columns]]
+    return grid(folded, columns)
+
+
+def strategy_list(text: str) -> list[Strategy]:
+    """ "origin,easy,hard" -> strategies, each once."""
+    names = text.split(",")
+    if any(name not in tuple(Strategy) for name in names) or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"{text!r} needs to be a list of {', '.join(Strategy)}, each at most once")
+    return [Strategy(name) for name in names]
+
+
+def check_report_path(path: Path) -> None:
+    """ConfigError if the report could not be written there: said before the work, not after it."""
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; --out names the report file")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise ConfigError(f"{above} is a file; --out needs a folder above the report")
+
+
+def _with_origin(strategies: Sequence[Strategy], difficulties: Sequence[float]) -> list[Strategy]:
+    """Difficulty 0 is origin."""
+    return [Strategy.ORIGIN, *strategies] if 0 in difficulties and Strategy.ORIGIN not in strategies else [*strategies]
+
+
+def _words(text: str) -> list[str]:
+    if not all(text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} needs to be a list without gaps")
+    return text.split(",")
+
+
+def _paths(text: str) -> list[Path]:
+    return [Path(word) for word in _words(text)]
+
+
+def _amounts(text: str) -> list[float]:
+    return [amount(word) for word in _words(text)]

@@ -1,0 +1,153 @@
+"""Who takes part in an evaluation: models and detectors, found, named and checked before anything is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detdiffusion.attributes import Strategy
+from detdiffusion.detection import Detector
+from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
+from detdiffusion.detectors.names import speak
+from detdiffusion.errors import ConfigError
+from training.core.cli import device_of
+from training.data.layout_sources import LayoutSource, Size
+from training.evaluation.scoring import RESULTS_SUFFIX
+from training.evaluation.variants import View, views_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
+    from detdiffusion.evaluation.fid import Inception
+    from detdiffusion.text.vocabulary import Vocabulary
+
+BATCH = 16  # pictures a chunk
+GUIDANCE = 3.0  # of classifier-free guidance
+REAL = "real"  # folder beside those of the systems
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an evaluation is asked for.
+
+    detectors: names in the model's folder, or paths, results files of other detectors among them. Without one that
+        looks, the model's own: bundled and judge. The first one leads.
+    attributes: by whom those of the source were given, as the report has it; None: by Eq. 2 on its pictures, here.
+    """
+
+    model: Path
+    source: LayoutSource
+    strategies: Sequence[Strategy] = tuple(Strategy)
+    detectors: Sequence[str] = ()
+    rivals: Sequence[Path] = ()
+    difficulties: Sequence[float] = ()  # of attribute guidance
+    one_hard: bool = False
+    inception: Path | None = None
+    scene_fid: bool = False
+    steps: int = 20
+    batch: int = BATCH
+    guidance: float = GUIDANCE
+    device: str | None = None  # None: cuda where there is one
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who takes part, checked before anything is drawn."""
+
+    systems: Mapping[str, Path]  # model folders by the names of the report, --model first
+    vocabularies: Mapping[str, Vocabulary]
+    detectors: Mapping[str, Detector]  # that look at pictures; the first one leads
+    results: Mapping[str, Path]  # results files of others, by the names of the report; they may be still to come
+    labeller: Detector | None  # gives the attributes; None: they come with the layouts
+    device: torch.device
+    inception: Inception | None
+
+    @classmethod
+    def of(cls, plan: Plan) -> Cast:
+        """What `evaluate` raises of its parts is raised here."""
+        from detdiffusion.diffusion.checkpoint import read_vocabulary, verify
+
+        systems = unique_names([plan.model, *plan.rivals])
+        for folder in systems.values():
+            verify(folder)
+        vocabularies = {name: read_vocabulary(folder) for name, folder in systems.items()}
+        views_for(plan, next(iter(vocabularies.values())))
+        labels = next(iter(vocabularies.values())).labels
+        detectors, results = load_detectors(plan, labels)
+        labeller = None if plan.source.labelled else _labeller(plan, detectors, labels)
+        device = device_of(plan.device)
+        return cls(systems, vocabularies, detectors, results, labeller, device, _inception(plan, device))
+
+
+def load_detectors(plan: Plan, labels: Sequence[str]) -> tuple[dict[str, Detector], dict[str, Path]]:
+    """Those that look, with their classes under the names of `labels` where those mean the same, and results files;
+    both by unique names, in order.
+
+    Raises:
+        ConfigError: none was given, and the model has none.
+        DetectorError: one is missing or damaged.
+    """
+    results = [Path(name) for name in plan.detectors if name.endswith(RESULTS_SUFFIX)]
+    inside = [name for name in (BUNDLED, JUDGE) if (plan.model / "detectors" / name).is_dir()]
+    asked = [name for name in plan.detectors if not name.endswith(RESULTS_SUFFIX)] or inside
+    if not asked and not results:
+        raise ConfigError(f"{plan.model} has no detector of its own: give one or more with --detector")
+    found = [speak(load_detector(name, plan.model), labels)[0] for name in asked]
+    names = distinct([*(one.name for one in found), *(path.stem for path in results)])
+    return dict(zip(names, found, strict=False)), dict(zip(names[len(found) :], results, strict=True))
+
+
+def _labeller(plan: Plan, detectors: Mapping[str, Detector], labels: Sequence[str]) -> Detector:
+    """The model's own detector, else the first one that looks."""
+    if (plan.model / "detectors" / BUNDLED).is_dir():
+        return speak(load_detector(BUNDLED, plan.model), labels)[0]
+    if not detectors:
+        raise ConfigError(
+            "a results file gives no attributes here: make them from that detector's results on the data set itself "
+            "(python -m training annotate), and give them with --attributes"
+        )
+    return next(iter(detectors.values()))
+
+
+def unique_names(folders: Sequence[Path]) -> dict[str, Path]:
+    """Model folders by names for a report: the folder's, or that of the run above it where it is called "model"."""
+    paths = [folder.resolve() for folder in folders]
+    names = [path.parent.name if path.name == "model" else path.name for path in paths]
+    return dict(zip(distinct(names, taken=(REAL,)), folders, strict=True))
+
+
+def distinct(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
+    """The names, with -2, -3, ... behind those that stood before: a, a, b -> a, a-2, b."""
+    found: list[str] = []
+    for name in names:
+        number, candidate = 1, name
+        while candidate in (*found, *taken):
+            number += 1
+            candidate = f"{name}-{number}"
+        found.append(candidate)
+    return found
+
+
+def picture_size(pipe: DetDiffusionPipeline) -> Size:
+    """Height and width of the pictures that the model was trained on."""
+    sides = pipe.unet.config.sample_size
+    rows, columns = (sides, sides) if isinstance(sides, int) else sides
+    return int(rows) * pipe.downsample, int(columns) * pipe.downsample
+
+
+def views_for(plan: Plan, vocabulary: Vocabulary) -> list[View]:
+    attributes = bool(vocabulary.attribute_words)
+    return views_of(plan.strategies, plan.difficulties, one_hard=plan.one_hard, attributes=attributes)
+
+
+def _inception(plan: Plan, device: torch.device) -> Inception | None:
+    if plan.inception is None:
+        if plan.scene_fid:
+            raise ConfigError("--scene-fid needs Inception's weights: give them with --inception FILE")
+        return None
+    from detdiffusion.evaluation.fid import load_inception
+
+    return load_inception(plan.inception, device=device)

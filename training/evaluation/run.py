@@ -1,0 +1,333 @@
+"""One evaluation: real pictures and true attributes, then every system's views, drawn, detected and scored.
+
+Attributes are given by Eq. 2 on the real pictures, by the detector that the model learned from; every detector that is
+asked looks at the same pictures. The same call goes on where it was stopped, and gives the same report.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from detdiffusion.attributes import AttributeRule, Strategy, label_attributes
+from detdiffusion.detection import Detector
+from detdiffusion.errors import ConfigError, DetectorError, LayoutError
+from detdiffusion.evaluation.effect import hard_share, numbers
+from detdiffusion.layout import Attribute, Layout, save_png
+from training.core.checkpoints import file_hash
+from training.core.cli import claim, progress
+from training.data.layout_sources import LayoutSource, PapercutLayouts, Size
+from training.evaluation import summary as said
+from training.evaluation.image_distances import Distances
+from training.evaluation.inputs import REAL, Cast, Plan, picture_size, views_for
+from training.evaluation.mask_quality import mask_iou, save_masks
+from training.evaluation.scoring import INDEX, Eyes, read_results, write_index
+from training.evaluation.store import PARTIAL, Chunks, Looked, Meter, Save, settle, write_whole
+from training.evaluation.variants import View, draw
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
+    from detdiffusion.text.vocabulary import Vocabulary
+
+PROGRESS = "progress.json"
+AUTOENCODER, MASKS = "autoencoder", "masks"  # folders beside those of the views
+MASKED = 8  # generated pictures whose masks are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The real side: layouts with true attributes, of the size at which the first model draws, and their pictures."""
+
+    size: Size
+    layouts: Sequence[Layout]
+    pictures: Chunks | None
+    fingerprint: str  # SHA-256 of layouts.jsonl
+
+
+def evaluate(plan: Plan, work: Path) -> dict[str, Any]:
+    """The report. Pictures, detections and a row for every object stay under `work`.
+
+    Raises:
+        CheckpointError, DataError: something is missing, damaged or not whole.
+        DetectorError: so is a detector; or a results file is still to come: by then everything is drawn.
+        ConfigError: `work` holds another evaluation (the fields that differ are named), or is in use.
+        LayoutError: a model does not know a class of the layouts.
+    """
+    from detdiffusion.diffusion.pipeline import load_pipeline
+
+    cast = Cast.of(plan)
+    first = next(iter(cast.systems))
+    loaded = {first: load_pipeline(plan.model, device=cast.device)}
+    size = picture_size(loaded[first])
+    with _alone(work):
+        _keep_configs(plan, cast, size, work)
+        meter = Meter(work / PROGRESS, _pictures(plan, cast))
+        truth = _truth(plan, cast, size, work, meter)
+        eyes = _eyes(plan, cast, truth, work)
+        partial = work / f"objects.jsonl{PARTIAL}"
+        with partial.open("w", encoding="utf-8") as rows:
+            real = None if truth.pictures is None else eyes.score(truth.pictures)
+            rows.writelines(() if real is None else said.object_rows(None, None, truth.layouts, real))
+            stage = Stage(plan, work, cast, truth, eyes, real, rows, meter)
+            systems = []
+            for name, folder in cast.systems.items():
+                pipe = loaded.pop(name, None) or load_pipeline(folder, device=cast.device)
+                systems.append(stage.perform(name, pipe))
+        missing = [str(path) for name, path in cast.results.items() if name not in eyes.detectors]
+        if missing:
+            raise DetectorError(
+                f"{', '.join(missing)}: no such file. The pictures are drawn: let your detector look at those that "
+                f"{work / INDEX} lists (COCO annotations, file names relative to it), write its results there, and run "
+                "the same command again"
+            )
+        settle(partial, work / "objects.jsonl")
+    return _report(plan, cast, truth, eyes, real, systems)
+
+
+class Stage:
+    """One system after the other draws the same layouts from the same noises."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        work: Path,
+        cast: Cast,
+        truth: Truth,
+        eyes: Eyes,
+        real: said.Scores | None,
+        rows: IO[str],
+        meter: Meter,
+    ) -> None:
+        self.plan, self.work, self.cast, self.truth, self.eyes, self.real = plan, work, cast, truth, eyes, real
+        self.rows, self.meter = rows, meter
+        first = next(iter(cast.detectors.values()), None)
+        self.distances = Distances(truth.pictures, truth.layouts, first, cast.inception, plan.scene_fid)
+
+    def perform(self, name: str, pipe: DetDiffusionPipeline) -> dict[str, Any]:
+        """What the report says of one system; a row of every object of its pictures goes to `rows`."""
+        from detdiffusion.diffusion.checkpoint import model_hash
+
+        views: list[dict[str, Any]] = []
+        scores: dict[str, said.Scores] = {}
+        for view in views_for(self.plan, pipe.vocabulary):
+            drawn = self._draw(name, pipe, view)
+            scores[view.name] = seen = self.eyes.score(drawn)
+            asked = bool(pipe.vocabulary.attribute_words)
+            self.rows.writelines(said.object_rows(name, view, self.truth.layouts, seen, attributes=asked))
+            about = {"name": view.name, "strategy": view.strategy, **numbers({"difficulty": view.difficulty})}
+            distances = self.distances.of(drawn, f"{name}: {view.name}, distances")
+            views.append({**about, "scores": said.scores_json(seen), **distances})
+        return {
+            "name": name,
+            **said.about_pipeline(pipe),
+            "sha256": model_hash(self.cast.systems[name]),
+            "autoencoder": self._autoencoder(name, pipe),
+            "views": views,
+            "drop": said.drop_json(scores),
+            "transfer": said.transfer_json(scores, self.truth.layouts),
+            "hard_found": said.hard_found_json(scores, self.real),
+            "mask_iou": self._masks(name, pipe),
+        }
+
+    def _chunks(self, name: str, part: str) -> Chunks:
+        return Chunks(self.work / name / part, len(self.truth.layouts), self.plan.batch)
+
+    def _draw(self, name: str, pipe: DetDiffusionPipeline, view: View) -> Chunks:
+        layouts, source, steps, guidance = self.truth.layouts, self.plan.source, self.plan.steps, self.plan.guidance
+        about = {"model": name, "steps": steps, "guidance_scale": guidance, **numbers({"difficulty": view.difficulty})}
+
+        def look(chunk: range) -> Looked:
+            asked = [view.asked(place, layouts[place]) for place in chunk]
+            images = draw(pipe, view, asked, [source.seed(place) for place in chunk], steps, guidance)
+            return Looked(images, {key: one.detect(images) for key, one in self.cast.detectors.items()})
+
+        def save(path: Path, image: Image.Image, place: int) -> None:
+            save_png(path, image, view.asked(place, layouts[place]), {**about, "seed": source.seed(place)})
+
+        chunks = self._chunks(name, view.slug)
+        _fill(chunks, look, save, f"{name}: {view.name}", self.meter)
+        return chunks
+
+    def _autoencoder(self, name: str, pipe: DetDiffusionPipeline) -> dict[str, Any] | None:
+        """What the first detector keeps of real pictures that go through the autoencoder and nothing else."""
+        pictures, layouts = self.truth.pictures, self.truth.layouts
+        if pictures is None or self.real is None or not self.cast.detectors:
+            return None
+        from training.autoencoder.recipe import reconstruct
+
+        lead, detector = next(iter(self.cast.detectors.items()))
+
+        def look(chunk: range) -> Looked:
+            return Looked(None, {lead: detector.detect(reconstruct(pipe.vae, pictures.load(chunk)))})
+
+        chunks = self._chunks(name, AUTOENCODER)
+        _fill(chunks, look, _save_plain, f"{name}: {AUTOENCODER}", self.meter)
+        return said.kept_json(self.real[lead], Eyes(self.work, layouts, {lead: detector}).score(chunks)[lead])
+
+    def _masks(self, name: str, pipe: DetDiffusionPipeline) -> dict[str, Any] | None:
+        """The perception head against true masks; a look at what it sees in the first generated pictures stays too."""
+        if pipe.perception_head is None:
+            return None
+        views, first = views_for(self.plan, pipe.vocabulary), range(min(MASKED, len(self.truth.layouts)))
+        view = next((view for view in views if view.name == Strategy.EASY), views[0])
+        asked = [view.asked(place, self.truth.layouts[place]) for place in first]
+        save_masks(pipe, self._chunks(name, view.slug).load(first), asked, self.work / name / MASKS)
+        source, pictures = self.plan.source, self.truth.pictures
+        if not isinstance(source, PapercutLayouts) or pictures is None:
+            return None
+        return said.estimate_json(mask_iou(pipe, source, pictures, self.truth.layouts))
+
+
+def _keep_configs(plan: Plan, cast: Cast, size: Size, work: Path) -> None:
+    """Settings that every picture depends on stay with the work; ConfigError if it was begun with others."""
+    from detdiffusion.diffusion.checkpoint import model_hash
+
+    source, labeller = plan.source, cast.labeller
+    config = {
+        "layouts": {"source": source.kind, "spec": source.spec, "fingerprint": source.fingerprint},
+        "attributes_by": None if labeller is None else labeller.sha256,
+        "detectors": [{"name": name, "sha256": one.sha256} for name, one in cast.detectors.items()],
+        "sampler": _sampler(plan, size),
+        "device": cast.device.type,
+    }
+    _keep(work / "config.json", config)
+    for name, folder in cast.systems.items():
+        _keep(work / name / "config.json", {"model": model_hash(folder)})
+
+
+def _keep(path: Path, config: dict[str, Any]) -> None:
+    from training.generator.config import check_same_config
+
+    if path.exists():
+        check_same_config(path, config)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(config, indent=2) + "\n")
+
+
+def _pictures(plan: Plan, cast: Cast) -> int:
+    """How many are drawn or looked at in all."""
+    drawn = sum(len(views_for(plan, words)) for words in cast.vocabularies.values())
+    restored = len(cast.systems) if plan.source.pictured and cast.detectors else 0
+    return len(plan.source) * (plan.source.pictured + drawn + restored)
+
+
+def _truth(plan: Plan, cast: Cast, size: Size, work: Path, meter: Meter) -> Truth:
+    """Looks at the real pictures, or takes the layouts as they are, and writes layouts.jsonl."""
+    vocabulary = next(iter(cast.vocabularies.values()))
+    pictures = None
+    if not plan.source.pictured:
+        layouts = [vocabulary.resolve(plan.source.sample(place, size)[1]) for place in range(len(plan.source))]
+    else:
+        pictures = Chunks(work / REAL, len(plan.source), plan.batch)
+        _look_at_real(plan.source, size, pictures, cast, vocabulary, meter)
+        layouts = pictures.layouts()
+    for name, words in cast.vocabularies.items():
+        unknown = sorted({box.label for layout in layouts for box in layout.boxes} - set(words.labels))
+        if unknown:
+            raise LayoutError(f"{name} does not know these classes of the layouts: {', '.join(unknown)}")
+    rows = [
+        {"index": place, "seed": plan.source.seed(place), "image": pictures and f"{REAL}/{place:05d}.png"}
+        for place in range(len(layouts))
+    ]
+    pairs = zip(rows, layouts, strict=True)
+    path = work / "layouts.jsonl"
+    write_whole(path, "".join(json.dumps({**row, "layout": layout.to_json()}) + "\n" for row, layout in pairs))
+    return Truth(size, layouts, pictures, file_hash(path))
+
+
+def _look_at_real(
+    source: LayoutSource, size: Size, pictures: Chunks, cast: Cast, vocabulary: Vocabulary, meter: Meter
+) -> None:
+    """Real pictures with what every detector sees; Eq. 2 by the labeller gives layouts without attributes theirs."""
+
+    def look(chunk: range) -> Looked:
+        samples = [source.sample(place, size) for place in chunk]
+        images, layouts = [image for image, _ in samples if image is not None], [layout for _, layout in samples]
+        if cast.labeller is not None:
+            layouts = _labelled(layouts, images, cast.labeller, vocabulary)
+        return Looked(images, {name: one.detect(images) for name, one in cast.detectors.items()}, layouts)
+
+    _fill(pictures, look, _save_plain, "real pictures", meter)
+
+
+def _labelled(
+    layouts: Sequence[Layout], images: Sequence[Image.Image], labeller: Detector, vocabulary: Vocabulary
+) -> list[Layout]:
+    rule, known = AttributeRule(min_score=labeller.min_score), set(labeller.labels) - set(vocabulary.stuff)
+    found = zip(layouts, labeller.detect(images), strict=True)
+    return [label_attributes(bare, seen, known, rule) for bare, seen in found]
+
+
+def _eyes(plan: Plan, cast: Cast, truth: Truth, work: Path) -> Eyes:
+    """Writes the index of all pictures, and reads what other frameworks' detectors have said of them."""
+    labels = next(iter(cast.vocabularies.values())).labels
+    folders = [] if truth.pictures is None else [REAL]
+    for name, words in cast.vocabularies.items():
+        folders += [f"{name}/{view.slug}" for view in views_for(plan, words)]
+    write_index(work / INDEX, folders, truth.layouts, labels)
+    results = read_results(cast.results, work / INDEX, labels)
+    return Eyes(work, truth.layouts, {**cast.detectors, **results})
+
+
+def _fill(chunks: Chunks, look: Callable[[range], Looked], save: Save, name: str, meter: Meter) -> None:
+    with progress(name) as report:
+
+        def told(numbers: range, made: bool) -> None:
+            report(numbers.stop, chunks.count, {})
+            meter.add(len(numbers), made=made)
+
+        chunks.fill(look, save, told)
+
+
+def _save_plain(path: Path, image: Image.Image, _: int) -> None:
+    image.save(path, format="PNG")
+
+
+@contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Keeps a second evaluation out of the folder; a process that is killed lets go of it."""
+    with claim(work / "lock") as mine:
+        if not mine:
+            raise ConfigError(f"another evaluation is writing to {work}: wait for it, or give another --out")
+        yield
+
+
+def _report(
+    plan: Plan, cast: Cast, truth: Truth, eyes: Eyes, real: said.Scores | None, systems: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """No path, no time: two runs write the same bytes."""
+    source, inception = plan.source, cast.inception
+    by_eq2 = None if cast.labeller is None else {"name": cast.labeller.name, "sha256": cast.labeller.sha256}
+    boxes = [box for layout in truth.layouts for box in layout.boxes]
+    layouts = {
+        "spec": source.spec,
+        "source": source.kind,
+        "filter": None if source.bounds is None else asdict(source.bounds),
+        "count": len(truth.layouts),
+        "objects": len(boxes),
+        "things": sum(box.attribute is not Attribute.BACKGROUND for box in boxes),
+        **numbers({"hard_share": hard_share(truth.layouts)}),
+        "fingerprint": truth.fingerprint,
+    }
+    vocabulary = next(iter(cast.vocabularies.values()))
+    return {
+        "format": said.FORMAT,
+        "layouts": layouts,
+        "sampler": _sampler(plan, truth.size),
+        "attributes_by": by_eq2 or source.attributes_by,
+        "detectors": said.about_detectors(eyes.detectors, truth.layouts, vocabulary),
+        "inception": None if inception is None else {"sha256": inception.sha256},
+        "real": None if real is None else {"scores": said.scores_json(real)},
+        "systems": systems,
+    }
+
+
+def _sampler(plan: Plan, size: Size) -> dict[str, Any]:
+    return {"steps": plan.steps, "guidance": plan.guidance, "batch": plan.batch, "size": list(size)}

@@ -1,0 +1,106 @@
+"""Who looks at the pictures of an evaluation: detectors at hand, and results files of other frameworks' detectors.
+
+`pictures.json` lists every picture as a COCO data set. Another framework looks at them there, and its results file
+comes back in a detector's place: it is asked by the numbers of the pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detdiffusion.detection import AnswersById, Detections, Detector
+from detdiffusion.detectors.names import speak
+from detdiffusion.detectors.results_file import load_results
+from detdiffusion.errors import DetectorError
+from detdiffusion.evaluation.effect import Block, measure
+from detdiffusion.layout import Layout
+from training.evaluation.store import Chunks, write_whole
+
+INDEX = "pictures.json"
+RESULTS_SUFFIX = ".json"
+
+
+@dataclass(frozen=True, slots=True)
+class Eyes:
+    """Every detector whose scores are asked for, by name, the first one leads.
+
+    layouts: of all folders of pictures alike, with true attributes.
+    """
+
+    work: Path
+    layouts: Sequence[Layout]
+    detectors: Mapping[str, Detector]
+
+    def score(self, pictures: Chunks) -> dict[str, Block]:
+        """Every detector's scores of one folder of pictures."""
+        return {
+            name: measure(self.layouts, self._seen(name, detector, pictures), detector)
+            for name, detector in self.detectors.items()
+        }
+
+    def _seen(self, name: str, detector: Detector, pictures: Chunks) -> list[Detections]:
+        if not isinstance(detector, AnswersById):
+            return pictures.detections(name)
+        folder = pictures.folder.relative_to(self.work).as_posix()
+        ids = [str(picture_id(picture_name(folder, place))) for place in range(pictures.count)]
+        return detector.for_images(ids, [(layout.width, layout.height) for layout in self.layouts])
+
+
+def picture_name(folder: str, place: int) -> str:
+    """File name in the index: relative to the folder that it lies in."""
+    return f"{folder}/{place:05d}.png"
+
+
+def picture_id(name: str) -> int:
+    """48 bits of a hash of the file name: a picture keeps its number whatever else is asked for later."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6).digest(), "big")
+
+
+def write_index(path: Path, folders: Sequence[str], layouts: Sequence[Layout], labels: Sequence[str]) -> None:
+    """All pictures of an evaluation as COCO annotations: every folder holds one picture of each layout."""
+    categories = {label: number for number, label in enumerate(labels, start=1)}
+    pictures = [(picture_name(folder, place), layout) for folder in folders for place, layout in enumerate(layouts)]
+    objects = [(picture_id(name), box, layout) for name, layout in pictures for box in layout.boxes]
+    content = {
+        "images": [
+            {"id": picture_id(name), "file_name": name, "width": layout.width, "height": layout.height}
+            for name, layout in pictures
+        ],
+        "annotations": [
+            {"id": number, "image_id": image, "category_id": categories[box.label], **_box(box.xyxy, layout)}
+            for number, (image, box, layout) in enumerate(objects, start=1)
+        ],
+        "categories": [{"id": number, "name": label} for label, number in categories.items()],
+    }
+    write_whole(path, json.dumps(content) + "\n")
+
+
+def read_results(files: Mapping[str, Path], index: Path, labels: Sequence[str]) -> dict[str, Detector]:
+    """Results files that are there, by the names of the report.
+
+    Raises:
+        DetectorError: one is no results file, or tells nothing of these pictures.
+    """
+    return dict(_read_results(files, index, labels))
+
+
+def _read_results(files: Mapping[str, Path], index: Path, labels: Sequence[str]) -> Iterator[tuple[str, Detector]]:
+    known = {str(picture["id"]) for picture in json.loads(index.read_text(encoding="utf-8"))["images"]}
+    for name, path in files.items():
+        if not path.exists():
+            continue
+        results = load_results(path, index)
+        if not known & results.ids:
+            raise DetectorError(f"{path} tells nothing of the pictures of this evaluation; they are listed in {index}")
+        yield name, speak(results, labels)[0]
+
+
+def _box(xyxy: Sequence[float], layout: Layout) -> dict[str, Any]:
+    x1, y1, x2, y2 = xyxy
+    box = [x1 * layout.width, y1 * layout.height, (x2 - x1) * layout.width, (y2 - y1) * layout.height]
+    return {"bbox": [round(side, 2) for side in box], "area": round(box[2] * box[3], 2), "iscrowd": 0}

@@ -1,0 +1,1 @@
+"""Training the generator: presets, latents, batches, losses, the loop."""

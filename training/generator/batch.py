@@ -1,0 +1,206 @@
+"""Cached samples -> one batch; every random choice is a function of (seed, step, place of the sample in the batch)."""
+
+import functools
+import json
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from detdiffusion.errors import DataError
+from detdiffusion.layout import Layout
+from training.core.checkpoints import epoch_order, sample_generator
+from training.generator.config import GeneratorConfig
+
+
+class Latents(NamedTuple):
+    """What the autoencoder made of one picture; `std` None: its mean stands for it."""
+
+    mean: Tensor  # [C, h, w] float32
+    std: Tensor | None = None  # [C, h, w] float32
+
+
+@dataclass(frozen=True, slots=True)
+class SampleStore:
+    """Samples as `latents.encode` and `annotate.make_samples` write them, in chunks of a .json (layouts) and a
+    .safetensors file; latents and masks are read from disk when they are asked for, layouts are held."""
+
+    layouts: tuple[Layout, ...]
+    _chunks: tuple[Any, ...]  # open safetensors files
+    _starts: tuple[int, ...]  # index of the first sample of each chunk
+    _masks: tuple[int, ...]  # row of each sample's first mask in its chunk
+
+    @classmethod
+    def load(cls, folder: Path) -> "SampleStore":
+        """Raises DataError where there are none, or where they cannot be read."""
+        paths = sorted(folder.glob("chunk-*.json"))
+        if not paths:
+            raise DataError(f"{folder}: no samples; run the attributes stage first")
+        chunks = [tuple(Layout.from_json(item) for item in json.loads(path.read_text())) for path in paths]
+        counts = [[len(layout.boxes) for layout in chunk] for chunk in chunks]
+        return cls(
+            tuple(layout for chunk in chunks for layout in chunk),
+            tuple(_opened(path.with_suffix(".safetensors")) for path in paths),
+            tuple(accumulate((len(chunk) for chunk in chunks[:-1]), initial=0)),
+            tuple(row for chunk in counts for row in accumulate(chunk[:-1], initial=0)),
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[C, h, w] of the latents."""
+        return tuple(self._chunks[0].get_slice("latents").get_shape()[1:])
+
+    def latents(self, index: int, *, flipped: bool = False) -> Latents:
+        name = "flipped" if flipped else "latents"
+        chunk, row = self._place(index)
+        std = f"{name}_std" in chunk.keys()  # noqa: SIM118 - no mapping
+        return Latents(chunk.get_slice(name)[row].float(), chunk.get_slice(f"{name}_std")[row].float() if std else None)
+
+    def masks(self, index: int) -> Tensor:
+        """[objects, h, w] uint8, 255 where a cell is covered."""
+        chunk, _ = self._place(index)
+        first = self._masks[index]
+        masks: Tensor = chunk.get_slice("masks")[first : first + len(self.layouts[index].boxes)]
+        return masks
+
+    def _place(self, index: int) -> tuple[Any, int]:
+        chunk = bisect_right(self._starts, index) - 1
+        return self._chunks[chunk], index - self._starts[chunk]
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path} is damaged ({error}); delete {path.parent} and run the same command again") from error
+
+
+class Batch(NamedTuple):
+    """The pictures of one forward: a step's whole batch, or a part of it."""
+
+    latents: Tensor  # [B, C, h, w], clean
+    noise: Tensor  # [B, C, h, w]
+    timesteps: Tensor  # [B]
+    layouts: tuple[Layout | None, ...]  # None: the prompt is emptied
+    masks: Tensor  # [B, N, h, w] in 0..1, the part of each cell that is covered
+    object_mask: Tensor  # [B, N] bool, False on padding
+    object_weights: Tensor  # [B, N], of each object in the perception loss of the whole step
+    share: float = 1.0  # of the step's pictures
+
+
+class Draw(NamedTuple):
+    """The random choices for one sample."""
+
+    noise: Tensor
+    timestep: Tensor
+    dropped: bool
+    order: Tensor  # of its objects
+    flipped: bool
+    generator: torch.Generator  # for what only some samples need
+
+
+def batch_indices(count: int, config: GeneratorConfig, step: int) -> list[int]:
+    """The samples of one step: epochs without repeats, the last batch of an epoch completed from the next."""
+    first = step * config.batch
+    return [
+        _order(config.seed, position // count, count)[position % count]
+        for position in range(first, first + config.batch)
+    ]
+
+
+@functools.lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, count: int) -> list[int]:
+    return epoch_order(seed, epoch, count)
+
+
+def make_batch(
+    store: SampleStore,
+    config: GeneratorConfig,
+    step: int,
+    timesteps: int,
+    device: torch.device,
+    positions: Sequence[int] | None = None,
+) -> Batch:
+    """The batch of one step, or the part of it at some of its places.
+
+    Args:
+        timesteps: how many the noise schedule has; one in 0..timesteps-1 is drawn for each sample.
+        positions: in 0..config.batch-1; all of them by default.
+    """
+    indices = batch_indices(len(store.layouts), config, step)
+
+    def draw(position: int) -> Draw:
+        return _draw(config, step, position, timesteps, store.shape, len(store.layouts[indices[position]].boxes))
+
+    chosen = range(config.batch) if positions is None else positions
+    draws = [draw(position) for position in chosen]
+    latents, layouts, masks = [], [], []
+    for position, drawn in zip(chosen, draws, strict=True):
+        index = indices[position]
+        latents.append(_drawn_latents(store.latents(index, flipped=drawn.flipped), drawn.generator))
+        layout = mirrored(store.layouts[index]) if drawn.flipped else store.layouts[index]
+        layouts.append(None if drawn.dropped else _reorder(layout, drawn.order.tolist()))
+        shapes = store.masks(index)[drawn.order]
+        shapes = shapes.flip(-1) if drawn.flipped else shapes
+        masks.append(shapes[:0] if drawn.dropped else shapes)
+    padded, object_mask = _pad(masks)
+    if config.loss.per_picture:
+        weights = object_mask / object_mask.sum(dim=1, keepdim=True).clamp(min=1) / config.batch
+    else:
+        every = draws if positions is None else [draw(position) for position in range(config.batch)]
+        objects = sum(0 if one.dropped else len(one.order) for one in every)
+        weights = object_mask.float() / max(1, objects)
+    return Batch(
+        torch.stack(latents).to(device),
+        torch.stack([drawn.noise for drawn in draws]).to(device),
+        torch.stack([drawn.timestep for drawn in draws]).to(device),
+        tuple(layouts),
+        padded.to(device),
+        object_mask.to(device),
+        weights.to(device),
+        len(draws) / config.batch,
+    )
+
+
+def mirrored(layout: Layout) -> Layout:
+    """Left to right."""
+    boxes = (replace(box, xyxy=(1 - box.xyxy[2], box.xyxy[1], 1 - box.xyxy[0], box.xyxy[3])) for box in layout.boxes)
+    return replace(layout, boxes=tuple(boxes))
+
+
+def _draw(
+    config: GeneratorConfig, step: int, position: int, timesteps: int, shape: tuple[int, ...], objects: int
+) -> Draw:
+    generator = sample_generator(config.seed, step, position)
+    noise = torch.randn(shape, generator=generator)
+    timestep = torch.randint(timesteps, (), generator=generator)
+    dropped = float(torch.rand((), generator=generator)) < config.prompt_dropout
+    order = torch.randperm(objects, generator=generator)
+    flipped = config.flip > 0 and float(torch.rand((), generator=generator)) < config.flip
+    return Draw(noise, timestep, dropped, order, flipped, generator)
+
+
+def _drawn_latents(latents: Latents, generator: torch.Generator) -> Tensor:
+    if latents.std is None:
+        return latents.mean
+    return latents.mean + latents.std * torch.randn(latents.mean.shape, generator=generator)
+
+
+def _reorder(layout: Layout, order: Sequence[int]) -> Layout:
+    return replace(layout, boxes=tuple(layout.boxes[i] for i in order))
+
+
+def _pad(masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    longest = max(1, max(len(mask) for mask in masks))
+    padded = torch.zeros(len(masks), longest, *masks[0].shape[1:])
+    object_mask = torch.zeros(len(masks), longest, dtype=torch.bool)
+    for row, mask in enumerate(masks):
+        padded[row, : len(mask)] = mask.float() / 255
+        object_mask[row, : len(mask)] = True
+    return padded, object_mask

@@ -1,0 +1,176 @@
+"""Detector, judge, autoencoder, attributes, generator: all that the studio needs, in one resumable command.
+
+Rivals (GeoDiffusion, ControlNet, models of words alone) learn from the same samples with the same seed and steps.
+
+Run the same command again after a stop: finished stages are skipped, the one in hand goes on from its checkpoint.
+"""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+from tqdm import tqdm
+
+from detdiffusion.detectors import load_detector
+from detdiffusion.detectors.ultralytics import train_ultralytics, write_yolo_folder
+from detdiffusion.diffusion.checkpoint import save_pipeline
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
+from detdiffusion.models.autoencoder import SmallAutoencoder
+from training.autoencoder.recipe import train_autoencoder
+from training.core.checkpoints import write_json
+from training.core.cli import progress
+from training.data.papercut import STUFF, THINGS, scenes
+from training.generator.batch import SampleStore
+from training.generator.config import (
+    VARIANTS,
+    AutoencoderConfig,
+    BundleConfig,
+    DetectorConfig,
+    GeneratorConfig,
+    check_same_config,
+)
+from training.generator.latents import Autoencoder
+from training.generator.model import small_model
+from training.generator.samples import make_samples
+from training.generator.trainer import train_generator
+
+
+class Stage(StrEnum):
+    DETECTOR = "detector"
+    JUDGE = "judge"
+    AUTOENCODER = "autoencoder"
+    ATTRIBUTES = "attributes"
+    GENERATOR = "generator"
+
+
+def train_bundle(
+    config: BundleConfig,
+    out: Path,
+    device: torch.device,
+    until: Stage = Stage.GENERATOR,
+    workers: int = 2,
+    rivals: Sequence[str] = (),
+    rival_steps: int | None = None,
+) -> Path:
+    """Runs the stages up to `until` and returns the model folder (`out/model`).
+
+    Args:
+        rivals: of `VARIANTS`; each is trained after the stages, into `out/rivals/NAME/model`.
+        rival_steps: of each rival's training; None: as many as the generator's.
+
+    Raises:
+        ConfigError: `out` was started with another config.
+    """
+    saved = out / "config.json"
+    if saved.exists():
+        check_same_config(saved, config.to_json())
+    else:
+        write_json(saved, config.to_json())
+    for stage in list(Stage)[: list(Stage).index(until) + 1]:
+        folder = out / stage
+        finished = (folder / "done.json").exists()
+        if finished and (stage is not Stage.GENERATOR or (out / "model" / "manifest.json").exists()):
+            continue
+        began = time.monotonic()
+        _run_stage(stage, config, out, device, workers)
+        write_json(folder / "done.json", {"seconds_of_last_run": round(time.monotonic() - began)})
+    for name in rivals:
+        folder = out / "rivals" / name
+        if not (folder / "model" / "manifest.json").exists():
+            lessons = replace(VARIANTS[name](config.generator), steps=rival_steps or config.generator.steps)
+            pipe = learn(lessons, _autoencoder(out), out / Stage.ATTRIBUTES, folder, device)
+            save_pipeline(pipe, folder / "model")
+    return out / "model"
+
+
+def _run_stage(stage: Stage, config: BundleConfig, out: Path, device: torch.device, workers: int) -> None:
+    match stage:
+        case Stage.DETECTOR:
+            train_detector(config.detector, config.image_size, out / stage, workers)
+        case Stage.JUDGE:
+            train_detector(config.judge, config.image_size, out / stage, workers)
+        case Stage.AUTOENCODER:
+            pictures = render_pictures(config.autoencoder, config.image_size, out / stage / "pictures.npy", workers)
+            with progress("autoencoder") as report:
+                train_autoencoder(pictures, config.autoencoder, out / stage, device, report)
+        case Stage.ATTRIBUTES:
+            detector = load_detector(out / Stage.DETECTOR / "model")
+            autoencoder = _autoencoder(out).to(device)
+            with progress("attributes") as report:
+                make_samples(config.samples, config.image_size, detector, autoencoder, out / stage, report)
+        case Stage.GENERATOR:
+            assemble(learn(config.generator, _autoencoder(out), out / Stage.ATTRIBUTES, out / stage, device), out)
+
+
+def learn(
+    config: GeneratorConfig, autoencoder: Autoencoder, samples: Path, folder: Path, device: torch.device
+) -> DetDiffusionPipeline:
+    """A model of Papercut that has learned from these samples; checkpoints and metrics lie in `folder`."""
+    pipe = small_model(config, THINGS, STUFF, autoencoder)
+    with progress(folder.name) as report:
+        train_generator(pipe, SampleStore.load(samples), config, folder, device, report)
+    return pipe
+
+
+def _autoencoder(out: Path) -> Autoencoder:
+    loaded: Autoencoder = SmallAutoencoder.from_pretrained(out / Stage.AUTOENCODER / "model")
+    return loaded
+
+
+def train_detector(config: DetectorConfig, image_size: int, out: Path, workers: int) -> None:
+    """Scenes in YOLO form under `out/data`, then the detector folder `out/model`."""
+    for split, first, count in (
+        ("val", config.first_scene + config.scenes, config.validation_scenes),
+        ("train", config.first_scene, config.scenes),
+    ):
+        if (out / "data" / split / "written").exists():
+            continue
+        made = scenes(range(first, first + count), size=image_size, difficulty=config.difficulty, workers=workers)
+        samples = (
+            (scene.image, scene.layout) for scene in tqdm(made, f"{out.name}: {split} scenes", count, mininterval=5)
+        )
+        write_yolo_folder(out / "data", samples, THINGS, split)
+        (out / "data" / split / "written").touch()
+    with progress(out.name) as report:
+        folder = train_ultralytics(
+            config.architecture,
+            out / "data",
+            THINGS,
+            image_size=config.image_size,
+            epochs=config.epochs,
+            batch=config.batch,
+            seed=config.seed,
+            out=out / "run",
+            on_epoch=report,
+            **config.augmentation,
+        )
+    shutil.copytree(folder, out / "model", dirs_exist_ok=True)
+
+
+def render_pictures(config: AutoencoderConfig, image_size: int, path: Path, workers: int) -> np.ndarray:
+    """Scenes of every difficulty as one memory map [N, H, W, 3] uint8."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(".partial")
+        stack = open_memmap(aside, mode="w+", dtype=np.uint8, shape=(config.scenes, image_size, image_size, 3))
+        seeds = range(config.first_scene, config.first_scene + config.scenes)
+        made = scenes(seeds, size=image_size, workers=workers)
+        for row, scene in enumerate(tqdm(made, "autoencoder: scenes", config.scenes, mininterval=5)):
+            stack[row] = np.asarray(scene.image)
+        stack.flush()
+        aside.rename(path)
+    pictures: np.ndarray = np.load(path, mmap_mode="r")
+    return pictures
+
+
+def assemble(pipe: DetDiffusionPipeline, out: Path) -> None:
+    """`out/model`: the generator in half precision with both detectors inside, and a manifest of SHA-256s."""
+    for stage, name in ((Stage.DETECTOR, "bundled"), (Stage.JUDGE, "judge")):
+        shutil.copytree(out / stage / "model", out / "model" / "detectors" / name, dirs_exist_ok=True)
+    save_pipeline(pipe, out / "model")

@@ -1,0 +1,331 @@
+"""python -m training train: DetDiffusion on any data set, from a Stable Diffusion folder or from nothing; resumable.
+
+One process, or many under `torchrun` or `accelerate launch` (on several machines: `--out` on a disk that all share).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from detdiffusion.__main__ import BUNDLED_MODEL
+from detdiffusion.detection import AnswersById
+from detdiffusion.detectors import BUNDLED, load_detector
+from detdiffusion.detectors.names import speak
+from detdiffusion.errors import ConfigError, DataError, DetDiffusionError
+from training.core.cli import positive, progress
+from training.data.datasets import Dataset, open_dataset
+from training.data.filters import NO_FILTER, add_filter_arguments, filter_of
+from training.generator.config import TRAIN_PRESETS, GeneratorConfig, check_same_config, with_settings
+from training.labelling.annotate import read_attributes
+
+if TYPE_CHECKING:
+    import torch
+
+    from detdiffusion.detection import Detector
+    from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
+    from training.core.processes import Processes
+
+STOPPED = 130  # exit code, as of a command that Ctrl-C ended
+NO_DETECTOR = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a run takes, in bytes."""
+
+    memory: int  # weights, gradients, AdamW and the moving average; activations come on top
+    latents: int
+    checkpoints: int
+    model: int
+
+    @property
+    def disk(self) -> int:
+        return self.latents + self.checkpoints + self.model
+
+    def lines(self) -> list[str]:
+        gb = 1e9
+        return [
+            f"memory: {self.memory / gb:.2f} GB for weights, gradients, AdamW and the average; activations on top",
+            f"disk: {self.disk / gb:.2f} GB ({self.latents / gb:.2f} latents, {self.checkpoints / gb:.2f} checkpoints, "
+            f"{self.model / gb:.2f} model)",
+        ]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `python -m training train`."""
+    parser.add_argument(
+        "--preset",
+        choices=list(TRAIN_PRESETS),
+        required=True,
+        metavar="P",
+        help=f"one of {', '.join(TRAIN_PRESETS)} (training/generator/config.py)",
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set: COCO, Papercut, YOLO or VOC")
+    parser.add_argument("--split", metavar="NAME", help="such as train (default: the only one, or train)")
+    parser.add_argument(
+        "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for this data"
+    )
+    parser.add_argument(
+        "--base",
+        metavar="DIR_OR_ID",
+        help="sd15 presets: a Stable Diffusion folder, or a hub id, which is then downloaded. papercut presets: the "
+        "folder whose autoencoder is used (default: the bundled model)",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder; the model is RUN/model")
+    parser.add_argument("--steps", type=positive, metavar="N", help="the same as --set steps=N")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="field=value",
+        help="of the preset, as loss.use_dice=false",
+    )
+    parser.add_argument(
+        "--detector",
+        metavar=f"{BUNDLED}|PATH|{NO_DETECTOR}",
+        help="looks at samples during the training, and goes into the model folder (default: the base's, if it knows "
+        "a class of the data)",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check everything, print config and needs, train nothing"
+    )
+    add_filter_arguments(parser, NO_FILTER)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
+    steps = [] if arguments.steps is None else [f"steps={arguments.steps}"]
+    config = with_settings(TRAIN_PRESETS[arguments.preset], [*arguments.set, *steps])
+    if arguments.dry_run:
+        return _dry_run(arguments, config)
+    from training.core.processes import join_processes, leave_processes
+    from training.core.status import RunStatus
+
+    processes, device = join_processes()
+    status = RunStatus(arguments.out, config.steps)
+    stop = _Stop()
+    try:
+        with stop.signals():
+            return _train(arguments, config, processes, device, status, stop)
+    except KeyboardInterrupt:
+        if processes.main:
+            status.end("stopped", "stopped without a new checkpoint; the same command goes on from the last one")
+        raise
+    except (DetDiffusionError, OSError) as error:
+        if processes.main and arguments.out.is_dir():
+            status.end("failed", " ".join(str(error).split()))
+        raise
+    finally:
+        leave_processes()
+
+
+def _train(
+    arguments: argparse.Namespace,
+    config: GeneratorConfig,
+    processes: Processes,
+    device: torch.device,
+    status: Any,
+    stop: _Stop,
+) -> int:
+    from detdiffusion.diffusion.checkpoint import save_pipeline
+    from training.core.checkpoints import checkpoint_step
+    from training.generator.batch import SampleStore
+    from training.generator.latents import encode_dataset
+    from training.generator.model import new_model
+    from training.generator.probe import Probe
+    from training.generator.trainer import train_generator
+
+    out: Path = arguments.out
+    dataset = open_dataset(arguments.data, filter=filter_of(arguments), split=arguments.split)
+    attributes = _attributes(arguments, config, dataset)
+    pipe = new_model(config, dataset, arguments.base)
+    detector = choose_detector(arguments.detector, arguments.base, dataset)
+    if processes.main:
+        print("\n".join(dataset.describe()), file=sys.stderr)
+        _keep_config(out / "config.json", arguments, config, dataset)
+        check_disk(out, needs(pipe, config, dataset))
+        status.say("preparing", checkpoint_step(out / "checkpoints"), "encoding the pictures")
+    with _bar("latents", processes) as report:
+        encode_dataset(dataset, attributes, pipe.vae, config, out / "latents", device, report, processes)
+    store = SampleStore.load(out / "latents")
+    start = checkpoint_step(out / "checkpoints")
+    probe = Probe.of(pipe, store, config, detector, out, start) if processes.main else None
+    stop.deferred = True
+    with _bar("training", processes) as report:
+
+        def on_step(done: int, total: int, metrics: dict[str, float]) -> None:
+            report(done, total, metrics)
+            status.running(done)
+
+        done = train_generator(
+            pipe, store, config, out, device, on_step, processes=processes, watch=probe, stopped=lambda: stop.asked
+        )
+    if processes.main:
+        if detector is not None:
+            _copy_detector(arguments.detector, arguments.base, out / "model")
+        save_pipeline(pipe, out / "model")
+        print(out / "model")
+        finished = done == config.steps
+        status.say("finished" if finished else "stopped", done, "" if finished else "the same command goes on")
+    return 0 if done == config.steps else STOPPED
+
+
+def needs(pipe: DetDiffusionPipeline, config: GeneratorConfig, dataset: Dataset) -> Needs:
+    """What the training of this model on this data takes."""
+    from torch import nn
+
+    from training.generator.latents import cache_bytes
+
+    modules = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
+    sizes = {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}
+    still = ("vae", "safety_checker", *(("unet", "text_encoder") if config.control_only else ()))
+    frozen = sum(sizes.pop(name, 0) for name in still)
+    trained = sum(sizes.values())
+    return Needs(
+        memory=trained * (4 + 4 + 8 + 4) + frozen * 4,
+        latents=cache_bytes(dataset, config, pipe.vae),
+        checkpoints=trained * (4 + 8 + 4) * (config.keep + 1),  # one more while it is written
+        model=(trained + frozen) * 2,
+    )
+
+
+def check_disk(out: Path, needed: Needs) -> None:
+    """DataError where the disk has less than a new run takes; what this run already wrote counts as free."""
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    written = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) if out.exists() else 0
+    free = shutil.disk_usage(there).free + written
+    if free < needed.disk:
+        raise DataError(
+            f"the run needs about {needed.disk / 1e9:.2f} GB of disk, and {there} has {free / 1e9:.2f} GB: free some "
+            "space, lower keep, or set flip=0"
+        )
+
+
+def choose_detector(wanted: str | None, base: str | None, dataset: Dataset) -> Detector | None:
+    """The detector that looks at samples: the one asked for, or the base's own where it knows the data.
+
+    Raises:
+        DetectorError: the one asked for is not there.
+        ConfigError: it knows nothing of the data, or it is a file of results.
+    """
+    from training.generator.probe import knows_any
+
+    if wanted == NO_DETECTOR:
+        return None
+    home = _home(base)
+    if wanted is None and not (home / "detectors" / BUNDLED).is_dir():
+        return None
+    detector, _ = speak(load_detector(wanted or BUNDLED, home), dataset.things)
+    if isinstance(detector, AnswersById):
+        raise ConfigError(
+            f"{detector.name} is a file of results, which cannot look at samples; give another --detector"
+        )
+    if knows_any(detector, dataset.things):
+        return detector
+    if wanted is None:
+        return None
+    raise ConfigError(f"{detector.name} knows none of the data's classes of things; give --detector {NO_DETECTOR}")
+
+
+def _home(base: str | None) -> Path:
+    return Path(base) if base is not None and (Path(base) / "detectors").is_dir() else BUNDLED_MODEL
+
+
+def _copy_detector(wanted: str | None, base: str | None, model: Path) -> None:
+    """A detector folder goes with the model, so that the studio can use it; a .pt file stays where it is."""
+    inside = _home(base) / "detectors" / (wanted or BUNDLED)
+    folder = inside if inside.is_dir() else Path(wanted or "")
+    if folder.is_dir():
+        shutil.copytree(folder, model / "detectors" / BUNDLED, dirs_exist_ok=True)
+
+
+def _attributes(arguments: argparse.Namespace, config: GeneratorConfig, dataset: Dataset) -> Any:
+    if not config.attributes:
+        return None
+    if arguments.attributes is None:
+        raise DataError(
+            "this preset learns attributes: make them with `python -m training annotate --data "
+            f"{arguments.data} --detector bundled --out attributes.jsonl` and give --attributes attributes.jsonl"
+        )
+    return read_attributes(arguments.attributes, dataset)
+
+
+def _keep_config(path: Path, arguments: argparse.Namespace, config: GeneratorConfig, dataset: Dataset) -> None:
+    """Writes the run's config, or checks that it is the one that the run was started with.
+
+    Raises:
+        ConfigError: with the fields that differ.
+    """
+    from training.core.checkpoints import file_hash, write_json
+
+    tree = {
+        "preset": arguments.preset,
+        "config": config.to_json(),
+        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "masks": dataset.mask_source.value},
+        "attributes": None if arguments.attributes is None else file_hash(arguments.attributes),
+        "base": arguments.base,
+    }
+    if path.exists():
+        check_same_config(path, tree)
+    else:
+        write_json(path, tree)
+
+
+def _dry_run(arguments: argparse.Namespace, config: GeneratorConfig) -> int:
+    from training.generator.model import new_model
+
+    dataset = open_dataset(arguments.data, filter=filter_of(arguments), split=arguments.split)
+    if arguments.attributes is not None:
+        _attributes(arguments, config, dataset)
+    pipe = new_model(config, dataset, arguments.base)
+    detector = choose_detector(arguments.detector, arguments.base, dataset)
+    needed = needs(pipe, config, dataset)
+    print(json.dumps({"preset": arguments.preset, **config.to_json()}, indent=2))
+    print("\n".join([*dataset.describe(), f"detector of the probe: {detector.name if detector else 'none'}"]))
+    print("\n".join(needed.lines()))
+    check_disk(arguments.out, needed)
+    return 0
+
+
+class _Stop:
+    """SIGTERM and Ctrl-C: before the training they end the command, in it they ask for a checkpoint (the second time
+    they end it)."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.deferred = False
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        old = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self.deferred or self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+@contextmanager
+def _bar(name: str, processes: Processes) -> Iterator[Any]:
+    """A progress bar in the first process, nothing in the others."""
+    if not processes.main:
+        yield lambda done, total, metrics: None
+        return
+    with progress(name) as report:
+        yield report

@@ -1,0 +1,166 @@
+"""A data set -> cached latents: every picture is encoded once, plain and mirrored, before the training begins."""
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from detdiffusion.diffusion.pipeline import autocast
+from detdiffusion.errors import CheckpointError, ConfigError, DataError
+from detdiffusion.layout import Attribute, Layout
+from detdiffusion.models.autoencoder import SmallAutoencoder
+from training.autoencoder.recipe import OnStep, to_tensor
+from training.core.checkpoints import write_json
+from training.core.cli import read_ahead
+from training.core.processes import Processes
+from training.data.datasets import Dataset, Sample, fitted
+from training.generator.config import GeneratorConfig
+
+CHUNK = 250  # pictures a file, the unit that a killed run loses at most
+BATCH = 8  # pictures
+OBJECT_BYTES = 180  # of an object and its part of the layout, as JSON
+
+Autoencoder: TypeAlias = SmallAutoencoder | AutoencoderKL
+
+
+def load_autoencoder(folder: Path) -> Autoencoder:
+    """The autoencoder of a model folder, or of a folder that `python -m training autoencoder` wrote; float32.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
+    inside = folder / "vae" if (folder / "vae").is_dir() else folder
+    kind = AutoencoderKL if "AutoencoderKL" in _text(inside / "config.json") else SmallAutoencoder
+    try:
+        loaded: Autoencoder = kind.from_pretrained(str(inside), use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder} has no autoencoder that can be read ({error}); give a model folder, or one that "
+            "`python -m training autoencoder` wrote"
+        ) from error
+    return loaded.float().eval()
+
+
+def cell_size(autoencoder: Autoencoder) -> int:
+    """Picture pixels a latent cell, on each side."""
+    levels = len(autoencoder.config.block_out_channels)
+    return int(getattr(autoencoder, "downsample", 2 ** (levels - 1)))
+
+
+def latent_size(config: GeneratorConfig, autoencoder: Autoencoder) -> tuple[int, int]:
+    """(height, width) of the latents. ConfigError if the pictures are no whole number of cells."""
+    cell = cell_size(autoencoder)
+    height, width = config.size
+    if height % cell or width % cell:
+        raise ConfigError(f"size is {width}x{height} pixels; both sides need to be multiples of {cell}")
+    return height // cell, width // cell
+
+
+def cache_bytes(dataset: Dataset, config: GeneratorConfig, autoencoder: Autoencoder) -> int:
+    """The disk that `encode_dataset` takes: latents as half (mean, spread, mirrored), masks as bytes, layouts."""
+    height, width = latent_size(config, autoencoder)
+    tensors = (1 + isinstance(autoencoder, AutoencoderKL)) * (1 + (config.flip > 0))
+    latents = len(dataset) * tensors * int(autoencoder.config.latent_channels) * height * width * 2
+    return latents + dataset.report.objects * (height * width + OBJECT_BYTES)
+
+
+def encode_dataset(
+    dataset: Dataset,
+    attributes: dict[str, tuple[Attribute, ...]] | None,
+    autoencoder: Autoencoder,
+    config: GeneratorConfig,
+    out: Path,
+    device: torch.device,
+    on_step: OnStep,
+    processes: Processes | None = None,
+) -> None:
+    """Writes `out/chunk-00000.safetensors` and `.json` for every CHUNK samples, for `batch.SampleStore`. The same call
+    goes on where it was stopped; many processes share the chunks.
+
+    Args:
+        attributes: by image id, as `annotate.read_attributes` gives them; None: layouts stay without.
+
+    Raises:
+        DataError: a picture cannot be read (it is named), or the disk is full; what is finished stays.
+    """
+    processes = processes or Processes()
+    starts = range(0, len(dataset), CHUNK)
+    for number in range(processes.rank, len(starts), processes.count):
+        path = out / f"chunk-{number:05d}.json"
+        if not path.exists():
+            samples = [dataset[i] for i in range(starts[number], min(starts[number] + CHUNK, len(dataset)))]
+            layouts, tensors = _encode(samples, autoencoder.to(device), config, device)
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+                save_file(tensors, path.with_suffix(".safetensors"))
+                write_json(
+                    path, [_labelled(*pair, attributes).to_json() for pair in zip(samples, layouts, strict=True)]
+                )
+            except (OSError, SafetensorError) as error:
+                path.with_suffix(".safetensors").unlink(missing_ok=True)
+                raise DataError(f"{out}: latents cannot be written ({error}); free some space, run it again") from error
+        on_step(number + 1, len(starts), {})
+    processes.wait()
+
+
+def coverage(masks: NDArray[np.bool_], cell: int) -> Tensor:
+    """Masks [N, H, W] -> the part of each latent cell that they cover, [N, h, w] uint8, 255 = all of it."""
+    covered = torch.nn.functional.avg_pool2d(torch.from_numpy(masks).float()[:, None], cell)[:, 0]
+    return (covered * 255).round().to(torch.uint8)
+
+
+def encode_pictures(pictures: Sequence[Image.Image], autoencoder: Autoencoder, *, flip: bool) -> dict[str, Tensor]:
+    """Pictures of one size -> latents [n, C, h, w] as half, scaled to about unit variance.
+
+    Returns `latents`, `latents_std` where the autoencoder has a spread, and of mirrored pictures `flipped(_std)`.
+    """
+    pixels = to_tensor(np.stack([np.asarray(picture) for picture in pictures])).to(autoencoder.device)
+    tensors = _moments("latents", pixels, autoencoder)
+    return tensors | _moments("flipped", pixels.flip(-1), autoencoder) if flip else tensors
+
+
+@torch.no_grad()
+def _moments(name: str, pixels: Tensor, autoencoder: Autoencoder) -> dict[str, Tensor]:
+    scale = autoencoder.config.scaling_factor
+    with autocast(pixels.device):
+        found: Any = autoencoder.encode(pixels).latent_dist
+    tensors = {name: found.mode()}
+    if hasattr(found, "std"):
+        tensors[f"{name}_std"] = found.std
+    return {key: (tensor.float() * scale).half().cpu() for key, tensor in tensors.items()}
+
+
+def _encode(
+    samples: Sequence[Sample], autoencoder: Autoencoder, config: GeneratorConfig, device: torch.device
+) -> tuple[list[Layout], dict[str, Tensor]]:
+    cell = cell_size(autoencoder)
+
+    def load(sample: Sample) -> tuple[Image.Image, Layout, Tensor]:
+        image, layout, masks = fitted(sample.load_image(), sample.layout, sample.masks, config.size, flip=False)
+        return image, layout, coverage(masks, cell)
+
+    read = read_ahead(samples, load, ahead=BATCH)
+    layouts, masks, encoded = [], [], []
+    while group := [loaded for _, loaded in islice(read, BATCH)]:
+        layouts += [layout for _, layout, _ in group]
+        masks += [covered for _, _, covered in group]
+        encoded.append(encode_pictures([image for image, _, _ in group], autoencoder, flip=config.flip > 0))
+    tensors = {name: torch.cat([part[name] for part in encoded]).contiguous() for name in encoded[0]}
+    return layouts, tensors | {"masks": torch.cat(masks).contiguous()}
+
+
+def _labelled(sample: Sample, layout: Layout, attributes: dict[str, tuple[Attribute, ...]] | None) -> Layout:
+    return layout if attributes is None else layout.with_attributes(attributes[sample.image_id])
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -1,0 +1,68 @@
+"""A config -> the model before its first step: from a Stable Diffusion folder, or small and from nothing."""
+
+from pathlib import Path
+
+from detdiffusion.__main__ import BUNDLED_MODEL
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, new_pipeline
+from detdiffusion.diffusion.stable_diffusion import pipeline_from_stable_diffusion
+from detdiffusion.errors import ConfigError
+from detdiffusion.text.vocabulary import Vocabulary
+from training.data.datasets import Dataset
+from training.generator.config import GeneratorConfig
+from training.generator.latents import Autoencoder, latent_size, load_autoencoder
+
+NO_WORDS = ()
+SCHEDULE = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}  # of models from nothing
+
+
+def new_model(config: GeneratorConfig, dataset: Dataset, base: str | None) -> DetDiffusionPipeline:
+    """The model for the classes of a data set; float32 on the CPU.
+
+    Raises:
+        ConfigError: the preset needs a base, or the size does not fit it.
+        CheckpointError: the base cannot be read.
+    """
+    if config.unet is None:
+        return _fine_tuned(config, dataset, base)
+    return small_model(config, dataset.things, dataset.stuff, load_autoencoder(Path(base or BUNDLED_MODEL)))
+
+
+def small_model(
+    config: GeneratorConfig, things: tuple[str, ...], stuff: tuple[str, ...], autoencoder: Autoencoder
+) -> DetDiffusionPipeline:
+    """A model with random weights around a trained autoencoder. ConfigError where it cannot be of the config's size."""
+    if config.unet is None or config.text is None:
+        raise ConfigError("a model from nothing needs unet and text; this config has them from Stable Diffusion")
+    height, width = latent_size(config, autoencoder)
+    return new_pipeline(
+        vocabulary_of(config, things, stuff),
+        unet_config={**config.unet, "sample_size": height if height == width else (height, width)},
+        text_config=dict(config.text),
+        autoencoder=autoencoder,
+        scheduler_config=SCHEDULE,
+        blueprint_config=None if config.blueprint is None else dict(config.blueprint),
+        head_config=None if config.head is None else dict(config.head),
+        seed=config.seed,
+        control_config=None if config.controlnet is None else dict(config.controlnet),
+    )
+
+
+def vocabulary_of(config: GeneratorConfig, things: tuple[str, ...], stuff: tuple[str, ...]) -> Vocabulary:
+    """What the model can say; without attribute words if it has none (GeoDiffusion)."""
+    words = Vocabulary.attribute_words if config.attributes else NO_WORDS
+    padding = config.controlnet is not None  # it cannot be told which words are padding
+    return Vocabulary(things, stuff, config.grid, config.location_text, words, padding=padding)
+
+
+def _fine_tuned(config: GeneratorConfig, dataset: Dataset, base: str | None) -> DetDiffusionPipeline:
+    if base is None:
+        raise ConfigError("this preset fine-tunes Stable Diffusion: give its folder (or hub id) with --base")
+    return pipeline_from_stable_diffusion(
+        base,
+        vocabulary_of(config, dataset.things, dataset.stuff),
+        blueprint_config=None if config.blueprint is None else dict(config.blueprint),
+        head_config=None if config.head is None else dict(config.head),
+        seed=config.seed,
+        size=config.size,
+        control_config=None if config.controlnet is None else dict(config.controlnet),
+    )

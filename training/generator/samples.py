@@ -1,0 +1,70 @@
+"""Papercut scenes -> what the bundled generator learns from: rendered, labelled by the detector (Eq. 2), encoded."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from detdiffusion.attributes import AttributeRule
+from detdiffusion.detection import Detector
+from detdiffusion.layout import Layout
+from detdiffusion.models.autoencoder import SmallAutoencoder
+from training.autoencoder.recipe import OnStep
+from training.core.checkpoints import write_json
+from training.data.papercut import Scene, scenes
+from training.generator.config import SampleConfig
+from training.generator.latents import coverage, encode_pictures
+from training.labelling.annotate import label_pictures
+from training.labelling.summary import AttributeReport
+
+BATCH = 16  # pictures
+
+
+def make_samples(
+    config: SampleConfig,
+    image_size: int,
+    detector: Detector,
+    autoencoder: SmallAutoencoder,
+    out: Path,
+    on_step: OnStep,
+) -> None:
+    """Writes `out/chunk-00000.safetensors` and `.json` for every `config.chunk` scenes, then `out/summary.json`."""
+    starts = range(0, config.scenes, config.chunk)
+    for number, start in enumerate(starts):
+        path = out / f"chunk-{number:05d}.json"
+        if not path.exists():
+            seeds = range(config.first_scene + start, config.first_scene + min(start + config.chunk, config.scenes))
+            made = list(scenes(seeds, size=image_size, difficulty=config.difficulty, workers=os.cpu_count() or 1))
+            layouts = label_scenes(made, detector, config)
+            out.mkdir(parents=True, exist_ok=True)
+            save_file(encode_scenes(made, autoencoder), path.with_suffix(".safetensors"))
+            write_json(path, [layout.to_json() for layout in layouts])
+        on_step(number + 1, len(starts), {})
+    write_json(out / "summary.json", summarise(out))
+
+
+def label_scenes(made: Sequence[Scene], detector: Detector, config: SampleConfig) -> list[Layout]:
+    """What the detector cannot know is background."""
+    rule = AttributeRule(config.min_score, config.min_iou, config.match_class)
+    layouts, images = [scene.layout for scene in made], [scene.image for scene in made]
+    return label_pictures(layouts, images, detector, detector.labels, rule)
+
+
+def encode_scenes(made: Sequence[Scene], autoencoder: SmallAutoencoder) -> dict[str, Tensor]:
+    """`latents` [n, C, h, w] (half, about unit variance) and `masks` [objects of all scenes, h, w] (255: covered)."""
+    groups = [made[i : i + BATCH] for i in range(0, len(made), BATCH)]
+    encoded = [encode_pictures([scene.image for scene in group], autoencoder, flip=False) for group in groups]
+    masks = [coverage(scene.masks, autoencoder.downsample) for scene in made]
+    latents = torch.cat([part["latents"] for part in encoded])
+    return {"latents": latents.contiguous(), "masks": torch.cat(masks)}
+
+
+def summarise(folder: Path) -> dict[str, object]:
+    """Objects by class and attribute, and the share of hard things."""
+    chunks = (json.loads(path.read_text()) for path in sorted(folder.glob("chunk-*.json")))
+    report = AttributeReport.of(Layout.from_json(item) for chunk in chunks for item in chunk)
+    return {"objects": report.by_class(), "hard_share": report.hard_share}

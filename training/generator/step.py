@@ -1,0 +1,75 @@
+"""One batch -> its losses (DetDiffusion, Eqs. 4 to 6)."""
+
+from contextlib import ExitStack
+
+import torch
+from diffusers import DDPMScheduler
+
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
+from detdiffusion.layout import Layout
+from detdiffusion.models.features import FeatureTaps
+from detdiffusion.models.losses import (
+    LossConfig,
+    Losses,
+    denoising_loss,
+    foreground_weights,
+    perception_loss,
+    total_loss,
+)
+from training.generator.batch import Batch
+
+
+def generator_losses(pipe: DetDiffusionPipeline, schedule: DDPMScheduler, batch: Batch, config: LossConfig) -> Losses:
+    """Denoising loss of the noisy latents and perception loss of the masks drawn from the same forward.
+
+    Each is this batch's part of the step's loss: the parts of all micro-batches and processes add up to the average.
+    """
+    noisy = schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
+    condition = pipe.encode_layouts(batch.layouts)
+    size = (batch.latents.shape[-2], batch.latents.shape[-1])
+    raw = pipe.draw_layouts(batch.layouts, size)
+    with ExitStack() as stack:
+        taps = stack.enter_context(FeatureTaps(pipe.unet)) if config.perception_weight > 0 else None
+        prediction = pipe.denoise(noisy, batch.timesteps, condition, raw)
+    target = denoising_target(schedule, batch)
+    weights = None
+    if config.use_foreground:
+        weights = layout_weights(batch, size, config).to(target.device)
+    denoise = denoising_loss(prediction, target, weights) * batch.share
+    zero = torch.zeros((), device=target.device)
+    mask, dice = zero, zero
+    if taps is not None and bool(batch.object_mask.any()):
+        logits = pipe.perception_head(taps.features, condition.objects[:, : batch.masks.shape[1]])
+        alpha_bar = schedule.alphas_cumprod.to(target.device)[batch.timesteps]
+        mask, dice = perception_loss(
+            logits,
+            batch.masks,
+            batch.object_mask,
+            alpha_bar,
+            weights=batch.object_weights,
+            use_alpha_bar=config.use_alpha_bar,
+            use_mask=config.use_mask,
+            use_dice=config.use_dice,
+        )
+    return total_loss(denoise, mask, dice, config)
+
+
+def denoising_target(schedule: DDPMScheduler, batch: Batch) -> torch.Tensor:
+    """What the U-Net is asked for: the noise, or v where the schedule says so. [B, C, h, w]."""
+    if schedule.config.prediction_type == "v_prediction":
+        velocity: torch.Tensor = schedule.get_velocity(batch.latents, batch.noise, batch.timesteps)
+        return velocity
+    return batch.noise
+
+
+def layout_weights(batch: Batch, size: tuple[int, int], config: LossConfig) -> torch.Tensor:
+    """Foreground weights [B, h, w]; ones where the prompt was emptied."""
+    weights = torch.ones(len(batch.layouts), *size)
+    kept: list[tuple[int, Layout]] = [(i, layout) for i, layout in enumerate(batch.layouts) if layout is not None]
+    if kept:
+        rows = [i for i, _ in kept]
+        layouts = [layout for _, layout in kept]
+        weights[rows] = foreground_weights(
+            layouts, size, weight=config.foreground_weight, power=config.foreground_power
+        )
+    return weights

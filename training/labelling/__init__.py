@@ -1,0 +1,1 @@
+"""Which objects a detector finds (easy) or misses (hard): attributes of a data set."""

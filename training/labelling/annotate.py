@@ -1,0 +1,324 @@
+"""Attributes by Eq. 2: a detector looks at real pictures; what it finds is easy, what it misses is hard.
+
+It must not have been trained on these pictures: a detector that labels its own training data finds nearly everything,
+and the attribute would mean nothing (`--folds` trains detectors that have not seen what they label).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detdiffusion.__main__ import BUNDLED_MODEL
+from detdiffusion.attributes import AttributeRule, label_attributes
+from detdiffusion.detection import AnswersById, Detections, Detector, look
+from detdiffusion.detectors import KINDS, load_detector
+from detdiffusion.detectors.names import speak
+from detdiffusion.errors import ConfigError, DataError, DetectorError
+from detdiffusion.layout import Attribute, Box, Layout
+from training.core.cli import natural, positive, progress, read_ahead
+from training.data.attributes import Attributes, check_same, continue_file, encode_row, make_header, read_file
+from training.data.datasets import Dataset, Sample, annotation_file, open_dataset
+from training.data.filters import NO_FILTER, add_filter_arguments, filter_of, filter_words
+from training.labelling.folds import FoldConfig, Share, like_detector, train_folds
+from training.labelling.summary import AttributeReport
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from training.autoencoder.recipe import OnStep
+
+BATCH = 16  # pictures
+LEAST_SHARE = 0.2  # of easy things and of hard ones, that attributes mean something
+SUFFIX = ".jsonl"
+
+
+def label_pictures(
+    layouts: Sequence[Layout],
+    images: Sequence[Image.Image],
+    detector: Detector,
+    known_labels: Collection[str],
+    rule: AttributeRule,
+) -> list[Layout]:
+    """Eq. 2 on real pictures: found is easy, missed is hard, outside `known_labels` is background."""
+    return _by_rule(layouts, detector.detect(images), known_labels, rule)
+
+
+def _by_rule(
+    layouts: Sequence[Layout], found: Sequence[Detections], known_labels: Collection[str], rule: AttributeRule
+) -> list[Layout]:
+    pairs = zip(layouts, found, strict=True)
+    return [label_attributes(layout, detections, known_labels, rule) for layout, detections in pairs]
+
+
+# --- a data set -----------------------------------------------------------------------------------
+
+
+def annotate_dataset(
+    dataset: Dataset,
+    detector: Detector,
+    out: Path,
+    rule: AttributeRule,
+    *,
+    batch: int = BATCH,
+    on_step: OnStep | None = None,
+) -> Path:
+    """Writes the attributes of every object; stuff and things that the detector does not know are background.
+
+    The same call goes on where it was stopped, and asks the detector nothing once all is done.
+
+    Args:
+        batch: pictures that the detector gets at once.
+        on_step: gets the finished pictures, all pictures, and the easy share of this call's things.
+
+    Raises:
+        DataError: `out` belongs to other data, another detector or another rule; or a picture cannot be read.
+    """
+    everything = Share(detector, range(len(dataset)))
+    return annotate_shares(dataset, [everything], out, rule, batch=batch, on_step=on_step or (lambda *_: None))
+
+
+def annotate_shares(
+    dataset: Dataset,
+    shares: Sequence[Share],
+    out: Path,
+    rule: AttributeRule,
+    *,
+    batch: int = BATCH,
+    on_step: OnStep,
+) -> Path:
+    """`annotate_dataset` by several detectors, each for its own part of the pictures (together: all of them)."""
+    order = [place for share in shares for place in share.places]
+    header = make_header(dataset, rule, [share.detector for share in shares])
+    counts = Counter[Attribute | None]()
+    done = skip = continue_file(out, header, (dataset[place] for place in order))
+    try:
+        with out.open("ab") as file:
+            for detector, places in shares:
+                for labelled in _labelled(dataset, places[skip:], detector, rule, batch):
+                    file.write(b"".join(encode_row(image_id, layout) for image_id, layout in labelled))
+                    file.flush()
+                    done += len(labelled)
+                    counts.update(box.attribute for _, layout in labelled for box in layout.boxes)
+                    things = counts[Attribute.EASY] + counts[Attribute.HARD]
+                    on_step(done, len(order), {"easy_share": counts[Attribute.EASY] / max(1, things)})
+                skip = max(0, skip - len(places))
+    except OSError as error:
+        raise DataError(f"{out} cannot be written ({error}); free some space, then run the same again") from error
+    return out
+
+
+def read_attributes(path: Path, dataset: Dataset) -> dict[str, Attributes]:
+    """Image id -> attributes of its objects, in the order of its layout, for every picture of the data set.
+
+    A file that was made of the whole data set also serves what a filter leaves of it.
+
+    Raises:
+        DataError: there is no such file, it is damaged, belongs to other data or is not finished; the text says which
+            command makes it.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; {_remedy(path, dataset)}")
+    content = read_file(path)
+    made_of = content.header.get("data", dataset.fingerprint)  # without a header: nothing is there yet
+    whole = dataset if made_of == dataset.fingerprint else dataset.unfiltered()
+    if made_of != whole.fingerprint:
+        raise DataError(f"{path} belongs to another data set, or to another filter of it; {_remedy(path, dataset)}")
+    rows = dict(content.rows)
+    attributes: dict[str, Attributes] = {}
+    for sample, full in _side_by_side(dataset, whole, rows):
+        found = _of_kept(full.layout.boxes, sample.layout.boxes, rows[sample.image_id])
+        if found is None:
+            raise DataError(f"{path}: picture {sample.image_id} has other objects now; {_remedy(path, dataset)}")
+        attributes[sample.image_id] = found
+    if len(attributes) < len(dataset):
+        missing = next(sample.image_id for sample in dataset if sample.image_id not in attributes)
+        raise DataError(
+            f"{path} holds {len(attributes)} of {len(dataset)} pictures, not {missing}; {_remedy(path, dataset)}"
+        )
+    return attributes
+
+
+def with_attributes(sample_layout: Layout, attributes: Sequence[Attribute]) -> Layout:
+    """The layout of a sample with what `read_attributes` gives for its picture."""
+    return sample_layout.with_attributes(attributes)
+
+
+def _labelled(
+    dataset: Dataset, places: Sequence[int], detector: Detector, rule: AttributeRule, batch: int
+) -> Iterator[list[tuple[str, Layout]]]:
+    """Batches of image ids and labelled layouts; while the detector looks at one, the next is read."""
+    known = frozenset(detector.labels) & frozenset(dataset.things)
+    read = read_ahead((dataset[place] for place in places), Sample.load_image, ahead=batch)
+    while pairs := list(islice(read, batch)):
+        found = look(detector, [image for _, image in pairs], [sample.image_id for sample, _ in pairs])
+        layouts = _by_rule([sample.layout for sample, _ in pairs], found, known, rule)
+        yield [(sample.image_id, layout) for (sample, _), layout in zip(pairs, layouts, strict=True)]
+
+
+def _side_by_side(part: Dataset, whole: Dataset, known: Collection[str]) -> Iterator[tuple[Sample, Sample]]:
+    """Every picture of `part` that is known, filtered and whole. Both data sets have the same order."""
+    if part is whole:
+        yield from ((sample, sample) for sample in part if sample.image_id in known)
+        return
+    everything = iter(whole)
+    for sample in part:
+        if sample.image_id in known:
+            for full in everything:
+                if full.image_id == sample.image_id:
+                    yield sample, full
+                    break
+
+
+def _of_kept(boxes: Sequence[Box], kept: Sequence[Box], attributes: Attributes) -> Attributes | None:
+    """The attributes of the objects that a filter kept, which stand in the same order; None if these are others."""
+    if len(attributes) != len(boxes):
+        return None
+    pairs = zip(boxes, attributes, strict=True)
+    found = []
+    for wanted in kept:
+        attribute = next((attribute for box, attribute in pairs if box == wanted), None)
+        if attribute is None:
+            return None
+        found.append(attribute)
+    return tuple(found)
+
+
+def _remedy(path: Path, dataset: Dataset) -> str:
+    command = f"python -m training annotate --data {dataset.root} --detector bundled|PATH --out {path}"
+    bounds = dataset.layout_filter
+    only = "" if bounds == NO_FILTER else f" (with {' '.join(filter_words(bounds))} for what these bounds leave alone)"
+    return f"make or finish it with: {command}{only}"
+
+
+# --- python -m training annotate ------------------------------------------------------------------
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `python -m training annotate`."""
+    rule, folds = AttributeRule(), FoldConfig("", 1)
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set: COCO, Papercut, YOLO or VOC")
+    parser.add_argument("--split", metavar="NAME", help="such as val (default: the only one, or train)")
+    parser.add_argument(
+        "--detector",
+        required=True,
+        metavar="bundled|PATH|NAME|ARCH=WEIGHTS",
+        help=f"one of the model's, {KINDS}; with --folds also an architecture to train, such as yolo11n.yaml. Nothing "
+        "is downloaded",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar=f"FILE{SUFFIX}", help="file to write")
+    parser.add_argument(
+        "--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder that names are looked up in"
+    )
+    parser.add_argument("--min-score", type=float, metavar="S", help="gamma of Eq. 2 (default: the detector's own)")
+    parser.add_argument("--min-iou", type=float, default=rule.min_iou, metavar="IOU", help=f"beta ({rule.min_iou})")
+    parser.add_argument("--any-class", action="store_true", help="a detection of another class finds an object, too")
+    parser.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"pictures at once ({BATCH})")
+    add_filter_arguments(parser, NO_FILTER)
+    group = parser.add_argument_group("K-fold labelling, for data that the detector was trained on")
+    group.add_argument("--folds", type=positive, metavar="K", help="train K detectors like --detector, from scratch")
+    group.add_argument("--seed", type=natural, default=folds.seed, metavar="N", help=f"default {folds.seed}")
+    group.add_argument("--epochs", type=positive, default=folds.epochs, metavar="N", help=f"default {folds.epochs}")
+    group.add_argument("--image-size", type=positive, metavar="PIXELS", help="default: as --detector has it")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
+    out: Path = arguments.out
+    if out.suffix != SUFFIX or out.is_dir():
+        raise ConfigError(f"{out}: --out names the file to write, and needs to end with {SUFFIX}")
+    dataset = open_dataset(arguments.data, filter=filter_of(arguments), split=arguments.split)
+    print("\n".join(dataset.describe()), file=sys.stderr)
+    shares, rule = _shares(arguments, dataset)
+    shares = [share._replace(detector=spoken(share.detector, dataset)) for share in shares]
+    with progress("attributes") as report:
+        annotate_shares(dataset, shares, out, rule, batch=arguments.batch, on_step=report)
+    written = write_report(dataset, out, [share.detector for share in shares])
+    print("\n".join(written.lines()))
+    if advice := _advice(written.total.easy_share, rule):
+        print(f"note: {advice}", file=sys.stderr)
+    print(out)
+    return 0
+
+
+def _advice(easy: float | None, rule: AttributeRule) -> str:
+    """What to change where nearly all things are of one kind, so that the words would say nothing; else empty.
+
+    easy: share of the things; None: there are none.
+    """
+    if easy is None or LEAST_SHARE <= easy <= 1 - LEAST_SHARE:
+        return ""
+    kind, other = ("easy", "higher") if easy > 0.5 else ("hard", "lower")
+    return (
+        f"{max(easy, 1 - easy):.0%} of the things are {kind} for this detector, so the word "
+        f"says little; a {other} --min-score than {rule.min_score:g} parts them more evenly"
+    )
+
+
+def write_report(dataset: Dataset, path: Path, detectors: Sequence[Detector]) -> AttributeReport:
+    """Writes the summary of an attributes file and its chart beside it, and returns what it says."""
+    from training.core.checkpoints import write_json
+
+    attributes = read_attributes(path, dataset)
+    report = AttributeReport.of(with_attributes(sample.layout, attributes[sample.image_id]) for sample in dataset)
+    about = {"name": dataset.name, **read_file(path).header}
+    write_json(path.with_suffix(".summary.json"), {**about, **report.to_json()})
+    name = detectors[0].name if len(detectors) == 1 else f"each of {len(detectors)} detectors"
+    report.chart(name).save(path.with_suffix(".png"), optimize=True)
+    return report
+
+
+def _shares(arguments: argparse.Namespace, dataset: Dataset) -> tuple[list[Share], AttributeRule]:
+    """Who labels which pictures, and by which rule."""
+    match_class = not arguments.any_class
+    if arguments.folds is None:
+        annotations = annotation_file(arguments.data, arguments.split)
+        detector = load_detector(arguments.detector, arguments.model, annotations=annotations)
+        check_answers(detector, dataset)
+        min_score = detector.min_score if arguments.min_score is None else arguments.min_score
+        rule = AttributeRule(min_score, arguments.min_iou, match_class)
+        return [Share(detector, range(len(dataset)))], rule
+    out, work = arguments.out, arguments.out.with_suffix(".folds")
+    min_score = AttributeRule().min_score if arguments.min_score is None else arguments.min_score
+    rule = AttributeRule(min_score, arguments.min_iou, match_class)
+    check_same(out, make_header(dataset, rule))  # before the training, not after it
+    if out.exists() and not work.exists():
+        raise DataError(f"{out} holds attributes of another detector; delete it or give another --out")
+    architecture, image_size = like_detector(arguments.detector, arguments.model)
+    config = FoldConfig(
+        architecture,
+        arguments.image_size or image_size,
+        folds=arguments.folds,
+        epochs=arguments.epochs,
+        seed=arguments.seed,
+    )
+    return train_folds(dataset, config, work, min_score), rule
+
+
+def check_answers(detector: Detector, dataset: Dataset) -> None:
+    """DetectorError where a results file is of other pictures."""
+    if isinstance(detector, AnswersById) and not any(sample.image_id in detector.ids for sample in dataset):
+        theirs, ours = next(iter(detector.ids)), dataset[0].image_id
+        raise DetectorError(
+            f"{detector.name} is a file of results for other pictures: it has image ids such as {theirs}, and "
+            f"{dataset.name} has such as {ours}"
+        )
+
+
+def spoken(detector: Detector, dataset: Dataset) -> Detector:
+    """The detector with its classes under the data's names; says on standard error which ones have no partner."""
+    named, match = speak(detector, dataset.things)
+    for line in match.lines(detector.name):
+        print(line, file=sys.stderr)
+    if match.unknown:
+        print(
+            f"note: {detector.name} does not know {len(match.unknown)} of the {len(dataset.things)} classes of things; "
+            "their objects are background (--folds trains detectors that know them): " + ", ".join(match.unknown),
+            file=sys.stderr,
+        )
+    return named

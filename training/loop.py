@@ -1,0 +1,302 @@
+"""python -m training loop: the user's data and detector -> attributes, generator, hard pictures, a better detector.
+
+Every stage is one of the other verbs, with what the config file says after its name; `--dry-run` prints the commands. A
+finished stage is not done again, and one that was stopped goes on, because the verbs do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from detdiffusion.attributes import Strategy
+from detdiffusion.errors import ConfigError
+
+STATUS = "loop.json"
+COMMAND = (sys.executable, "-m", "training")
+TRAIN, VALIDATION = "train", "val"  # splits of the loop's own copy of the data
+GEODIFFUSION = "geodiffusion"
+_VERBS = ("annotate", "autoencoder", "train", "generate", "trainability")
+
+
+class StageState(StrEnum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class LoopConfig:
+    """What a loop is run on. `annotate`, `autoencoder`, `train`, `generate` and `trainability` are further arguments of
+    those verbs, as one would type them.
+
+    Raises:
+        ConfigError: something needed is missing, or a strategy is unknown.
+    """
+
+    data: str  # COCO, YOLO or VOC folder
+    out: str
+    split: str | None = None  # to learn from (default: the only one, or train)
+    validation: str = VALIDATION  # split to measure on
+    fraction: float = 1.0  # of the pictures to learn from: no stage sees the others
+    seed: int = 0  # which of them
+    base: str | None = None  # of the generator: a Stable Diffusion folder; without it an autoencoder is trained first
+    preset: str = "papercut-cpu"
+    pictures: Mapping[str, int] = field(default_factory=dict)  # strategy, or geodiffusion -> how many are generated
+    compare: Sequence[str] = ()  # folders of `generate`, of other models: rows of the table beside ours
+    annotate: str = ""
+    autoencoder: str = ""
+    train: str = ""
+    generate: str = ""
+    trainability: str = ""
+
+    def __post_init__(self) -> None:
+        known = (*Strategy, GEODIFFUSION)
+        unknown = [name for name in self.pictures if name not in known]
+        if not self.pictures or unknown:
+            raise ConfigError(f"pictures needs numbers of pictures for some of {', '.join(known)}; got {self.pictures}")
+        if any(not isinstance(count, int) or count < 1 for count in self.pictures.values()):
+            raise ConfigError(f"pictures {dict(self.pictures)} needs whole numbers of 1 or more")
+        if isinstance(self.compare, str):
+            raise ConfigError(f"compare needs a list of folders, got {self.compare!r}")
+        if not 0 < self.fraction <= 1:
+            raise ConfigError(f"fraction {self.fraction} needs to be above 0 and at most 1")
+        if "--detector" not in shlex.split(self.annotate) or "--detector" not in shlex.split(self.trainability):
+            raise ConfigError("annotate and trainability each need a --detector: who gives attributes, and who learns")
+
+    @classmethod
+    def read(cls, path: Path) -> LoopConfig:
+        """A YAML file; paths in it are relative to its folder.
+
+        Raises:
+            ConfigError: missing, unreadable, or with unknown or missing fields.
+        """
+        import yaml  # type: ignore[import-untyped]
+
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path} cannot be read: {error}") from error
+        known = {one.name for one in fields(cls)}
+        if not isinstance(values, dict) or not set(values) <= known or not {"data", "out"} <= set(values):
+            extra = sorted(set(values) - known) if isinstance(values, dict) else []
+            raise ConfigError(
+                f"{path} needs data and out, and may have {', '.join(sorted(known - {'data', 'out'}))}"
+                + (f"; not {', '.join(map(str, extra))}" if extra else "")
+            )
+
+        def beside(name: object) -> str:
+            return os.path.normpath(path.parent / str(name))
+
+        here: dict[str, Any] = {name: beside(values[name]) for name in ("data", "out")}
+        if values.get("base"):
+            here["base"] = beside(values["base"])
+        if isinstance(values.get("compare"), list):
+            here["compare"] = tuple(map(beside, values["compare"]))
+        try:
+            return cls(**{**values, **here})
+        except TypeError as error:
+            raise ConfigError(f"{path}: a value is of the wrong kind: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One command, and whether it is done: `proof` is the last file that it writes."""
+
+    name: str
+    words: tuple[str, ...]  # after python -m training
+    proof: Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `python -m training loop`."""
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML, see docs/DATA_ENGINE.md")
+    parser.add_argument("--dry-run", action="store_true", help="check everything and print the commands")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
+    config = LoopConfig.read(arguments.config)
+    plan = stages(config)
+    check(plan)
+    if arguments.dry_run:
+        print("\n".join(shlex.join(["python", "-m", "training", *stage.words]) for stage in plan))
+        return 0
+    return perform(plan, Path(config.out))
+
+
+def stages(config: LoopConfig) -> list[Stage]:
+    """All commands, in order."""
+    return list(_stages(config))
+
+
+def _stages(config: LoopConfig) -> Iterator[Stage]:
+    out = Path(config.out)
+    data, attributes = out / "data", out / "attributes.jsonl"
+    yield from _data_stages(config, data)
+    ours = ("--data", str(data), "--split", TRAIN)
+    more = {verb: shlex.split(getattr(config, verb)) for verb in _VERBS}
+    words = ("annotate", *ours, "--out", str(attributes), *more["annotate"])
+    yield Stage("attributes", words, attributes.with_suffix(".summary.json"))
+    base = config.base
+    if base is None:
+        words = ("autoencoder", *ours, "--out", str(out / "autoencoder"), *more["autoencoder"])
+        yield Stage("autoencoder", words, out / "autoencoder" / "report.json")
+        base = str(out / "autoencoder" / "model")
+    for name in dict.fromkeys(map(_generator, config.pictures)):
+        preset = config.preset if name == "generator" else f"{config.preset}-{GEODIFFUSION}"
+        run_folder = out / name
+        labelled = ("--attributes", str(attributes)) if name == "generator" else ()
+        words = ("train", "--preset", preset, *ours, *labelled, "--base", base, "--out", str(run_folder))
+        yield Stage(name, (*words, *more["train"]), run_folder / "model" / "manifest.json")
+    for name, count in config.pictures.items():
+        model, folder = out / _generator(name) / "model", out / "pictures" / name
+        strategy = Strategy.ORIGIN if name == GEODIFFUSION else name
+        words = ("generate", "--model", str(model), "--layouts", str(data), "--split", TRAIN, "--strategy", strategy)
+        words = (*words, "--attributes", str(attributes), "--count", str(count), "--out", str(folder))
+        yield Stage(f"pictures: {name}", (*words, *more["generate"]), folder / "annotations.json")
+    made = ",".join([*(str(out / "pictures" / name) for name in config.pictures), *config.compare])
+    words = ("trainability", "--real", str(data), "--synthetic", made, "--out", str(out / "trainability"))
+    result = out / "trainability" / "trainability.json"
+    yield Stage("trainability", (*words, *more["trainability"]), result)
+    yield Stage("report", ("report", str(result), "--out", str(out / "report")), out / "report" / "report.html")
+
+
+def _data_stages(config: LoopConfig, data: Path) -> Iterator[Stage]:
+    """The pictures to learn from and to measure on, in a folder that holds no others."""
+    split = ("--split", config.split) if config.split else ()
+    part = ("--fraction", str(config.fraction), "--seed", str(config.seed))
+    for name, asked in ((TRAIN, (*split, *part)), (VALIDATION, ("--split", config.validation))):
+        words = ("subset", "--data", config.data, *asked, "--name", name, "--out", str(data))
+        yield Stage(f"data: {name}", words, data / "annotations" / f"instances_{name}.json")
+
+
+def _generator(pictures: str) -> str:
+    return GEODIFFUSION if pictures == GEODIFFUSION else "generator"
+
+
+def check(plan: Sequence[Stage]) -> None:
+    """ConfigError if a command has arguments that its verb does not take: said before hours of work."""
+    from training.autoencoder import command as autoencoder_command
+    from training.data import subset
+    from training.generator import command as train
+    from training.labelling import annotate
+    from training.report import command as report
+    from training.studies import trainability
+    from training.synthesis import command as generate
+
+    makers = {"subset": subset, "annotate": annotate, "autoencoder": autoencoder_command, "train": train}
+    verbs = {**makers, "generate": generate, "trainability": trainability, "report": report}
+    for stage in plan:
+        verb, *words = stage.words
+        parser = argparse.ArgumentParser(prog=f"python -m training {verb}")
+        verbs[verb].add_arguments(parser)
+        try:
+            parser.parse_args(words)
+        except SystemExit as error:
+            raise ConfigError(f"{stage.name}: what the config says for {stage.words[0]} is wrong, see above") from error
+
+
+def perform(plan: Sequence[Stage], out: Path) -> int:
+    """Runs what is not done, each command in a process of its own; returns the exit code of the first that failed.
+
+    Raises:
+        ConfigError: a finished stage was run with other arguments.
+    """
+    record = _Record(out)
+    record.check(plan)
+    for stage in plan:
+        if record.done(stage):
+            continue
+        print("$", shlex.join(["python", "-m", "training", *stage.words]), file=sys.stderr, flush=True)
+        record.tell(plan, stage, StageState.RUNNING)
+        began = time.monotonic()
+        code = _run([*COMMAND, *stage.words])
+        if code or not stage.proof.exists():
+            record.tell(plan, stage, StageState.FAILED)
+            print(f"error: {stage.name} ended with code {code}; the same command goes on from there", file=sys.stderr)
+            return code or 1
+        record.finish(stage, time.monotonic() - began)
+        record.tell(plan, stage, StageState.FINISHED)
+    print(plan[-1].proof)
+    return 0
+
+
+def _run(command: Sequence[str]) -> int:
+    """Its exit code. It is told to stop when this process is, and is waited for: a training writes its checkpoint."""
+    with subprocess.Popen(command) as child:
+        before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+        try:
+            return child.wait()
+        except KeyboardInterrupt:  # which a terminal sends to both
+            child.wait()
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+def read_status(out: Path) -> dict[str, StageState]:
+    """The state of every stage of the loop in a folder, in order; empty where none was begun."""
+    path = out / STATUS
+    if not path.exists():
+        return {}
+    rows = json.loads(path.read_text(encoding="utf-8"))["stages"]
+    return {str(row["name"]): StageState(row["state"]) for row in rows}
+
+
+class _Record:
+    """What is done, in `out/stages/`, and where the whole stands, in `out/loop.json`."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def check(self, plan: Sequence[Stage]) -> None:
+        for stage in plan:
+            before = self._read(stage)
+            if before is not None and before["command"] != list(stage.words):
+                raise ConfigError(
+                    f"{stage.name} was done with `{shlex.join(before['command'])}`, and the config now says "
+                    f"`{shlex.join(stage.words)}`: use the old config, give another out, or delete "
+                    f"{self._path(stage)} and what it made"
+                )
+
+    def done(self, stage: Stage) -> bool:
+        return self._read(stage) is not None and stage.proof.exists()
+
+    def finish(self, stage: Stage, seconds: float) -> None:
+        from training.core.checkpoints import write_json
+
+        self._path(stage).parent.mkdir(parents=True, exist_ok=True)
+        write_json(self._path(stage), {"command": list(stage.words), "seconds": round(seconds)})
+
+    def tell(self, plan: Sequence[Stage], now: Stage, state: StageState) -> None:
+        from training.core.checkpoints import write_json
+
+        self.out.mkdir(parents=True, exist_ok=True)
+        rows = [{"name": stage.name, "state": state if stage is now else self._state(stage)} for stage in plan]
+        write_json(self.out / STATUS, {"stages": rows})
+
+    def _state(self, stage: Stage) -> StageState:
+        return StageState.FINISHED if self.done(stage) else StageState.WAITING
+
+    def _path(self, stage: Stage) -> Path:
+        return self.out / "stages" / f"{stage.name.replace(': ', '-')}.json"
+
+    def _read(self, stage: Stage) -> dict[str, Any] | None:
+        path = self._path(stage)
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{path} is damaged ({error}): delete it, the stage is then done again") from error

@@ -1,0 +1,1 @@
+"""Reports of the other rooms as one page: tables, plots, images."""

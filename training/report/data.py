@@ -1,0 +1,117 @@
+"""What `evaluate` and `ablation` have written, read back and checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from detdiffusion.errors import DataError
+from detdiffusion.layout import Layout
+from training.evaluation.summary import FORMAT as EVALUATION
+from training.studies.ablation import FORMAT as ABLATION
+from training.studies.trainability import FORMAT as TRAINABILITY
+
+REAL = "real"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A report of `python -m training evaluate`, and the folder beside it."""
+
+    values: Mapping[str, Any]
+    work: Path
+
+    @property
+    def title(self) -> str:
+        layouts = self.values["layouts"]
+        return f"{layouts['spec']} ({layouts['count']:,} layouts)"
+
+    @property
+    def lead(self) -> str:
+        """The detector that comes first."""
+        return str(self.values["detectors"][0]["name"])
+
+    @property
+    def detectors(self) -> list[str]:
+        return [str(one["name"]) for one in self.values["detectors"]]
+
+    @cached_property
+    def objects(self) -> dict[tuple[str | None, str], list[dict[str, Any]]]:
+        """Rows of objects by (system, view); empty where the folder beside the report is gone."""
+        found: dict[tuple[str | None, str], list[dict[str, Any]]] = {}
+        for row in self._lines("objects.jsonl"):
+            found.setdefault((row["system"], row["view"]), []).append(row)
+        return found
+
+    @cached_property
+    def layouts(self) -> list[Layout]:
+        return [Layout.from_json(row["layout"]) for row in self._lines("layouts.jsonl")]
+
+    def picture(self, system: str | None, view: str, number: int) -> Image.Image | None:
+        """A drawn picture, or with `system` None the real one; None where it is not kept."""
+        folder = self.work / REAL if system is None else self.work / system / view.replace(" ", "-")
+        path = folder / f"{number:05d}.png"
+        if not path.is_file():
+            return None
+        with Image.open(path) as image:
+            return image.convert("RGB")
+
+    def masks(self, system: str) -> list[Image.Image]:
+        found = []
+        for path in sorted((self.work / system / "masks").glob("*.png")):
+            with Image.open(path) as image:
+                found.append(image.convert("RGB"))
+        return found
+
+    def _lines(self, name: str) -> Iterator[dict[str, Any]]:
+        path = self.work / name
+        if not path.is_file():
+            return
+        try:
+            with path.open(encoding="utf-8") as file:
+                for line in file:
+                    yield json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path} is damaged ({error}); run the evaluation again") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """A table of `python -m training ablation`."""
+
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Trainability:
+    """A table of `python -m training trainability`."""
+
+    values: Mapping[str, Any]
+
+
+Report = Evaluation | Ablation | Trainability
+
+
+def read_report(path: Path) -> Report:
+    """Raises DataError for a file that neither command has written, or an older version of them."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a report: {error}") from error
+    found = values.get("format") if isinstance(values, dict) else None
+    if found == EVALUATION:
+        return Evaluation(values, path.with_name(f"{path.stem}.work"))
+    if found == ABLATION:
+        return Ablation(values)
+    if found == TRAINABILITY:
+        return Trainability(values)
+    raise DataError(
+        f"{path} has format {found!r}; a report has {EVALUATION} (python -m training evaluate), {ABLATION!r} "
+        f"(ablation) or {TRAINABILITY!r} (trainability): run the command again with this version"
+    )

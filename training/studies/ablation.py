@@ -1,0 +1,271 @@
+"""python -m training ablation: what each part of the method is worth, by training without it (supplement, Table 1).
+
+Every variant learns from the same scenes, with the same autoencoder, seeds and steps. Each training writes down its
+own result, so the whole can be done in pieces: the same command goes on, on any machine that has the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detdiffusion.__main__ import BUNDLED_MODEL
+from detdiffusion.attributes import Strategy
+from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
+from detdiffusion.evaluation.effect import numbers
+from training.core.cli import claim, positive
+from training.generator.config import (
+    ABLATIONS,
+    HELD_OUT_SEED,
+    VARIANTS,
+    AblationConfig,
+    GeneratorConfig,
+    check_same_config,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT = "ablation-2"
+RESULT = "ablation.json"
+SCORES = ("mAP", "AP50", "AP75")
+COLUMNS = (*SCORES, "drop", "mask_iou")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table; `variant` None is the whole method."""
+
+    name: str
+    variant: str | None
+
+    @property
+    def slug(self) -> str:
+        """Of its folders, and for `--rows`."""
+        return self.variant or "full"
+
+
+ROWS: tuple[Row, ...] = (
+    Row("full", None),
+    Row("without sqrt(alpha_bar)", "no-alpha-bar"),
+    Row("without dice", "no-dice"),
+    Row("without perception loss", "no-perception"),
+    Row("without blueprint", "no-blueprint"),
+    Row("without attributes", "no-attributes"),
+    Row("GeoDiffusion (none of them)", "geodiffusion-no-blueprint"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `python -m training ablation`."""
+    parser.add_argument(
+        "--preset", choices=tuple(ABLATIONS), required=True, help="sizes and steps (training/generator/config.py)"
+    )
+    parser.add_argument(
+        "--seeds", type=seed_list, default=[0, 1, 2], metavar="0,1,2", help="one training a seed (default 0,1,2)"
+    )
+    parser.add_argument(
+        "--rows",
+        type=rows_of,
+        default=ROWS,
+        metavar="NAME,...",
+        help=f"some of {', '.join(row.slug for row in ROWS)} (default: all)",
+    )
+    parser.add_argument(
+        "--steps", type=positive, default=None, metavar="N", help="of each training (default: preset's)"
+    )
+    parser.add_argument("--out", type=Path, required=True, help=f"folder; the table is written to OUT/{RESULT}")
+    parser.add_argument("--device", default=None, help="cpu, cuda, ... (default: cuda where there is one)")
+    parser.add_argument(
+        "--most", type=positive, default=None, metavar="N", help="train at most N models now; the same command goes on"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
+    import torch
+
+    device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    config, rows = ABLATIONS[arguments.preset], arguments.rows
+    if arguments.steps:
+        config = replace(config, generator=replace(config.generator, steps=arguments.steps))
+    left = train_all(config, arguments.seeds, arguments.out, device, most=arguments.most, rows=rows)
+    table = summarise(config, arguments.preset, arguments.seeds, arguments.out, rows)
+    (arguments.out / RESULT).write_text(json.dumps(table, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    print("\n".join(lines(table)))
+    if left:
+        print(f"{left} trainings are left; the same command goes on", file=sys.stderr)
+    print(arguments.out / RESULT)
+    return 0
+
+
+def train_all(
+    config: AblationConfig,
+    seeds: Sequence[int],
+    out: Path,
+    device: torch.device,
+    *,
+    most: int | None = None,
+    base: Path = BUNDLED_MODEL,
+    rows: Sequence[Row] = ROWS,
+) -> int:
+    """Trains and scores what has no result yet, seed by seed, so that early results are whole tables. Several processes
+    on one folder share the work.
+
+    Args:
+        most: at most so many trainings.
+        base: model folder with the autoencoder and the detectors.
+
+    Returns:
+        How many are left.
+
+    Raises:
+        ConfigError: `out` was started with another config.
+    """
+    saved = out / "config.json"
+    from training.core.checkpoints import write_json
+
+    if saved.exists():
+        check_same_config(saved, config.to_json())
+    else:
+        write_json(saved, config.to_json())
+    waiting = [(row, seed) for seed in seeds for row in rows if not result_path(out, row, seed).exists()]
+    if not waiting:
+        return 0
+    _make_samples(config, out / "samples", base, device)
+    for row, seed in waiting[:most]:
+        result = result_path(out, row, seed)
+        with claim(result.with_name("claim")) as mine:
+            if mine and not result.exists():
+                print(f"{row.name}, seed {seed}", file=sys.stderr)
+                _train_one(config, row, seed, out, device, base)
+    return len(waiting[most:]) if most is not None else 0
+
+
+def result_path(out: Path, row: Row, seed: int) -> Path:
+    return out / "runs" / f"{row.slug}-seed{seed}" / "result.json"
+
+
+def variant_config(config: GeneratorConfig, row: Row, seed: int) -> GeneratorConfig:
+    changed = VARIANTS[row.variant](config) if row.variant else config
+    return replace(changed, seed=seed)
+
+
+def _make_samples(config: AblationConfig, out: Path, base: Path, device: torch.device) -> None:
+    from training.core.cli import progress
+    from training.generator.latents import load_autoencoder
+    from training.generator.samples import make_samples
+
+    if (out / "summary.json").exists():
+        return
+    autoencoder = load_autoencoder(base).to(device)
+    with progress("samples") as report:
+        make_samples(config.samples, config.generator.size[0], load_detector(BUNDLED, base), autoencoder, out, report)
+
+
+def _train_one(config: AblationConfig, row: Row, seed: int, out: Path, device: torch.device, base: Path) -> None:
+    from detdiffusion.diffusion.checkpoint import save_pipeline
+    from training.core.checkpoints import write_json
+    from training.generator.bundle import learn
+    from training.generator.latents import load_autoencoder
+
+    folder = result_path(out, row, seed).parent
+    if not (folder / "model" / "manifest.json").exists():
+        pipe = learn(
+            variant_config(config.generator, row, seed), load_autoencoder(base), out / "samples", folder, device
+        )
+        save_pipeline(pipe, folder / "model")
+    write_json(folder / "result.json", _score(config, folder / "model", base))
+    for spent in ("checkpoints", "evaluation"):  # the result is there: it is gone back to no more
+        shutil.rmtree(folder / spent, ignore_errors=True)
+
+
+def _score(config: AblationConfig, model: Path, base: Path) -> dict[str, Any]:
+    """Scores of the pictures that were asked to be easy (as they truly are, where the model knows no attributes)."""
+    from training.data.layout_sources import PapercutLayouts
+    from training.evaluation.inputs import Plan
+    from training.evaluation.run import evaluate
+
+    detectors = [str(base / "detectors" / name) for name in (BUNDLED, JUDGE)]
+    source = PapercutLayouts(config.layouts, HELD_OUT_SEED)
+    report = evaluate(Plan(model, source, detectors=detectors, steps=config.sampler_steps), model.parent / "evaluation")
+    lead, (system,) = report["detectors"][0]["name"], report["systems"]
+    views = {view["name"]: view["scores"][lead] for view in system["views"]}
+    scores = views.get(Strategy.EASY) or views[Strategy.ORIGIN]
+    drop = None if system["drop"] is None else system["drop"][lead]["confidence"]["mean"]
+    masks = None if system["mask_iou"] is None else system["mask_iou"]["mean"]
+    found = {name: scores[name] for name in (*SCORES, "recall50")}
+    return {**found, "drop": drop, "mask_iou": masks, "report": report}
+
+
+def summarise(
+    config: AblationConfig, preset: str, seeds: Sequence[int], out: Path, wanted: Sequence[Row] = ROWS
+) -> dict[str, Any]:
+    """The table of what is there: means over seeds with 95 % intervals (Student's t), None where none is."""
+    rows = []
+    for row in wanted:
+        paths = {seed: result_path(out, row, seed) for seed in seeds}
+        results = {seed: json.loads(path.read_text()) for seed, path in paths.items() if path.exists()}
+        rows.append(
+            {
+                **asdict(row),
+                "seeds": list(results),
+                **{name: estimate([one[name] for one in results.values()]) for name in COLUMNS},
+            }
+        )
+    return {"format": FORMAT, "preset": preset, "rows": rows, "settings": config.to_json()}
+
+
+def estimate(values: Sequence[float | None]) -> dict[str, Any] | None:
+    """Mean and 95 % interval of the mean of N seeds, by Student's t; no interval from one seed, None without any."""
+    from scipy.stats import t
+
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    count, mean = len(known), sum(known) / len(known)
+    half = math.nan
+    if count > 1:
+        deviation = math.sqrt(sum((value - mean) ** 2 for value in known) / (count - 1))
+        half = float(t.ppf(0.975, count - 1)) * deviation / math.sqrt(count)
+    return numbers({"mean": mean, "ci95": [mean - half, mean + half], "values": known})
+
+
+def lines(table: Mapping[str, Any]) -> list[str]:
+    """The table as text, in per cent, as the supplement prints it."""
+    shown = [f"{'':30}" + "".join(f"{head:>16}" for head in COLUMNS) + f"{'seeds':>8}"]
+    for row in table["rows"]:
+        cells = "".join(f"{_cell(row[head]):>16}" for head in COLUMNS)
+        shown.append(f"{row['name']:30}{cells}{len(row['seeds']):>8}")
+    return shown
+
+
+def _cell(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "-"
+    low, high = found["ci95"]
+    half = "" if low is None else f" +- {50 * (high - low):.1f}"
+    return f"{100 * found['mean']:.1f}{half}"
+
+
+def rows_of(text: str) -> tuple[Row, ...]:
+    """ "full,no-dice" -> rows, in the order of the table."""
+    slugs, known = text.split(","), [row.slug for row in ROWS]
+    if not set(slugs) <= set(known):
+        raise argparse.ArgumentTypeError(f"{text!r} needs to be some of {', '.join(known)}")
+    return tuple(row for row in ROWS if row.slug in slugs)
+
+
+def seed_list(text: str) -> list[int]:
+    """ "0,1,2" -> seeds, each once."""
+    parts = text.split(",")
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+        raise argparse.ArgumentTypeError(f"{text!r} needs to be whole numbers of 0 or more, each once, as 0,1,2")
+    return [int(part) for part in parts]

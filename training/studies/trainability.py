@@ -1,0 +1,346 @@
+"""python -m training trainability: does a detector learn from generated pictures (main paper, Table 2).
+
+A detector is trained on real pictures, and on real and generated ones, with the same updates and seeds; COCO's scores
+on real pictures that it has not seen. Each training keeps its own result, so the whole can be done in pieces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detdiffusion.errors import ConfigError
+from detdiffusion.evaluation.effect import numbers
+from training.core.cli import claim, device_of, keep_settings, natural, positive, progress
+from training.data.datasets import Dataset, open_dataset
+from training.generator.config import TRAINABILITY, TrainabilityConfig
+from training.studies.ablation import estimate, seed_list
+
+if TYPE_CHECKING:
+    from detdiffusion.detection import Detector
+    from training.studies.trainability_data import Plan, Row
+
+FORMAT = "trainability-1"
+RESULT = "trainability.json"
+SCORES = ("mAP", "AP50", "AP75", "APm", "APl")
+LOADERS = 2  # processes that prepare ultralytics' pictures
+# What ultralytics does to pictures beside mirroring them: nothing in plain rows, its own choice in the augmented one.
+PLAIN = {"mosaic": 0.0, "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0, "translate": 0.0, "scale": 0.0}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `python -m training trainability`."""
+    parser.add_argument("--real", type=Path, required=True, metavar="DIR", help="data set: COCO, Papercut, YOLO or VOC")
+    parser.add_argument("--synthetic", type=_paths, required=True, metavar="DIR,...", help="of generate")
+    parser.add_argument(
+        "--detector",
+        required=True,
+        metavar="NAME|DIR|FILE.pt",
+        help="an architecture, trained from nothing (fasterrcnn_resnet50_fpn, fasterrcnn_resnet18_fpn, yolo11n, ...), "
+        "or a detector of ultralytics, trained further",
+    )
+    parser.add_argument("--seeds", type=seed_list, default=[0, 1, 2], metavar="0,1,2", help="default 0,1,2")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=f"the table is DIR/{RESULT}")
+    parser.add_argument("--preset", choices=tuple(TRAINABILITY), default="small", help="size and updates (small)")
+    for name, what in (("updates", "updates of every row"), ("batch", "pictures an update"), ("image-size", "pixels")):
+        parser.add_argument(f"--{name}", type=positive, metavar="N", help=f"{what} (default: the preset's)")
+    parser.add_argument("--learning-rate", type=float, metavar="R", help="default: the preset's, or the library's")
+    parser.add_argument("--split", metavar="NAME", help="to learn from (default: the only one, or train)")
+    parser.add_argument("--val-split", default="val", metavar="NAME", help="to measure on (val)")
+    parser.add_argument("--limit", type=positive, metavar="N", help="learn from so many of the real pictures")
+    parser.add_argument("--subset-seed", type=natural, default=0, metavar="N", help="which ones (0)")
+    parser.add_argument("--share", type=float, metavar="S", help="of generated pictures shown (default: by number)")
+    parser.add_argument(
+        "--augment", action="store_true", help="ordinary augmentation in every row, not in its own row alone"
+    )
+    parser.add_argument(
+        "--val-attributes", type=Path, metavar="FILE.jsonl", help="of annotate: also recall on easy and hard objects"
+    )
+    parser.add_argument("--start", type=Path, metavar="FILE", help="torchvision: weights to start from")
+    parser.add_argument("--most", type=positive, metavar="N", help="train at most N detectors now")
+    parser.add_argument("--keep", action="store_true", help="keep the detectors, not their scores alone")
+    parser.add_argument("--device", help="torchvision: cpu, cuda, ... (default: cuda where there is one)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
+    from training.core.checkpoints import write_json
+
+    config, out = config_of(arguments), arguments.out
+    plan, validation = _plan(arguments)
+    attributes = _attributes(arguments.val_attributes, validation)
+    settings = _settings(arguments, config, plan)
+    keep_settings(out / "config.json", settings)
+    waiting = [(row, seed) for seed in arguments.seeds for row in plan.rows if not result_path(out, row, seed).exists()]
+    for row, seed in waiting[: arguments.most]:
+        result = result_path(out, row, seed)
+        with claim(result.with_name("claim")) as mine:
+            if not mine or result.exists():  # another process on this folder has it
+                continue
+            print(f"{row.name}, seed {seed}", file=sys.stderr)
+            detector = _train(arguments, config, plan, row, seed, result.parent)
+            write_json(result, _measure(detector, validation, plan.union.things, attributes))
+            shutil.rmtree(result.with_name("work"))
+            if not arguments.keep:
+                shutil.rmtree(result.with_name("detector"))
+    table = summarise(plan.rows, arguments.seeds, out, settings)
+    write_json(out / RESULT, table)
+    print("\n".join(lines(table)))
+    left = len(waiting) - len(waiting[: arguments.most])
+    if left:
+        print(f"{left} trainings are left; the same command goes on", file=sys.stderr)
+    print(out / RESULT)
+    return 0
+
+
+def config_of(arguments: argparse.Namespace) -> TrainabilityConfig:
+    names = ("updates", "batch", "image_size", "learning_rate")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    return replace(TRAINABILITY[arguments.preset], **given)
+
+
+def result_path(out: Path, row: Row, seed: int) -> Path:
+    return out / "runs" / f"{row.slug}-seed{seed}" / "result.json"
+
+
+# --- what is learned ------------------------------------------------------------------------------
+
+
+def _plan(arguments: argparse.Namespace) -> tuple[Plan, Dataset]:
+    from training.data.subset import choose
+    from training.studies.trainability_data import make_plan
+
+    if arguments.share is not None and not 0 < arguments.share < 1:
+        raise ConfigError(f"--share {arguments.share} needs to be above 0 and below 1")
+    real = open_dataset(arguments.real, split=arguments.split)
+    validation = open_dataset(arguments.real, split=arguments.val_split)
+    synthetic = [open_dataset(folder) for folder in arguments.synthetic]
+    chosen = choose(real, arguments.limit or len(real), arguments.subset_seed)
+    return make_plan(real, validation, synthetic, chosen, arguments.share), validation
+
+
+def _settings(arguments: argparse.Namespace, config: TrainabilityConfig, plan: Plan) -> dict[str, Any]:
+    """What every training depends on. Names, not paths."""
+    from training.core.checkpoints import file_hash
+
+    start = None if arguments.start is None else file_hash(arguments.start)
+    epochs = epochs_of(config, plan)
+    counts = {"real": plan.rows[0].real, "validation": len(plan.held_out), "an_epoch": plan.epoch, "epochs": epochs}
+    synthetic = [part.name for part in plan.union.parts[1:-1]]
+    about = {"real": plan.union.parts[0].name, "synthetic": synthetic, "detector": Path(arguments.detector).name}
+    more = {"share": arguments.share, "augment": arguments.augment, "start": start}
+    return {**about, "data": plan.union.fingerprint, **asdict(config), **more, "pictures": counts}
+
+
+def epochs_of(config: TrainabilityConfig, plan: Plan) -> int:
+    """As many as make the updates, whole ones."""
+    return max(1, round(config.updates / math.ceil(plan.epoch / config.batch)))
+
+
+def _train(
+    arguments: argparse.Namespace, config: TrainabilityConfig, plan: Plan, row: Row, seed: int, folder: Path
+) -> Detector:
+    from detdiffusion.detectors import load_detector
+    from detdiffusion.detectors.torchvision import ARCHITECTURES
+
+    out = folder / "detector"
+    if not (out / "detector.json").is_file():
+        torchvision = arguments.detector in ARCHITECTURES
+        (_train_torchvision if torchvision else _train_ultralytics)(arguments, config, plan, row, seed, out)
+    return load_detector(out)
+
+
+def _train_torchvision(
+    arguments: argparse.Namespace, config: TrainabilityConfig, plan: Plan, row: Row, seed: int, out: Path
+) -> None:
+    from training.detector.recipe import DetectorTraining, train_torchvision
+
+    training = DetectorTraining(
+        arguments.detector,
+        config.image_size,
+        epochs_of(config, plan),
+        config.batch,
+        seed,
+        augment=row.augment or arguments.augment,
+        warmup_steps=min(200, config.updates // 10),
+    )
+    if config.learning_rate is not None:
+        training = replace(training, learning_rate=config.learning_rate)
+    with progress(row.name) as report:
+        # Nothing is measured while it learns: the last weights count, whatever the validation pictures say.
+        pictures = replace(plan.pictures(row), held_out=())
+        device = device_of(arguments.device)
+        train_torchvision(pictures, training, out, out.parent / "work", device, report, start=arguments.start)
+
+
+def _train_ultralytics(
+    arguments: argparse.Namespace, config: TrainabilityConfig, plan: Plan, row: Row, seed: int, out: Path
+) -> None:
+    from detdiffusion.detectors.ultralytics import train_ultralytics
+    from training.detector.command import copy_pictures
+    from training.studies.trainability_data import write_repeats
+
+    work, data = out.parent / "work", out.parent / "work" / "data"
+    different = sorted(set(row.learned))
+    if not (data / "linked").exists():
+        shutil.rmtree(data, ignore_errors=True)
+        copy_pictures(plan.union, different, data, "train")
+        copy_pictures(plan.union, plan.held_out[:1], data, "val")
+        where = {place: number for number, place in enumerate(different)}
+        write_repeats(data, "train", [where[place] for place in row.learned])
+        (data / "linked").touch()
+    architecture, start = _architecture(arguments.detector)
+    epochs = epochs_of(config, plan)
+    changes = {"close_mosaic": epochs // 5} if row.augment or arguments.augment else PLAIN
+    changes = {**changes, "nbs": config.batch}  # else the library gathers 64 pictures for an update
+    rate = {} if config.learning_rate is None else {"lr0": config.learning_rate}
+    with progress(row.name) as report:
+        made = train_ultralytics(
+            architecture,
+            data,
+            plan.union.things,
+            image_size=config.image_size,
+            epochs=epochs,
+            batch=config.batch,
+            seed=seed,
+            out=work / "ultralytics",
+            name=row.slug,
+            workers=LOADERS,
+            on_epoch=report,
+            start=start,
+            val=False,
+            **changes,
+            **rate,
+        )
+    made.rename(out)
+
+
+def _architecture(detector: str) -> tuple[str, Path | None]:
+    """A name, trained from nothing, or the architecture of a detector that is trained further."""
+    if not Path(detector).exists():
+        return detector.removesuffix(".yaml") + ".yaml", None
+    from detdiffusion.detectors.ultralytics import load_ultralytics
+
+    return load_ultralytics(Path(detector)).architecture, Path(detector)
+
+
+# --- what comes of it -----------------------------------------------------------------------------
+
+
+def _measure(
+    detector: Detector, validation: Dataset, things: Sequence[str], attributes: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Scores on all validation pictures, by class too, and recall by difficulty where attributes are known."""
+    from itertools import islice
+
+    from detdiffusion.evaluation.coco_ap import coco_ap
+    from training.core.cli import read_ahead
+    from training.data.datasets import Sample
+
+    layouts, found, ids = [], [], []
+    read = read_ahead(iter(validation), Sample.load_image, 16)
+    while pairs := list(islice(read, 16)):
+        layouts += [sample.layout for sample, _ in pairs]
+        ids += [sample.image_id for sample, _ in pairs]
+        found += detector.detect([image for _, image in pairs])
+    scores = asdict(coco_ap(layouts, found, things))
+    classes = {label: numbers(asdict(coco_ap(layouts, found, [label]))) for label in things}
+    result = {**numbers({name: scores[name] for name in SCORES}), "sha256": detector.sha256}
+    result["by_class"] = {label: {name: one[name] for name in ("mAP", "AP50")} for label, one in classes.items()}
+    if attributes is not None:
+        labelled = [layout.with_attributes(attributes[key]) for key, layout in zip(ids, layouts, strict=True)]
+        result["recall50"] = _recall(labelled, found, detector)
+    return result
+
+
+def _recall(layouts: Sequence[Any], found: Sequence[Any], detector: Detector) -> dict[str, Any]:
+    """Share of the easy and of the hard objects that the detector is sure of."""
+    from detdiffusion.evaluation.effect import measure
+
+    groups = measure(layouts, found, detector).by_attribute
+    return numbers({name: group.recall50 for name, group in groups.items()})
+
+
+def _attributes(path: Path | None, validation: Dataset) -> Mapping[str, Any] | None:
+    if path is None:
+        return None
+    from training.labelling.annotate import read_attributes
+
+    return read_attributes(path, validation)
+
+
+def summarise(rows: Sequence[Row], seeds: Sequence[int], out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Means over seeds; gains over the first row seed by seed. Intervals of 95 % by Student's t."""
+    results = {row.name: _results(row, seeds, out) for row in rows}
+    base = results[rows[0].name]
+    return {
+        "format": FORMAT,
+        "settings": dict(settings),
+        "rows": [
+            {
+                "name": row.name,
+                "pictures": {"real": row.real, "synthetic": row.synthetic},
+                "seeds": list(results[row.name]),
+                **{name: estimate([one[name] for one in results[row.name].values()]) for name in SCORES},
+                "gain": {name: _gain(results[row.name], base, name) for name in ("mAP", "AP50")},
+                "by_class": _by_class(results[row.name]),
+                "recall50": _by_difficulty(results[row.name]),
+            }
+            for row in rows
+        ],
+    }
+
+
+def _results(row: Row, seeds: Sequence[int], out: Path) -> dict[int, dict[str, Any]]:
+    paths = {seed: result_path(out, row, seed) for seed in seeds}
+    return {seed: json.loads(path.read_text(encoding="utf-8")) for seed, path in paths.items() if path.exists()}
+
+
+def _gain(results: Mapping[int, Any], base: Mapping[int, Any], name: str) -> dict[str, Any] | None:
+    """Row minus first row, for the seeds that both have."""
+    pairs = [(results[seed][name], base[seed][name]) for seed in results if seed in base]
+    if results is base or not pairs:
+        return None
+    return estimate([None if None in pair else pair[0] - pair[1] for pair in pairs])
+
+
+def _by_class(results: Mapping[int, Any]) -> dict[str, Any]:
+    labels = dict.fromkeys(label for one in results.values() for label in one["by_class"])
+    return {label: estimate([one["by_class"][label]["mAP"] for one in results.values()]) for label in labels}
+
+
+def _by_difficulty(results: Mapping[int, Any]) -> dict[str, Any] | None:
+    if not results or any("recall50" not in one for one in results.values()):
+        return None
+    return {name: estimate([one["recall50"][name] for one in results.values()]) for name in ("easy", "hard")}
+
+
+def lines(table: Mapping[str, Any]) -> list[str]:
+    """The table as text, in per cent."""
+    heads = (*SCORES, "gain in mAP")
+    shown = [f"{'':26}" + "".join(f"{head:>15}" for head in heads) + f"{'seeds':>7}"]
+    for row in table["rows"]:
+        cells = [*(row[name] for name in SCORES), row["gain"]["mAP"]]
+        shown.append(f"{row['name']:26}" + "".join(f"{cell(one):>15}" for one in cells) + f"{len(row['seeds']):>7}")
+    return shown
+
+
+def cell(found: Mapping[str, Any] | None) -> str:
+    """An estimate in per cent."""
+    if found is None:
+        return "-"
+    low, high = found["ci95"]
+    return f"{100 * found['mean']:.1f}" + ("" if low is None else f" +- {50 * (high - low):.1f}")
+
+
+def _paths(text: str) -> list[Path]:
+    if not all(text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} needs to be a list without gaps")
+    return [Path(word) for word in text.split(",")]

@@ -1,0 +1,1 @@
+"""Data sets of generated images, in chunks that are committed once."""

@@ -1,0 +1,104 @@
+"""python -m training generate: layouts -> a COCO data set of pictures, by any number of processes, resumable.
+
+The same command goes on after a stop, a kill or a crash. docs/DATA_ENGINE.md has the format.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from detdiffusion.arguments import amount, sampler_steps
+from detdiffusion.attributes import Strategy
+from training.core.cli import natural, positive
+from training.data.filters import NO_FILTER, add_filter_arguments
+from training.data.layout_sources import layout_spec
+from training.evaluation.inputs import BATCH, GUIDANCE
+from training.synthesis.augment import Augmentation
+from training.synthesis.request import NO_DETECTOR, alone, begin, job_of
+from training.synthesis.store import REFINEMENTS, THREADS
+
+CHUNK = 64
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `python -m training generate`."""
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model folder")
+    parser.add_argument(
+        "--layouts",
+        type=layout_spec,
+        required=True,
+        metavar="papercut:COUNT@FIRST_SEED|DIR|FILE.jsonl",
+        help="scenes of the built-in world, a data set's folder, or a file of python -m training layouts",
+    )
+    parser.add_argument("--strategy", type=Strategy, choices=list(Strategy), required=True, help="which attributes")
+    parser.add_argument("--count", type=positive, required=True, metavar="N", help="pictures in all")
+    parser.add_argument("--seed", type=natural, default=0, metavar="S", help="of all noise and shifts (default 0)")
+    parser.add_argument("--workers", type=positive, default=1, metavar="W", help="processes (default 1)")
+    parser.add_argument("--steps", type=sampler_steps, default=20, help="of the sampler, 1 to 1000 (default 20)")
+    parser.add_argument("--chunk", type=positive, default=CHUNK, metavar="N", help=f"pictures a commit ({CHUNK})")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="processes here, or a Ray cluster")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the data set")
+    parser.add_argument(
+        "--detector",
+        metavar=f"NAME|PATH|{NO_DETECTOR}",
+        help="looks at every picture; its confidence in each object is kept (default: the model's own, if it has one)",
+    )
+    parser.add_argument("--difficulty", type=amount, default=0.0, metavar="A", help="of attribute guidance (0)")
+    parser.add_argument("--guidance", type=amount, default=GUIDANCE, help=f"classifier-free ({GUIDANCE:g})")
+    parser.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"pictures at once ({BATCH})")
+    parser.add_argument(
+        "--threads", type=positive, default=THREADS, metavar="N", help=f"of a worker on the CPU ({THREADS})"
+    )
+    parser.add_argument(
+        "--augment",
+        nargs="?",
+        const=Augmentation.SIDEWAYS,
+        type=Augmentation,
+        choices=list(Augmentation),
+        help="mirror layouts and shift them: sideways, by up to a third of the width, or (around) both ways, what "
+        "leaves on one side coming in on the other, for pictures without up and down (without a word: sideways)",
+    )
+    parser.add_argument(
+        "--add-missed",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="one to N things more in every layout, of the classes that the detector misses, by --attributes (0)",
+    )
+    parser.add_argument(
+        "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
+    )
+    parser.add_argument("--split", metavar="NAME", help="of a data set's folder (default: the only one, or train)")
+    parser.add_argument(
+        "--refine",
+        choices=REFINEMENTS,
+        help="objects that are not there: drop them from the annotations, or first draw the picture again with other "
+        "noise; what was asked to be hard stays if the detector suspects it or the perception head sees it",
+    )
+    parser.add_argument("--snap", action="store_true", help="boxes move to the detections that are sure of them")
+    parser.add_argument("--yolo", action="store_true", help="also write labels/ and data.yaml")
+    parser.add_argument("--captions", action="store_true", help="also write captions.jsonl, for pre-training")
+    parser.add_argument("--webdataset", action="store_true", help="also write shards/, for pre-training")
+    parser.add_argument("--device", default=None, help="cpu, cuda, ... (default: cuda where there is one)")
+    add_filter_arguments(parser, NO_FILTER)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
+    from training.synthesis.exports import export
+    from training.synthesis.workers import run_local, run_ray
+
+    job = job_of(arguments)
+    with alone(job.out):
+        begin(job, arguments)
+    if arguments.engine == "ray":
+        run_ray(job)
+    else:
+        run_local(job, arguments.workers)
+    extras = {"yolo": arguments.yolo, "captions": arguments.captions, "webdataset": arguments.webdataset}
+    with alone(job.out):
+        said = export(job.out, **extras)
+    print("\n".join(said))
+    print(job.out)
+    return 0
