@@ -36,6 +36,8 @@ lint: $(EXTRAS)
 	@echo "== mypy --strict (detdiffusion, training, app)"
 	@rm -f app/*.pyi  # gradio writes them on import, and mypy would read them in place of the sources
 	@$(BIN)/mypy
+	@echo "== import-linter (who may import whom)"
+	@$(BIN)/lint-imports --no-cache
 
 # OpenCV 5 has lost the importer of Darknet's files, so version 4 lives apart. Its answers are kept beside the test, which
 # compares with them everywhere; DETDIFFUSION_OPENCV4_OUT=tests/detdiffusion/yolov4_opencv.npz writes them again.

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from app.api import add_endpoints
-from app.components.messages import QUIET, Messages, Updates, say
+from app.components.messages import QUIET, USE, Messages, Updates, say
 from app.datasets.tab import DatasetView
 from app.engine.services import Recipe, Studio
 from app.evaluation.tab import EvaluationView
@@ -21,7 +21,7 @@ from app.studio.shown import MODEL_QUEUE
 from app.studio.tab import StudioView
 from app.training import handlers as training_handlers
 from app.training.handlers import Chosen
-from app.training.tab import USE, TrainingView
+from app.training.tab import TrainingView
 
 STYLES = [
     Path(__file__).parent / name

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from detdiffusion.layout import Box, Layout
+from training.data.attributes import read_attributes
 from training.data.datasets import Dataset, open_dataset
-from training.labelling.annotate import read_attributes
 from training.synthesis.augment import Missed
 
 MARGIN = 0.2  # of a thing's box, on each side: there it fades into the picture

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from detdiffusion.arguments import amount, sampler_steps
+from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.detection import Detections
 from detdiffusion.detectors import BUNDLED, load_detector
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from detdiffusion.detection import Detector
     from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, StepInfo
 
-BUNDLED_MODEL = Path(__file__).resolve().parent.parent / "assets" / "models" / "papercut"
 MAX_SEED = 2**32 - 1
 PAIRS_A_BATCH = 8
 GUIDANCE = 3.0

@@ -276,13 +276,13 @@ class _Record:
         return self._read(stage) is not None and stage.proof.exists()
 
     def finish(self, stage: Stage, seconds: float) -> None:
-        from training.core.checkpoints import write_json
+        from detdiffusion.files import write_json
 
         self._path(stage).parent.mkdir(parents=True, exist_ok=True)
         write_json(self._path(stage), {"command": list(stage.words), "seconds": round(seconds)})
 
     def tell(self, plan: Sequence[Stage], now: Stage, state: StageState) -> None:
-        from training.core.checkpoints import write_json
+        from detdiffusion.files import write_json
 
         self.out.mkdir(parents=True, exist_ok=True)
         rows = [{"name": stage.name, "state": state if stage is now else self._state(stage)} for stage in plan]

@@ -55,3 +55,9 @@ class Messages:
             log.error("%s", self.title, exc_info=error)
             warn(self.title, f"{type(error).__name__}: {error}. {self.comfort}")
         return error is None or isinstance(error, Exception)
+
+
+LOOK_SECONDS = 2.0
+
+
+START, USE = "Start", "Load into the studio"

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from app.components.forms import read_form
-from app.components.messages import CHOOSE, QUIET, Messages, Updates, say
+from app.components.messages import CHOOSE, LOOK_SECONDS, QUIET, START, Messages, Updates, say
 from app.components.views import hint_html
 from app.datasets import handlers
 from app.datasets.form import KEEP, DatasetOrder
@@ -16,7 +16,6 @@ from app.engine.services import Studio
 from app.evaluation.handlers import models, resume, settle, stop
 from app.runs.jobs import Runs
 from app.training.form import Source
-from app.training.tab import LOOK_SECONDS, START
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import DetDiffusionError
 from detdiffusion.layout import Layout

@@ -21,6 +21,7 @@ from PIL import Image
 
 from app.engine.turns import Turns
 from app.store.history import Entry, Found, History
+from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import Strategy
 from detdiffusion.detection import Detections, Detector
 from detdiffusion.detectors import BUNDLED, load_detector
@@ -42,7 +43,6 @@ MAX_DIFFICULTY = 4.0  # beyond 2 pictures fall apart (docs/EVALUATION.md)
 WORKER = "drawing"  # name of the threads
 KEPT = 4  # models in memory beside the present one
 NOTHING = Detections((), np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
-BUNDLED_MODEL = Path(__file__).parents[2] / "assets/models/papercut"
 
 AUTOMATIC = "automatic"
 PRECISIONS = {AUTOMATIC: None, "float32": torch.float32, "bfloat16": torch.bfloat16}

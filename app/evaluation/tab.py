@@ -6,14 +6,13 @@ from typing import Any
 import gradio as gr
 
 from app.components.forms import read_form
-from app.components.messages import CHOOSE, QUIET, Messages, Updates, say
+from app.components.messages import CHOOSE, LOOK_SECONDS, QUIET, START, Messages, Updates, say
 from app.engine.services import Studio
 from app.evaluation import handlers
 from app.evaluation.form import EvaluationOrder
 from app.evaluation.handlers import EvaluationScreen
 from app.runs.jobs import Runs
 from app.training.form import Source
-from app.training.tab import LOOK_SECONDS, START
 
 OPEN = "Open the report"
 # The report as a page of its own, from what the frame holds: no file is served.

@@ -8,14 +8,13 @@ import gradio as gr
 
 from app.components.editor import Picture
 from app.components.forms import read_form
-from app.components.messages import QUIET, Messages, Updates, say
+from app.components.messages import LOOK_SECONDS, QUIET, Messages, Updates, say
 from app.components.views import hint_html
 from app.engine.services import Studio
 from app.gallery import handlers
 from app.gallery.handlers import Deletion, Form
 from app.store.history import Entry
 from app.studio.shown import picture_value
-from app.training.tab import LOOK_SECONDS
 
 # Once the link of the hidden button is that of the new file.
 CLICK_FILE = """() => setTimeout(() => document.querySelector("#gallery-file").click(), 300)"""

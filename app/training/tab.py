@@ -6,15 +6,13 @@ from typing import Any
 import gradio as gr
 
 from app.components.forms import read_form
-from app.components.messages import CHOOSE, QUIET, Messages, Updates, say
+from app.components.messages import CHOOSE, LOOK_SECONDS, QUIET, START, USE, Messages, Updates, say
 from app.engine.services import Studio
 from app.runs.jobs import Runs
 from app.training import handlers
 from app.training.form import Order, Source, first_order, presets
 from app.training.handlers import Chosen, Screen
 
-LOOK_SECONDS = 2.0
-START, USE = "Start", "Load into the studio"
 # A list of buttons in HTML: pressing one tells which.
 
 

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from detdiffusion import __main__ as command
-from detdiffusion.__main__ import BUNDLED_MODEL
+from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.detection import Detections
 from detdiffusion.diffusion.checkpoint import model_hash, save_pipeline
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline

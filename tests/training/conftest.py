@@ -12,15 +12,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from detdiffusion.__main__ import BUNDLED_MODEL
+from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import AttributeRule
 from detdiffusion.diffusion.checkpoint import save_pipeline, write_manifest
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, new_pipeline
+from detdiffusion.files import write_json
 from detdiffusion.layout import Attribute, Box, Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.losses import LossConfig
 from detdiffusion.text.vocabulary import Vocabulary
-from training.core.checkpoints import write_json
 from training.data.attributes import encode_row, make_header
 from training.data.datasets import open_dataset
 from training.data.papercut import STUFF, THINGS, write_dataset

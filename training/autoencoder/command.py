@@ -18,19 +18,20 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from PIL import Image
 
-from detdiffusion.__main__ import BUNDLED_MODEL
+from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.detection import Detections, Detector
 from detdiffusion.detectors import load_detector
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.evaluation.comparison import mean, object_confidences
 from detdiffusion.layout import MAX_OBJECTS, Box, Layout
-from training.core.cli import device_of, keep_settings, positive, progress, read_ahead
+from training.core.cli import device_of, positive, progress, read_ahead
+from training.core.settings import keep_settings
 from training.data.datasets import find_source, open_dataset
 from training.data.images import SUFFIXES, load_picture
 
 if TYPE_CHECKING:
     from detdiffusion.models.autoencoder import SmallAutoencoder
-    from training.generator.config import AutoencoderConfig
+    from training.autoencoder.config import AutoencoderConfig
 
 SIZE = 256  # pixels
 HELD_OUT = 256  # pictures, at most
@@ -74,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    from training.generator.config import AutoencoderConfig
+    from training.autoencoder.config import AutoencoderConfig
 
     steps = [] if arguments.steps is None else [f"steps={arguments.steps}"]
     config = with_settings(AutoencoderConfig(), [*arguments.set, *steps])
@@ -114,8 +115,8 @@ def train(
         ConfigError: `out` was started with other settings or other pictures, or there is no such device.
         DataError: there are too few pictures, or one of them cannot be read.
     """
+    from detdiffusion.files import write_json
     from training.autoencoder.recipe import train_autoencoder
-    from training.core.checkpoints import write_json
 
     device = device_of(device_name)
     files = picture_files(data, split)

@@ -1,7 +1,6 @@
 """Trains the small autoencoder on a stack of pictures; resumable to the step."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch.nn.functional import avg_pool2d
 
 from detdiffusion.diffusion.pipeline import autocast
 from detdiffusion.models.autoencoder import SmallAutoencoder
+from training.autoencoder.config import AutoencoderConfig
 from training.core.checkpoints import (
     latest_checkpoint,
     pack_modules,
@@ -22,9 +22,7 @@ from training.core.checkpoints import (
     unpack_modules,
     unpack_optimizer,
 )
-from training.generator.config import AutoencoderConfig
-
-OnStep = Callable[[int, int, dict[str, float]], None]
+from training.core.schedule import OnStep, warmup_cosine
 
 
 def train_autoencoder(
@@ -73,13 +71,6 @@ def train_autoencoder(
     model.register_to_config(scaling_factor=1.0 / latent_deviation(model, pictures[:256]))
     model.save_pretrained(out / "model")
     return model
-
-
-def warmup_cosine(step: int, steps: int, warmup: int) -> float:
-    """Linear warm-up, then half a cosine to 0: the share of the peak learning rate."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
 def random_crops(pictures: np.ndarray, config: AutoencoderConfig, step: int) -> Tensor:

@@ -6,7 +6,6 @@ command run again goes on where it stopped, bit-equal on a CPU (fault 1).
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from detdiffusion.errors import DataError
+from detdiffusion.files import _fsync, file_hash
 
 WEIGHTS, MANIFEST = "state.safetensors", "manifest.json"
 
@@ -114,25 +114,3 @@ def unpack_modules(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tenso
     for name, module in modules.items():
         prefix = name + "."
         module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-
-
-def write_json(path: Path, value: object) -> None:
-    """Writes aside and renames, so that a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(path.suffix + ".partial")
-    aside.write_text(json.dumps(value, indent=2) + "\n")
-    aside.replace(path)
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

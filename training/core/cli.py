@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import json
 import os
 import resource
 import sys
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tqdm import tqdm
 
@@ -64,34 +63,6 @@ def claim(path: Path) -> Iterator[bool]:
             yield False
             return
         yield True
-
-
-def keep_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    """Writes the settings of a new run; a run that was started with these very ones goes on.
-
-    Raises:
-        ConfigError: it was started with others, which are named.
-    """
-    from training.core.checkpoints import write_json
-
-    now = json.loads(json.dumps(settings))  # as they are read back: tuples are lists
-    if not path.exists():
-        write_json(path, now)
-        return
-    try:
-        started = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path} is damaged ({error}); delete {path.parent} and start again") from error
-    differing = [
-        f"{key} was {started.get(key)!r}, is {now.get(key)!r}"
-        for key in sorted({*started, *now})
-        if started.get(key) != now.get(key)
-    ]
-    if differing:
-        raise ConfigError(
-            f"{path.parent} was started with other settings: {'; '.join(differing)}. "
-            "Use the old ones, give another --out, or delete that folder"
-        )
 
 
 def read_ahead(items: Iterable[Item], load: Callable[[Item], Loaded], ahead: int) -> Iterator[tuple[Item, Loaded]]:

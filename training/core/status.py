@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from detdiffusion.errors import DataError
-from training.core.checkpoints import write_json
+from detdiffusion.files import write_json
 
 STATUS_SECONDS = 2.0  # between two looks at the clock of status.json
 FLUSH_SECONDS = 10  # of TensorBoard, what a killed run loses at most

@@ -7,19 +7,27 @@ order of the objects of the picture's layout.
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from detdiffusion.attributes import AttributeRule
 from detdiffusion.detection import Detector
 from detdiffusion.errors import DataError
-from detdiffusion.layout import Attribute, Layout
+from detdiffusion.layout import Attribute, Box, Layout
 from training.data.datasets import Dataset, Sample
+from training.data.filters import NO_FILTER, filter_words
+
+if TYPE_CHECKING:
+    pass
+
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 FORMAT = "detdiffusion-attributes/1"
 _START = b'{"format": "' + FORMAT.encode() + b'"'
@@ -122,3 +130,69 @@ def _parsed_row(line: bytes) -> tuple[str, Attributes]:
 
 def _encoded(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value).encode() + b"\n"
+
+
+def read_attributes(path: Path, dataset: Dataset) -> dict[str, Attributes]:
+    """Image id -> attributes of its objects, in the order of its layout, for every picture of the data set.
+
+    A file that was made of the whole data set also serves what a filter leaves of it.
+
+    Raises:
+        DataError: there is no such file, it is damaged, belongs to other data or is not finished; the text says which
+            command makes it.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; {_remedy(path, dataset)}")
+    content = read_file(path)
+    made_of = content.header.get("data", dataset.fingerprint)  # without a header: nothing is there yet
+    whole = dataset if made_of == dataset.fingerprint else dataset.unfiltered()
+    if made_of != whole.fingerprint:
+        raise DataError(f"{path} belongs to another data set, or to another filter of it; {_remedy(path, dataset)}")
+    rows = dict(content.rows)
+    attributes: dict[str, Attributes] = {}
+    for sample, full in _side_by_side(dataset, whole, rows):
+        found = _of_kept(full.layout.boxes, sample.layout.boxes, rows[sample.image_id])
+        if found is None:
+            raise DataError(f"{path}: picture {sample.image_id} has other objects now; {_remedy(path, dataset)}")
+        attributes[sample.image_id] = found
+    if len(attributes) < len(dataset):
+        missing = next(sample.image_id for sample in dataset if sample.image_id not in attributes)
+        raise DataError(
+            f"{path} holds {len(attributes)} of {len(dataset)} pictures, not {missing}; {_remedy(path, dataset)}"
+        )
+    return attributes
+
+
+def _side_by_side(part: Dataset, whole: Dataset, known: Collection[str]) -> Iterator[tuple[Sample, Sample]]:
+    """Every picture of `part` that is known, filtered and whole. Both data sets have the same order."""
+    if part is whole:
+        yield from ((sample, sample) for sample in part if sample.image_id in known)
+        return
+    everything = iter(whole)
+    for sample in part:
+        if sample.image_id in known:
+            for full in everything:
+                if full.image_id == sample.image_id:
+                    yield sample, full
+                    break
+
+
+def _of_kept(boxes: Sequence[Box], kept: Sequence[Box], attributes: Attributes) -> Attributes | None:
+    """The attributes of the objects that a filter kept, which stand in the same order; None if these are others."""
+    if len(attributes) != len(boxes):
+        return None
+    pairs = zip(boxes, attributes, strict=True)
+    found = []
+    for wanted in kept:
+        attribute = next((attribute for box, attribute in pairs if box == wanted), None)
+        if attribute is None:
+            return None
+        found.append(attribute)
+    return tuple(found)
+
+
+def _remedy(path: Path, dataset: Dataset) -> str:
+    command = f"python -m training annotate --data {dataset.root} --detector bundled|PATH --out {path}"
+    bounds = dataset.layout_filter
+    only = "" if bounds == NO_FILTER else f" (with {' '.join(filter_words(bounds))} for what these bounds leave alone)"
+    return f"make or finish it with: {command}{only}"

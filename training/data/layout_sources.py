@@ -14,14 +14,13 @@ from typing import Any, Protocol
 from PIL import Image
 
 from detdiffusion.errors import ConfigError, DataError, LayoutError
+from detdiffusion.files import file_hash
 from detdiffusion.layout import Layout
-from training.core.checkpoints import file_hash
-from training.data.attributes import Attributes, read_file
+from training.data.attributes import Attributes, read_attributes, read_file
 from training.data.datasets import Dataset, fitted, open_dataset
 from training.data.filters import LayoutFilter
 from training.data.images import Mask
 from training.data.papercut import STUFF, THINGS, Scene, scene
-from training.labelling.annotate import read_attributes
 
 PAPERCUT = re.compile(r"papercut:([1-9]\d{0,6})@(\d{1,9})")
 SUFFIX = ".jsonl"

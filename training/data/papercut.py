@@ -1048,3 +1048,6 @@ def _annotation(number: int, image: int, box: Box, mask: Mask, size: int) -> dic
         "bbox": [x1, y1, x2 - x1, y2 - y1],
         "segmentation": {"size": [size, size], "counts": code["counts"].decode("ascii")},
     }
+
+
+HELD_OUT_SEED = 900_000  # scenes from here up are never trained on

@@ -20,8 +20,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from detdiffusion.errors import ConfigError, DataError
-from training.autoencoder.recipe import OnStep
 from training.core.cli import natural, positive, progress
+from training.core.schedule import OnStep
 from training.data.datasets import Dataset, MaskSource, Sample, open_dataset
 from training.data.filters import NO_FILTER, add_filter_arguments, filter_of
 from training.data.images import Mask

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from detdiffusion.detectors import load_detector
 from detdiffusion.errors import ConfigError, DataError, DetectorError
-from training.core.cli import device_of, keep_settings, natural, positive, progress, read_ahead
+from training.core.cli import device_of, natural, positive, progress, read_ahead
+from training.core.settings import keep_settings
 from training.data.datasets import Dataset, Sample, open_dataset
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    from training.core.checkpoints import write_json
+    from detdiffusion.files import write_json
     from training.detector.recipe import measure
 
     out: Path = arguments.out
@@ -137,7 +138,7 @@ def choose_pictures(dataset: Dataset, limit: int | None, held_out: int | None, s
 
 def _keep(arguments: argparse.Namespace, pictures: Pictures) -> None:
     """Writes what the run was started with; ConfigError if it was something else."""
-    from training.core.checkpoints import file_hash
+    from detdiffusion.files import file_hash
 
     out: Path = arguments.out
     if (out / DESCRIPTION_FILE).exists() and not (out / RUN / "config.json").exists():

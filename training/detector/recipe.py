@@ -26,7 +26,6 @@ from detdiffusion.diffusion.pipeline import autocast, preferred_dtype
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.evaluation.coco_ap import AveragePrecision, coco_ap
 from detdiffusion.layout import Layout
-from training.autoencoder.recipe import OnStep, warmup_cosine
 from training.core.checkpoints import (
     epoch_order,
     latest_checkpoint,
@@ -38,6 +37,7 @@ from training.core.checkpoints import (
     unpack_optimizer,
 )
 from training.core.cli import read_ahead
+from training.core.schedule import OnStep, warmup_cosine
 from training.core.status import MetricsLog
 from training.data.datasets import Sample
 

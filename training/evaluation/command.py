@@ -17,12 +17,13 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.detectors import BUNDLED, JUDGE
 from detdiffusion.drawing import grid
 from detdiffusion.errors import ConfigError
+from detdiffusion.files import write_whole
 from training.core.cli import positive
 from training.data.filters import LayoutFilter, add_filter_arguments, filter_of
 from training.data.layout_sources import layout_spec, open_source
 from training.evaluation.inputs import BATCH, GUIDANCE, REAL, Plan
 from training.evaluation.run import evaluate
-from training.evaluation.store import Chunks, write_whole
+from training.evaluation.store import Chunks
 from training.evaluation.summary import summary
 from training.evaluation.variants import View
 

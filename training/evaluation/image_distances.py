@@ -15,9 +15,10 @@ from detdiffusion.detection import Detector
 from detdiffusion.drawing import crop
 from detdiffusion.evaluation.effect import numbers
 from detdiffusion.evaluation.fid import FeatureTeller, Inception, Moments, frechet_distance
+from detdiffusion.files import write_whole
 from detdiffusion.layout import Layout
 from training.core.cli import progress
-from training.evaluation.store import Chunks, write_whole
+from training.evaluation.store import Chunks
 
 if TYPE_CHECKING:
     from PIL import Image

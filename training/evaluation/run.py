@@ -17,8 +17,8 @@ from detdiffusion.attributes import AttributeRule, Strategy, label_attributes
 from detdiffusion.detection import Detector
 from detdiffusion.errors import ConfigError, DetectorError, LayoutError
 from detdiffusion.evaluation.effect import hard_share, numbers
+from detdiffusion.files import PARTIAL, file_hash, settle, write_whole
 from detdiffusion.layout import Attribute, Layout, save_png
-from training.core.checkpoints import file_hash
 from training.core.cli import claim, progress
 from training.data.layout_sources import LayoutSource, PapercutLayouts, Size
 from training.evaluation import summary as said
@@ -26,7 +26,7 @@ from training.evaluation.image_distances import Distances
 from training.evaluation.inputs import REAL, Cast, Plan, picture_size, views_for
 from training.evaluation.mask_quality import mask_iou, save_masks
 from training.evaluation.scoring import INDEX, Eyes, read_results, write_index
-from training.evaluation.store import PARTIAL, Chunks, Looked, Meter, Save, settle, write_whole
+from training.evaluation.store import Chunks, Looked, Meter, Save
 from training.evaluation.variants import View, draw
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def _keep_configs(plan: Plan, cast: Cast, size: Size, work: Path) -> None:
 
 
 def _keep(path: Path, config: dict[str, Any]) -> None:
-    from training.generator.config import check_same_config
+    from training.core.settings import check_same_config
 
     if path.exists():
         check_same_config(path, config)

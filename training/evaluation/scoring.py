@@ -18,8 +18,9 @@ from detdiffusion.detectors.names import speak
 from detdiffusion.detectors.results_file import load_results
 from detdiffusion.errors import DetectorError
 from detdiffusion.evaluation.effect import Block, measure
+from detdiffusion.files import write_whole
 from detdiffusion.layout import Layout
-from training.evaluation.store import Chunks, write_whole
+from training.evaluation.store import Chunks
 
 INDEX = "pictures.json"
 RESULTS_SUFFIX = ".json"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,10 +20,8 @@ from PIL import Image
 
 from detdiffusion.detection import Detections
 from detdiffusion.errors import DataError
+from detdiffusion.files import PARTIAL, file_hash, settle, write_whole
 from detdiffusion.layout import Layout
-from training.core.checkpoints import file_hash
-
-PARTIAL = ".partial"
 
 Save = Callable[[Path, Image.Image, int], None]  # where to, the picture, its number
 
@@ -166,20 +163,6 @@ class Chunks:
             raise DataError(
                 f"{self.folder} cannot be written ({error}); free some space, the same command then goes on"
             ) from error
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes aside, then renames: a reader sees the old file or the new one, also after a power cut."""
-    aside = path.with_name(path.name + PARTIAL)
-    aside.write_text(text, encoding="utf-8")
-    settle(aside, path)
-
-
-def settle(aside: Path, path: Path) -> None:
-    """Renames a written file to its place once its bytes are on the disk."""
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    aside.replace(path)
 
 
 def _read_commit(path: Path) -> dict[str, Any]:

@@ -21,20 +21,15 @@ from detdiffusion.detectors import load_detector
 from detdiffusion.detectors.ultralytics import train_ultralytics, write_yolo_folder
 from detdiffusion.diffusion.checkpoint import save_pipeline
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
+from detdiffusion.files import write_json
 from detdiffusion.models.autoencoder import SmallAutoencoder
+from training.autoencoder.config import AutoencoderConfig
 from training.autoencoder.recipe import train_autoencoder
-from training.core.checkpoints import write_json
 from training.core.cli import progress
+from training.core.settings import check_same_config
 from training.data.papercut import STUFF, THINGS, scenes
 from training.generator.batch import SampleStore
-from training.generator.config import (
-    VARIANTS,
-    AutoencoderConfig,
-    BundleConfig,
-    DetectorConfig,
-    GeneratorConfig,
-    check_same_config,
-)
+from training.generator.config import VARIANTS, BundleConfig, DetectorConfig, GeneratorConfig
 from training.generator.latents import Autoencoder
 from training.generator.model import small_model
 from training.generator.samples import make_samples

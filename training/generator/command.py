@@ -17,16 +17,17 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from detdiffusion.__main__ import BUNDLED_MODEL
+from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.detection import AnswersById
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.detectors.names import speak
 from detdiffusion.errors import ConfigError, DataError, DetDiffusionError
 from training.core.cli import positive, progress
+from training.core.settings import check_same_config, with_settings
+from training.data.attributes import read_attributes
 from training.data.datasets import Dataset, open_dataset
 from training.data.filters import NO_FILTER, add_filter_arguments, filter_of
-from training.generator.config import TRAIN_PRESETS, GeneratorConfig, check_same_config, with_settings
-from training.labelling.annotate import read_attributes
+from training.generator.config import TRAIN_PRESETS, GeneratorConfig
 
 if TYPE_CHECKING:
     import torch
@@ -267,7 +268,7 @@ def _keep_config(path: Path, arguments: argparse.Namespace, config: GeneratorCon
     Raises:
         ConfigError: with the fields that differ.
     """
-    from training.core.checkpoints import file_hash, write_json
+    from detdiffusion.files import file_hash, write_json
 
     tree = {
         "preset": arguments.preset,

@@ -1,18 +1,15 @@
 """The configs of `python -m training train` and `bundle`, and their presets: frozen, typed, saved before step 0."""
 
 import dataclasses
-import difflib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from detdiffusion.errors import ConfigError
 from detdiffusion.models.losses import LossConfig
-
-HELD_OUT_SEED = 900_000  # scenes from here up are never trained on
-
+from training.autoencoder.config import AutoencoderConfig
+from training.data.papercut import HELD_OUT_SEED
 
 # Little change of colour: an odd colour must stay odd.
 _AUGMENTATION = {"mosaic": 0.3, "close_mosaic": 4, "hsv_h": 0.01, "hsv_s": 0.2, "hsv_v": 0.2}
@@ -32,33 +29,6 @@ class DetectorConfig:
     seed: int = 0
     validation_scenes: int = 200
     augmentation: Mapping[str, Any] = field(default_factory=lambda: dict(_AUGMENTATION))  # of ultralytics
-
-
-@dataclass(frozen=True, slots=True)
-class AutoencoderConfig:
-    """The small autoencoder: L1 + gradient loss on crops, noise on the latents (see models/autoencoder.py).
-
-    Latents at half the scale must decode to the picture at half the scale (EQ-VAE, Kouzelis et al. 2025): the
-    generator learns smooth latents in fewer steps.
-    """
-
-    block_out_channels: tuple[int, ...] = (32, 64, 128)
-    layers_per_block: tuple[int, ...] = (1, 2, 2)
-    latent_channels: int = 8
-    scenes: int = 2_000
-    first_scene: int = 60_000
-    steps: int = 3_000
-    batch: int = 16
-    crop: int = 128  # pixels
-    learning_rate: float = 1e-3
-    warmup_steps: int = 100
-    clip_norm: float = 0.5
-    gradient_weight: float = 1.0
-    latent_penalty: float = 1e-3
-    half_scale_weight: float = 0.25
-    latent_noise: float = 0.4  # largest standard deviation, as a share of the latents' own
-    checkpoint_steps: int = 200
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,31 +150,6 @@ class BundleConfig:
         return tree
 
 
-def check_same_config(saved: Path, new: Mapping[str, Any]) -> None:
-    """Refuses to go on with another config (fault 12).
-
-    Raises:
-        ConfigError: with the fields that differ.
-    """
-    old = json.loads(saved.read_text())
-    differing = sorted(_differences(old, json.loads(json.dumps(new))))
-    if differing:
-        raise ConfigError(
-            f"{saved.parent} was started with another config; these differ: {'; '.join(differing)}. "
-            "Use the old settings, or another --out"
-        )
-
-
-def _differences(old: Any, new: Any, path: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            d
-            for key in old.keys() | new.keys()
-            for d in _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
-        ]
-    return [] if old == new else [f"{path} was {old!r}, is {new!r}"]
-
-
 _PAPERCUT_CPU = GeneratorConfig(
     unet={
         "sample_size": 32,
@@ -309,52 +254,6 @@ TRAIN_PRESETS: Mapping[str, GeneratorConfig] = {
 """Of `python -m training train`: every preset, and each as GeoDiffusion and as the paper's ablations (Table 1)."""
 
 
-def with_settings(config: GeneratorConfig, settings: Sequence[str]) -> GeneratorConfig:
-    """A config with `field=value` settings; a field of the loss is `loss.field`, a value is JSON or plain text.
-
-    Raises:
-        ConfigError: no such field (the nearest is named), or a value of another kind.
-    """
-    for setting in settings:
-        path, equals, text = setting.partition("=")
-        if not equals:
-            raise ConfigError(f"{setting!r}: --set takes field=value, such as learning_rate=1e-4")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        config = _replaced(config, path.split("."), value, path)
-    return config
-
-
-def _replaced(part: Any, names: Sequence[str], value: Any, path: str) -> Any:
-    name, *inner = names
-    fields = {f.name for f in dataclasses.fields(part)}
-    if name not in fields or (inner and not dataclasses.is_dataclass(getattr(part, name))):
-        near = difflib.get_close_matches(name, fields, 1)
-        raise ConfigError(f"--set {path}: there is no such field" + (f"; did you mean {near[0]}?" if near else ""))
-    old = getattr(part, name)
-    new = _replaced(old, inner, value, path) if inner else _checked(old, value, path)
-    return dataclasses.replace(part, **{name: new})
-
-
-def _checked(old: Any, value: Any, path: str) -> Any:
-    """A value of the kind that the field has: numbers stay whole or not, lists become tuples."""
-    if dataclasses.is_dataclass(old):
-        raise ConfigError(f"--set {path}={value}: set its fields, such as {path}.{dataclasses.fields(old)[0].name}")
-    if isinstance(old, Mapping) or old is None:
-        if value is None or isinstance(value, dict):
-            return value
-        raise ConfigError(f'--set {path}={value}: needs a JSON object such as {{"width": 64}}, or null')
-    if isinstance(old, tuple) and isinstance(value, list) and len(value) == len(old):
-        return tuple(_checked(a, b, path) for a, b in zip(old, value, strict=True))
-    if isinstance(old, float) and type(value) is int:
-        return float(value)
-    if type(value) is not type(old):
-        raise ConfigError(f"--set {path}={value}: needs a value like {json.dumps(old)}")
-    return value
-
-
 _CPU = BundleConfig(
     detector=DetectorConfig("yolo11n.yaml", scenes=2_500, first_scene=0, difficulty=0.1, epochs=10),
     judge=DetectorConfig("yolov5n.yaml", scenes=4_500, first_scene=20_000, difficulty=0.45, epochs=22, seed=1),
@@ -372,75 +271,6 @@ _GPU = dataclasses.replace(
     generator=_PAPERCUT_GPU,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class AblationConfig:
-    """What every row of `python -m training ablation` learns, from what, and how it is looked at."""
-
-    generator: GeneratorConfig
-    samples: SampleConfig
-    layouts: int  # unseen ones, from HELD_OUT_SEED up
-    sampler_steps: int = 20
-
-    def __post_init__(self) -> None:
-        if self.samples.first_scene + self.samples.scenes > HELD_OUT_SEED:
-            raise ConfigError(f"the ablation would learn from scenes from {HELD_OUT_SEED} up, which are held out")
-
-    def to_json(self) -> dict[str, Any]:
-        tree: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return tree
-
-
-@dataclass(frozen=True, slots=True)
-class TrainabilityConfig:
-    """How every detector of `python -m training trainability` learns. ConfigError if a number is out of range."""
-
-    image_size: int  # pixels, the side of the squares that it sees
-    updates: int  # the same for every row
-    batch: int = 16
-    learning_rate: float | None = None  # at its peak; None: the library's own choice
-
-    def __post_init__(self) -> None:
-        for name in ("image_size", "updates", "batch"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)} needs to be 1 or more")
-        if self.learning_rate is not None and self.learning_rate <= 0:
-            raise ConfigError(f"learning_rate {self.learning_rate} needs to be above 0")
-
-
-TRAINABILITY: Mapping[str, TrainabilityConfig] = {
-    "small": TrainabilityConfig(image_size=160, updates=1_000),
-    # The usual schedule on COCO, "1x": 90,000 updates of 16 (DetDiffusion, A.2, names none).
-    "coco": TrainabilityConfig(image_size=800, updates=90_000, learning_rate=0.02),
-}
-
-
-# 128 pixels: the bundled autoencoder keeps 74 % of the detector's confidence there (98 % at 256).
-_ABLATION_SMALL = dataclasses.replace(
-    _PAPERCUT_CPU,
-    unet={
-        **(_PAPERCUT_CPU.unet or {}),
-        "sample_size": 16,
-        "block_out_channels": (64, 96, 128),
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    },
-    size=(128, 128),
-    steps=700,
-    batch=8,
-    micro_batch=8,
-    warmup_steps=100,
-    ema_decay=0.99,
-    sample_steps=0,
-)
-
-ABLATIONS: Mapping[str, AblationConfig] = {
-    "small": AblationConfig(_ABLATION_SMALL, SampleConfig(scenes=3_000), layouts=48, sampler_steps=10),
-    "full": AblationConfig(
-        dataclasses.replace(_PAPERCUT_GPU, sample_steps=0), SampleConfig(scenes=30_000), layouts=500
-    ),
-}
-"""Of `python -m training ablation`: two cores and some hours; an accelerator."""
 
 PRESETS: Mapping[str, BundleConfig] = {"cpu": _CPU, "gpu": _GPU}
 """Of `python -m training bundle`."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from detdiffusion.__main__ import BUNDLED_MODEL
+from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, new_pipeline
 from detdiffusion.diffusion.stable_diffusion import pipeline_from_stable_diffusion
 from detdiffusion.errors import ConfigError

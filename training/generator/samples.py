@@ -11,10 +11,10 @@ from torch import Tensor
 
 from detdiffusion.attributes import AttributeRule
 from detdiffusion.detection import Detector
+from detdiffusion.files import write_json
 from detdiffusion.layout import Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
-from training.autoencoder.recipe import OnStep
-from training.core.checkpoints import write_json
+from training.core.schedule import OnStep
 from training.data.papercut import Scene, scenes
 from training.generator.config import SampleConfig
 from training.generator.latents import coverage, encode_pictures

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, autocast
 from detdiffusion.errors import DataError
 from detdiffusion.text.vocabulary import new_words, word_ids
-from training.autoencoder.recipe import OnStep, warmup_cosine
 from training.core.checkpoints import (
     latest_checkpoint,
     pack_modules,
@@ -24,6 +23,7 @@ from training.core.checkpoints import (
 )
 from training.core.cli import memory_gb
 from training.core.processes import Processes
+from training.core.schedule import OnStep, warmup_cosine
 from training.core.status import MetricsLog
 from training.generator.batch import SampleStore, make_batch
 from training.generator.config import GeneratorConfig

@@ -14,24 +14,31 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detdiffusion.__main__ import BUNDLED_MODEL
+from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import AttributeRule, label_attributes
 from detdiffusion.detection import AnswersById, Detections, Detector, look
 from detdiffusion.detectors import KINDS, load_detector
 from detdiffusion.detectors.names import speak
 from detdiffusion.errors import ConfigError, DataError, DetectorError
-from detdiffusion.layout import Attribute, Box, Layout
+from detdiffusion.layout import Attribute, Layout
 from training.core.cli import natural, positive, progress, read_ahead
-from training.data.attributes import Attributes, check_same, continue_file, encode_row, make_header, read_file
+from training.data.attributes import (
+    check_same,
+    continue_file,
+    encode_row,
+    make_header,
+    read_attributes,
+    read_file,
+)
 from training.data.datasets import Dataset, Sample, annotation_file, open_dataset
-from training.data.filters import NO_FILTER, add_filter_arguments, filter_of, filter_words
+from training.data.filters import NO_FILTER, add_filter_arguments, filter_of
 from training.labelling.folds import FoldConfig, Share, like_detector, train_folds
 from training.labelling.summary import AttributeReport
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from training.autoencoder.recipe import OnStep
+    from training.core.schedule import OnStep
 
 BATCH = 16  # pictures
 LEAST_SHARE = 0.2  # of easy things and of hard ones, that attributes mean something
@@ -113,37 +120,6 @@ def annotate_shares(
     return out
 
 
-def read_attributes(path: Path, dataset: Dataset) -> dict[str, Attributes]:
-    """Image id -> attributes of its objects, in the order of its layout, for every picture of the data set.
-
-    A file that was made of the whole data set also serves what a filter leaves of it.
-
-    Raises:
-        DataError: there is no such file, it is damaged, belongs to other data or is not finished; the text says which
-            command makes it.
-    """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; {_remedy(path, dataset)}")
-    content = read_file(path)
-    made_of = content.header.get("data", dataset.fingerprint)  # without a header: nothing is there yet
-    whole = dataset if made_of == dataset.fingerprint else dataset.unfiltered()
-    if made_of != whole.fingerprint:
-        raise DataError(f"{path} belongs to another data set, or to another filter of it; {_remedy(path, dataset)}")
-    rows = dict(content.rows)
-    attributes: dict[str, Attributes] = {}
-    for sample, full in _side_by_side(dataset, whole, rows):
-        found = _of_kept(full.layout.boxes, sample.layout.boxes, rows[sample.image_id])
-        if found is None:
-            raise DataError(f"{path}: picture {sample.image_id} has other objects now; {_remedy(path, dataset)}")
-        attributes[sample.image_id] = found
-    if len(attributes) < len(dataset):
-        missing = next(sample.image_id for sample in dataset if sample.image_id not in attributes)
-        raise DataError(
-            f"{path} holds {len(attributes)} of {len(dataset)} pictures, not {missing}; {_remedy(path, dataset)}"
-        )
-    return attributes
-
-
 def with_attributes(sample_layout: Layout, attributes: Sequence[Attribute]) -> Layout:
     """The layout of a sample with what `read_attributes` gives for its picture."""
     return sample_layout.with_attributes(attributes)
@@ -159,41 +135,6 @@ def _labelled(
         found = look(detector, [image for _, image in pairs], [sample.image_id for sample, _ in pairs])
         layouts = _by_rule([sample.layout for sample, _ in pairs], found, known, rule)
         yield [(sample.image_id, layout) for (sample, _), layout in zip(pairs, layouts, strict=True)]
-
-
-def _side_by_side(part: Dataset, whole: Dataset, known: Collection[str]) -> Iterator[tuple[Sample, Sample]]:
-    """Every picture of `part` that is known, filtered and whole. Both data sets have the same order."""
-    if part is whole:
-        yield from ((sample, sample) for sample in part if sample.image_id in known)
-        return
-    everything = iter(whole)
-    for sample in part:
-        if sample.image_id in known:
-            for full in everything:
-                if full.image_id == sample.image_id:
-                    yield sample, full
-                    break
-
-
-def _of_kept(boxes: Sequence[Box], kept: Sequence[Box], attributes: Attributes) -> Attributes | None:
-    """The attributes of the objects that a filter kept, which stand in the same order; None if these are others."""
-    if len(attributes) != len(boxes):
-        return None
-    pairs = zip(boxes, attributes, strict=True)
-    found = []
-    for wanted in kept:
-        attribute = next((attribute for box, attribute in pairs if box == wanted), None)
-        if attribute is None:
-            return None
-        found.append(attribute)
-    return tuple(found)
-
-
-def _remedy(path: Path, dataset: Dataset) -> str:
-    command = f"python -m training annotate --data {dataset.root} --detector bundled|PATH --out {path}"
-    bounds = dataset.layout_filter
-    only = "" if bounds == NO_FILTER else f" (with {' '.join(filter_words(bounds))} for what these bounds leave alone)"
-    return f"make or finish it with: {command}{only}"
 
 
 # --- python -m training annotate ------------------------------------------------------------------
@@ -262,7 +203,7 @@ def _advice(easy: float | None, rule: AttributeRule) -> str:
 
 def write_report(dataset: Dataset, path: Path, detectors: Sequence[Detector]) -> AttributeReport:
     """Writes the summary of an attributes file and its chart beside it, and returns what it says."""
-    from training.core.checkpoints import write_json
+    from detdiffusion.files import write_json
 
     attributes = read_attributes(path, dataset)
     report = AttributeReport.of(with_attributes(sample.layout, attributes[sample.image_id]) for sample in dataset)

@@ -16,19 +16,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detdiffusion.__main__ import BUNDLED_MODEL
+from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import Strategy
 from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
 from detdiffusion.evaluation.effect import numbers
 from training.core.cli import claim, positive
-from training.generator.config import (
-    ABLATIONS,
-    HELD_OUT_SEED,
-    VARIANTS,
-    AblationConfig,
-    GeneratorConfig,
-    check_same_config,
-)
+from training.core.settings import check_same_config
+from training.data.papercut import HELD_OUT_SEED
+from training.generator.config import VARIANTS, GeneratorConfig
+from training.studies.config import ABLATIONS, AblationConfig
 
 if TYPE_CHECKING:
     import torch
@@ -130,7 +126,7 @@ def train_all(
         ConfigError: `out` was started with another config.
     """
     saved = out / "config.json"
-    from training.core.checkpoints import write_json
+    from detdiffusion.files import write_json
 
     if saved.exists():
         check_same_config(saved, config.to_json())
@@ -172,7 +168,7 @@ def _make_samples(config: AblationConfig, out: Path, base: Path, device: torch.d
 
 def _train_one(config: AblationConfig, row: Row, seed: int, out: Path, device: torch.device, base: Path) -> None:
     from detdiffusion.diffusion.checkpoint import save_pipeline
-    from training.core.checkpoints import write_json
+    from detdiffusion.files import write_json
     from training.generator.bundle import learn
     from training.generator.latents import load_autoencoder
 

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from detdiffusion.errors import ConfigError
 from detdiffusion.evaluation.effect import numbers
-from training.core.cli import claim, device_of, keep_settings, natural, positive, progress
+from training.core.cli import claim, device_of, natural, positive, progress
+from training.core.settings import keep_settings
 from training.data.datasets import Dataset, open_dataset
-from training.generator.config import TRAINABILITY, TrainabilityConfig
 from training.studies.ablation import estimate, seed_list
+from training.studies.config import TRAINABILITY, TrainabilityConfig
 
 if TYPE_CHECKING:
     from detdiffusion.detection import Detector
@@ -71,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    from training.core.checkpoints import write_json
+    from detdiffusion.files import write_json
 
     config, out = config_of(arguments), arguments.out
     plan, validation = _plan(arguments)
@@ -128,7 +129,7 @@ def _plan(arguments: argparse.Namespace) -> tuple[Plan, Dataset]:
 
 def _settings(arguments: argparse.Namespace, config: TrainabilityConfig, plan: Plan) -> dict[str, Any]:
     """What every training depends on. Names, not paths."""
-    from training.core.checkpoints import file_hash
+    from detdiffusion.files import file_hash
 
     start = None if arguments.start is None else file_hash(arguments.start)
     epochs = epochs_of(config, plan)
@@ -271,7 +272,7 @@ def _recall(layouts: Sequence[Any], found: Sequence[Any], detector: Detector) ->
 def _attributes(path: Path | None, validation: Dataset) -> Mapping[str, Any] | None:
     if path is None:
         return None
-    from training.labelling.annotate import read_attributes
+    from training.data.attributes import read_attributes
 
     return read_attributes(path, validation)
 

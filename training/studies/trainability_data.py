@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from detdiffusion.errors import ConfigError, DataError
-from training.core.checkpoints import file_hash
+from detdiffusion.files import file_hash
 from training.data.datasets import Dataset, Sample
 from training.detector.recipe import Pictures
 

@@ -16,8 +16,8 @@ from typing import Any, TextIO
 
 import yaml  # type: ignore[import-untyped]
 
+from detdiffusion.files import settle, write_whole
 from detdiffusion.layout import Attribute, Box, Layout
-from training.evaluation.store import settle, write_whole
 from training.synthesis.data_card import Card
 from training.synthesis.refinement import Fate
 from training.synthesis.store import Chunks, Row, read_manifest

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import DataError
-from training.core.checkpoints import file_hash
+from detdiffusion.files import file_hash
 from training.core.cli import device_of
 from training.data.layout_sources import LayoutSource
 from training.synthesis.augment import Augmentation, Missed

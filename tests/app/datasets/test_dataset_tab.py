@@ -17,7 +17,7 @@ from app.datasets.handlers import A_PAGE, LAYOUTS, NUMBERS, PICTURES
 from app.engine.services import Studio
 from app.runs.jobs import Runs, State
 from app.training.form import Source
-from detdiffusion.__main__ import BUNDLED_MODEL
+from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Attribute, Layout, save_png
 from training.data.papercut import STUFF, THINGS, scene

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from detdiffusion.__main__ import BUNDLED_MODEL
+from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.diffusion.masks import mask_ious, object_attention, object_masks, paint_masks, recorded_attention
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline

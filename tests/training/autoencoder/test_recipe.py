@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from detdiffusion.models.autoencoder import SmallAutoencoder
-from training.autoencoder.recipe import psnr, random_crops, reconstruction_loss, train_autoencoder, warmup_cosine
-from training.generator.config import AutoencoderConfig
+from training.autoencoder.config import AutoencoderConfig
+from training.autoencoder.recipe import psnr, random_crops, reconstruction_loss, train_autoencoder
+from training.core.schedule import warmup_cosine
 
 TINY = AutoencoderConfig(
     block_out_channels=(8, 16),

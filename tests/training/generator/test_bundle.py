@@ -12,11 +12,12 @@ from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
 from detdiffusion.diffusion.checkpoint import verify
 from detdiffusion.diffusion.pipeline import load_pipeline
 from detdiffusion.errors import ConfigError
+from training.autoencoder.config import AutoencoderConfig
 from training.data.papercut import scene
 from training.generator import bundle
 from training.generator.batch import SampleStore
 from training.generator.bundle import Stage, train_bundle
-from training.generator.config import PRESETS, AutoencoderConfig, BundleConfig, DetectorConfig, SampleConfig
+from training.generator.config import PRESETS, BundleConfig, DetectorConfig, SampleConfig
 from training.generator.samples import summarise
 
 CPU = torch.device("cpu")

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from detdiffusion.__main__ import BUNDLED_MODEL
+from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.detectors import BUNDLED, load_detector
-from training.core.checkpoints import write_json
+from detdiffusion.files import write_json
 from training.data.papercut import STUFF, THINGS, scene
 from training.generator.batch import SampleStore, batch_indices
 from training.generator.config import PRESETS, TRAIN_PRESETS

@@ -10,7 +10,8 @@ import pytest
 from detdiffusion.errors import ConfigError
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.losses import LossConfig
-from training.generator.config import TRAIN_PRESETS, VARIANTS, GeneratorConfig, check_same_config, with_settings
+from training.core.settings import check_same_config, with_settings
+from training.generator.config import TRAIN_PRESETS, VARIANTS, GeneratorConfig
 from training.generator.model import small_model
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -16,11 +16,11 @@ from detdiffusion.attributes import AttributeRule
 from detdiffusion.detection import Detections
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Attribute
-from training.data.attributes import FORMAT
+from training.data.attributes import FORMAT, read_attributes
 from training.data.datasets import Dataset, open_dataset
 from training.data.filters import LayoutFilter
 from training.labelling import annotate
-from training.labelling.annotate import annotate_dataset, read_attributes, with_attributes
+from training.labelling.annotate import annotate_dataset, with_attributes
 
 EASY, HARD, BACKGROUND = Attribute
 WIDTH, HEIGHT = 32, 24
@@ -442,7 +442,7 @@ def test_classes_are_matched_by_name(
 def test_real_coco_with_the_bundled_detector(tmp_path: Path) -> None:
     """Every object whose class the detector knows is easy or hard; stuff and unknown things, counted in COCO's own
     files, are background."""
-    from detdiffusion.__main__ import BUNDLED_MODEL
+    from detdiffusion.assets import BUNDLED_MODEL
     from detdiffusion.detectors import load_detector
 
     folder = Path(REAL or "") / "coco_thing_stuff_100"

@@ -13,11 +13,11 @@ from PIL import Image
 from detdiffusion.attributes import AttributeRule
 from detdiffusion.detectors import ultralytics as adapter
 from detdiffusion.errors import ConfigError, DataError, DetectorError
-from training.data.attributes import read_file
+from training.data.attributes import read_attributes, read_file
 from training.data.datasets import Dataset, open_dataset
 from training.data.filters import LayoutFilter
 from training.data.papercut import STUFF, THINGS, write_dataset
-from training.labelling.annotate import annotate_shares, read_attributes
+from training.labelling.annotate import annotate_shares
 from training.labelling.folds import FoldConfig, fold_of, like_detector, split_folds, train_folds
 
 TINY = FoldConfig("yolo11n.yaml", image_size=32, folds=2, epochs=1, batch=4)
@@ -85,7 +85,7 @@ def test_a_detector_or_an_architecture_says_what_is_trained(tmp_path: Path) -> N
 
 @pytest.mark.model
 def test_detectors_like_the_bundled_one() -> None:
-    from detdiffusion.__main__ import BUNDLED_MODEL
+    from detdiffusion.assets import BUNDLED_MODEL
 
     assert like_detector("bundled", BUNDLED_MODEL) == ("yolo11n.yaml", 160)
 

@@ -10,7 +10,8 @@ import torch
 from detdiffusion.errors import ConfigError
 from training.__main__ import main
 from training.core.cli import claim
-from training.generator.config import ABLATIONS, HELD_OUT_SEED, AblationConfig, GeneratorConfig, SampleConfig
+from training.data.papercut import HELD_OUT_SEED
+from training.generator.config import GeneratorConfig, SampleConfig
 from training.studies import ablation
 from training.studies.ablation import (
     ROWS,
@@ -22,6 +23,7 @@ from training.studies.ablation import (
     train_all,
     variant_config,
 )
+from training.studies.config import ABLATIONS, AblationConfig
 
 CPU = torch.device("cpu")
 FEW = (ROWS[0], ROWS[-1])  # with everything, and with nothing

@@ -14,7 +14,7 @@ import pytest
 import torch
 from scipy import stats
 
-from detdiffusion.__main__ import BUNDLED_MODEL
+from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.detectors.ultralytics import train_ultralytics
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Attribute
@@ -22,8 +22,8 @@ from training.data.attributes import encode_row, make_header
 from training.data.datasets import Dataset, open_dataset
 from training.data.papercut import write_dataset
 from training.detector.recipe import DetectorTraining, Example, augmented
-from training.generator.config import TrainabilityConfig
 from training.studies import trainability as command
+from training.studies.config import TrainabilityConfig
 from training.studies.trainability_data import AUGMENTED, REAL, Row, Union, make_plan, repeated, write_repeats
 
 SIZE = 96

@@ -1,0 +1,5 @@
+"""Where the models that ship with the project are."""
+
+from pathlib import Path
+
+BUNDLED_MODEL = Path(__file__).resolve().parent.parent / "assets" / "models" / "papercut"
