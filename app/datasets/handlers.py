@@ -14,12 +14,13 @@ from typing import Any
 
 from PIL import Image
 
-from app.components.views import RunHead, hint_html, layout_svg, log_html, run_row
+from app.components.views import hint_html, layout_svg
 from app.datasets.form import PAGE, SET, DatasetOrder, Kind, layouts_spec, make_dataset, make_loop
 from app.engine.services import Studio
 from app.evaluation.handlers import current, find_status, report_frame
 from app.runs.files import LOG, log_tail, read_object
 from app.runs.jobs import Runs, State, Status
+from app.runs.views import RunHead, log_html, run_row
 from detdiffusion.drawing import draw_layout
 from detdiffusion.errors import ConfigError, DataError, DetDiffusionError
 from detdiffusion.layout import Attribute, Layout

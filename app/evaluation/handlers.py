@@ -4,11 +4,12 @@ from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
-from app.components.views import RunHead, hint_html, log_html, run_row
+from app.components.views import hint_html
 from app.engine.services import Studio
 from app.evaluation.form import PAGE, PROGRESS, EvaluationOrder, make_evaluation, model_name
 from app.runs.files import LOG, MODEL, log_tail, read_object
 from app.runs.jobs import Runs, State, Status
+from app.runs.views import RunHead, log_html, run_row
 from detdiffusion.errors import ConfigError
 
 NONE_YET = "None yet."

@@ -6,10 +6,11 @@ from pathlib import Path
 from PIL import Image
 
 from app.components.charts import Chart, Curve
-from app.components.views import RunHead, choice_html, data_address, hint_html, log_html, run_row, sample_html
+from app.components.views import data_address, hint_html
 from app.engine.services import Studio
 from app.runs.files import LOG, METRICS, MODEL, PROBE, Row, log_tail, read_rows, sample_files
 from app.runs.jobs import Runs, State, Status
+from app.runs.views import RunHead, choice_html, log_html, run_row, sample_html
 from app.training.form import AS_PRESET, Order, check_disk, make_plan, rehearse
 from detdiffusion.errors import ConfigError
 
