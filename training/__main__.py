@@ -104,7 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _papercut(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from training.data.papercut import write_dataset
+    from training.data.papercut.coco_export import write_dataset
 
     seeds = range(arguments.seed, arguments.seed + arguments.images)
     with tqdm(total=arguments.images, desc="papercut", mininterval=1.0) as bar:

@@ -10,7 +10,7 @@ from app.runs.jobs import Runs
 from app.training.form import TRAINING, Source, data_folder, detector_of, whole_number
 from detdiffusion.detectors import BUNDLED, JUDGE
 from detdiffusion.errors import ConfigError
-from training.data.papercut import HELD_OUT_SEED
+from training.data.papercut.classes import HELD_OUT_SEED
 
 REPORT, PAGE, PROGRESS = "report.json", "page/report.html", "report.work/progress.json"
 MAX_LAYOUTS, MAX_STEPS = 100_000, 1000

@@ -17,7 +17,7 @@ from app.runs.files import MODEL
 from app.runs.jobs import ROOT, Runs
 from detdiffusion.detectors import BUNDLED, detector_path
 from detdiffusion.errors import ConfigError, DetectorError
-from training.data.papercut import write_dataset
+from training.data.papercut.coco_export import write_dataset
 from training.generator.config import TRAIN_PRESETS
 
 TRAINING = (sys.executable, "-m", "training")

@@ -23,7 +23,8 @@ from detdiffusion.models.losses import LossConfig
 from detdiffusion.text.vocabulary import Vocabulary
 from training.data.attributes import encode_row, make_header
 from training.data.datasets import open_dataset
-from training.data.papercut import STUFF, THINGS, write_dataset
+from training.data.papercut.classes import STUFF, THINGS
+from training.data.papercut.coco_export import write_dataset
 from training.generator.batch import SampleStore
 from training.generator.config import GeneratorConfig
 

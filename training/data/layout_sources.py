@@ -20,7 +20,8 @@ from training.data.attributes import Attributes, read_attributes, read_file
 from training.data.datasets import Dataset, fitted, open_dataset
 from training.data.filters import LayoutFilter
 from training.data.images import Mask
-from training.data.papercut import STUFF, THINGS, Scene, scene
+from training.data.papercut.classes import STUFF, THINGS
+from training.data.papercut.scene import Scene, scene
 
 PAPERCUT = re.compile(r"papercut:([1-9]\d{0,6})@(\d{1,9})")
 SUFFIX = ".jsonl"

@@ -27,7 +27,8 @@ from training.autoencoder.config import AutoencoderConfig
 from training.autoencoder.recipe import train_autoencoder
 from training.core.cli import progress
 from training.core.settings import check_same_config
-from training.data.papercut import STUFF, THINGS, scenes
+from training.data.papercut.classes import STUFF, THINGS
+from training.data.papercut.scene import scenes
 from training.generator.batch import SampleStore
 from training.generator.config import VARIANTS, BundleConfig, DetectorConfig, GeneratorConfig
 from training.generator.latents import Autoencoder

@@ -9,7 +9,7 @@ from typing import Any
 from detdiffusion.errors import ConfigError
 from detdiffusion.models.losses import LossConfig
 from training.autoencoder.config import AutoencoderConfig
-from training.data.papercut import HELD_OUT_SEED
+from training.data.papercut.classes import HELD_OUT_SEED
 
 # Little change of colour: an odd colour must stay odd.
 _AUGMENTATION = {"mosaic": 0.3, "close_mosaic": 4, "hsv_h": 0.01, "hsv_s": 0.2, "hsv_v": 0.2}

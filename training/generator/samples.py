@@ -15,7 +15,7 @@ from detdiffusion.files import write_json
 from detdiffusion.layout import Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from training.core.schedule import OnStep
-from training.data.papercut import Scene, scenes
+from training.data.papercut.scene import Scene, scenes
 from training.generator.config import SampleConfig
 from training.generator.latents import coverage, encode_pictures
 from training.labelling.annotate import label_pictures

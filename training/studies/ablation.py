@@ -22,7 +22,7 @@ from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
 from detdiffusion.evaluation.effect import numbers
 from training.core.cli import claim, positive
 from training.core.settings import check_same_config
-from training.data.papercut import HELD_OUT_SEED
+from training.data.papercut.classes import HELD_OUT_SEED
 from training.generator.config import VARIANTS, GeneratorConfig
 from training.studies.config import ABLATIONS, AblationConfig
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from detdiffusion.errors import ConfigError
-from training.data.papercut import HELD_OUT_SEED
+from training.data.papercut.classes import HELD_OUT_SEED
 from training.generator.config import _PAPERCUT_CPU, _PAPERCUT_GPU, GeneratorConfig, SampleConfig
 
 

@@ -20,7 +20,8 @@ from app.training.form import Source
 from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Attribute, Layout, save_png
-from training.data.papercut import STUFF, THINGS, scene
+from training.data.papercut.classes import STUFF, THINGS
+from training.data.papercut.scene import scene
 from training.synthesis.exports import export
 from training.synthesis.store import MANIFEST, Chunks
 

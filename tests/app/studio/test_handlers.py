@@ -425,7 +425,7 @@ def test_header_names_model_and_detector(studio: Studio) -> None:
 
 
 def test_examples_are_layouts_of_the_built_in_world() -> None:
-    from training.data.papercut import STUFF, THINGS
+    from training.data.papercut.classes import STUFF, THINGS
 
     found = handlers.examples(ROOT / "assets/layouts")
     assert len(found) >= 6

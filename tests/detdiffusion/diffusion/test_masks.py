@@ -90,7 +90,7 @@ def test_what_cannot_be_drawn(
 
 @pytest.mark.model
 def test_the_bundled_head_marks_objects_not_boxes() -> None:
-    from training.data.papercut import scene
+    from training.data.papercut.scene import scene
 
     made = [scene(900_000 + i) for i in range(8)]
     pipe = load_pipeline(BUNDLED_MODEL)

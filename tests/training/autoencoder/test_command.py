@@ -19,7 +19,7 @@ from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.models.autoencoder import Decoded, Encoded, PointLatent, SmallAutoencoder
 from training.autoencoder import command
 from training.autoencoder.config import AutoencoderConfig
-from training.data.papercut import write_dataset
+from training.data.papercut.coco_export import write_dataset
 
 FIELDS = ("batch=2", "crop=16", "block_out_channels=[8,8]", "layers_per_block=[1,1]", "latent_channels=4")
 WORDS = ("--size", "32", "--steps", "4", "--device", "cpu", "--set", *FIELDS, "checkpoint_steps=2", "warmup_steps=1")

@@ -16,7 +16,9 @@ from detdiffusion.layout import Box, Layout
 from training.data.datasets import Dataset, LazyMasks, MaskSource, Sample, fitted, open_dataset
 from training.data.filters import LayoutFilter
 from training.data.images import PictureError, PictureFault
-from training.data.papercut import STUFF, THINGS, scene, write_dataset
+from training.data.papercut.classes import STUFF, THINGS
+from training.data.papercut.coco_export import write_dataset
+from training.data.papercut.scene import scene
 
 REAL = os.environ.get("DETDIFFUSION_REAL_DATA")
 needs_real_data = pytest.mark.skipif(REAL is None, reason="DETDIFFUSION_REAL_DATA names no folder of real data")

@@ -12,7 +12,8 @@ from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.layout import Attribute
 from training.data.filters import NO_FILTER, LayoutFilter
 from training.data.layout_sources import FileLayouts, PapercutLayouts, layout_spec, open_source
-from training.data.papercut import scene, write_dataset
+from training.data.papercut.coco_export import write_dataset
+from training.data.papercut.scene import scene
 
 SIZE = (48, 64)  # height, width
 

@@ -10,18 +10,10 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from training.data.papercut import (
-    MIN_AREA,
-    MIN_VISIBLE,
-    STUFF,
-    STUFF_IDS,
-    THING_IDS,
-    THINGS,
-    Scene,
-    scene,
-    scenes,
-    write_dataset,
-)
+from training.data.papercut.classes import STUFF, STUFF_IDS, THING_IDS, THINGS
+from training.data.papercut.coco_export import write_dataset
+from training.data.papercut.laying import MIN_AREA, MIN_VISIBLE
+from training.data.papercut.scene import Scene, scene, scenes
 
 SEEDS = range(910_000, 910_040)
 GOLDEN = "4ac95689f4ba7a8bc421eeec6544ce927214ddb2471831927d84f78d138fc2e3"
@@ -62,6 +54,25 @@ def test_layouts_hold_still_between_versions() -> None:
         for box in scene(seed).layout.boxes
     ]
     assert hashlib.sha256("\n".join(rows).encode()).hexdigest() == GOLDEN
+
+
+@pytest.mark.parametrize(
+    ("seed", "size", "difficulty", "golden"),
+    [
+        (0, 256, 0.45, "843a7aa5161c397303044822d9d2bb747e05e7ec850dcfa2cf295a7d300aa3e3"),  # indoors
+        (4, 256, 0.45, "bc8379de2eef18079a8901bfe9eda54e8187446baa6c1d31a415c11159c1299b"),
+        (7, 256, 1.0, "0880eabbefd6909f553dcb1c2075f1cea15cbf031484ec3316ded275030ebe50"),
+        (910_000, 256, 0.0, "a98cace9ebe83f1f0595943d374f0deb480fa53c4377d154490a76e86aff7035"),
+        (910_001, 128, 0.45, "ed309a4187541da94fccbe691e9d1ec6517430ada63536badb8a311c71adfd60"),
+        (900_003, 192, 1.0, "d904c2f30335efa1d877bad51ac7e96f078fa155f28e3354e767acbddef8e990"),
+    ],
+)
+def test_pixels_masks_and_boxes_hold_still(seed: int, size: int, difficulty: float, golden: str) -> None:
+    made = scene(seed, size, difficulty)
+    found = hashlib.sha256(made.image.tobytes())
+    found.update(made.masks.tobytes())
+    found.update(repr([(box.label, box.xyxy) for box in made.layout.boxes]).encode())
+    assert found.hexdigest() == golden
 
 
 def test_processes_keep_the_order_and_the_pixels(ordinary: list[Scene]) -> None:

@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from detdiffusion.errors import ConfigError, DataError
 from training.data import subset as command
 from training.data.datasets import open_dataset
-from training.data.papercut import write_dataset
+from training.data.papercut.coco_export import write_dataset
 
 REAL = os.environ.get("DETDIFFUSION_REAL_DATA")
 

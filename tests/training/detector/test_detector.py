@@ -18,7 +18,8 @@ from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Box, Layout
 from training.core.checkpoints import latest_checkpoint
 from training.data.datasets import Dataset, open_dataset
-from training.data.papercut import THINGS, write_dataset
+from training.data.papercut.classes import THINGS
+from training.data.papercut.coco_export import write_dataset
 from training.detector import command
 from training.detector import recipe as detector_learning
 from training.detector.command import choose_pictures, settings_of

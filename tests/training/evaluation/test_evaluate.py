@@ -22,7 +22,8 @@ from detdiffusion.evaluation.effect import measure
 from detdiffusion.layout import Attribute, Box, Layout, read_png
 from detdiffusion.text.vocabulary import Vocabulary
 from training.data.layout_sources import PapercutLayouts
-from training.data.papercut import STUFF, THINGS, scene
+from training.data.papercut.classes import STUFF, THINGS
+from training.data.papercut.scene import scene
 from training.evaluation import command
 from training.evaluation import summary as said
 from training.evaluation.inputs import Plan, distinct, unique_names

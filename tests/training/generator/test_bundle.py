@@ -13,7 +13,7 @@ from detdiffusion.diffusion.checkpoint import verify
 from detdiffusion.diffusion.pipeline import load_pipeline
 from detdiffusion.errors import ConfigError
 from training.autoencoder.config import AutoencoderConfig
-from training.data.papercut import scene
+from training.data.papercut.scene import scene
 from training.generator import bundle
 from training.generator.batch import SampleStore
 from training.generator.bundle import Stage, train_bundle

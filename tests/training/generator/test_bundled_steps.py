@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.files import write_json
-from training.data.papercut import STUFF, THINGS, scene
+from training.data.papercut.classes import STUFF, THINGS
+from training.data.papercut.scene import scene
 from training.generator.batch import SampleStore, batch_indices
 from training.generator.config import PRESETS, TRAIN_PRESETS
 from training.generator.latents import load_autoencoder

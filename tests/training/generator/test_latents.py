@@ -26,7 +26,7 @@ from training.__main__ import main
 from training.core.checkpoints import latest_checkpoint, save_checkpoint
 from training.core.processes import Processes
 from training.data.datasets import Dataset, open_dataset
-from training.data.papercut import write_dataset
+from training.data.papercut.coco_export import write_dataset
 from training.generator import latents
 from training.generator.batch import SampleStore
 from training.generator.config import TRAIN_PRESETS, GeneratorConfig

@@ -16,7 +16,8 @@ from detdiffusion.errors import ConfigError, DataError, DetectorError
 from training.data.attributes import read_attributes, read_file
 from training.data.datasets import Dataset, open_dataset
 from training.data.filters import LayoutFilter
-from training.data.papercut import STUFF, THINGS, write_dataset
+from training.data.papercut.classes import STUFF, THINGS
+from training.data.papercut.coco_export import write_dataset
 from training.labelling.annotate import annotate_shares
 from training.labelling.folds import FoldConfig, fold_of, like_detector, split_folds, train_folds
 

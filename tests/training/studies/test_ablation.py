@@ -10,7 +10,7 @@ import torch
 from detdiffusion.errors import ConfigError
 from training.__main__ import main
 from training.core.cli import claim
-from training.data.papercut import HELD_OUT_SEED
+from training.data.papercut.classes import HELD_OUT_SEED
 from training.generator.config import GeneratorConfig, SampleConfig
 from training.studies import ablation
 from training.studies.ablation import (

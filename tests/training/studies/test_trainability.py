@@ -20,7 +20,7 @@ from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Attribute
 from training.data.attributes import encode_row, make_header
 from training.data.datasets import Dataset, open_dataset
-from training.data.papercut import write_dataset
+from training.data.papercut.coco_export import write_dataset
 from training.detector.recipe import DetectorTraining, Example, augmented
 from training.studies import trainability as command
 from training.studies.config import TrainabilityConfig

@@ -19,7 +19,7 @@ from detdiffusion.errors import ConfigError, DataError, LayoutError
 from detdiffusion.layout import Attribute, Layout, read_png
 from detdiffusion.text.vocabulary import Vocabulary
 from training.data.datasets import open_dataset
-from training.data.papercut import STUFF, THINGS
+from training.data.papercut.classes import STUFF, THINGS
 from training.synthesis import command, verify
 from training.synthesis.request import read_job
 from training.synthesis.store import Chunks

@@ -1,0 +1,66 @@
+"""Scenes as a COCO-Thing-Stuff data set."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from detdiffusion.layout import Box
+from training.data.papercut.classes import STUFF_IDS, THING_IDS
+from training.data.papercut.scene import scenes
+from training.data.papercut.sheet import Mask
+
+
+def write_dataset(
+    out: Path,
+    seeds: Sequence[int],
+    size: int = 256,
+    difficulty: float = 0.45,
+    workers: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Writes images/SEED.png, annotations/instances.json and annotations/stuff.json; calls on_progress(done, total)."""
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    (out / "annotations").mkdir(exist_ok=True)
+    images: list[dict[str, object]] = []
+    things: list[dict[str, object]] = []
+    stuff: list[dict[str, object]] = []
+    for done, (seed, made) in enumerate(zip(seeds, scenes(seeds, size, difficulty, workers), strict=True), start=1):
+        name = f"{seed:06d}.png"
+        made.image.save(out / "images" / name)
+        images.append({"id": seed, "file_name": name, "width": size, "height": size})
+        for box, mask in zip(made.layout.boxes, made.masks, strict=True):
+            rows = things if box.label in THING_IDS else stuff
+            rows.append(_annotation(len(rows) + 1, seed, box, mask, size))
+        if on_progress is not None:
+            on_progress(done, len(seeds))
+    _write_coco(out / "annotations" / "instances.json", "thing", THING_IDS, images, things)
+    _write_coco(out / "annotations" / "stuff.json", "stuff", STUFF_IDS, images, stuff)
+
+
+def _write_coco(
+    path: Path, kind: str, ids: Mapping[str, int], images: Sequence[object], annotations: Sequence[object]
+) -> None:
+    content = {
+        "info": {"description": "Papercut"},
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name, "supercategory": kind} for name, number in ids.items()],
+    }
+    path.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8", newline="\n")
+
+
+def _annotation(number: int, image: int, box: Box, mask: Mask, size: int) -> dict[str, object]:
+    code = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    x1, y1, x2, y2 = (round(value * size) for value in box.xyxy)
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": (THING_IDS | STUFF_IDS)[box.label],
+        "iscrowd": 0,
+        "area": int(mask.sum()),
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "segmentation": {"size": [size, size], "counts": code["counts"].decode("ascii")},
+    }
