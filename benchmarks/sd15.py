@@ -25,8 +25,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, new_pipeline
 from detdiffusion.layout import Box, Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
+from detdiffusion.models.config import LossConfig
 from detdiffusion.models.features import FeatureTaps, feature_channels
-from detdiffusion.models.losses import LossConfig, denoising_loss, perception_loss, total_loss
+from detdiffusion.models.losses import denoising_loss, perception_loss, total_loss
 from detdiffusion.models.perception_head import PerceptionHead
 from detdiffusion.text.vocabulary import COCO_STUFF, COCO_THINGS, Vocabulary
 

@@ -1,7 +1,8 @@
-"""Types of arguments that several commands take."""
+"""Types of arguments that several commands take: numbers within bounds, and lists of words."""
 
 import argparse
 import math
+from pathlib import Path
 
 MAX_STEPS = 1000
 
@@ -17,8 +18,54 @@ def amount(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    value = amount(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def fraction(text: str) -> float:
+    """A number above 0 and up to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} needs to be above 0 and at most 1")
+    return value
+
+
+def natural(text: str) -> int:
+    """A whole number of 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 0 or more")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """A whole number of 1 or more."""
+    value = natural(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
 def sampler_steps(text: str) -> int:
     """Steps of a sampler."""
     if not text.isdecimal() or not 1 <= int(text) <= MAX_STEPS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of steps from 1 to {MAX_STEPS}")
     return int(text)
+
+
+def words(text: str) -> list[str]:
+    """ "a,b" -> ["a", "b"]; none is empty."""
+    if not all(text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} needs to be a list without gaps")
+    return text.split(",")
+
+
+def paths(text: str) -> list[Path]:
+    """ "a,b" -> paths; none is empty."""
+    return [Path(word) for word in words(text)]

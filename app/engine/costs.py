@@ -10,7 +10,7 @@ from torch import nn
 from app.components.views import CostRow, CostTable
 from app.engine.services import AUTOMATIC, PRECISIONS, Engine, Model, Studio
 from detdiffusion.layout import Box, Layout
-from training.core.cli import memory_gb
+from training.core.devices import memory_gb
 
 STEPS = 4  # of a measurement, after one that warms up
 ROUNDS = 2  # the quicker one counts: the first one finds a cold machine, and others may work on it

@@ -33,7 +33,7 @@ from detdiffusion.errors import Cancelled, ConfigError, LayoutError
 from detdiffusion.evaluation.comparison import object_confidences
 from detdiffusion.layout import Layout, save_png
 from detdiffusion.text.vocabulary import Vocabulary
-from training.core.cli import device_of, memory_gb
+from training.core.devices import device_of, memory_gb
 
 PREVIEW_EVERY = 3  # steps: a preview costs about as much as a step
 MAX_SEED = 2**32 - 1

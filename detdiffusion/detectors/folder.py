@@ -12,13 +12,14 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 from detdiffusion.errors import DetectorError
+
+if TYPE_CHECKING:  # commands read descriptions without torch
+    from torch import Tensor, nn
 
 DESCRIPTION_FILE = "detector.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -49,6 +50,8 @@ def save_detector(model: nn.Module, folder: Path, about: Description) -> None:
     Raises:
         DetectorError: it cannot be written (disk full).
     """
+    from safetensors.torch import save_file
+
     folder.mkdir(parents=True, exist_ok=True)
     for old in (folder / DESCRIPTION_FILE, *folder.glob("model*.safetensors")):
         old.unlink(missing_ok=True)
@@ -123,6 +126,8 @@ def read_weights(folder: Path, about: Description) -> dict[str, Tensor]:
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """DetectorError if it cannot be read."""
+    from safetensors.torch import load_file
+
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
@@ -191,6 +196,8 @@ def _pieces(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 def _joined(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Pieces put together again."""
+    import torch
+
     whole = {key: tensor for key, tensor in tensors.items() if _PIECE not in key}
     cut = [key.rpartition(_PIECE) for key in tensors if _PIECE in key]
     for name in {name for name, _, _ in cut}:

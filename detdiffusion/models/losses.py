@@ -6,7 +6,6 @@ The whole: L = L_LDM + lambda * sqrt(alpha_bar_t) * (L_mask + L_dice).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,26 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Layout
-
-
-@dataclass(frozen=True, slots=True)
-class LossConfig:
-    """Every part of the loss, each with its switch."""
-
-    perception_weight: float = 0.01  # lambda; 0: no perception-aware loss
-    use_alpha_bar: bool = True
-    use_mask: bool = True
-    use_dice: bool = True
-    per_picture: bool = True  # masks averaged per picture, then over the batch; False: over all objects of the batch
-    use_foreground: bool = True
-    foreground_weight: float = 2.0
-    foreground_power: float = 0.2
-
-    def __post_init__(self) -> None:
-        if self.perception_weight < 0 or self.foreground_weight <= 0:
-            raise ConfigError("perception_weight needs to be 0 or more and foreground_weight above 0")
+from detdiffusion.models.config import LossConfig
 
 
 class Losses(NamedTuple):

@@ -47,6 +47,11 @@ def test_missing_model_folder(tmp_path: Path, free_port: int, capsys: pytest.Cap
     assert f"{model} is no model folder" in refused(arguments, capsys)
 
 
+def test_a_device_that_is_not_there(tmp_path: Path, free_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--port", str(free_port), "--workspace", str(tmp_path / "w"), "--device", "nonsense"]
+    assert refused(arguments, capsys).startswith("error: --device nonsense: there is no such device")
+
+
 def test_damaged_weights(
     tmp_path: Path, model_folder: Path, free_port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,7 +19,7 @@ from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, new_pipeline
 from detdiffusion.files import write_json
 from detdiffusion.layout import Attribute, Box, Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
-from detdiffusion.models.losses import LossConfig
+from detdiffusion.models.config import LossConfig
 from detdiffusion.text.vocabulary import Vocabulary
 from training.data.attributes import encode_row, make_header
 from training.data.datasets import open_dataset

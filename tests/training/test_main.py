@@ -1,5 +1,6 @@
 """python -m training: what is typed wrong ends with 2 and one line; what is right with 0."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -7,19 +8,29 @@ from pathlib import Path
 
 import pytest
 
+from detdiffusion.assets import BUNDLED_MODEL
+from training.__main__ import VERBS, build_parser, main
+
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def training(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "training", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+LAYOUTS = ("--layouts", "papercut:1@900000")
 
 
 def test_papercut_writes_a_data_set(tmp_path: Path) -> None:
-    done = training("papercut", "--images", 2, "--seed", 900_000, "--out", tmp_path / "data", "--workers", 1)
+    command = [sys.executable, "-m", "training", "papercut", "--images", "2", "--seed", "900000", "--workers", "1"]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "data")], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     instances = json.loads((tmp_path / "data" / "annotations" / "instances.json").read_text())
     assert [image["id"] for image in instances["images"]] == [900_000, 900_001]
+
+
+def ended(words: tuple[str, ...]) -> int:
+    """The exit code, whether argparse or the verb ends the command."""
+    try:
+        return main(words)
+    except SystemExit as end:
+        return int(end.code or 0)
 
 
 @pytest.mark.parametrize(
@@ -36,15 +47,57 @@ def test_papercut_writes_a_data_set(tmp_path: Path) -> None:
             "s.txt: --sheet needs a name that ends with .png or .jpg",
         ),
         (("no-such-verb",), "no-such-verb"),
+        ((), "VERB"),
     ],
 )
-def test_bad_words_end_with_2_and_a_reason(words: tuple[str, ...], reason: str) -> None:
-    done = training(*words)
-    assert done.returncode == 2
-    assert reason in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+def test_bad_words_end_with_2_and_a_reason(
+    words: tuple[str, ...],
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ended(words) == 2
+    assert reason in capsys.readouterr().err.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("verb", ["papercut", "bundle", "detector", "annotate", "evaluate"])
-def test_help_reads_well(verb: str) -> None:
-    done = training(verb, "--help")
-    assert done.returncode == 0 and "--out" in done.stdout
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_reads_well(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended((verb, "--help")) == 0
+    out = capsys.readouterr().out
+    last = {"layouts": "--ignore", "convert": "--fill", "verify": "DIR", "loop": "--config"}
+    assert out.startswith(f"usage: python -m training {verb} ") and last.get(verb, "--out") in out
+
+
+WITH_DEVICE = {
+    "bundle": ("--preset", "cpu"),
+    "autoencoder": ("--data", "data"),
+    "detector": ("--arch", "fasterrcnn_resnet18_fpn", "--data", "data"),
+    "evaluate": ("--model", str(BUNDLED_MODEL), *LAYOUTS),
+    "ablation": ("--preset", "small"),
+    "generate": ("--model", str(BUNDLED_MODEL), *LAYOUTS, "--strategy", "easy", "--count", "1"),
+    "trainability": ("--real", "data", "--synthetic", "made", "--detector", "fasterrcnn_resnet18_fpn"),
+}
+
+
+def test_every_verb_with_a_device_is_in_the_table() -> None:
+    assert {verb for verb in VERBS if "--device" in _flags(verb)} == set(WITH_DEVICE)
+
+
+def _flags(verb: str) -> list[str]:
+    (verbs,) = (one for one in build_parser(verb)._actions if isinstance(one, argparse._SubParsersAction))
+    return [flag for action in verbs.choices[verb]._actions for flag in action.option_strings]
+
+
+@pytest.mark.parametrize("device", ["nonsense", "meta", "cuda:999"])
+@pytest.mark.parametrize("verb", WITH_DEVICE)
+def test_a_device_that_is_not_there_ends_with_2_and_a_reason(
+    verb: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ended((verb, *WITH_DEVICE[verb], "--device", device, "--out", "out.json")) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith(f"error: --device {device}: ") and said.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -18,13 +18,16 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from PIL import Image
 
+from detdiffusion.arguments import positive
 from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.detection import Detections, Detector
 from detdiffusion.detectors import load_detector
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.evaluation.comparison import mean, object_confidences
 from detdiffusion.layout import MAX_OBJECTS, Box, Layout
-from training.core.cli import device_of, positive, progress, read_ahead
+from training.core.cli import add_device, progress
+from training.core.devices import device_of
+from training.core.reading import read_ahead
 from training.core.settings import keep_settings
 from training.data.datasets import find_source, open_dataset
 from training.data.images import SUFFIXES, load_picture
@@ -70,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD=VALUE",
         help="fields of AutoencoderConfig (training/generator/config.py), as batch=8 or block_out_channels=[32,64,128]",
     )
-    parser.add_argument("--device", help="cpu, cuda, ... (default: cuda where there is one)")
+    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -19,8 +19,9 @@ from typing import TextIO
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from detdiffusion.arguments import fraction, natural, positive
 from detdiffusion.errors import ConfigError, DataError
-from training.core.cli import natural, positive, progress
+from training.core.cli import progress
 from training.core.schedule import OnStep
 from training.data.datasets import Dataset, MaskSource, Sample, open_dataset
 from training.data.filters import NO_FILTER, add_filter_arguments, filter_of
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set: COCO, Papercut, YOLO or VOC")
     parser.add_argument("--split", metavar="NAME", help="such as trainval (default: the only one, or train)")
     share = parser.add_mutually_exclusive_group()
-    share.add_argument("--fraction", type=_fraction, metavar="F", help="of the pictures, above 0 and up to 1")
+    share.add_argument("--fraction", type=fraction, metavar="F", help="of the pictures, above 0 and up to 1")
     share.add_argument("--count", type=positive, metavar="N", help="so many pictures (default: all of them)")
     parser.add_argument("--seed", type=natural, default=0, metavar="N", help="which ones (default 0)")
     parser.add_argument("--name", default=TRAIN, metavar="SPLIT", help=f"of the split that is written ({TRAIN})")
@@ -160,13 +161,3 @@ def _objects(dataset: Dataset, places: Sequence[int], categories: Mapping[str, i
 def _encoded(mask: Mask) -> dict[str, object]:
     code = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": list(mask.shape), "counts": code["counts"].decode("ascii")}
-
-
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} needs to be above 0 and at most 1")
-    return value

@@ -15,9 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detdiffusion.arguments import natural, positive
 from detdiffusion.detectors import load_detector
 from detdiffusion.errors import ConfigError, DataError, DetectorError
-from training.core.cli import device_of, natural, positive, progress, read_ahead
+from training.core.cli import DEVICE, add_device, progress
+from training.core.devices import device_of
+from training.core.reading import read_ahead
 from training.core.settings import keep_settings
 from training.data.datasets import Dataset, Sample, open_dataset
 
@@ -75,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="torchvision: learning_rate, momentum, weight_decay, warmup_steps, clip_norm, proposals; ultralytics: any "
         "of its settings that is a number, such as mosaic=0.3",
     )
-    parser.add_argument("--device", help="torchvision: cpu, cuda, ... (default: cuda where there is one)")
+    add_device(parser, f"torchvision: {DEVICE}")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -36,7 +36,7 @@ from training.core.checkpoints import (
     unpack_modules,
     unpack_optimizer,
 )
-from training.core.cli import read_ahead
+from training.core.reading import read_ahead
 from training.core.schedule import OnStep, warmup_cosine
 from training.core.status import MetricsLog
 from training.data.datasets import Sample

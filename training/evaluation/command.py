@@ -12,17 +12,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detdiffusion.arguments import amount, sampler_steps
+from detdiffusion.arguments import amount, paths, positive, sampler_steps, words
 from detdiffusion.attributes import Strategy
 from detdiffusion.detectors import BUNDLED, JUDGE
 from detdiffusion.drawing import grid
 from detdiffusion.errors import ConfigError
 from detdiffusion.files import write_whole
-from training.core.cli import positive
+from training.core.cli import add_device
 from training.data.filters import LayoutFilter, add_filter_arguments, filter_of
 from training.data.layout_sources import layout_spec, open_source
 from training.evaluation.inputs import BATCH, GUIDANCE, REAL, Plan
-from training.evaluation.run import evaluate
 from training.evaluation.store import Chunks
 from training.evaluation.summary import summary
 from training.evaluation.variants import View
@@ -51,13 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--detector",
-        type=_words,
+        type=words,
         default=[],
         metavar="NAME|PATH,...",
         help=f"whose scores, the first one leads (default: the model's own, {BUNDLED} and {JUDGE}); FILE.json: COCO "
         "results of another framework's detector on the pictures that pictures.json in the work folder lists",
     )
-    parser.add_argument("--rivals", type=_paths, default=[], metavar="DIR,...", help="model folders to compare with")
+    parser.add_argument("--rivals", type=paths, default=[], metavar="DIR,...", help="model folders to compare with")
     parser.add_argument("--difficulties", type=_amounts, default=[], metavar="A,...", help="of attribute guidance")
     parser.add_argument(
         "--one-hard", action="store_true", help="also ask one object of each layout to be hard, the others easy"
@@ -75,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
     )
     parser.add_argument("--guidance", type=amount, default=GUIDANCE, help=f"classifier-free ({GUIDANCE:g})")
-    parser.add_argument("--device", default=None, help="cpu, cuda, ... (default: cuda where there is one)")
+    add_device(parser)
     add_filter_arguments(parser, LayoutFilter())
 
 
@@ -101,6 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
         guidance=arguments.guidance,
         device=arguments.device,
     )
+    from training.evaluation.run import evaluate
+
     work = out.with_name(f"{out.stem}.work")
     report = evaluate(plan, work)
     write_whole(out, json.dumps(report, indent=2, allow_nan=False) + "\n")
@@ -149,15 +150,5 @@ def _with_origin(strategies: Sequence[Strategy], difficulties: Sequence[float]) 
     return [Strategy.ORIGIN, *strategies] if 0 in difficulties and Strategy.ORIGIN not in strategies else [*strategies]
 
 
-def _words(text: str) -> list[str]:
-    if not all(text.split(",")):
-        raise argparse.ArgumentTypeError(f"{text!r} needs to be a list without gaps")
-    return text.split(",")
-
-
-def _paths(text: str) -> list[Path]:
-    return [Path(word) for word in _words(text)]
-
-
 def _amounts(text: str) -> list[float]:
-    return [amount(word) for word in _words(text)]
+    return [amount(word) for word in words(text)]

@@ -12,7 +12,7 @@ from detdiffusion.detection import Detector
 from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
 from detdiffusion.detectors.names import speak
 from detdiffusion.errors import ConfigError
-from training.core.cli import device_of
+from training.core.devices import device_of
 from training.data.layout_sources import LayoutSource, Size
 from training.evaluation.scoring import RESULTS_SUFFIX
 from training.evaluation.variants import View, views_of
@@ -70,6 +70,7 @@ class Cast:
         """What `evaluate` raises of its parts is raised here."""
         from detdiffusion.diffusion.checkpoint import read_vocabulary, verify
 
+        device = device_of(plan.device)
         systems = unique_names([plan.model, *plan.rivals])
         for folder in systems.values():
             verify(folder)
@@ -78,7 +79,6 @@ class Cast:
         labels = next(iter(vocabularies.values())).labels
         detectors, results = load_detectors(plan, labels)
         labeller = None if plan.source.labelled else _labeller(plan, detectors, labels)
-        device = device_of(plan.device)
         return cls(systems, vocabularies, detectors, results, labeller, device, _inception(plan, device))
 
 

@@ -9,7 +9,6 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -30,19 +29,11 @@ from training.core.settings import check_same_config
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.scene import scenes
 from training.generator.batch import SampleStore
-from training.generator.config import VARIANTS, BundleConfig, DetectorConfig, GeneratorConfig
+from training.generator.config import VARIANTS, BundleConfig, DetectorConfig, GeneratorConfig, Stage
 from training.generator.latents import Autoencoder
 from training.generator.model import small_model
 from training.generator.samples import make_samples
 from training.generator.trainer import train_generator
-
-
-class Stage(StrEnum):
-    DETECTOR = "detector"
-    JUDGE = "judge"
-    AUTOENCODER = "autoencoder"
-    ATTRIBUTES = "attributes"
-    GENERATOR = "generator"
 
 
 def train_bundle(

@@ -17,12 +17,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from detdiffusion.arguments import positive
 from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.detection import AnswersById
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.detectors.names import speak
 from detdiffusion.errors import ConfigError, DataError, DetDiffusionError
-from training.core.cli import positive, progress
+from training.core.cli import progress
 from training.core.settings import check_same_config, with_settings
 from training.data.attributes import read_attributes
 from training.data.datasets import Dataset, open_dataset

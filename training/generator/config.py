@@ -4,10 +4,11 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from detdiffusion.errors import ConfigError
-from detdiffusion.models.losses import LossConfig
+from detdiffusion.models.config import LossConfig
 from training.autoencoder.config import AutoencoderConfig
 from training.data.papercut.classes import HELD_OUT_SEED
 
@@ -274,3 +275,11 @@ _GPU = dataclasses.replace(
 
 PRESETS: Mapping[str, BundleConfig] = {"cpu": _CPU, "gpu": _GPU}
 """Of `python -m training bundle`."""
+
+
+class Stage(StrEnum):
+    DETECTOR = "detector"
+    JUDGE = "judge"
+    AUTOENCODER = "autoencoder"
+    ATTRIBUTES = "attributes"
+    GENERATOR = "generator"

@@ -20,8 +20,8 @@ from detdiffusion.files import write_json
 from detdiffusion.layout import Attribute, Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from training.autoencoder.recipe import to_tensor
-from training.core.cli import read_ahead
 from training.core.processes import Processes
+from training.core.reading import read_ahead
 from training.core.schedule import OnStep
 from training.data.datasets import Dataset, Sample, fitted
 from training.generator.config import GeneratorConfig

@@ -7,15 +7,9 @@ from diffusers import DDPMScheduler
 
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.layout import Layout
+from detdiffusion.models.config import LossConfig
 from detdiffusion.models.features import FeatureTaps
-from detdiffusion.models.losses import (
-    LossConfig,
-    Losses,
-    denoising_loss,
-    foreground_weights,
-    perception_loss,
-    total_loss,
-)
+from detdiffusion.models.losses import Losses, denoising_loss, foreground_weights, perception_loss, total_loss
 from training.generator.batch import Batch
 
 

@@ -21,7 +21,7 @@ from training.core.checkpoints import (
     unpack_modules,
     unpack_optimizer,
 )
-from training.core.cli import memory_gb
+from training.core.devices import memory_gb
 from training.core.processes import Processes
 from training.core.schedule import OnStep, warmup_cosine
 from training.core.status import MetricsLog

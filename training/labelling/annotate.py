@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detdiffusion.arguments import natural, positive
 from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import AttributeRule, label_attributes
 from detdiffusion.detection import AnswersById, Detections, Detector, look
@@ -21,7 +22,8 @@ from detdiffusion.detectors import KINDS, load_detector
 from detdiffusion.detectors.names import speak
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Attribute, Layout
-from training.core.cli import natural, positive, progress, read_ahead
+from training.core.cli import progress
+from training.core.reading import read_ahead
 from training.data.attributes import (
     check_same,
     continue_file,

@@ -16,11 +16,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detdiffusion.arguments import positive
 from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import Strategy
 from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
 from detdiffusion.evaluation.effect import numbers
-from training.core.cli import claim, positive
+from training.core.cli import add_device, claim, progress
 from training.core.settings import check_same_config
 from training.data.papercut.classes import HELD_OUT_SEED
 from training.generator.config import VARIANTS, GeneratorConfig
@@ -78,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps", type=positive, default=None, metavar="N", help="of each training (default: preset's)"
     )
     parser.add_argument("--out", type=Path, required=True, help=f"folder; the table is written to OUT/{RESULT}")
-    parser.add_argument("--device", default=None, help="cpu, cuda, ... (default: cuda where there is one)")
+    add_device(parser)
     parser.add_argument(
         "--most", type=positive, default=None, metavar="N", help="train at most N models now; the same command goes on"
     )
@@ -86,9 +87,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    import torch
+    from training.core.devices import device_of
 
-    device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = device_of(arguments.device)
     config, rows = ABLATIONS[arguments.preset], arguments.rows
     if arguments.steps:
         config = replace(config, generator=replace(config.generator, steps=arguments.steps))
@@ -155,7 +156,6 @@ def variant_config(config: GeneratorConfig, row: Row, seed: int) -> GeneratorCon
 
 
 def _make_samples(config: AblationConfig, out: Path, base: Path, device: torch.device) -> None:
-    from training.core.cli import progress
     from training.generator.latents import load_autoencoder
     from training.generator.samples import make_samples
 

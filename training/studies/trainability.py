@@ -16,9 +16,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detdiffusion.arguments import natural, paths, positive
 from detdiffusion.errors import ConfigError
 from detdiffusion.evaluation.effect import numbers
-from training.core.cli import claim, device_of, natural, positive, progress
+from training.core.cli import DEVICE, add_device, claim, progress
+from training.core.devices import device_of
 from training.core.settings import keep_settings
 from training.data.datasets import Dataset, open_dataset
 from training.studies.ablation import estimate, seed_list
@@ -39,7 +41,7 @@ PLAIN = {"mosaic": 0.0, "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0, "translate": 0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training trainability`."""
     parser.add_argument("--real", type=Path, required=True, metavar="DIR", help="data set: COCO, Papercut, YOLO or VOC")
-    parser.add_argument("--synthetic", type=_paths, required=True, metavar="DIR,...", help="of generate")
+    parser.add_argument("--synthetic", type=paths, required=True, metavar="DIR,...", help="of generate")
     parser.add_argument(
         "--detector",
         required=True,
@@ -67,13 +69,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=Path, metavar="FILE", help="torchvision: weights to start from")
     parser.add_argument("--most", type=positive, metavar="N", help="train at most N detectors now")
     parser.add_argument("--keep", action="store_true", help="keep the detectors, not their scores alone")
-    parser.add_argument("--device", help="torchvision: cpu, cuda, ... (default: cuda where there is one)")
+    add_device(parser, f"torchvision: {DEVICE}")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     from detdiffusion.files import write_json
 
+    device_of(arguments.device)
     config, out = config_of(arguments), arguments.out
     plan, validation = _plan(arguments)
     attributes = _attributes(arguments.val_attributes, validation)
@@ -242,7 +245,7 @@ def _measure(
     from itertools import islice
 
     from detdiffusion.evaluation.coco_ap import coco_ap
-    from training.core.cli import read_ahead
+    from training.core.reading import read_ahead
     from training.data.datasets import Sample
 
     layouts, found, ids = [], [], []
@@ -339,9 +342,3 @@ def cell(found: Mapping[str, Any] | None) -> str:
         return "-"
     low, high = found["ci95"]
     return f"{100 * found['mean']:.1f}" + ("" if low is None else f" +- {50 * (high - low):.1f}")
-
-
-def _paths(text: str) -> list[Path]:
-    if not all(text.split(",")):
-        raise argparse.ArgumentTypeError(f"{text!r} needs to be a list without gaps")
-    return [Path(word) for word in text.split(",")]

@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from detdiffusion.arguments import amount, sampler_steps
+from detdiffusion.arguments import amount, natural, positive, sampler_steps
 from detdiffusion.attributes import Strategy
-from training.core.cli import natural, positive
+from training.core.cli import add_device
 from training.data.filters import NO_FILTER, add_filter_arguments
 from training.data.layout_sources import layout_spec
 from training.evaluation.inputs import BATCH, GUIDANCE
@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yolo", action="store_true", help="also write labels/ and data.yaml")
     parser.add_argument("--captions", action="store_true", help="also write captions.jsonl, for pre-training")
     parser.add_argument("--webdataset", action="store_true", help="also write shards/, for pre-training")
-    parser.add_argument("--device", default=None, help="cpu, cuda, ... (default: cuda where there is one)")
+    add_device(parser)
     add_filter_arguments(parser, NO_FILTER)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from detdiffusion.attributes import Strategy
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError, DataError, LayoutError
+from training.core.devices import device_of
 from training.core.settings import keep_settings
 from training.data.filters import filter_of
 from training.data.layout_sources import open_source
@@ -52,12 +53,14 @@ def begin(job: Job, arguments: argparse.Namespace) -> None:
 
     Raises:
         CheckpointError, DetectorError: model or detector is missing or damaged.
-        ConfigError: the folder holds a job with other settings, or the model knows no attributes.
+        ConfigError: the folder holds a job with other settings, the model knows no attributes, or there is no such
+            device.
         LayoutError: the model does not know a class of the layouts.
     """
     from detdiffusion.detectors import load_detector
     from detdiffusion.diffusion.checkpoint import model_hash, read_vocabulary, verify
 
+    device_of(job.device)
     verify(job.model)
     vocabulary = read_vocabulary(job.model)
     if not vocabulary.attribute_words and (job.strategy is not Strategy.ORIGIN or job.difficulty):

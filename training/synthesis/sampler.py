@@ -18,7 +18,7 @@ from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.evaluation.comparison import object_confidences
 from detdiffusion.evaluation.effect import numbers
 from detdiffusion.layout import Attribute, Layout, save_png
-from training.core.cli import device_of
+from training.core.devices import device_of
 from training.evaluation.inputs import picture_size
 from training.synthesis.augment import augmented
 from training.synthesis.refinement import ATTEMPTS, Fate, fates, gone, snapped

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import DataError
 from detdiffusion.files import file_hash
-from training.core.cli import device_of
+from training.core.devices import device_of
 from training.data.layout_sources import LayoutSource
 from training.synthesis.augment import Augmentation, Missed
 

@@ -184,6 +184,6 @@ def _on_its_device(job: Job, index: int) -> Job:
 
 
 def _accelerated(job: Job) -> bool:
-    from training.core.cli import device_of
+    from training.core.devices import device_of
 
     return device_of(job.device).type == "cuda"

@@ -8,15 +8,8 @@ import torch
 
 from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Box, Layout
-from detdiffusion.models.losses import (
-    LossConfig,
-    denoising_loss,
-    dice,
-    foreground_weights,
-    mask_bce,
-    perception_loss,
-    total_loss,
-)
+from detdiffusion.models.config import LossConfig
+from detdiffusion.models.losses import denoising_loss, dice, foreground_weights, mask_bce, perception_loss, total_loss
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(2, 3, 4, 5)).astype(np.float32) * 3

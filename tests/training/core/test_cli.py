@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from detdiffusion.arguments import natural, positive
 from detdiffusion.errors import ConfigError, DataError
-from training.core.cli import claim, natural, positive, progress, read_ahead
+from training.core.cli import claim, progress
+from training.core.reading import read_ahead
 from training.core.settings import keep_settings
 
 SETTINGS = {"steps": 3, "rate": 0.1, "sizes": (1, 2), "name": None}

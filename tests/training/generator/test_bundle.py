@@ -16,8 +16,8 @@ from training.autoencoder.config import AutoencoderConfig
 from training.data.papercut.scene import scene
 from training.generator import bundle
 from training.generator.batch import SampleStore
-from training.generator.bundle import Stage, train_bundle
-from training.generator.config import PRESETS, BundleConfig, DetectorConfig, SampleConfig
+from training.generator.bundle import train_bundle
+from training.generator.config import PRESETS, BundleConfig, DetectorConfig, SampleConfig, Stage
 from training.generator.samples import summarise
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ import pytest
 
 from detdiffusion.errors import ConfigError
 from detdiffusion.models.autoencoder import SmallAutoencoder
-from detdiffusion.models.losses import LossConfig
+from detdiffusion.models.config import LossConfig
 from training.core.settings import check_same_config, with_settings
 from training.generator.config import TRAIN_PRESETS, VARIANTS, GeneratorConfig
 from training.generator.model import small_model

@@ -19,8 +19,8 @@ from detdiffusion.diffusion.pipeline import new_pipeline
 from detdiffusion.errors import CheckpointError, ConfigError, DataError
 from detdiffusion.layout import Attribute
 from detdiffusion.models.autoencoder import SmallAutoencoder
+from detdiffusion.models.config import LossConfig
 from detdiffusion.models.features import FeatureTaps
-from detdiffusion.models.losses import LossConfig
 from detdiffusion.text.vocabulary import Vocabulary
 from training.__main__ import main
 from training.core.checkpoints import latest_checkpoint, save_checkpoint

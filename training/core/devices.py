@@ -1,0 +1,48 @@
+"""The device that a command computes on, and how much of its memory was used."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from typing import TYPE_CHECKING
+
+from detdiffusion.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def device_of(name: str | None) -> torch.device:
+    """The device of that name; without one the GPU, else the CPU.
+
+    Raises:
+        ConfigError: there is no such device, or this machine (or this torch) has none of it.
+    """
+    import torch
+
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ConfigError(f"--device {name}: there is no such device; use cpu, or cuda, cuda:1, ...") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not count:
+            raise ConfigError(f"--device {name}: no CUDA device here; use cpu")
+        if (device.index or 0) >= count:
+            raise ConfigError(f"--device {name}: the CUDA devices here are numbered 0 to {count - 1}")
+    elif device.type != "cpu":
+        try:
+            torch.zeros(1, device=device).tolist()
+        except Exception as error:  # each kind of device fails with an error of its own
+            raise ConfigError(f"--device {name}: this device cannot be used here; use cpu") from error
+    return device
+
+
+def memory_gb(device: torch.device) -> float:
+    """The most that this process has held: of the accelerator, or of the machine's memory."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

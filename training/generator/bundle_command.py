@@ -1,0 +1,52 @@
+"""python -m training bundle: all that the studio needs, from nothing; the same command goes on after a stop."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from detdiffusion.arguments import positive
+from training.core.cli import add_device
+from training.generator.config import PRESETS, VARIANTS, Stage
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `python -m training bundle`."""
+    parser.add_argument(
+        "--preset", choices=tuple(PRESETS), required=True, help="sizes and steps (training/generator/config.py)"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="run folder; the model is written to OUT/model")
+    parser.add_argument(
+        "--until", type=Stage, choices=list(Stage), default=Stage.GENERATOR, help="stop after this stage"
+    )
+    parser.add_argument(
+        "--rivals",
+        type=variants,
+        default=(),
+        metavar="NAME,...",
+        help=f"then train these from the same samples, seed and steps: {', '.join(VARIANTS)}",
+    )
+    parser.add_argument(
+        "--rival-steps", type=positive, default=None, metavar="N", help="train the rivals N steps, instead of as many"
+    )
+    add_device(parser, "cpu, cuda, ... (default: cuda for the gpu preset, else cpu)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
+    from training.core.devices import device_of
+
+    device = device_of(arguments.device or ("cuda" if arguments.preset == "gpu" else "cpu"))
+    from training.generator.bundle import train_bundle
+
+    rivals = {"rivals": arguments.rivals, "rival_steps": arguments.rival_steps}
+    print(train_bundle(PRESETS[arguments.preset], arguments.out, device, arguments.until, **rivals))
+    return 0
+
+
+def variants(text: str) -> list[str]:
+    """ "geodiffusion,no-dice" -> names of `VARIANTS`."""
+    unknown = [name for name in text.split(",") if name not in VARIANTS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"there is no {', '.join(unknown)}; known: {', '.join(VARIANTS)}")
+    return text.split(",")
