@@ -22,7 +22,8 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, new_pipeline
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
+from detdiffusion.diffusion.untrained import new_pipeline
 from detdiffusion.layout import Box, Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.config import LossConfig

@@ -38,6 +38,7 @@ from detdiffusion.detectors.folder import (
 )
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Layout
+from detdiffusion.models.precision import autocast
 
 _LOWEST_SCORE = 0.001
 _MAX_DETECTIONS = 100
@@ -280,11 +281,9 @@ def _run_training(
     """One run of ultralytics' own loop, from scratch, from other weights, or from `out/weights/last.pt`."""
     from ultralytics.engine import trainer
 
-    from detdiffusion.diffusion import pipeline
-
     last = out / "weights" / "last.pt"
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    mixed = pipeline.autocast(device)
+    mixed = autocast(device)
     overrides = {
         "mode": "train",
         "task": "detect",
@@ -299,7 +298,7 @@ def _run_training(
         overrides["resume"] = str(last)
     for cache in data.glob("*/labels.cache"):
         cache.unlink()  # a pickle: ultralytics would trust it
-    autocast = trainer.autocast
+    its_autocast = trainer.autocast
     trainer.autocast = lambda *_, **__: mixed  # its own asks the network before it trusts half precision on a GPU
     try:
         kind = _training_class(settings["architecture"], settings["labels"], data, last, device, start)
@@ -309,7 +308,7 @@ def _run_training(
         torch.set_num_threads(threads)  # the library has just set cores - 1
         run.train()
     finally:
-        trainer.autocast = autocast
+        trainer.autocast = its_autocast
 
 
 def _start_weights(path: Path) -> dict[str, torch.Tensor]:

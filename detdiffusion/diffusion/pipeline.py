@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,10 @@ from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
-from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.diffusion.checkpoint import check_architecture, no_progress_bars, read_vocabulary, verify
@@ -27,11 +26,11 @@ from detdiffusion.diffusion.sampling import make_scheduler, sample, starting_noi
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import Layout
 from detdiffusion.models.blueprint import Blueprint
-from detdiffusion.models.control import control_pictures, control_scale, new_controlnet, read_channels_last
-from detdiffusion.models.features import feature_channels
+from detdiffusion.models.control import control_pictures, control_scale, read_channels_last
 from detdiffusion.models.perception_head import PerceptionHead
+from detdiffusion.models.precision import autocast, preferred_dtype
 from detdiffusion.text.prompt import TextCondition, empty_prompt, encode_prompt, encode_text
-from detdiffusion.text.vocabulary import VOCABULARY_FILE, Vocabulary, init_embeddings, small_tokenizer
+from detdiffusion.text.vocabulary import VOCABULARY_FILE, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,21 +343,6 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         return autocast(device, dtype or (preferred_dtype(device) if stored == torch.float32 else stored))
 
 
-def preferred_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device computes in it (CPUs with AVX-512 BF16 or AMX, GPUs since Ampere), else float32."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    if device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
-        return torch.bfloat16
-    return torch.float32
-
-
-def autocast(device: torch.device, dtype: torch.dtype | None = None) -> torch.autocast:
-    """Arithmetic in `dtype` (default: `preferred_dtype`) over float32 weights; float32 leaves everything as it is."""
-    chosen = dtype or preferred_dtype(device)
-    return torch.autocast(device.type, dtype=chosen, enabled=chosen != torch.float32)
-
-
 def load_pipeline(
     folder: Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
 ) -> DetDiffusionPipeline:
@@ -376,62 +360,6 @@ def load_pipeline(
         pipeline = DetDiffusionPipeline.from_pretrained(folder, dtype=dtype or torch.float32)
     moved: DetDiffusionPipeline = pipeline.to(device)
     return moved
-
-
-def new_pipeline(
-    vocabulary: Vocabulary,
-    unet_config: Mapping[str, Any],
-    text_config: Mapping[str, Any],
-    autoencoder: Any,
-    scheduler_config: Mapping[str, Any],
-    blueprint_config: Mapping[str, Any] | None,
-    head_config: Mapping[str, Any] | None,
-    seed: int,
-    control_config: Mapping[str, Any] | None = None,
-) -> DetDiffusionPipeline:
-    """A model with random weights around a trained autoencoder.
-
-    Args:
-        unet_config: of `UNet2DConditionModel`; its channels and `cross_attention_dim` are filled in.
-        text_config: of `CLIPTextConfig`; the vocabulary's size and token ids are filled in.
-        scheduler_config: of `DPMSolverMultistepScheduler`.
-        blueprint_config, head_config: of `Blueprint` and `PerceptionHead`, sizes filled in; None: the model has none.
-        seed: of the weights; global randomness is left as it was.
-        control_config: of `new_controlnet`; None: the model has none.
-    """
-    text = CLIPTextConfig(**text_config)
-    tokenizer = small_tokenizer(vocabulary, text.max_position_embeddings)
-    text.vocab_size, text.pad_token_id = len(tokenizer), tokenizer.pad_token_id
-    text.bos_token_id, text.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
-    channels = autoencoder.config.latent_channels
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        text_encoder = CLIPTextModel(text)
-        # Our choice: waves of up to 100 bins, for a grid of 32 by 32 (GeoDiffusion: 10,000, for 256 by 256).
-        init_embeddings(text_encoder, tokenizer, vocabulary, temperature=100.0)
-        blueprint = None if blueprint_config is None else Blueprint(len(vocabulary.labels), **blueprint_config)
-        unet = UNet2DConditionModel(
-            **unet_config,
-            in_channels=channels + (0 if blueprint is None else blueprint.total_channels),
-            out_channels=channels,
-            cross_attention_dim=text.hidden_size,
-        )
-        head = None if head_config is None else PerceptionHead(feature_channels(unet), text.hidden_size, **head_config)
-        control = None if control_config is None else new_controlnet(unet, **control_config)
-    for module in (autoencoder, text_encoder, unet, blueprint, head, control):
-        if module is not None:
-            module.eval()
-    return DetDiffusionPipeline(
-        vae=autoencoder,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        unet=unet,
-        scheduler=DPMSolverMultistepScheduler(**scheduler_config),
-        blueprint=blueprint,
-        perception_head=head,
-        controlnet=control,
-        vocabulary=vocabulary,
-    )
 
 
 def _check_call(layouts: Sequence[Layout], seeds: Sequence[int], steps: int, output_type: str) -> None:

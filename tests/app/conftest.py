@@ -13,7 +13,8 @@ from app.engine import services
 from app.engine.services import Studio
 from detdiffusion.detection import Detections
 from detdiffusion.diffusion.checkpoint import save_pipeline
-from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, new_pipeline
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
+from detdiffusion.diffusion.untrained import new_pipeline
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.text.vocabulary import Vocabulary
 

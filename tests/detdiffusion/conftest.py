@@ -7,7 +7,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, new_pipeline
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
+from detdiffusion.diffusion.untrained import new_pipeline
 from detdiffusion.layout import Attribute, Box, Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.text.vocabulary import Vocabulary

@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from detdiffusion.diffusion.pipeline import autocast
 from detdiffusion.models.autoencoder import SmallAutoencoder
+from detdiffusion.models.precision import autocast
 from training.autoencoder.config import AutoencoderConfig
 from training.core.checkpoints import (
     latest_checkpoint,

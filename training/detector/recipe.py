@@ -22,10 +22,10 @@ from detdiffusion.detectors.torchvision import (
     start_from,
     to_tensor,
 )
-from detdiffusion.diffusion.pipeline import autocast, preferred_dtype
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.evaluation.coco_ap import AveragePrecision, coco_ap
 from detdiffusion.layout import Layout
+from detdiffusion.models.precision import autocast, preferred_dtype
 from training.core.checkpoints import (
     epoch_order,
     latest_checkpoint,

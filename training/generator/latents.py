@@ -14,11 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from detdiffusion.diffusion.pipeline import autocast
 from detdiffusion.errors import CheckpointError, ConfigError, DataError
 from detdiffusion.files import write_json
 from detdiffusion.layout import Attribute, Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
+from detdiffusion.models.precision import autocast
 from training.autoencoder.recipe import to_tensor
 from training.core.processes import Processes
 from training.core.reading import read_ahead

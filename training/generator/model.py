@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from detdiffusion.assets import BUNDLED_MODEL
-from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, new_pipeline
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.diffusion.stable_diffusion import pipeline_from_stable_diffusion
+from detdiffusion.diffusion.untrained import new_pipeline
 from detdiffusion.errors import ConfigError
 from detdiffusion.text.vocabulary import Vocabulary
 from training.data.datasets import Dataset

@@ -10,8 +10,9 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
-from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, autocast
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.errors import DataError
+from detdiffusion.models.precision import autocast
 from detdiffusion.text.vocabulary import new_words, word_ids
 from training.core.checkpoints import (
     latest_checkpoint,

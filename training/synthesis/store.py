@@ -64,7 +64,7 @@ class Job:
 
     def settings(self, model: str, detector: str | None, vocabulary: Vocabulary) -> dict[str, Any]:
         """All that the pictures depend on. model, detector: SHA-256s."""
-        from detdiffusion.diffusion.pipeline import preferred_dtype
+        from detdiffusion.models.precision import preferred_dtype
 
         device = device_of(self.device)
         source = {"spec": self.source.spec, "fingerprint": self.source.fingerprint}

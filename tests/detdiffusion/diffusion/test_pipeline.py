@@ -11,10 +11,11 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler
 from diffusers.models.attention_processor import AttnProcessor
 
-from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, StepInfo, autocast, load_pipeline, preferred_dtype
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, StepInfo, load_pipeline
 from detdiffusion.errors import Cancelled, CheckpointError, ConfigError, LayoutError
 from detdiffusion.layout import Attribute, Box, Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
+from detdiffusion.models.precision import autocast, preferred_dtype
 from detdiffusion.text.vocabulary import Vocabulary
 
 LayoutOf = Callable[..., Layout]

@@ -15,7 +15,7 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
-from detdiffusion.diffusion.pipeline import new_pipeline
+from detdiffusion.diffusion.untrained import new_pipeline
 from detdiffusion.errors import CheckpointError, ConfigError, DataError
 from detdiffusion.layout import Attribute
 from detdiffusion.models.autoencoder import SmallAutoencoder
