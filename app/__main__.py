@@ -143,14 +143,15 @@ def _check_port(place: Place) -> None:
 
 def _serve(place: Place, workspace: Path, model: Path, device: str | None, *, mcp: bool) -> None:
     from app.datasets.form import PROOFS
-    from app.engine.services import Engine, Studio
+    from app.engine.compute import Engine
+    from app.engine.studio import open_studio
     from app.evaluation.form import PAGE
     from app.page import STYLES, build, theme
     from app.runs.jobs import Runs
     from app.studio.handlers import examples
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` closes as cleanly as Ctrl+C
-    studio = Studio(model, workspace, engine=Engine(device))
+    studio = open_studio(model, workspace, engine=Engine(device))
     try:
         evaluations = Runs(workspace / "evaluations", proofs=[PAGE])
         datasets = Runs(workspace / "datasets", proofs=PROOFS)
@@ -180,7 +181,7 @@ def _serve(place: Place, workspace: Path, model: Path, device: str | None, *, mc
         print(f"Studio: {place.url}{shared}  (Ctrl+C stops it)", flush=True)
         page.block_thread()
     finally:
-        studio.close()
+        studio.generation.close()
 
 
 if __name__ == "__main__":

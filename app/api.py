@@ -4,7 +4,8 @@ from typing import Any
 
 import gradio as gr
 
-from app.engine.services import Recipe, Studio
+from app.engine.recipe import Recipe
+from app.engine.studio import Studio
 from app.studio import handlers
 from app.studio.shown import MODEL_QUEUE
 from detdiffusion.errors import DetDiffusionError

@@ -9,7 +9,8 @@ import gradio as gr
 from app.api import add_endpoints
 from app.components.messages import QUIET, USE, Messages, Updates, say
 from app.datasets.tab import DatasetView
-from app.engine.services import Recipe, Studio
+from app.engine.recipe import Recipe
+from app.engine.studio import Studio
 from app.evaluation.tab import EvaluationView
 from app.gallery.handlers import restored_note
 from app.gallery.tab import GalleryView
@@ -144,7 +145,7 @@ class _Page:
     def _on_restore(self, selected: tuple[int, ...]) -> Updates:
         with Messages("Not restored", "The studio's layout is as it was."):
             entry = self.gallery.chosen(selected)
-            layout = self.studio.vocabulary.resolve(entry.layout).to_json()
+            layout = self.studio.model.vocabulary.resolve(entry.layout).to_json()
             recipe = Recipe(entry.seed, entry.steps, entry.guidance, entry.difficulty, entry.sampler)
             say("Restored", restored_note(entry, self.studio.model.name, self.studio.model.sha256))
             canvas = {**self.drawing.card.show(layout), **self.drawing.recipe.show(recipe)}
@@ -163,7 +164,7 @@ class _Page:
 
     def _on_back(self, layout: Mapping[str, Any]) -> Iterator[Updates]:
         with Messages("Not loaded", "The studio goes on with its present model."):
-            self.studio.go_home()
+            self.studio.models.go_home()
             yield self._changed(layout)
         yield {self.header: gr.skip()}
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from app.engine.services import MAX_SEED
+from app.engine.recipe import MAX_SEED
 from app.evaluation.form import MAX_STEPS, model_folder, model_name
 from app.runs.jobs import Runs
 from app.training.form import TRAINING, Source, data_folder, detector_of, whole_number

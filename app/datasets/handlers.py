@@ -16,7 +16,7 @@ from PIL import Image
 
 from app.components.views import hint_html, layout_svg
 from app.datasets.form import PAGE, SET, DatasetOrder, Kind, layouts_spec, make_dataset, make_loop
-from app.engine.services import Studio
+from app.engine.studio import Studio
 from app.evaluation.handlers import current, find_status, report_frame
 from app.runs.files import LOG, log_tail, read_object
 from app.runs.jobs import Runs, State, Status
@@ -59,7 +59,7 @@ def start(studio: Studio, runs: Runs, order: DatasetOrder) -> str:
     Raises:
         ConfigError: it cannot work, with the reason; nothing was written.
     """
-    plan = make_dataset(order, runs, studio.home)
+    plan = make_dataset(order, runs, studio.models.home)
     runs.start(plan.name, plan.commands, plan.about, online=False)
     return plan.name
 

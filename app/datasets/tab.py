@@ -12,7 +12,7 @@ from app.components.views import hint_html
 from app.datasets import handlers
 from app.datasets.form import KEEP, DatasetOrder
 from app.datasets.handlers import LAYOUTS, NUMBERS, PICTURES, Browser
-from app.engine.services import Studio
+from app.engine.studio import Studio
 from app.evaluation.handlers import models, resume, settle, stop
 from app.runs.jobs import Runs
 from app.training.form import Source

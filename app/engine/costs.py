@@ -8,7 +8,9 @@ from typing import Any
 from torch import nn
 
 from app.components.views import CostRow, CostTable
-from app.engine.services import AUTOMATIC, PRECISIONS, Engine, Model, Studio
+from app.engine.compute import AUTOMATIC, PRECISIONS, Engine
+from app.engine.models import Model
+from app.engine.studio import Studio
 from detdiffusion.layout import Box, Layout
 from training.core.devices import memory_gb
 
@@ -27,7 +29,7 @@ def measure(studio: Studio) -> Iterator[CostTable]:
     yield CostTable(progress=True)
     for turn in range(ROUNDS * len(plan)):
         place = turn % len(plan)
-        with studio.lend(None) as model:
+        with studio.models.lend(None) as model:
             seconds = plan[place][-1](model)
         quickest[place] = min(seconds, quickest.get(place, seconds))
         rows = [CostRow(*plan[number][:3], took) for number, took in quickest.items()]
@@ -35,16 +37,16 @@ def measure(studio: Studio) -> Iterator[CostTable]:
 
 
 def _plan(studio: Studio) -> Iterator[tuple[str, str, str, Callable[[Model], float]]]:
-    step, engine = "a step", studio.engine
+    step, engine = "a step", studio.models.engine
     yield "Guidance", "above 1", step, lambda model: _step(model, engine, guidance_scale=3.0)
     yield "Guidance", "1", step, lambda model: _step(model, engine, guidance_scale=1.0)
-    if studio.tags_matter:
+    if studio.model.tags_matter:
         yield "Difficulty", "other than 0", step, lambda model: _step(model, engine, difficulty=1.0)
     for precision in (name for name in PRECISIONS if name != AUTOMATIC):
         chosen = Engine(engine.device, precision)
         yield "Precision", precision, step, lambda model, chosen=chosen: _step(model, chosen)  # type: ignore[misc]
     yield "Picture", "made of latents", "a picture", lambda model: _decode(model, engine)
-    yield "Detector", studio.detector.name, "a picture", _look
+    yield "Detector", studio.model.detector.name, "a picture", _look
 
 
 def _step(model: Model, engine: Engine, **how: Any) -> float:
@@ -85,7 +87,7 @@ def _layout(model: Model) -> Layout:
 
 
 def _table(studio: Studio, rows: list[CostRow], *, done: bool) -> CostTable:
-    device = studio.engine.torch_device
+    device = studio.models.engine.torch_device
     modules = [part for part in studio.model.pipeline.components.values() if isinstance(part, nn.Module)]
     parameters = sum(weight.numel() for module in modules for weight in module.parameters())
     about = f"{parameters / 1e6:.1f} M parameters on {device} · {memory_gb(device):.1f} GB in use at most"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from app.engine.services import Studio
+from app.engine.studio import Studio
 from detdiffusion.diffusion.masks import object_attention, object_masks
 from detdiffusion.layout import Layout, read_png
 from detdiffusion.text.prompt import Token, prompt_tokens
@@ -48,7 +48,7 @@ def look_inside(studio: Studio, file: Path, what: Insight) -> Inside:
     layout, record = read_png(file)
     with Image.open(file) as opened:
         picture = opened.convert("RGB")
-    with studio.lend(record.get("model")) as model:
+    with studio.models.lend(record.get("model")) as model:
         pipe, maps = model.pipeline, None
         if what is Insight.ATTENTION:
             maps = object_attention(pipe, [picture], [layout])[0]

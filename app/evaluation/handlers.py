@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 
 from app.components.views import hint_html
-from app.engine.services import Studio
+from app.engine.studio import Studio
 from app.evaluation.form import PAGE, PROGRESS, EvaluationOrder, make_evaluation, model_name
 from app.runs.files import LOG, MODEL, log_tail, read_object
 from app.runs.jobs import Runs, State, Status
@@ -34,9 +34,9 @@ class EvaluationScreen:
 
 def models(studio: Studio, trainings: Runs) -> list[tuple[str, str]]:
     """Model folders as (name on the page, path): the studio's home, those beside it, and what runs have made."""
-    beside = sorted(path.parent for path in studio.home.resolve().parent.glob("*/model_index.json"))
+    beside = sorted(path.parent for path in studio.models.home.resolve().parent.glob("*/model_index.json"))
     made = [trainings.folder(status.name) / MODEL for status in trainings.statuses() if status.has_model]
-    folders = dict.fromkeys([studio.home.resolve(), *beside, *(path.resolve() for path in made)])
+    folders = dict.fromkeys([studio.models.home.resolve(), *beside, *(path.resolve() for path in made)])
     return [(model_name(folder), str(folder)) for folder in folders]
 
 
@@ -46,7 +46,7 @@ def start(studio: Studio, runs: Runs, order: EvaluationOrder) -> str:
     Raises:
         ConfigError: it cannot work, with the reason; nothing was written.
     """
-    plan = make_evaluation(order, runs, studio.home)
+    plan = make_evaluation(order, runs, studio.models.home)
     runs.start(plan.name, plan.commands, plan.about, online=False)
     return plan.name
 

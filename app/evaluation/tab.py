@@ -7,7 +7,7 @@ import gradio as gr
 
 from app.components.forms import read_form
 from app.components.messages import CHOOSE, LOOK_SECONDS, QUIET, START, Messages, Updates, say
-from app.engine.services import Studio
+from app.engine.studio import Studio
 from app.evaluation import handlers
 from app.evaluation.form import EvaluationOrder
 from app.evaluation.handlers import EvaluationScreen

@@ -10,7 +10,7 @@ from app.components.editor import Picture
 from app.components.forms import read_form
 from app.components.messages import LOOK_SECONDS, QUIET, Messages, Updates, say
 from app.components.views import hint_html
-from app.engine.services import Studio
+from app.engine.studio import Studio
 from app.gallery import handlers
 from app.gallery.handlers import Deletion, Form
 from app.store.history import Entry

@@ -8,8 +8,10 @@ import torch
 
 from app.components.messages import QUIET, Messages, Updates, say
 from app.components.views import CostTable
+from app.engine.compute import PRECISIONS, Engine
 from app.engine.costs import measure
-from app.engine.services import DETECTORS, PRECISIONS, Engine, Studio
+from app.engine.detectors import DETECTORS
+from app.engine.studio import Studio
 from app.studio.shown import ASIDE_QUEUE
 
 PRECISION_COST = (
@@ -36,15 +38,15 @@ class SettingsView:
         studio = self.studio
         gr.HTML("<h2>What draws, and what looks</h2>", elem_classes="title")
         self.model = gr.Dropdown(
-            list(studio.models()),
+            list(studio.models.folders()),
             value=studio.model.name,
             label="Model",
             info="the larger, the slower; a model of yours comes from the Training tab, or with --model",
             elem_id="settings-model",
         )
         self.detector = gr.Dropdown(
-            studio.detectors(),
-            value=studio.eye,
+            studio.detectors.names(),
+            value=studio.model.detector_name,
             label="Detector",
             info=f"looks at every picture; yours stands here too: put its .pt file or folder into {studio.workspace}/"
             f"{DETECTORS} and reload the page",
@@ -52,14 +54,14 @@ class SettingsView:
         )
         self.device = gr.Radio(
             devices(),
-            value=str(studio.engine.torch_device),
+            value=str(studio.models.engine.torch_device),
             label="Device",
             elem_id="settings-device",
             elem_classes="choice",
         )
         self.precision = gr.Radio(
             list(PRECISIONS),
-            value=studio.engine.precision,
+            value=studio.models.engine.precision,
             label="Precision",
             info=PRECISION_COST,
             elem_id="settings-precision",
@@ -82,21 +84,21 @@ class SettingsView:
     def use(self, model: str, detector: str, device: str, precision: str) -> None:
         """DetDiffusionError if something cannot be had: what came before it is in use then, the rest is as it was."""
         studio = self.studio
-        studio.set_engine(Engine(device, precision))
+        studio.models.set_engine(Engine(device, precision))
         if model != studio.model.name:
-            studio.exchange(studio.models()[model], model)
-        if detector != studio.eye:
-            studio.use_detector(detector)
-        say("In use", f"{studio.model.name} draws on {device}, {studio.detector.name} looks.")
+            studio.models.exchange(studio.models.folders()[model], model)
+        if detector != studio.model.detector_name:
+            studio.detectors.use(detector)
+        say("In use", f"{studio.model.name} draws on {device}, {studio.model.detector.name} looks.")
 
     def now(self) -> Updates:
         """What there is to choose from, and what is chosen."""
         studio = self.studio
         return {
-            self.model: gr.update(choices=list(studio.models()), value=studio.model.name),
-            self.detector: gr.update(choices=studio.detectors(), value=studio.eye),
-            self.device: str(studio.engine.torch_device),
-            self.precision: studio.engine.precision,
+            self.model: gr.update(choices=list(studio.models.folders()), value=studio.model.name),
+            self.detector: gr.update(choices=studio.detectors.names(), value=studio.model.detector_name),
+            self.device: str(studio.models.engine.torch_device),
+            self.precision: studio.models.engine.precision,
         }
 
     def _on_measure(self) -> Iterator[Mapping[Any, Any]]:

@@ -9,7 +9,8 @@ import gradio as gr
 from app.components.comparer import Sheet
 from app.components.messages import QUIET, Messages, Updates
 from app.components.views import DifficultyView
-from app.engine.services import MAX_DIFFICULTY, Studio
+from app.engine.recipe import MAX_DIFFICULTY
+from app.engine.studio import Studio
 from app.studio import handlers
 from app.studio.recipe_form import RecipeForm
 from app.studio.shown import ASIDE_QUEUE, aside_of, sheet_value
@@ -63,7 +64,7 @@ class DifficultyTab:
         yield {**reached, self.run: gr.update(interactive=True), self.stop: gr.update(visible=False)}
 
     def _on_stop(self, request: gr.Request) -> None:
-        self.studio.cancel(aside_of(request, "difficulty"))
+        self.studio.generation.cancel(aside_of(request, "difficulty"))
 
     def _shown(self, view: DifficultyView) -> Updates:
         return {self.strip: sheet_value(view.sheet), self.curve: view.html()}

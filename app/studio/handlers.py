@@ -31,8 +31,10 @@ from app.components.views import (
     layer_address,
     prompt_html,
 )
+from app.engine.generation import Ask, Progress, Result
 from app.engine.insight import Inside, Insight, look_inside
-from app.engine.services import MAX_SEED, Ask, Progress, Recipe, Result, Studio
+from app.engine.recipe import MAX_SEED, Recipe
+from app.engine.studio import Studio
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.diffusion.masks import object_colour
@@ -168,7 +170,7 @@ def examples(folder: Path) -> dict[str, dict[str, Any]]:
 
 def show_header(studio: Studio) -> str:
     """The page's title, and which model and detector it works with."""
-    model, words = studio.model, studio.vocabulary
+    model, words = studio.model, studio.model.vocabulary
     return header_html(model.name, f"{len(words.things)} things, {len(words.stuff)} stuff", model.detector.name)
 
 
@@ -179,7 +181,7 @@ def show_prompt(studio: Studio, value: Mapping[str, Any]) -> str:
     note = hint_html(why) if why else ""
     if not value["objects"]:
         return note + hint_html("The prompt stands here as soon as there is a box.")
-    vocabulary = studio.vocabulary
+    vocabulary = studio.model.vocabulary
     try:
         prompt = readable_prompt(Layout.from_json(value), vocabulary)
     except LayoutError as error:
@@ -189,7 +191,7 @@ def show_prompt(studio: Studio, value: Mapping[str, Any]) -> str:
 
 def why_no_tags(studio: Studio) -> str:
     """Why this model cannot be asked for easy or hard objects; empty where it can."""
-    if studio.tags_matter:
+    if studio.model.tags_matter:
         return ""
     return f"{studio.model.name} has no words for easy and hard: tags change nothing, there is nothing to compare."
 
@@ -197,7 +199,7 @@ def why_no_tags(studio: Studio) -> str:
 def generate(studio: Studio, value: Mapping[str, Any], form: Form, user: str) -> Iterator[Single]:
     """The layout as it is tagged. LayoutError or ConfigError for bad input, Cancelled when told to stop."""
     layout, recipe = Layout.from_json(value), form.recipe()
-    for news in studio.run([Ask(layout, recipe)], user):
+    for news in studio.generation.run([Ask(layout, recipe)], user):
         if isinstance(news, Progress):
             yield Single(_busy(news, 0, layout), None, recipe.seed)
         else:
@@ -215,7 +217,7 @@ def compare_pair(
     names = sides.names(studio.model.name, recipe)
     objects = tuple(Boxed(box.label, box.xyxy) for box in layout.boxes)
     kinds = tuple(zip(names, (sides.a.tag, sides.b.tag), strict=True))
-    for news in studio.run(asked, user):
+    for news in studio.generation.run(asked, user):
         if isinstance(news, Progress):
             a, b = (_busy(news, place, layout, *kind) for place, kind in enumerate(kinds))
             yield Pair(a, b, None, recipe.seed, objects)
@@ -235,14 +237,14 @@ def spent_text(results: Sequence[Result]) -> str:
 
 def asked_pair(studio: Studio, value: Mapping[str, Any], recipe: Recipe, sides: Sides) -> tuple[Ask, Ask]:
     """LayoutError for a bad layout or one without things; ConfigError where both sides would be the same picture."""
-    layout = studio.vocabulary.resolve(Layout.from_json(value))
+    layout = studio.model.vocabulary.resolve(Layout.from_json(value))
     detectors = (BUNDLED, *([sides.second] if sides.second else []))
     a, b = (
         Ask(apply_strategy(layout, side.strategy), side.recipe(recipe), side.strategy, side.model, detectors)
         for side in (sides.a, sides.b)
     )
     if (a.model or studio.model.name, a.recipe) == (b.model or studio.model.name, b.recipe):
-        if not studio.tags_matter and sides.a.model in (None, studio.model.name):
+        if not studio.model.tags_matter and sides.a.model in (None, studio.model.name):
             raise ConfigError(why_no_tags(studio))
         if a.strategy is b.strategy:
             raise ConfigError("both sides ask for the same picture: choose other tags, another model or other values")
@@ -267,14 +269,14 @@ def figure(studio: Studio, value: Mapping[str, Any], form: Form, which: Figure, 
     """All pictures of a figure, by one detector. Raises as `generate` does, and ConfigError where tags change nothing
     that the figure is about."""
     recipe = form.recipe()
-    layout = studio.vocabulary.resolve(Layout.from_json(value))
+    layout = studio.model.vocabulary.resolve(Layout.from_json(value))
     asked, names = _panels(studio, layout, recipe, which)
     columns = {Figure.TAGS_OF_NOISES: 4, Figure.NOISES: 4}.get(which, len(asked))
 
     def sheet(panels: Sequence[PictureView], progress: float | None, spent: str = "") -> SheetView:
         return SheetView(which, tuple(panels), columns, layout.width / layout.height, progress, spent)
 
-    for news in studio.run(asked, user):
+    for news in studio.generation.run(asked, user):
         if isinstance(news, Progress):
             busy = [_busy(news, place, layout, *name) for place, name in enumerate(names)]
             yield sheet(busy, news.step / news.steps)
@@ -289,13 +291,13 @@ def _panels(
     """What is asked, and what stands below each picture."""
     detectors = (BUNDLED,)
     if which is Figure.MODELS:
-        able = [name for name in studio.models() if studio.knows(name, layout)]
+        able = [name for name in studio.models.folders() if studio.models.knows(name, layout)]
         asked = [Ask(layout, recipe, model=name, detectors=detectors) for name in able]
         return asked, [(name, None) for name in able]
     if which is Figure.NOISES:
         recipes = [recipe, *(replace(recipe, seed=new_seed()) for _ in range(7))]
         return [Ask(layout, one, detectors=detectors) for one in recipes], [("As drawn", None)] * 8
-    if not studio.tags_matter:
+    if not studio.model.tags_matter:
         raise ConfigError(why_no_tags(studio))
     count, strategies = (1, list(Strategy)) if which is Figure.TAGS else (4, [Strategy.EASY, Strategy.HARD])
     sides = [
@@ -317,9 +319,9 @@ def difficulty_strip(
 ) -> Iterator[DifficultyView]:
     """The layout as it is tagged, from one noise, the more difficult the further right; one picture after the other, so
     that others may have the model in between. Raises as `generate` does, and ConfigError where tags change nothing."""
-    if not studio.tags_matter:
+    if not studio.model.tags_matter:
         raise ConfigError(why_no_tags(studio))
-    recipe, layout = form.recipe(), studio.vocabulary.resolve(Layout.from_json(value))
+    recipe, layout = form.recipe(), studio.model.vocabulary.resolve(Layout.from_json(value))
     if all(box.attribute is Attribute.BACKGROUND for box in layout.boxes):
         raise LayoutError("everything here is background: nothing can become harder; draw an object")
     levels = difficulty_levels(highest)
@@ -328,7 +330,7 @@ def difficulty_strip(
     view = DifficultyView(levels, SheetView("Difficulty", tuple(panels), len(levels), ratio, progress=0.0))
     yield view
     for place, level in enumerate(levels):
-        for news in studio.run([Ask(layout, replace(recipe, difficulty=level))], user):
+        for news in studio.generation.run([Ask(layout, replace(recipe, difficulty=level))], user):
             if isinstance(news, Progress):
                 panels[place] = _busy(news, 0, layout, panels[place].name)
                 done = (place + news.step / news.steps) / len(levels)
@@ -395,7 +397,7 @@ def many_noises(
     for first in range(0, count, NOISES_AT_ONCE):
         some = seeds[first : first + NOISES_AT_ONCE]
         asked = [asked_pair(studio, value, replace(recipe, seed=seed), sides) for seed in some]
-        for news in studio.run([ask for side in zip(*asked, strict=True) for ask in side], user):
+        for news in studio.generation.run([ask for side in zip(*asked, strict=True) for ask in side], user):
             if isinstance(news, Progress):
                 done = (first + len(some) * news.step / news.steps) / count
                 yield replace(table, progress=done)
@@ -443,12 +445,11 @@ def generate_record(
         chosen = Strategy(strategy)
     except ValueError:
         raise ConfigError(f"strategy {strategy!r} needs to be origin, easy or hard") from None
-    if chosen is not Strategy.ORIGIN and not studio.tags_matter:
+    if chosen is not Strategy.ORIGIN and not studio.model.tags_matter:
         raise ConfigError(why_no_tags(studio))
-    asked = apply_strategy(studio.vocabulary.resolve(Layout.from_json(layout)), chosen)
-    *_, last = studio.run([Ask(asked, recipe, chosen)], user="api")
-    assert not isinstance(last, Progress)  # a run ends with results
-    return _record(last[0], picture=picture)
+    asked = apply_strategy(studio.model.vocabulary.resolve(Layout.from_json(layout)), chosen)
+    (result,) = studio.generation.results([Ask(asked, recipe, chosen)], user="api")
+    return _record(result, picture=picture)
 
 
 def compare_record(
@@ -456,9 +457,8 @@ def compare_record(
 ) -> dict[str, Any]:
     """A pair for a program: the API's `compare`. Raises as `compare_pair` does."""
     asked = asked_pair(studio, layout, recipe, Sides())
-    *_, last = studio.run(asked, user="api")
-    assert not isinstance(last, Progress)  # a run ends with results
-    return {name: _record(result, picture=picture) for name, result in zip(("easy", "hard"), last, strict=True)}
+    results = studio.generation.results(asked, user="api")
+    return {name: _record(result, picture=picture) for name, result in zip(("easy", "hard"), results, strict=True)}
 
 
 def classes_record(studio: Studio) -> dict[str, Any]:
@@ -549,7 +549,7 @@ class Opening:
         form = Form(True, recipe.seed, recipe.steps, recipe.guidance, recipe.difficulty, recipe.sampler)
         worker = ThreadPoolExecutor(1, thread_name_prefix="opening")
         self.pair: Future[Pair] | None = None  # where tags change nothing there is nothing to compare
-        if studio.tags_matter:
+        if studio.model.tags_matter:
             self.pair = worker.submit(lambda: _last(compare_pair(studio, layout, form, "opening")))
         self.single: Future[Single] = worker.submit(lambda: _last(generate(studio, layout, form, "opening")))
         worker.shutdown(wait=False)
@@ -571,7 +571,7 @@ def open_example(
     """The example of this name or, where the model does not know its classes, the first that it knows; else None."""
     for candidate in sorted(examples, key=lambda other: other != name):
         try:
-            studio.vocabulary.resolve(Layout.from_json(examples[candidate]))
+            studio.model.vocabulary.resolve(Layout.from_json(examples[candidate]))
         except LayoutError:
             continue
         return Opening(studio, candidate, examples[candidate], recipe)

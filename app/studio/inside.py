@@ -9,7 +9,7 @@ import gradio as gr
 from app.components.messages import QUIET, Messages, Updates
 from app.components.views import InsideView, hint_html
 from app.engine.insight import Insight
-from app.engine.services import Studio
+from app.engine.studio import Studio
 from app.studio import handlers
 from app.studio.handlers import Single
 

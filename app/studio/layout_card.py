@@ -10,7 +10,7 @@ from app.components.canvas_sizes import proposed_sizes
 from app.components.editor import LayoutEditor
 from app.components.messages import CHOOSE, QUIET, Messages, Updates, say
 from app.components.views import shelf_html
-from app.engine.services import Studio
+from app.engine.studio import Studio
 from app.store.layout_store import LayoutStore
 from app.studio import handlers, layout_files
 from app.studio.layout_files import Form, Opened
@@ -120,7 +120,7 @@ class LayoutCard:
     def words(self) -> dict[str, Any]:
         """The editor's options that follow the model."""
         vocabulary, why, pipeline = (
-            self.studio.vocabulary,
+            self.studio.model.vocabulary,
             handlers.why_no_tags(self.studio),
             self.studio.model.pipeline,
         )
@@ -141,7 +141,7 @@ class LayoutCard:
             found = self.given.get(name) if kind == "example" else self.store.layouts().get(name)
             if found is None:
                 return self.layouts_now()
-            layout = self.studio.vocabulary.resolve(found).to_json()
+            layout = self.studio.model.vocabulary.resolve(found).to_json()
             return {**self.show(layout), self.menu: gr.update(open=False)}
         return {self.editor: gr.skip()}
 
@@ -154,8 +154,8 @@ class LayoutCard:
     def _on_export(self, value: Mapping[str, Any], form: str) -> str:
         with Messages("Not written", UNCHANGED):
             folder = self.studio.pictures.parent / "cache" / "layouts"
-            layout = self.studio.vocabulary.resolve(Layout.from_json(value))
-            return str(layout_files.export_file(layout, Form(form), self.studio.vocabulary.things, folder))
+            layout = self.studio.model.vocabulary.resolve(Layout.from_json(value))
+            return str(layout_files.export_file(layout, Form(form), self.studio.model.vocabulary.things, folder))
         raise gr.Error("", visible=False)
 
     def _on_link(self, value: Mapping[str, Any]) -> str:

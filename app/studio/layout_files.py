@@ -20,7 +20,8 @@ from PIL import Image
 
 from app.components.canvas_sizes import nearest_size
 from app.components.views import data_address
-from app.engine.services import Recipe, Studio
+from app.engine.recipe import Recipe
+from app.engine.studio import Studio
 from detdiffusion.errors import ConfigError, DataError, LayoutError
 from detdiffusion.layout import MAX_OBJECTS, PNG_KEY, Box, Layout, read_png
 from training.data.datasets import open_dataset
@@ -86,18 +87,19 @@ def open_files(studio: Studio, paths: Sequence[Path]) -> Opened:
 def _open_picture(studio: Studio, path: Path) -> Opened:
     if _is_studio_picture(path):
         layout, record = read_png(path)
-        return Opened(studio.vocabulary.resolve(layout).to_json(), _origin(studio, record), _recipe(record))
+        return Opened(studio.model.vocabulary.resolve(layout).to_json(), _origin(studio, record), _recipe(record))
     image = load_picture(path)
-    seen = studio.detector.detect([image])[0].at_least(studio.detector.min_score)
+    model, detector = studio.model, studio.model.detector
+    seen = detector.detect([image])[0].at_least(detector.min_score)
     found = tuple(
         Box(label, _inside(box))
         for label, box in zip(seen.labels, seen.boxes_xyxy, strict=True)
-        if label in studio.vocabulary.labels
+        if label in model.vocabulary.labels
     )
     if not found:
-        raise LayoutError(f"{studio.detector.name} finds nothing in {path.name} that {studio.model.name} could draw")
+        raise LayoutError(f"{detector.name} finds nothing in {path.name} that {model.name} could draw")
     layout = Layout(image.width, image.height, found[:MAX_OBJECTS])
-    return _placed(studio, layout, image, f"{studio.detector.name} finds {_objects(len(found))} in {path.name}")
+    return _placed(studio, layout, image, f"{detector.name} finds {_objects(len(found))} in {path.name}")
 
 
 def _open_json(studio: Studio, file: Path, picture: Path | None) -> Opened:
@@ -110,7 +112,7 @@ def _open_json(studio: Studio, file: Path, picture: Path | None) -> Opened:
     if isinstance(values, dict) and "images" in values and "annotations" in values:
         return _open_annotation(studio, file, picture, lambda *asked: _lay_out_coco(values, *asked))
     layout = Layout.from_json(values)
-    return Opened(studio.vocabulary.resolve(layout).to_json(), f"{file.name}: layout opened")
+    return Opened(studio.model.vocabulary.resolve(layout).to_json(), f"{file.name}: layout opened")
 
 
 # --- annotations ----------------------------------------------------------------------------------
@@ -128,8 +130,8 @@ def _open_annotation(studio: Studio, file: Path, picture: Path | None, lay_out: 
             reason = str(error).replace(f"{folder}: ", "")
             raise DataError(f"{file.name}: {reason}") from error
         image = sample.load_image() if picture is not None else None
-    known = [box for box in sample.layout.boxes if box.label in studio.vocabulary.labels]
-    unknown = Counter(box.label for box in sample.layout.boxes if box.label not in studio.vocabulary.labels)
+    known = [box for box in sample.layout.boxes if box.label in studio.model.vocabulary.labels]
+    unknown = Counter(box.label for box in sample.layout.boxes if box.label not in studio.model.vocabulary.labels)
     if not known:
         raise LayoutError(f"{file.name}: {studio.model.name} knows none of its classes ({', '.join(unknown)})")
     note = f"{file.name}: {_objects(len(known))}"
@@ -165,7 +167,7 @@ def _lay_out_yolo(studio: Studio, names: Path | None, file: Path, picture: Path 
     else:
         shutil.copyfile(picture, folder / "images" / f"{file.stem}{picture.suffix.lower()}")
     if names is None:
-        (folder / "classes.txt").write_text("\n".join(studio.vocabulary.things), encoding="utf-8")
+        (folder / "classes.txt").write_text("\n".join(studio.model.vocabulary.things), encoding="utf-8")
     elif names.suffix == ".txt":
         shutil.copyfile(names, folder / "classes.txt")
     else:
@@ -313,7 +315,7 @@ def _placed(studio: Studio, layout: Layout, image: Image.Image | None, note: str
     """On a canvas of a size that the model can draw, of about the picture's shape."""
     pipeline = studio.model.pipeline
     width, height = nearest_size(layout.width / layout.height, pipeline.native_size, pipeline.size_multiple)
-    shown = studio.vocabulary.resolve(replace(layout, width=width, height=height)).to_json()
+    shown = studio.model.vocabulary.resolve(replace(layout, width=width, height=height)).to_json()
     if image is None:
         return Opened(shown, note)
     small = image.copy()

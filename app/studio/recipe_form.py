@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from app.components.messages import QUIET, Updates
-from app.engine.services import MAX_DIFFICULTY, MAX_GUIDANCE, MAX_SEED, MAX_STEPS, Recipe
+from app.engine.recipe import MAX_DIFFICULTY, MAX_GUIDANCE, MAX_SEED, MAX_STEPS, Recipe
 from app.studio import handlers
 from app.studio.handlers import Form
 from app.studio.shown import FIXED, RANDOM

@@ -5,7 +5,8 @@ from typing import Any
 import gradio as gr
 
 from app.components.messages import Updates
-from app.engine.services import MAX_DIFFICULTY, MAX_GUIDANCE, Studio
+from app.engine.recipe import MAX_DIFFICULTY, MAX_GUIDANCE
+from app.engine.studio import Studio
 from app.studio.handlers import STRATEGY_NAMES, Side, Sides
 from detdiffusion.attributes import Strategy
 
@@ -24,7 +25,7 @@ class SidesForm:
                 with gr.Column(elem_id=f"side-{name.lower()}"):
                     self._side(name, strategy)
         self.second = gr.Dropdown(
-            [NO_SECOND, *studio.detectors()[1:]],
+            [NO_SECOND, *studio.detectors.names()[1:]],
             value=NO_SECOND,
             label="A second detector looks, too",
             elem_id="second-detector",
@@ -41,7 +42,10 @@ class SidesForm:
             elem_id=f"tags-{name.lower()}",
         )
         model = gr.Dropdown(
-            list(self.studio.models()), value=self.studio.model.name, label="Model", elem_id=f"model-{name.lower()}"
+            list(self.studio.models.folders()),
+            value=self.studio.model.name,
+            label="Model",
+            elem_id=f"model-{name.lower()}",
         )
         guidance = gr.Slider(
             0,
@@ -79,6 +83,6 @@ class SidesForm:
 
     def follow_model(self) -> Updates:
         """What there is to choose from beside the present model."""
-        models = gr.update(choices=list(self.studio.models()), value=self.studio.model.name)
-        detectors = gr.update(choices=[NO_SECOND, *self.studio.detectors()[1:]])
+        models = gr.update(choices=list(self.studio.models.folders()), value=self.studio.model.name)
+        detectors = gr.update(choices=[NO_SECOND, *self.studio.detectors.names()[1:]])
         return {**dict.fromkeys(self.models, models), self.second: detectors}

@@ -10,7 +10,8 @@ from app.components.comparer import Comparer, Sheet
 from app.components.editor import Picture
 from app.components.messages import QUIET, Messages, Updates, say, warn
 from app.components.views import NoiseTable, ObjectTable, PairTable, PictureView, SheetView
-from app.engine.services import Recipe, Studio
+from app.engine.recipe import Recipe
+from app.engine.studio import Studio
 from app.store.layout_store import LayoutStore
 from app.studio import handlers
 from app.studio.difficulty import DifficultyTab
@@ -219,7 +220,7 @@ class StudioView:
         }
 
     def _on_stop_noises(self, request: gr.Request) -> None:
-        self.studio.cancel(aside_of(request, "noises"))
+        self.studio.generation.cancel(aside_of(request, "noises"))
 
     def _on_sides(self, *values: Any) -> Updates:
         form, sides = self._read(values)
@@ -228,7 +229,7 @@ class StudioView:
         return {self.compare: words if len(words) < 30 else "Compare both sides"}
 
     def _on_cancel(self, request: gr.Request) -> None:
-        self.studio.cancel(user_of(request))
+        self.studio.generation.cancel(user_of(request))
 
     def _on_load(self, kept: str, request: gr.Request) -> Iterator[Updates]:
         """The example on the canvas at once; its pictures as soon as they are there. Or what this tab had before it was
@@ -239,7 +240,7 @@ class StudioView:
             if not text:
                 continue
             with Messages(f"{name} was not opened", "Here is an example."):
-                canvas = self.card.open_with(self.studio.vocabulary.resolve(read(text)).to_json())
+                canvas = self.card.open_with(self.studio.model.vocabulary.resolve(read(text)).to_json())
                 yield {**self._follow_model(), **self._single(NO_SINGLE), **self._pair(NO_PAIR), **canvas}
                 return
         if self.opening is None or self.opening.model is not self.studio.model or self.opening.lost:
@@ -306,7 +307,7 @@ class StudioView:
 
     def _follow_model(self) -> Updates:
         """What this model can be asked for."""
-        tags_matter = self.studio.tags_matter
+        tags_matter = self.studio.model.tags_matter
         tabs = {} if tags_matter else {self.tabs: gr.Tabs(selected="picture")}
         return {
             self.card.editor: gr.update(**self.card.words()),

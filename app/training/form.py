@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from app.engine.services import MAX_SEED
+from app.engine.recipe import MAX_SEED
 from app.runs.files import MODEL
 from app.runs.jobs import ROOT, Runs
 from detdiffusion.detectors import BUNDLED, detector_path

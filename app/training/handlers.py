@@ -7,7 +7,7 @@ from PIL import Image
 
 from app.components.charts import Chart, Curve
 from app.components.views import data_address, hint_html
-from app.engine.services import Studio
+from app.engine.studio import Studio
 from app.runs.files import LOG, METRICS, MODEL, PROBE, Row, log_tail, read_rows, sample_files
 from app.runs.jobs import Runs, State, Status
 from app.runs.views import RunHead, choice_html, log_html, run_row, sample_html
@@ -51,7 +51,7 @@ class Screen:
 def bases(studio: Studio, runs: Runs) -> list[tuple[str, str]]:
     """What a run may start from, as (name on the page, value); a folder or a hub id may be typed as well."""
     made = [(status.name, str(runs.folder(status.name) / MODEL)) for status in runs.statuses() if status.has_model]
-    return [(AS_PRESET, AS_PRESET), (studio.home.name, str(studio.home)), *made]
+    return [(AS_PRESET, AS_PRESET), (studio.models.home.name, str(studio.models.home)), *made]
 
 
 def settle(runs: Runs, chosen: Chosen) -> Chosen:
@@ -66,7 +66,7 @@ def start(studio: Studio, runs: Runs, order: Order) -> Chosen:
     Raises:
         ConfigError: it is not, with the reason; nothing was written.
     """
-    plan = make_plan(order, runs, studio.home)
+    plan = make_plan(order, runs, studio.models.home)
     check_disk(runs.root, plan.bytes_needed)
     rehearse(plan, runs.environment(online=plan.online))
     runs.start(plan.name, plan.commands, plan.about, plan.online)
@@ -98,8 +98,8 @@ def use_model(studio: Studio, runs: Runs, chosen: Chosen) -> str:
     status = _current(runs, chosen)
     if status.state.alive or not status.has_model:
         raise ConfigError(f"{status.name} has no finished model: stop it first, or wait until it is finished")
-    studio.exchange(runs.folder(status.name) / MODEL, status.name)
-    return f"{status.name} draws the pictures now; {studio.detector.name} looks at them."
+    studio.models.exchange(runs.folder(status.name) / MODEL, status.name)
+    return f"{status.name} draws the pictures now; {studio.model.detector.name} looks at them."
 
 
 def choose_sample(runs: Runs, chosen: Chosen, name: str) -> Chosen:

@@ -7,7 +7,7 @@ import gradio as gr
 
 from app.components.forms import read_form
 from app.components.messages import CHOOSE, LOOK_SECONDS, QUIET, START, USE, Messages, Updates, say
-from app.engine.services import Studio
+from app.engine.studio import Studio
 from app.runs.jobs import Runs
 from app.training import handlers
 from app.training.form import Order, Source, first_order, presets
@@ -184,7 +184,11 @@ class TrainingView:
 
     def on_model(self) -> Updates:
         """What depends on the model that the studio works with."""
-        return {self.back: gr.update(visible=not self.studio.at_home, value=f"Back to {self.studio.home.name}")}
+        return {
+            self.back: gr.update(
+                visible=not self.studio.models.at_home, value=f"Back to {self.studio.models.home.name}"
+            )
+        }
 
     def _look(self, chosen: Chosen, seen: str) -> Updates:
         screen = handlers.look(self.runs, chosen, seen)

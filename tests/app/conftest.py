@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from app.engine import services
-from app.engine.services import Studio
+from app.engine import detectors, own_detectors
+from app.engine.studio import Studio, open_studio
 from detdiffusion.detection import Detections
 from detdiffusion.diffusion.checkpoint import save_pipeline
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
@@ -90,13 +90,14 @@ def street() -> dict[str, Any]:
 
 @pytest.fixture
 def studio(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
-    monkeypatch.setattr(services, "load_detector", lambda *_: Watcher())
-    return Studio(model_folder, tmp_path / "workspace")
+    for module in (detectors, own_detectors):
+        monkeypatch.setattr(module, "load_detector", lambda *_: Watcher())
+    return open_studio(model_folder, tmp_path / "workspace")
 
 
 @pytest.fixture
 def silent_studio(silent_folder: Path, studio: Studio, tmp_path: Path) -> Studio:
-    return Studio(silent_folder, tmp_path / "workspace")
+    return open_studio(silent_folder, tmp_path / "workspace")
 
 
 @pytest.fixture
@@ -115,4 +116,4 @@ def _last_is_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def two_models(studio: Studio, silent_folder: Path, tmp_path: Path) -> Studio:
     """A studio beside whose model ships another."""
-    return Studio(studio.home, tmp_path / "two", bundled=silent_folder)
+    return open_studio(studio.models.home, tmp_path / "two", bundled=silent_folder)

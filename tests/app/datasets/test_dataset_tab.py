@@ -7,6 +7,7 @@ import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from app.datasets import handlers
 from app.datasets.form import KEEP, PROOFS, DatasetOrder, layouts_spec, make_dataset, make_loop
 from app.datasets.handlers import A_PAGE, LAYOUTS, NUMBERS, PICTURES
-from app.engine.services import Studio
+from app.engine.studio import Studio
 from app.runs.jobs import Runs, State
 from app.training.form import Source
 from detdiffusion.assets import BUNDLED_MODEL
@@ -262,7 +263,7 @@ def test_stages_of_a_loop(runs: Runs, tmp_path: Path) -> None:
 
 
 def test_start_goes_through_the_studio(runs: Runs, home: Path) -> None:
-    studio = cast(Studio, type("Home", (), {"home": home})())
+    studio = cast(Studio, SimpleNamespace(models=SimpleNamespace(home=home)))
     name = handlers.start(studio, runs, DatasetOrder(str(home), refine=KEEP))
     try:
         assert name == "hard-1" and runs.status(name).about["model"] == "home"

@@ -5,11 +5,12 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from app.engine.services import Studio
+from app.engine.studio import Studio
 from app.evaluation import handlers
 from app.evaluation.form import PAGE, EvaluationOrder, make_evaluation
 from app.runs.jobs import Runs, State
@@ -159,5 +160,5 @@ def test_models_to_choose_from(home: Path, tmp_path: Path) -> None:
     (made / "model" / "model_index.json").write_text("{}")
     job = {"commands": [["true"]], "about": {}, "begun": 1.0, "online": False, "stop_asked": False, "process": None}
     (made / "job.json").write_text(json.dumps(job))
-    studio = cast(Studio, type("Home", (), {"home": home})())
+    studio = cast(Studio, SimpleNamespace(models=SimpleNamespace(home=home)))
     assert [name for name, _ in handlers.models(studio, trainings)] == ["home", "rival", "trained"]

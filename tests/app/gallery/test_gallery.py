@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from app.engine.services import Recipe, Studio
+from app.engine.recipe import Recipe
+from app.engine.studio import Studio, open_studio
 from app.gallery import handlers
 from app.gallery.handlers import Deletion, Form
 from app.gallery.views import size_text, tiles_html
@@ -186,7 +187,7 @@ def test_the_studio_draws_without_a_history(
     studio: Studio, street: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     studio.history.path.write_bytes(b"no database at all" * 100)
-    again = Studio(studio.home, studio.workspace)
+    again = open_studio(studio.models.home, studio.workspace)
     with caplog.at_level(logging.ERROR):
         single = last(generate(again, street, QUICK, "me"))
     assert single.picture.file.is_file()

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from app.engine.insight import Insight
-from app.engine.services import Recipe, Studio
+from app.engine.models import ModelRegistry
+from app.engine.recipe import Recipe
+from app.engine.studio import Studio, open_studio
 from app.studio import handlers
 from app.studio.handlers import Figure, Form, Opening, Pair, Side, Sides, Single, share_in_box
 from detdiffusion.attributes import Strategy
@@ -92,7 +94,7 @@ def test_missed_objects_are_marked_in_the_picture(studio: Studio, street: dict[s
 
 
 def test_a_run_that_waits_says_for_how_many(studio: Studio, street: dict[str, Any]) -> None:
-    with studio.lend(None):
+    with studio.models.lend(None):
         news = handlers.generate(studio, street, FIXED, "me")
         assert next(news).picture.caption == "Waiting: one other is drawn before"
     *_, last = news
@@ -187,7 +189,7 @@ def test_many_noises_can_be_stopped_and_refuse_what_a_pair_refuses(studio: Studi
     running = handlers.many_noises(studio, street, FIXED, 8, "me")
     for table in running:
         if table.pairs:
-            studio.cancel("me")
+            studio.generation.cancel("me")
             break
     with pytest.raises(LayoutError, match="everything here is background"):
         list(handlers.many_noises(studio, with_objects(street["objects"][2]), FIXED, 8, "me"))
@@ -254,8 +256,8 @@ def test_inside_needs_the_model_that_drew_it(
 ) -> None:
     file = single(studio, street).picture.file
     assert file is not None
-    monkeypatch.setattr(Studio, "models", lambda _: {"another": tmp_path})
-    studio.model = replace(studio.model, name="another")
+    monkeypatch.setattr(ModelRegistry, "folders", lambda _: {"another": tmp_path})
+    studio.models.present = replace(studio.model, name="another")
     with pytest.raises(ConfigError, match="there is no model 'tiny'"):
         handlers.show_inside(studio, file, Insight.MASKS)
     Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
@@ -377,7 +379,7 @@ def test_a_flagged_picture_says_so(studio: Studio, street: dict[str, Any]) -> No
 
 
 def test_a_model_that_no_detector_knows_says_so(model_folder: Path, tmp_path: Path, street: dict[str, Any]) -> None:
-    studio = Studio(model_folder, tmp_path / "workspace", bundled=tmp_path)
+    studio = open_studio(model_folder, tmp_path / "workspace", bundled=tmp_path)
     assert "<p>tiny · 2 things, 1 stuff · no detector</p>" in handlers.show_header(studio)
     alone, both = single(studio, street), pair(studio, street)
     assert alone.table is not None and both.table is not None

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.engine.services import Recipe, Studio
+from app.engine.recipe import Recipe
+from app.engine.studio import Studio
 from app.studio import handlers
 from app.studio.handlers import Form as Settings
 from app.studio.layout_files import Form, Opened, export_file, layout_of_link, link_of, open_files
@@ -61,7 +62,7 @@ def test_studio_picture_brings_back_layout_seed_and_settings(studio: Studio, str
     assert last.picture.file is not None
     opened = open_files(studio, [last.picture.file])
     assert (opened.layout, opened.recipe) == (street, Recipe(77, 4, 2.5, 0.5, "euler"))
-    studio.model = replace(studio.model, sha256="of another model")
+    studio.models.present = replace(studio.model, sha256="of another model")
     assert "another model (tiny)" in open_files(studio, [last.picture.file]).note
 
 
@@ -152,7 +153,7 @@ def test_files_that_cannot_be_opened(studio: Studio, tmp_path: Path, name: str, 
 
 
 def test_a_picture_without_anything_known(studio: Studio, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(studio.detector), "min_score", 0.95)
+    monkeypatch.setattr(type(studio.model.detector), "min_score", 0.95)
     with pytest.raises(LayoutError, match="watcher finds nothing"):
         open_files(studio, [photo])
 
@@ -167,7 +168,7 @@ def test_one_layout_at_a_time(studio: Studio, street: dict[str, Any], photo: Pat
 @pytest.mark.parametrize("form", list(Form))
 def test_what_goes_out_comes_back(studio: Studio, street: dict[str, Any], tmp_path: Path, form: Form) -> None:
     layout = Layout.from_json(street)
-    file = export_file(layout, form, studio.vocabulary.things, tmp_path / "out")
+    file = export_file(layout, form, studio.model.vocabulary.things, tmp_path / "out")
     files = [file]
     if form is Form.YOLO:
         with zipfile.ZipFile(file) as archive:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.engine.services import Studio
+from app.engine.studio import Studio
 from app.runs.files import log_tail
 from app.runs.jobs import Runs, State
 from app.training import handlers

@@ -1,0 +1,298 @@
+"""The generation service: images are drawn one generation at a time, detectors are run on them, and both are kept."""
+
+import logging
+import math
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from app.engine.detectors import DetectorRegistry
+from app.engine.models import Model, ModelRegistry
+from app.engine.own_detectors import NOTHING
+from app.engine.recipe import Recipe
+from app.engine.turns import Turns
+from app.store.history import Entry, Found, History
+from detdiffusion.attributes import Strategy
+from detdiffusion.detection import Detections, Detector
+from detdiffusion.diffusion.pipeline import StepInfo
+from detdiffusion.errors import Cancelled
+from detdiffusion.evaluation.comparison import object_confidences
+from detdiffusion.layout import Layout, save_png
+from training.core.devices import memory_gb
+
+PREVIEW_EVERY = 3  # steps: a preview costs about as much as a step
+WORKER = "drawing"  # name of the threads
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One picture: what is asked of which model, and who looks at it.
+
+    model: one of `ModelRegistry.folders`; None is the present one.
+    detectors: of `DetectorRegistry.names`; none: the model's own.
+    """
+
+    layout: Layout
+    recipe: Recipe
+    strategy: Strategy = Strategy.ORIGIN
+    model: str | None = None
+    detectors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`previews` holds the latest look at each picture; None before its first. `before`: how many others have to be
+    finished first."""
+
+    step: int
+    steps: int
+    previews: tuple[Image.Image | None, ...]
+    before: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What a detector makes of a picture.
+
+    confidences: [N] for the N objects of the layout; 0 = not found, NaN = a class that the detector cannot know.
+    """
+
+    detector: Detector
+    detections: Detections
+    confidences: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A finished picture, saved with its layout and seed.
+
+    looks: of each detector that was asked, or of the model's own.
+    seconds: that the whole run took. memory_gb: the most that this process has held until then.
+    flagged: the model's safety checker made the picture black; then nothing was looked for, and all is NaN.
+    """
+
+    file: Path
+    layout: Layout
+    recipe: Recipe
+    strategy: Strategy
+    model: Model
+    looks: tuple[Look, ...]
+    seconds: float
+    memory_gb: float
+    flagged: bool
+
+    @property
+    def detections(self) -> Detections:
+        return self.looks[0].detections
+
+    @property
+    def confidences(self) -> np.ndarray:
+        return self.looks[0].confidences
+
+    def found(self) -> Iterator[Found]:
+        """What the first detector is sure of."""
+        seen = self.detections.at_least(self.looks[0].detector.min_score)
+        boxes, scores = seen.boxes_xyxy.tolist(), seen.scores.tolist()
+        for label, (x1, y1, x2, y2), score in zip(seen.labels, boxes, scores, strict=True):
+            yield Found(label, (x1, y1, x2, y2), score)
+
+
+class GenerationService:
+    """Draws images, one generation at a time, and keeps them in the history. Calls may come from any thread."""
+
+    def __init__(self, models: ModelRegistry, detectors: DetectorRegistry, history: History, turns: Turns) -> None:
+        self._models, self._detectors, self._history, self._turns = models, detectors, history, turns
+        self._stops: dict[str, threading.Event] = {}
+        self._closed = threading.Event()
+
+    def run(self, asked: Sequence[Ask], user: str) -> Iterator[Progress | tuple[Result, ...]]:
+        """Yields progress, and at last a result for each picture, in order. Pictures of one seed start from the same
+        noise; neighbours that differ in layout and seed alone are drawn together.
+
+        Leaving the iterator, or `cancel(user)` from elsewhere, stops the work after the step that it is at.
+
+        Raises:
+            Cancelled: by `cancel`.
+            LayoutError: a class that a model does not know.
+            ConfigError: a model or a detector that is not there, or a model that cannot do what is asked.
+        """
+        stop = threading.Event()
+        news: queue.SimpleQueue[Progress | tuple[Result, ...] | Exception] = queue.SimpleQueue()
+        worker = threading.Thread(target=self._work, args=(tuple(asked), stop, news), name=WORKER)
+        self._stops[user] = stop
+        worker.start()
+        try:
+            while isinstance(item := news.get(), Progress):
+                yield item
+            if isinstance(item, Exception):
+                raise item
+            yield item
+        finally:
+            stop.set()
+            worker.join()
+            if self._stops.get(user) is stop:
+                del self._stops[user]
+
+    def results(self, asked: Sequence[Ask], user: str) -> tuple[Result, ...]:
+        """What `run` ends with. Raises as it does."""
+        *_, last = self.run(asked, user)
+        assert not isinstance(last, Progress)  # a run ends with results
+        return last
+
+    def cancel(self, user: str) -> None:
+        """Stops what this user is generating, if anything."""
+        if stop := self._stops.get(user):
+            stop.set()
+
+    def close(self) -> None:
+        """Stops everything after the step that it is at; nothing starts any more."""
+        self._closed.set()
+
+    def _work(
+        self,
+        asked: tuple[Ask, ...],
+        stop: threading.Event,
+        news: "queue.SimpleQueue[Progress | tuple[Result, ...] | Exception]",
+    ) -> None:
+        """Runs in a thread of its own; everything that happens goes into `news`."""
+
+        groups = _together(asked)
+        whole = sum(group[0].recipe.steps for group in groups)
+        previews: list[Image.Image | None] = [None] * len(asked)
+        done = first = 0
+
+        def check() -> None:
+            if stop.is_set() or self._closed.is_set():
+                raise Cancelled("cancelled")
+
+        def on_step(info: StepInfo) -> None:
+            check()
+            last = info.step == info.steps  # its picture is shown while the next group is drawn
+            if (last and len(groups) > 1) or (not last and info.step % PREVIEW_EVERY == 0):
+                shown = info.preview()
+                previews[first : first + len(shown)] = shown
+            news.put(Progress(done + info.step, whole, tuple(previews)))
+
+        def wait(before: int) -> None:
+            check()
+            news.put(Progress(0, whole, tuple(previews), before))
+
+        try:
+            with self._turns.take(wait):
+                started = time.perf_counter()
+                drawn = []
+                for group in groups:
+                    check()
+                    drawn += self._draw(self._models.get(group[0].model), group, on_step)
+                    done, first = done + group[0].recipe.steps, first + len(group)
+                seconds = time.perf_counter() - started
+                results = tuple(self._finish(one, seconds) for one in drawn)
+                self._record(results)
+                news.put(results)
+        except Exception as error:  # handed to the thread that waits, which raises it
+            news.put(error)
+
+    def _draw(self, model: Model, asked: Sequence[Ask], on_step: Callable[[StepInfo], None]) -> list["_Drawn"]:
+        """Pictures that differ in layout and seed alone, and what detectors make of them."""
+        recipe = asked[0].recipe
+        layouts = [model.vocabulary.resolve(ask.layout) for ask in asked]
+        drawn = model.pipeline(
+            layouts,
+            seeds=[ask.recipe.seed for ask in asked],
+            steps=recipe.steps,
+            guidance_scale=recipe.guidance,
+            difficulty=recipe.difficulty,
+            sampler=recipe.sampler or None,
+            on_step=on_step,
+            dtype=self._models.engine.dtype,
+        )
+        flags = drawn.flagged or [False] * len(layouts)
+        eyes = [self._detectors.get(name) for name in asked[0].detectors] or [model.detector]
+        seen = [eye.detect(drawn.images) for eye in eyes]
+        made = []
+        for place, (ask, layout, image, flagged) in enumerate(zip(asked, layouts, drawn.images, flags, strict=True)):
+            looks = []
+            for eye, found in zip(eyes, seen, strict=True):
+                visible, known = (NOTHING, ()) if flagged else (found[place], eye.labels)
+                looks.append(Look(eye, visible, object_confidences(layout, visible, known_labels=known)))
+            made.append(_Drawn(replace(ask, layout=layout), model, image, tuple(looks), flagged))
+        return made
+
+    def _finish(self, drawn: "_Drawn", seconds: float) -> Result:
+        ask = drawn.ask
+        file = self._save(drawn.model, drawn.image, ask.layout, ask.recipe, ask.strategy)
+        memory = memory_gb(self._models.engine.torch_device)
+        return Result(
+            file, ask.layout, ask.recipe, ask.strategy, drawn.model, drawn.looks, seconds, memory, drawn.flagged
+        )
+
+    def _record(self, results: Sequence[Result]) -> None:
+        run, now = uuid.uuid4().hex, time.time()
+        try:
+            self._history.record([_entry(result, run, place, now) for place, result in enumerate(results)])
+        except Exception as error:  # whatever it is, the pictures are there, and are shown
+            log.error("not in the history: %s", error)
+
+    def _save(self, model: Model, image: Image.Image, layout: Layout, recipe: Recipe, strategy: Strategy) -> Path:
+        file = self._history.pictures / f"{time.strftime('%Y%m%d-%H%M%S')}-seed{recipe.seed}-{uuid.uuid4().hex[:6]}.png"
+        made_by = {"model": model.name, "model_sha256": model.sha256, "detector": model.detector.name}
+        how = {"seed": recipe.seed, "steps": recipe.steps, "guidance": recipe.guidance, "strategy": strategy.value}
+        if recipe.difficulty:
+            how["difficulty"] = recipe.difficulty
+        if recipe.sampler:
+            how["sampler"] = recipe.sampler
+        save_png(file, image, layout, {**made_by, **how})
+        return file
+
+
+def _entry(result: Result, run: str, place: int, made_at: float) -> Entry:
+    recipe, eye = result.recipe, result.looks[0].detector
+    return Entry(
+        run,
+        place,
+        result.file.name,
+        made_at,
+        result.model.name,
+        result.model.sha256,
+        recipe.seed,
+        recipe.steps,
+        recipe.guidance,
+        recipe.difficulty,
+        recipe.sampler,
+        result.strategy,
+        eye.name,
+        eye.min_score,
+        result.layout,
+        tuple(None if math.isnan(value) else float(value) for value in result.confidences),
+        tuple(result.found()),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """A picture that is not saved yet: a run that is cancelled leaves nothing behind."""
+
+    ask: Ask
+    model: Model
+    image: Image.Image
+    looks: tuple[Look, ...]
+    flagged: bool
+
+
+def _together(asked: Sequence[Ask]) -> list[list[Ask]]:
+    """Neighbours of one model, size, recipe (but for the seed) and detectors, which are drawn as one batch."""
+
+    def alike(ask: Ask) -> tuple[object, ...]:
+        return ask.model, ask.detectors, ask.layout.width, ask.layout.height, replace(ask.recipe, seed=0)
+
+    return [list(group) for _, group in groupby(asked, key=alike)]

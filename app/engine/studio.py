@@ -1,0 +1,53 @@
+"""The studio without its page: models, detectors, generation, and a workspace with the history of its images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.engine.compute import Engine
+from app.engine.detectors import DETECTORS, DetectorRegistry
+from app.engine.generation import GenerationService
+from app.engine.models import Model, ModelRegistry
+from app.engine.own_detectors import OwnDetectors
+from app.engine.turns import Turns
+from app.store.history import History
+from detdiffusion.assets import BUNDLED_MODEL
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Studio:
+    """What every tab is given; each takes the part that it needs."""
+
+    models: ModelRegistry
+    detectors: DetectorRegistry
+    generation: GenerationService
+    history: History
+    workspace: Path
+
+    @property
+    def model(self) -> Model:
+        """The present one."""
+        return self.models.present
+
+    @property
+    def pictures(self) -> Path:
+        """Folder of the generated images."""
+        return self.history.pictures
+
+
+def open_studio(model: Path, workspace: Path, bundled: Path = BUNDLED_MODEL, engine: Engine | None = None) -> Studio:
+    """A studio that starts with a model folder, and keeps what it makes in a workspace.
+
+    Args:
+        bundled: model folder whose detector is used where neither a model nor the one at the start brings its own.
+        engine: what computes.
+
+    Raises:
+        CheckpointError, DetectorError: the model folder is missing, damaged or of another kind; then the workspace
+            stays as it was.
+    """
+    own_detectors, turns = OwnDetectors(model.resolve(), bundled), Turns()
+    models = ModelRegistry(own_detectors, turns, engine or Engine())
+    detectors = DetectorRegistry(models, own_detectors, workspace / DETECTORS)
+    history = History(workspace)
+    history.pictures.mkdir(parents=True, exist_ok=True)
+    return Studio(models, detectors, GenerationService(models, detectors, history, turns), history, workspace)

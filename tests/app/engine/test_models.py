@@ -1,0 +1,90 @@
+"""The present model is exchanged between two generations; others are drawn with beside it."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.engine.generation import Ask, Progress, Result
+from app.engine.recipe import Recipe
+from app.engine.studio import Studio, open_studio
+from detdiffusion.diffusion.checkpoint import model_hash, write_manifest
+from detdiffusion.errors import CheckpointError, ConfigError
+from detdiffusion.layout import Layout, read_png
+
+QUICK = Recipe(seed=5, steps=3)
+
+
+def finish(news: Iterator[Progress | tuple[Result, ...]]) -> tuple[Result, ...]:
+    *_, last = news
+    assert isinstance(last, tuple)
+    return last
+
+
+@pytest.fixture
+def second(model_folder: Path, tmp_path: Path) -> Path:
+    """Another model: the same weights with a note that changes the hash, and no detector."""
+    folder = Path(shutil.copytree(model_folder, tmp_path / "second"))
+    vocabulary = folder / "vocabulary.json"
+    vocabulary.write_text(vocabulary.read_text() + "\n")
+    write_manifest(folder)
+    return folder
+
+
+def test_exchanged_model_makes_the_next_picture(studio: Studio, layout: Layout, second: Path) -> None:
+    before, detector = studio.model, studio.model.detector
+    studio.models.exchange(second, "street-1")
+    record = read_png(studio.generation.results([Ask(layout, QUICK)], "me")[0].file)[1]
+    assert (record["model"], record["model_sha256"]) == ("street-1", model_hash(second))
+    assert record["model_sha256"] != before.sha256
+    assert studio.model.detector is detector, "the new one has none of its own"
+    assert not studio.models.at_home
+    studio.models.go_home()
+    assert studio.models.at_home
+    assert (studio.model.name, studio.model.sha256) == (before.name, before.sha256)
+
+
+def test_model_is_exchanged_between_two_generations(studio: Studio, layout: Layout, second: Path) -> None:
+    news = studio.generation.run([Ask(layout, Recipe(seed=1, steps=8))], "me")
+    next(news)
+    exchange = threading.Thread(target=studio.models.exchange, args=(second, "street-1"))
+    exchange.start()
+    (result,) = finish(news)
+    assert read_png(result.file)[1]["model"] == result.model.name == "tiny"
+    exchange.join(60)
+    assert studio.model.name == "street-1"
+
+
+def test_damaged_model_leaves_the_present_one(studio: Studio, layout: Layout, second: Path) -> None:
+    before = studio.model
+    (second / "vocabulary.json").write_text("{}")
+    for folder in (second, second / "nowhere"):
+        with pytest.raises(CheckpointError):
+            studio.models.exchange(folder, "street-1")
+    assert studio.model is before
+    assert studio.generation.results([Ask(layout, QUICK)], "me")
+
+
+def test_missing_model_folder(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no model folder"):
+        open_studio(tmp_path / "nowhere", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_models_in_one_run(two_models: Studio, layout: Layout) -> None:
+    studio = two_models
+    assert list(studio.models.folders()) == ["tiny", "silent"]
+    asked = [Ask(layout, QUICK), Ask(layout, QUICK, model="silent"), Ask(layout, Recipe(6, 3), model="silent")]
+    *steps, last = studio.generation.run(asked, "me")
+    assert [(news.step, news.steps) for news in steps] == [(n, 6) for n in range(1, 7)], "the last two were one batch"
+    assert [result.model.name for result in last] == ["tiny", "silent", "silent"]
+    assert steps[3].previews[0] is not None, "the first picture is shown while the next are drawn"
+    assert steps[3].previews[1] is None
+    alone = studio.generation.results([Ask(layout, QUICK, model="silent")], "me")[0]
+    assert (np.asarray(Image.open(alone.file)) == np.asarray(Image.open(last[1].file))).all()
+    with pytest.raises(ConfigError, match="no model 'loud'; choose one of tiny, silent"):
+        studio.generation.results([Ask(layout, QUICK, model="loud")], "me")
