@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,16 +53,6 @@ class Block:
     confidences: tuple[tuple[float, ...], ...]  # of the objects of each picture; NaN: not a thing that counts
     samples: dict[str, Samples]  # AP50, mAP, recall50, mean_confidence in every resample of the pictures: [R]
 
-    def to_json(self) -> dict[str, Any]:
-        precision = asdict(self.precision)
-        scores = {"recall50": self.recall50, "mean_confidence": self.mean_confidence, "objects": self.objects}
-        intervals = {f"{name}_ci95": list(interval(samples)) for name, samples in self.samples.items()}
-        groups = {"by_attribute": self.by_attribute, "by_class": self.by_class, "by_size": self.by_size}
-        return {
-            **numbers({**precision, **scores, **intervals}),
-            **{name: {key: numbers(asdict(group)) for key, group in parts.items()} for name, parts in groups.items()},
-        }
-
 
 def measure(layouts: Sequence[Layout], detections: Sequence[Detections], detector: Detector) -> Block:
     """Scores of P pictures. `layouts` carry the true attributes; `detections` are the detector's, a picture each."""
@@ -110,16 +100,14 @@ def score_drop(before: Block, after: Block, name: str) -> Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """One object of each picture was asked to be hard: what it lost, and what the easy objects around it lost."""
+    """One object of each picture was asked to be hard: what it lost, and what the easy objects around it lost.
+
+    ratio: own by others; NaN where the others lost nothing.
+    """
 
     own: Estimate
     others: Estimate
-
-    def to_json(self) -> dict[str, Any]:
-        """`ratio` is null where the others lost nothing."""
-        parts = {"own": numbers(self.own.to_json()), "others": numbers(self.others.to_json())}
-        ratio = self.own.mean / self.others.mean if self.others.mean > 0 else float("nan")
-        return {**parts, **numbers({"ratio": ratio})}
+    ratio: float
 
 
 def transfer(easy: Block, one_hard: Block, tagged: Sequence[int | None]) -> Transfer:
@@ -128,10 +116,9 @@ def transfer(easy: Block, one_hard: Block, tagged: Sequence[int | None]) -> Tran
     own = np.concatenate([_is(place, len(row)) for place, row in zip(tagged, easy.confidences, strict=True)])
     chosen = np.repeat([place is not None for place in tagged], [len(row) for row in easy.confidences])
     drawn = resamples(len(tagged))
-    return Transfer(
-        estimate_mean(np.where(own, losses, np.nan), owners, drawn),
-        estimate_mean(np.where(~own & chosen, losses, np.nan), owners, drawn),
-    )
+    its_own = estimate_mean(np.where(own, losses, np.nan), owners, drawn)
+    others = estimate_mean(np.where(~own & chosen, losses, np.nan), owners, drawn)
+    return Transfer(its_own, others, its_own.mean / others.mean if others.mean > 0 else float("nan"))
 
 
 def things(layouts: Iterable[Layout]) -> set[str]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from detdiffusion.arguments import amount, paths, positive, sampler_steps, words
 from detdiffusion.attributes import Strategy
@@ -23,11 +23,12 @@ from training.data.filters import LayoutFilter, add_filter_arguments, filter_of
 from training.data.layout_sources import layout_spec, open_source
 from training.evaluation.inputs import BATCH, GUIDANCE, REAL, Plan
 from training.evaluation.store import Chunks
-from training.evaluation.summary import summary
 from training.evaluation.variants import View
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from training.evaluation.report import EvaluationReport
 
 SHEET = 32  # scenes on the sheet of pictures
 SHEET_SUFFIXES = (".png", ".jpg")
@@ -101,10 +102,11 @@ def run(arguments: argparse.Namespace) -> int:
         device=arguments.device,
     )
     from training.evaluation.run import evaluate
+    from training.evaluation.summary import summary
 
     work = out.with_name(f"{out.stem}.work")
     report = evaluate(plan, work)
-    write_whole(out, json.dumps(report, indent=2, allow_nan=False) + "\n")
+    write_whole(out, json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n")
     if sheet_path is not None:
         sheet_path.parent.mkdir(parents=True, exist_ok=True)
         sheet_of(report, work).save(sheet_path, optimize=True, quality=90)
@@ -112,11 +114,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def sheet_of(report: Mapping[str, Any], work: Path) -> Image.Image:
+def sheet_of(report: EvaluationReport, work: Path) -> Image.Image:
     """The first layouts: a row of real pictures, where there are any, above a row of each view of the first system."""
-    system, count = report["systems"][0], min(SHEET, report["layouts"]["count"])
-    folders = [work / REAL] if report["real"] is not None else []
-    folders += [work / system["name"] / View(view["strategy"], view["difficulty"]).slug for view in system["views"]]
+    system, count = report.systems[0], min(SHEET, report.layouts.count)
+    folders = [work / REAL] if report.real is not None else []
+    folders += [work / system.name / View(view.strategy, view.difficulty).slug for view in system.views]
     return sheet([Chunks(folder, count, count).load(range(count)) for folder in folders])
 
 

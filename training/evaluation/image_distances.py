@@ -6,6 +6,7 @@ All pictures are read once more, chunk by chunk; the result stays beside them, s
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from detdiffusion.detection import Detector
 from detdiffusion.drawing import crop
-from detdiffusion.evaluation.effect import numbers
 from detdiffusion.evaluation.fid import FeatureTeller, Inception, Moments, frechet_distance
 from detdiffusion.files import write_whole
 from detdiffusion.layout import Layout
 from training.core.cli import progress
+from training.core.typed_json import from_json, to_json
+from training.evaluation.report import Distance
 from training.evaluation.store import Chunks
 
 if TYPE_CHECKING:
@@ -49,20 +51,16 @@ class Distances:
     crops: bool
     _real: dict[str, Moments] | None = field(default=None, init=False)  # by the distance that needs them
 
-    def of(self, drawn: Chunks, name: str) -> dict[str, Any]:
-        """`fid`, `fid_note`, `detector_feature_distance` and `scene_fid` as the report has them.
-
-        name: for the progress bar.
-        """
+    def of(self, drawn: Chunks, name: str) -> Distance:
+        """name: for the progress bar."""
         if self.real is None:
-            return {"fid": None, "fid_note": NO_PICTURES, "detector_feature_distance": None, "scene_fid": None}
+            return Distance(math.nan, NO_PICTURES, math.nan, math.nan)
         path, key = drawn.folder / "distances.json", self._key(self.real, drawn)
         kept = _read(path)
         if kept.get("of") != key:
-            kept = {"of": key, "values": self._measure(self.real, drawn, name)}
+            kept = {"of": key, "values": to_json(self._measure(self.real, drawn, name))}
             write_whole(path, json.dumps(kept, indent=2) + "\n")
-        values: dict[str, Any] = kept["values"]
-        return values
+        return from_json(Distance, kept["values"], str(path))
 
     def _key(self, real: Chunks, drawn: Chunks) -> dict[str, Any]:
         """All that the values depend on."""
@@ -71,14 +69,14 @@ class Distances:
         detector = None if self.detector is None else self.detector.sha256
         return {**pictures, "detector": detector, "inception": inception, "crops": self.crops}
 
-    def _measure(self, real: Chunks, drawn: Chunks, name: str) -> dict[str, Any]:
+    def _measure(self, real: Chunks, drawn: Chunks, name: str) -> Distance:
         if self._real is None:
             self._real = self._moments(real, "real pictures, features")
         here = self._moments(drawn, name)
         found = {key: frechet_distance(self._real[key], moments) for key, moments in here.items()}
-        rounded = numbers({key: found.get(key, float("nan")) for key in (FID, DETECTOR, SCENES)})
+        fid, seen, scenes = (found.get(key, math.nan) for key in (FID, DETECTOR, SCENES))
         note = NO_FILE if self.inception is None else TOO_FEW if drawn.count < 2 else None
-        return {FID: rounded.pop(FID), "fid_note": note, **rounded}
+        return Distance(fid, note, seen, scenes)
 
     def _moments(self, pictures: Chunks, name: str) -> dict[str, Moments]:
         """What is seen in all pictures of a folder, for every distance that can be told."""

@@ -7,7 +7,7 @@ asked looks at the same pictures. The same call goes on where it was stopped, an
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from detdiffusion.attributes import AttributeRule, Strategy, label_attributes
 from detdiffusion.detection import Detector
 from detdiffusion.errors import ConfigError, DetectorError, LayoutError
+from detdiffusion.evaluation.bootstrap import Estimate
 from detdiffusion.evaluation.effect import hard_share, numbers
 from detdiffusion.files import PARTIAL, file_hash, settle, write_whole
 from detdiffusion.layout import Attribute, Layout, save_png
@@ -25,6 +26,19 @@ from training.evaluation import summary as said
 from training.evaluation.image_distances import Distances
 from training.evaluation.inputs import REAL, Cast, Plan, picture_size, views_for
 from training.evaluation.mask_quality import mask_iou, save_masks
+from training.evaluation.report import (
+    FORMAT,
+    EvaluationReport,
+    InceptionReport,
+    Kept,
+    Labeller,
+    LayoutsReport,
+    ObjectRow,
+    RealReport,
+    SamplerReport,
+    SystemReport,
+    VariantReport,
+)
 from training.evaluation.scoring import INDEX, Eyes, read_results, write_index
 from training.evaluation.store import Chunks, Looked, Meter, Save
 from training.evaluation.variants import View, draw
@@ -50,7 +64,7 @@ class Truth:
     fingerprint: str  # SHA-256 of layouts.jsonl
 
 
-def evaluate(plan: Plan, work: Path) -> dict[str, Any]:
+def evaluate(plan: Plan, work: Path) -> EvaluationReport:
     """The report. Pictures, detections and a row for every object stay under `work`.
 
     Raises:
@@ -73,7 +87,8 @@ def evaluate(plan: Plan, work: Path) -> dict[str, Any]:
         partial = work / f"objects.jsonl{PARTIAL}"
         with partial.open("w", encoding="utf-8") as rows:
             real = None if truth.pictures is None else eyes.score(truth.pictures)
-            rows.writelines(() if real is None else said.object_rows(None, None, truth.layouts, real))
+            if real is not None:
+                _write_rows(rows, said.object_rows(None, None, truth.layouts, real))
             stage = Stage(plan, work, cast, truth, eyes, real, rows, meter)
             systems = []
             for name, folder in cast.systems.items():
@@ -100,7 +115,7 @@ class Stage:
         cast: Cast,
         truth: Truth,
         eyes: Eyes,
-        real: said.Scores | None,
+        real: said.Blocks | None,
         rows: IO[str],
         meter: Meter,
     ) -> None:
@@ -109,31 +124,35 @@ class Stage:
         first = next(iter(cast.detectors.values()), None)
         self.distances = Distances(truth.pictures, truth.layouts, first, cast.inception, plan.scene_fid)
 
-    def perform(self, name: str, pipe: DetDiffusionPipeline) -> dict[str, Any]:
+    def perform(self, name: str, pipe: DetDiffusionPipeline) -> SystemReport:
         """What the report says of one system; a row of every object of its pictures goes to `rows`."""
         from detdiffusion.diffusion.checkpoint import model_hash
 
-        views: list[dict[str, Any]] = []
-        scores: dict[str, said.Scores] = {}
+        views: list[VariantReport] = []
+        blocks: dict[str, said.Blocks] = {}
+        attributes = bool(pipe.vocabulary.attribute_words)
         for view in views_for(self.plan, pipe.vocabulary):
             drawn = self._draw(name, pipe, view)
-            scores[view.name] = seen = self.eyes.score(drawn)
-            asked = bool(pipe.vocabulary.attribute_words)
-            self.rows.writelines(said.object_rows(name, view, self.truth.layouts, seen, attributes=asked))
-            about = {"name": view.name, "strategy": view.strategy, **numbers({"difficulty": view.difficulty})}
-            distances = self.distances.of(drawn, f"{name}: {view.name}, distances")
-            views.append({**about, "scores": said.scores_json(seen), **distances})
-        return {
-            "name": name,
-            **said.about_pipeline(pipe),
-            "sha256": model_hash(self.cast.systems[name]),
-            "autoencoder": self._autoencoder(name, pipe),
-            "views": views,
-            "drop": said.drop_json(scores),
-            "transfer": said.transfer_json(scores, self.truth.layouts),
-            "hard_found": said.hard_found_json(scores, self.real),
-            "mask_iou": self._masks(name, pipe),
-        }
+            blocks[view.name] = seen = self.eyes.score(drawn)
+            _write_rows(self.rows, said.object_rows(name, view, self.truth.layouts, seen, attributes=attributes))
+            distance = self.distances.of(drawn, f"{name}: {view.name}, distances")
+            scores = said.scores_of(seen)
+            views.append(VariantReport(view.name, view.strategy, view.difficulty, scores=scores, **asdict(distance)))
+        return SystemReport(
+            name=name,
+            kind=said.kind_of(pipe),
+            blueprint=pipe.blueprint is not None,
+            attributes=attributes,
+            perception_head=pipe.perception_head is not None,
+            parameters=said.count_weights(pipe),
+            sha256=model_hash(self.cast.systems[name]),
+            autoencoder=self._autoencoder(name, pipe),
+            views=tuple(views),
+            drop=said.drop_of(blocks),
+            transfer=said.transfer_of(blocks, self.truth.layouts),
+            hard_found=said.hard_found_of(blocks, self.real),
+            mask_iou=self._masks(name, pipe),
+        )
 
     def _chunks(self, name: str, part: str) -> Chunks:
         return Chunks(self.work / name / part, len(self.truth.layouts), self.plan.batch)
@@ -154,7 +173,7 @@ class Stage:
         _fill(chunks, look, save, f"{name}: {view.name}", self.meter)
         return chunks
 
-    def _autoencoder(self, name: str, pipe: DetDiffusionPipeline) -> dict[str, Any] | None:
+    def _autoencoder(self, name: str, pipe: DetDiffusionPipeline) -> Kept | None:
         """What the first detector keeps of real pictures that go through the autoencoder and nothing else."""
         pictures, layouts = self.truth.pictures, self.truth.layouts
         if pictures is None or self.real is None or not self.cast.detectors:
@@ -168,9 +187,9 @@ class Stage:
 
         chunks = self._chunks(name, AUTOENCODER)
         _fill(chunks, look, _save_plain, f"{name}: {AUTOENCODER}", self.meter)
-        return said.kept_json(self.real[lead], Eyes(self.work, layouts, {lead: detector}).score(chunks)[lead])
+        return said.kept_of(self.real[lead], Eyes(self.work, layouts, {lead: detector}).score(chunks)[lead])
 
-    def _masks(self, name: str, pipe: DetDiffusionPipeline) -> dict[str, Any] | None:
+    def _masks(self, name: str, pipe: DetDiffusionPipeline) -> Estimate | None:
         """The perception head against true masks; a look at what it sees in the first generated pictures stays too."""
         if pipe.perception_head is None:
             return None
@@ -181,7 +200,7 @@ class Stage:
         source, pictures = self.plan.source, self.truth.pictures
         if not isinstance(source, PapercutLayouts) or pictures is None:
             return None
-        return said.estimate_json(mask_iou(pipe, source, pictures, self.truth.layouts))
+        return mask_iou(pipe, source, pictures, self.truth.layouts)
 
 
 def _keep_configs(plan: Plan, cast: Cast, size: Size, work: Path) -> None:
@@ -299,34 +318,37 @@ def _alone(work: Path) -> Iterator[None]:
         yield
 
 
+def _write_rows(file: IO[str], rows: Iterable[ObjectRow]) -> None:
+    file.writelines(json.dumps(row.to_json()) + "\n" for row in rows)
+
+
 def _report(
-    plan: Plan, cast: Cast, truth: Truth, eyes: Eyes, real: said.Scores | None, systems: list[dict[str, Any]]
-) -> dict[str, Any]:
+    plan: Plan, cast: Cast, truth: Truth, eyes: Eyes, real: said.Blocks | None, systems: Sequence[SystemReport]
+) -> EvaluationReport:
     """No path, no time: two runs write the same bytes."""
-    source, inception = plan.source, cast.inception
-    by_eq2 = None if cast.labeller is None else {"name": cast.labeller.name, "sha256": cast.labeller.sha256}
+    source, inception, labeller = plan.source, cast.inception, cast.labeller
     boxes = [box for layout in truth.layouts for box in layout.boxes]
-    layouts = {
-        "spec": source.spec,
-        "source": source.kind,
-        "filter": None if source.bounds is None else asdict(source.bounds),
-        "count": len(truth.layouts),
-        "objects": len(boxes),
-        "things": sum(box.attribute is not Attribute.BACKGROUND for box in boxes),
-        **numbers({"hard_share": hard_share(truth.layouts)}),
-        "fingerprint": truth.fingerprint,
-    }
+    layouts = LayoutsReport(
+        spec=source.spec,
+        source=source.kind,
+        filter=source.bounds,
+        count=len(truth.layouts),
+        objects=len(boxes),
+        things=sum(box.attribute is not Attribute.BACKGROUND for box in boxes),
+        hard_share=hard_share(truth.layouts),
+        fingerprint=truth.fingerprint,
+    )
     vocabulary = next(iter(cast.vocabularies.values()))
-    return {
-        "format": said.FORMAT,
-        "layouts": layouts,
-        "sampler": _sampler(plan, truth.size),
-        "attributes_by": by_eq2 or source.attributes_by,
-        "detectors": said.about_detectors(eyes.detectors, truth.layouts, vocabulary),
-        "inception": None if inception is None else {"sha256": inception.sha256},
-        "real": None if real is None else {"scores": said.scores_json(real)},
-        "systems": systems,
-    }
+    return EvaluationReport(
+        format=FORMAT,
+        layouts=layouts,
+        sampler=SamplerReport(plan.steps, plan.guidance, plan.batch, truth.size),
+        attributes_by=said.labellers_of(source) if labeller is None else Labeller(labeller.name, labeller.sha256),
+        detectors=said.detectors_of(eyes.detectors, truth.layouts, vocabulary),
+        inception=None if inception is None else InceptionReport(inception.sha256),
+        real=None if real is None else RealReport(said.scores_of(real)),
+        systems=tuple(systems),
+    )
 
 
 def _sampler(plan: Plan, size: Size) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from PIL import Image
 
 from detdiffusion.errors import DataError
 from detdiffusion.layout import Layout
-from training.evaluation.summary import FORMAT as EVALUATION
+from training.evaluation.report import FORMAT as EVALUATION
+from training.evaluation.report import EvaluationReport, ObjectRow
 from training.studies.ablation import FORMAT as ABLATION
 from training.studies.trainability import FORMAT as TRAINABILITY
 
@@ -24,29 +25,29 @@ REAL = "real"
 class Evaluation:
     """A report of `python -m training evaluate`, and the folder beside it."""
 
-    values: Mapping[str, Any]
+    report: EvaluationReport
     work: Path
 
     @property
     def title(self) -> str:
-        layouts = self.values["layouts"]
-        return f"{layouts['spec']} ({layouts['count']:,} layouts)"
+        layouts = self.report.layouts
+        return f"{layouts.spec} ({layouts.count:,} layouts)"
 
     @property
     def lead(self) -> str:
         """The detector that comes first."""
-        return str(self.values["detectors"][0]["name"])
+        return self.report.lead
 
     @property
     def detectors(self) -> list[str]:
-        return [str(one["name"]) for one in self.values["detectors"]]
+        return [one.name for one in self.report.detectors]
 
     @cached_property
-    def objects(self) -> dict[tuple[str | None, str], list[dict[str, Any]]]:
+    def objects(self) -> dict[tuple[str | None, str], list[ObjectRow]]:
         """Rows of objects by (system, view); empty where the folder beside the report is gone."""
-        found: dict[tuple[str | None, str], list[dict[str, Any]]] = {}
-        for row in self._lines("objects.jsonl"):
-            found.setdefault((row["system"], row["view"]), []).append(row)
+        found: dict[tuple[str | None, str], list[ObjectRow]] = {}
+        for row in map(ObjectRow.from_json, self._lines("objects.jsonl")):
+            found.setdefault((row.system, row.view), []).append(row)
         return found
 
     @cached_property
@@ -106,7 +107,7 @@ def read_report(path: Path) -> Report:
         raise DataError(f"{path} cannot be read as a report: {error}") from error
     found = values.get("format") if isinstance(values, dict) else None
     if found == EVALUATION:
-        return Evaluation(values, path.with_name(f"{path.stem}.work"))
+        return Evaluation(EvaluationReport.from_json(values, str(path)), path.with_name(f"{path.stem}.work"))
     if found == ABLATION:
         return Ablation(values)
     if found == TRAINABILITY:

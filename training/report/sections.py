@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import isnan, nan
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from detdiffusion.drawing import ATTRIBUTE_COLOURS, grid
+from detdiffusion.evaluation.bootstrap import Estimate
 from detdiffusion.evaluation.comparison import bootstrap_ci
 from detdiffusion.layout import Attribute, Layout
+from training.evaluation.report import ObjectRow, Scores, SystemReport
 from training.report.blocks import Block, Heading, Picture, Plot, Table, Text
 from training.report.data import Evaluation
 from training.report.plots import Bar, Line, bars, curves, scatter
@@ -32,6 +35,21 @@ PAPER_FIDELITY = (
 PAPER_GAP = 5.9  # points of mAP, easy to hard
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The first detector's confidence in one object, asked to be easy and asked to be hard; NaN: it does not count."""
+
+    image: int  # place among the layouts
+    label: str
+    area: float
+    easy: float
+    hard: float
+
+    @property
+    def drop(self) -> float:
+        return self.easy - self.hard
+
+
 def evaluation_sections(one: Evaluation) -> Iterator[Block]:
     yield Heading(f"Evaluation: {one.title}")
     yield from _what_was_run(one)
@@ -47,32 +65,30 @@ def evaluation_sections(one: Evaluation) -> Iterator[Block]:
 
 
 def _what_was_run(one: Evaluation) -> Iterator[Block]:
-    layouts, sampler, labeller = one.values["layouts"], one.values["sampler"], one.values["attributes_by"]
-    height, width = sampler["size"]
-    share = (
-        "" if layouts["hard_share"] is None else f", {100 * layouts['hard_share']:.0f} % of the things are truly hard"
-    )
-    names = [one["name"] for one in (labeller if isinstance(labeller, list) else [labeller]) if one]
+    layouts, sampler = one.report.layouts, one.report.sampler
+    height, width = sampler.size
+    share = "" if isnan(layouts.hard_share) else f", {100 * layouts.hard_share:.0f} % of the things are truly hard"
+    names = [labeller.name for labeller in one.report.labellers]
     by = f"by {', '.join(names)}" if names else "they came with the layouts"
     yield Text(
-        f"{layouts['objects']:,} objects, {layouts['things']:,} of them things{share} (attributes: {by}). Pictures of "
-        f"{width}x{height} pixels, {sampler['steps']} steps, guidance {sampler['guidance']:g}; every system and view "
+        f"{layouts.objects:,} objects, {layouts.things:,} of them things{share} (attributes: {by}). Pictures of "
+        f"{width}x{height} pixels, {sampler.steps} steps, guidance {sampler.guidance:g}; every system and view "
         "draws a layout from the same noise."
     )
-    for detector in one.values["detectors"]:
-        if detector["unmapped"]:
-            yield Text(f"{detector['name']} does not know: {', '.join(detector['unmapped'])}.", note=True)
+    for detector in one.report.detectors:
+        if detector.unmapped:
+            yield Text(f"{detector.name} does not know: {', '.join(detector.unmapped)}.", note=True)
 
 
 def _scores(one: Evaluation) -> Iterator[Block]:
-    views = [(system, view) for system in one.values["systems"] for view in system["views"]]
+    views = [(system, view) for system in one.report.systems for view in system.views]
     for detector in one.detectors:
         rows = [
-            (f"{system['name']}, {view['name']}", _parts(system), *_score_cells(view["scores"][detector]))
+            (f"{system.name}, {view.name}", _parts(system), *_score_cells(view.scores[detector]))
             for system, view in views
         ]
-        if one.values["real"] is not None:
-            rows.insert(0, ("real pictures", "", *_score_cells(one.values["real"]["scores"][detector])))
+        if one.report.real is not None:
+            rows.insert(0, ("real pictures", "", *_score_cells(one.report.real.scores[detector])))
         columns = ("", "blueprint", "AP50", "mAP", "AP75", "found", "confidence")
         yield Table(f"By {detector}", columns, tuple(rows))
     yield Text(
@@ -82,10 +98,10 @@ def _scores(one: Evaluation) -> Iterator[Block]:
     )
     distances = tuple(
         (
-            f"{system['name']}, {view['name']}",
-            _number(view["detector_feature_distance"], 2),
-            _number(view["fid"], 2),
-            _number(view["scene_fid"], 2),
+            f"{system.name}, {view.name}",
+            _number(view.detector_feature_distance, 2),
+            _number(view.fid, 2),
+            _number(view.scene_fid, 2),
         )
         for system, view in views
     )
@@ -95,7 +111,7 @@ def _scores(one: Evaluation) -> Iterator[Block]:
         "with nothing but itself.",
         note=True,
     )
-    notes = {view["fid_note"] for system in one.values["systems"] for view in system["views"] if view["fid_note"]}
+    notes = {view.fid_note for _, view in views if view.fid_note}
     for note in sorted(notes):
         yield Text(f"No FID: {note}.", note=True)
     yield Table("The paper, on COCO", ("", "FID", "YOLO mAP"), PAPER_FIDELITY)
@@ -109,15 +125,14 @@ def _scores(one: Evaluation) -> Iterator[Block]:
 def _effect(one: Evaluation) -> Iterator[Block]:
     gaps: list[tuple[str, ...]] = []
     transfers: list[tuple[str, ...]] = []
-    for system in one.values["systems"]:
-        for detector, drop in (system["drop"] or {}).items():
-            found = (system["hard_found"] or {}).get(detector)
-            lost = (_estimate(drop["confidence"]), _points(drop["AP50"]), _points(drop["mAP"]))
-            gaps.append((f"{system['name']}, by {detector}", *lost, "-" if found is None else f"{100 * found:.0f} %"))
-        for detector, moved in (system["transfer"] or {}).items():
-            ratio = _number(moved["ratio"], 1) if moved["ratio"] is not None else "the others lose nothing"
-            parts = (_estimate(moved["own"]), _estimate(moved["others"]), ratio)
-            transfers.append((f"{system['name']}, by {detector}", *parts))
+    for system in one.report.systems:
+        for detector, drop in (system.drop or {}).items():
+            found = (system.hard_found or {}).get(detector, nan)
+            lost = (_estimate(drop.confidence), _points(drop.AP50), _points(drop.mAP))
+            gaps.append((f"{system.name}, by {detector}", *lost, "-" if isnan(found) else f"{100 * found:.0f} %"))
+        for detector, moved in (system.transfer or {}).items():
+            ratio = "the others lose nothing" if isnan(moved.ratio) else _number(moved.ratio, 1)
+            transfers.append((f"{system.name}, by {detector}", _estimate(moved.own), _estimate(moved.others), ratio))
     if gaps:
         columns = ("", "confidence lost", "AP50 points lost", "mAP points lost", "hard ones found")
         yield Table("From easy to hard, same layouts and noises", columns, tuple(gaps))
@@ -130,7 +145,7 @@ def _effect(one: Evaluation) -> Iterator[Block]:
     if transfers:
         heads = ("", "its own confidence lost", "lost by the others", "ratio")
         yield Table("One object of each layout asked to be hard, the others easy", heads, tuple(transfers))
-    shapes = [(system["name"], _estimate(system["mask_iou"])) for system in one.values["systems"] if system["mask_iou"]]
+    shapes = [(system.name, _estimate(system.mask_iou)) for system in one.report.systems if system.mask_iou]
     if shapes:
         yield Table(
             "Masks of the perception head on real pictures", ("", "mean IoU with the true masks"), tuple(shapes)
@@ -139,13 +154,12 @@ def _effect(one: Evaluation) -> Iterator[Block]:
 
 def _weights(one: Evaluation) -> Iterator[Block]:
     rows = [
-        (system["name"], system["kind"], f"{system['parameters'] / 1e6:.1f}M", system["sha256"])
-        for system in one.values["systems"]
+        (system.name, system.kind, f"{system.parameters / 1e6:.1f}M", system.sha256) for system in one.report.systems
     ]
-    rows += [(detector["name"], "detector", "", detector["sha256"]) for detector in one.values["detectors"]]
-    if one.values["inception"] is not None:
-        rows.append(("Inception", "FID", "", one.values["inception"]["sha256"]))
-    rows.append(("layouts", "", "", one.values["layouts"]["fingerprint"]))
+    rows += [(detector.name, "detector", "", detector.sha256) for detector in one.report.detectors]
+    if one.report.inception is not None:
+        rows.append(("Inception", "FID", "", one.report.inception.sha256))
+    rows.append(("layouts", "", "", one.report.layouts.fingerprint))
     yield Table("Weights and layouts, SHA-256", ("", "", "weights", "SHA-256"), tuple(rows), long=frozenset({3}))
 
 
@@ -153,55 +167,58 @@ def _weights(one: Evaluation) -> Iterator[Block]:
 
 
 def _plots(one: Evaluation) -> Iterator[Block]:
-    for system in one.values["systems"]:
-        pairs = _confidences(one, system["name"])
+    for system in one.report.systems:
+        pairs = _confidences(one, system.name)
         if pairs:
-            yield from _pair_plots(one, system["name"], pairs)
+            yield from _pair_plots(one, system.name, pairs)
         yield from _difficulty(one, system)
 
 
-def _pair_plots(one: Evaluation, system: str, pairs: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
+def _pair_plots(one: Evaluation, system: str, pairs: Sequence[Pair]) -> Iterator[Block]:
     shown = pairs[:: -(-len(pairs) // POINTS)]
-    points = [(pair["easy"], pair["hard"]) for pair in shown]
+    points = [(pair.easy, pair.hard) for pair in shown]
     what = f"{system}: confidence of {one.lead}, object by object"
     yield Plot(f"{system}-scatter", what, scatter(points, "asked to be easy", "asked to be hard"))
-    by_class = sorted({pair["label"] for pair in pairs})
-    rows = [_bar(label, [pair for pair in pairs if pair["label"] == label]) for label in by_class]
+    by_class = sorted({pair.label for pair in pairs})
+    rows = [_bar(label, [pair for pair in pairs if pair.label == label]) for label in by_class]
     rows.sort(key=lambda row: -row.mean)
     yield Plot(f"{system}-drop-by-class", f"{system}: by class", bars(rows, "confidence lost from easy to hard"))
-    sized = [(name, [pair for pair in pairs if low <= pair["area"] < high]) for name, low, high in SIZES]
+    sized = [(name, [pair for pair in pairs if low <= pair.area < high]) for name, low, high in SIZES]
     rows = [_bar(name, found) for name, found in sized if found]
     yield Plot(f"{system}-drop-by-size", f"{system}: by size", bars(rows, "confidence lost from easy to hard"))
 
 
-def _difficulty(one: Evaluation, system: Mapping[str, Any]) -> Iterator[Block]:
+def _difficulty(one: Evaluation, system: SystemReport) -> Iterator[Block]:
     """Recall and confidence as attribute guidance grows; difficulty 0 is origin."""
-    views = {v["difficulty"]: v for v in system["views"] if v["difficulty"] or v["strategy"] == "origin"}
+    views = {view.difficulty: view for view in system.views if view.difficulty or view.strategy == "origin"}
     if len(views) < 3:
         return
     lines = []
     for detector in one.detectors:
-        for field, name, dashed in (("recall50", "found", False), ("mean_confidence", "confidence", True)):
-            points = tuple((a, views[a]["scores"][detector][field] or 0.0) for a in sorted(views))
-            lines.append(Line(f"{name}, {detector}", points, dashed))
-    yield Plot(f"{system['name']}-difficulty", f"{system['name']}: attribute guidance", curves(lines, "difficulty a"))
+        scores = [(a, views[a].scores[detector]) for a in sorted(views)]
+        found = tuple((a, _or_zero(one.recall50)) for a, one in scores)
+        sure = tuple((a, _or_zero(one.mean_confidence)) for a, one in scores)
+        lines += [Line(f"found, {detector}", found), Line(f"confidence, {detector}", sure, dashed=True)]
+    yield Plot(f"{system.name}-difficulty", f"{system.name}: attribute guidance", curves(lines, "difficulty a"))
 
 
-def _bar(name: str, pairs: Sequence[Mapping[str, Any]]) -> Bar:
-    drops = [pair["easy"] - pair["hard"] for pair in pairs]
-    low, high = bootstrap_ci(drops, [pair["picture"] for pair in pairs])
+def _or_zero(value: float) -> float:
+    return 0.0 if isnan(value) else value
+
+
+def _bar(name: str, pairs: Sequence[Pair]) -> Bar:
+    drops = [pair.drop for pair in pairs]
+    low, high = bootstrap_ci(drops, [pair.image for pair in pairs])
     return Bar(name, float(np.mean(drops)), low, high)
 
 
-def _confidences(one: Evaluation, system: str) -> list[dict[str, Any]]:
-    """The first detector's confidence in every thing, asked easy and asked hard."""
+def _confidences(one: Evaluation, system: str) -> list[Pair]:
     easy, hard = (one.objects.get((system, view), []) for view in ("easy", "hard"))
-    pairs = []
-    for a, b in zip(easy, hard, strict=False):
-        before, after = a["confidence"][one.lead], b["confidence"][one.lead]
-        if before is not None and after is not None:
-            pairs.append({**a, "easy": before, "hard": after})
-    return pairs
+    pairs = [
+        Pair(a.picture, a.label, a.area, a.confidence[one.lead], b.confidence[one.lead])
+        for a, b in zip(easy, hard, strict=False)
+    ]
+    return [pair for pair in pairs if not isnan(pair.drop)]
 
 
 # --- pictures ---
@@ -209,10 +226,10 @@ def _confidences(one: Evaluation, system: str) -> list[dict[str, Any]]:
 
 def _pairs(one: Evaluation) -> Iterator[Block]:
     """The layouts whose things lose most, about the middle, and least: by the numbers, not by hand."""
-    for system in one.values["systems"]:
+    for system in one.report.systems:
         drops: dict[int, list[float]] = {}
-        for pair in _confidences(one, system["name"]):
-            drops.setdefault(pair["picture"], []).append(pair["easy"] - pair["hard"])
+        for pair in _confidences(one, system.name):
+            drops.setdefault(pair.image, []).append(pair.drop)
         order = sorted(drops, key=lambda picture: (-float(np.mean(drops[picture])), picture))
         if len(order) < 3 * PAIRS:
             continue
@@ -221,54 +238,52 @@ def _pairs(one: Evaluation) -> Iterator[Block]:
         for name, pictures in chosen.items():
             sheet = _sheet(one, system, pictures)
             if sheet is not None:
-                title = f"{system['name']}: the {name} drops (real, {', '.join(_shown_views(system))})"
-                yield Picture(f"{system['name']}-{name}", title, sheet)
+                title = f"{system.name}: the {name} drops (real, {', '.join(_shown_views(system))})"
+                yield Picture(f"{system.name}-{name}", title, sheet)
 
 
-def _sheet(one: Evaluation, system: Mapping[str, Any], pictures: Sequence[int]) -> Image.Image | None:
+def _sheet(one: Evaluation, system: SystemReport, pictures: Sequence[int]) -> Image.Image | None:
     shown = []
     columns: list[tuple[str | None, str]] = [(None, "real")]
-    columns += [(system["name"], view) for view in _shown_views(system)]
+    columns += [(system.name, view) for view in _shown_views(system)]
     for number in pictures:
         for owner, view in columns:
             image = one.picture(owner, view, number)
             if image is None:
                 return None
-            rows = [row for row in one.objects.get((owner, view), []) if row["picture"] == number]
+            rows = [row for row in one.objects.get((owner, view), []) if row.picture == number]
             shown.append(_with_confidences(image, one.layouts[number], rows, one.lead))
     return grid(shown, len(columns))
 
 
-def _shown_views(system: Mapping[str, Any]) -> list[str]:
-    return [view["name"] for view in system["views"] if view["name"] in ("origin", "easy", "hard")]
+def _shown_views(system: SystemReport) -> list[str]:
+    return [view.name for view in system.views if view.name in ("origin", "easy", "hard")]
 
 
-def _with_confidences(
-    image: Image.Image, layout: Layout, rows: Sequence[Mapping[str, Any]], detector: str
-) -> Image.Image:
+def _with_confidences(image: Image.Image, layout: Layout, rows: Sequence[ObjectRow], detector: str) -> Image.Image:
     """The things of a picture with the detector's confidence; green where it is half sure or more, red where not."""
     canvas = image.resize((SIDE, round(SIDE * image.height / image.width)), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(canvas)
     for row in rows:
-        confidence = row["confidence"][detector]
-        if confidence is None:
+        confidence = row.confidence[detector]
+        if isnan(confidence):
             continue
-        x1, y1, x2, y2 = layout.boxes[row["object"]].xyxy
+        x1, y1, x2, y2 = layout.boxes[row.object].xyxy
         corners = (x1 * canvas.width, y1 * canvas.height, x2 * canvas.width - 1, y2 * canvas.height - 1)
         colour = ATTRIBUTE_COLOURS[Attribute.EASY if confidence >= 0.5 else Attribute.HARD]
         draw.rectangle(corners, outline=colour, width=2)
-        text = f"{row['label']} {confidence:.2f}"
+        text = f"{row.label} {confidence:.2f}"
         draw.rectangle((*corners[:2], corners[0] + 6 * len(text) + 3, corners[1] + 12), fill=colour)
         draw.text((corners[0] + 2, corners[1]), text, fill=(255, 255, 255))
     return canvas
 
 
 def _masks(one: Evaluation) -> Iterator[Block]:
-    for system in one.values["systems"]:
-        masks = one.masks(system["name"])
+    for system in one.report.systems:
+        masks = one.masks(system.name)
         if masks:
-            title = f"{system['name']}: what the perception head sees in generated pictures"
-            yield Picture(f"{system['name']}-masks", title, grid([_scaled(mask) for mask in masks], 4))
+            title = f"{system.name}: what the perception head sees in generated pictures"
+            yield Picture(f"{system.name}-masks", title, grid([_scaled(mask) for mask in masks], 4))
 
 
 def _scaled(image: Image.Image) -> Image.Image:
@@ -278,38 +293,34 @@ def _scaled(image: Image.Image) -> Image.Image:
 # --- cells ---
 
 
-def _score_cells(block: Mapping[str, Any]) -> tuple[str, ...]:
+def _score_cells(scores: Scores) -> tuple[str, ...]:
     return (
-        _with_interval(block, "AP50"),
-        _with_interval(block, "mAP"),
-        _number(block["AP75"]),
-        _with_interval(block, "recall50"),
-        _with_interval(block, "mean_confidence"),
+        _estimate(scores.estimate("AP50")),
+        _estimate(scores.estimate("mAP")),
+        _number(scores.AP75),
+        _estimate(scores.estimate("recall50")),
+        _estimate(scores.estimate("mean_confidence")),
     )
 
 
-def _with_interval(block: Mapping[str, Any], name: str) -> str:
-    return _estimate({"mean": block[name], "ci95": block[f"{name}_ci95"]})
-
-
-def _estimate(found: Mapping[str, Any] | None) -> str:
+def _estimate(found: Estimate) -> str:
     return _shown(found, lambda value: f"{value:.3f}")
 
 
-def _points(found: Mapping[str, Any] | None) -> str:
+def _points(found: Estimate) -> str:
     return _shown(found, lambda value: f"{100 * value:.1f}")
 
 
-def _shown(found: Mapping[str, Any] | None, form: Callable[[float], str]) -> str:
-    if found is None or found["mean"] is None:
+def _shown(found: Estimate, form: Callable[[float], str]) -> str:
+    if isnan(found.mean):
         return "-"
-    low, high = found["ci95"]
-    return form(found["mean"]) + ("" if low is None else f" [{form(low)}, {form(high)}]")
+    low, high = found.ci95
+    return form(found.mean) + ("" if isnan(low) else f" [{form(low)}, {form(high)}]")
 
 
-def _number(value: float | None, digits: int = 3) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def _number(value: float, digits: int = 3) -> str:
+    return "-" if isnan(value) else f"{value:.{digits}f}"
 
 
-def _parts(system: Mapping[str, Any]) -> str:
-    return "on" if system["blueprint"] else "off"
+def _parts(system: SystemReport) -> str:
+    return "on" if system.blueprint else "off"

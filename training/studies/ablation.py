@@ -192,13 +192,13 @@ def _score(config: AblationConfig, model: Path, base: Path) -> dict[str, Any]:
     detectors = [str(base / "detectors" / name) for name in (BUNDLED, JUDGE)]
     source = PapercutLayouts(config.layouts, HELD_OUT_SEED)
     report = evaluate(Plan(model, source, detectors=detectors, steps=config.sampler_steps), model.parent / "evaluation")
-    lead, (system,) = report["detectors"][0]["name"], report["systems"]
-    views = {view["name"]: view["scores"][lead] for view in system["views"]}
+    (system,) = report.systems
+    views = {view.name: view.scores[report.lead] for view in system.views}
     scores = views.get(Strategy.EASY) or views[Strategy.ORIGIN]
-    drop = None if system["drop"] is None else system["drop"][lead]["confidence"]["mean"]
-    masks = None if system["mask_iou"] is None else system["mask_iou"]["mean"]
-    found = {name: scores[name] for name in (*SCORES, "recall50")}
-    return {**found, "drop": drop, "mask_iou": masks, "report": report}
+    found = {name: getattr(scores, name) for name in (*SCORES, "recall50")}
+    found["drop"] = math.nan if system.drop is None else system.drop[report.lead].confidence.mean
+    found["mask_iou"] = math.nan if system.mask_iou is None else system.mask_iou.mean
+    return {**numbers(found), "report": report.to_json()}
 
 
 def summarise(

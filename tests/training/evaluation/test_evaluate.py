@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from detdiffusion.errors import CheckpointError, ConfigError, DetectorError, Lay
 from detdiffusion.evaluation.effect import measure
 from detdiffusion.layout import Attribute, Box, Layout, read_png
 from detdiffusion.text.vocabulary import Vocabulary
+from training.core.typed_json import to_json
 from training.data.layout_sources import PapercutLayouts
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.scene import scene
@@ -140,8 +142,9 @@ def block_of(score: float) -> Any:
 
 
 def test_autoencoder_keeps_a_share_of_the_easy() -> None:
-    assert said.kept_json(block_of(0.8), block_of(0.6))["kept"] == pytest.approx(0.75)
-    assert said.kept_json(block_of(0.0), block_of(0.6))["kept"] is None
+    assert said.kept_of(block_of(0.8), block_of(0.6)).kept == pytest.approx(0.75)
+    nothing = said.kept_of(block_of(0.0), block_of(0.6))
+    assert math.isnan(nothing.kept) and to_json(nothing) == {"kept": None}
 
 
 def test_hard_objects_are_found_by_others() -> None:
@@ -149,19 +152,19 @@ def test_hard_objects_are_found_by_others() -> None:
     found, missed = block_of(0.9), block_of(0.1)
     real = {"first": found, "judge": found, "blind": missed}
     views = {"hard": {"first": missed, "judge": missed, "blind": found}}
-    assert said.hard_found_json(views, real) == {"judge": 0.0, "blind": None}
-    assert said.hard_found_json({"hard": real}, real) == {"judge": 1.0, "blind": None}
-    assert said.hard_found_json({"easy": real}, real) is None
-    assert said.hard_found_json(views, None) is None
-    assert said.hard_found_json(views, {"first": found}) is None
+    assert said.hard_found_of(views, real) == pytest.approx({"judge": 0.0, "blind": math.nan}, nan_ok=True)
+    assert said.hard_found_of({"hard": real}, real) == pytest.approx({"judge": 1.0, "blind": math.nan}, nan_ok=True)
+    assert said.hard_found_of({"easy": real}, real) is None
+    assert said.hard_found_of(views, None) is None
+    assert said.hard_found_of(views, {"first": found}) is None
 
 
 def test_drop_needs_both() -> None:
     views = {"easy": {"eyes": block_of(0.9)}, "hard": {"eyes": block_of(0.4)}}
-    drop = said.drop_json(views)
-    assert drop is not None and drop["eyes"]["confidence"] == {"mean": 0.5, "ci95": [0.5, 0.5]}
-    assert drop["eyes"]["AP50"]["mean"] == 0
-    assert said.drop_json({"easy": views["easy"]}) is None
+    drop = said.drop_of(views)
+    assert drop is not None and to_json(drop["eyes"])["confidence"] == {"mean": 0.5, "ci95": [0.5, 0.5]}
+    assert drop["eyes"].AP50.mean == 0
+    assert said.drop_of({"easy": views["easy"]}) is None
 
 
 @pytest.fixture(scope="module")
@@ -425,7 +428,7 @@ def test_masks_are_compared_with_the_true_ones(model: Path, tmp_path: Path, monk
 
     monkeypatch.setattr("training.evaluation.mask_quality.object_masks", find)
     report = evaluate(plan, tmp_path / "work")
-    assert report["systems"][0]["mask_iou"] == {"mean": 1.0, "ci95": [1.0, 1.0]}
+    assert report.to_json()["systems"][0]["mask_iou"] == {"mean": 1.0, "ci95": [1.0, 1.0]}
     assert "masks, mean IoU: 1.000" in "\n".join(said.summary(report))
     assert sorted(path.name for path in (tmp_path / "work" / "tiny" / "masks").iterdir()) == ["00000.png", "00001.png"]
 

@@ -1,5 +1,6 @@
 """Distances of drawn from real pictures: by made-up eyes whose features are colours, so that the answers are known."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +11,7 @@ from PIL import Image
 
 from detdiffusion.evaluation.fid import Inception, Moments, frechet_distance
 from detdiffusion.layout import Box, Layout
+from training.core.typed_json import to_json
 from training.evaluation.image_distances import Distances
 from training.evaluation.store import Chunks, Looked
 
@@ -75,15 +77,13 @@ def expected(eyes: Colours, one: Sequence[Image.Image], other: Sequence[Image.Im
 def test_each_has_its_own_name(real: Chunks, drawn: Chunks) -> None:
     found = distances(real, Colours(), Colours(), crops=True).of(drawn, "easy")
     distance = expected(Colours(), pictures(0), pictures(1))
-    assert found["fid"] == found["detector_feature_distance"] == pytest.approx(distance, abs=1e-5) and distance > 0
-    assert found["fid_note"] is None and found["scene_fid"] > 0
+    assert found.fid == found.detector_feature_distance == pytest.approx(distance, abs=1e-5) and distance > 0
+    assert found.fid_note is None and found.scene_fid > 0
 
 
 def test_the_same_pictures_are_no_distance_apart(real: Chunks, tmp_path: Path) -> None:
     found = distances(real, Colours(), Colours(), crops=True).of(stored(tmp_path / "twin", pictures(0)), "twin")
-    assert [found[name] for name in ("fid", "detector_feature_distance", "scene_fid")] == pytest.approx(
-        [0] * 3, abs=1e-6
-    )
+    assert [found.fid, found.detector_feature_distance, found.scene_fid] == pytest.approx([0] * 3, abs=1e-6)
 
 
 def test_crops_are_those_of_every_object(real: Chunks, drawn: Chunks) -> None:
@@ -104,21 +104,21 @@ def test_what_cannot_be_told_is_null(
     tmp_path: Path, eyes: object, inception: Colours | None, count: int, note: str
 ) -> None:
     real = stored(tmp_path / "real", pictures(0), count)
-    found = distances(real, eyes, inception).of(stored(tmp_path / "easy", pictures(1), count), "easy")
+    found = to_json(distances(real, eyes, inception).of(stored(tmp_path / "easy", pictures(1), count), "easy"))
     assert (found["fid"], found["fid_note"], found["scene_fid"]) == (None, note, None)
     assert (found["detector_feature_distance"] is None) == (count == 1 or not isinstance(eyes, Colours))
 
 
 def test_without_real_pictures(drawn: Chunks) -> None:
-    found = distances(None, Colours(), Colours()).of(drawn, "easy")
+    found = to_json(distances(None, Colours(), Colours()).of(drawn, "easy"))
     assert set(found.values()) == {None, "the layouts have no pictures"}
 
 
 def test_kept_until_something_changes(real: Chunks, drawn: Chunks, tmp_path: Path) -> None:
     eyes = Colours()
-    first = distances(real, eyes).of(drawn, "easy")
+    first = to_json(distances(real, eyes).of(drawn, "easy"))
     assert eyes.seen == 2 * COUNT
-    assert distances(real, eyes).of(drawn, "easy") == first and eyes.seen == 2 * COUNT
+    assert to_json(distances(real, eyes).of(drawn, "easy")) == first and eyes.seen == 2 * COUNT
     both = distances(real, eyes)
     other = Chunks(tmp_path / "hard", COUNT, 2)
     stored(tmp_path / "hard", pictures(2))
@@ -126,9 +126,9 @@ def test_kept_until_something_changes(real: Chunks, drawn: Chunks, tmp_path: Pat
     stored(tmp_path / "third", pictures(3))
     both.of(Chunks(tmp_path / "third", COUNT, 2), "third")
     assert eyes.seen == 5 * COUNT, "the real pictures are looked at once for all views"
-    assert distances(real, eyes, Colours()).of(drawn, "easy")["fid"] is not None
+    assert not math.isnan(distances(real, eyes, Colours()).of(drawn, "easy").fid)
     (drawn.folder / "chunk-00001.json").unlink()
     stored(drawn.folder, pictures(4))
-    assert distances(real, eyes).of(drawn, "easy") != first
+    assert to_json(distances(real, eyes).of(drawn, "easy")) != first
     (drawn.folder / "distances.json").write_text("torn")
     distances(real, Colours("2" * 64)).of(drawn, "easy")

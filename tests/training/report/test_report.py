@@ -21,13 +21,15 @@ from training.studies.ablation import COLUMNS, SCORES
 
 PICTURES = 12
 DETECTOR, JUDGE = "yolo11n", "yolov5n"
+GROUP = ("objects", "recall50", "mean_confidence")
 VIEWS = (("origin", 0.0), ("easy", 0.0), ("hard", 0.0), ("origin", 1.0), ("origin", -1.0))
 
 
 def block(value: float) -> dict[str, Any]:
     names = ("mAP", "AP50", "AP75", "recall50", "mean_confidence")
     intervals = {f"{name}_ci95": [value - 0.05, value + 0.05] for name in names if name != "AP75"}
-    return {**dict.fromkeys(names, value), **intervals, "objects": 24}
+    groups = {key: {"car": dict.fromkeys(GROUP, 12)} for key in ("by_attribute", "by_class", "by_size")}
+    return {**dict.fromkeys((*names, "APs", "APm", "APl"), value), **intervals, "objects": 24, **groups}
 
 
 def estimate(value: float) -> dict[str, Any]:
@@ -60,6 +62,7 @@ def evaluation() -> dict[str, Any]:
     return {
         "format": 2,
         "layouts": {"spec": "papercut:12@900000", "source": "papercut", "count": PICTURES, "objects": 24, "things": 24}
+        | {"filter": None}
         | {"hard_share": 0.41, "fingerprint": "c" * 64},
         "sampler": {"steps": 20, "guidance": 3.0, "batch": 16, "size": [64, 64]},
         "attributes_by": {"name": DETECTOR, "sha256": "d" * 64},
@@ -182,6 +185,9 @@ def test_other_files_are_refused(text: str, reason: str, tmp_path: Path) -> None
     (tmp_path / "report.json").write_text(text)
     with pytest.raises(DataError, match=reason):
         read_report(tmp_path / "report.json")
+    (tmp_path / "half.json").write_text('{"format": 2}')
+    with pytest.raises(DataError, match=r"half\.json: layouts is missing"):
+        read_report(tmp_path / "half.json")
     with pytest.raises(DataError, match="cannot be read"):
         read_report(tmp_path / "none.json")
     with pytest.raises(ConfigError, match="is a file"):

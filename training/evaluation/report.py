@@ -1,0 +1,238 @@
+"""The report of an evaluation: frozen values, as `report.json` has them (docs/EVALUATION.md has the format).
+
+It is made by `training.evaluation.summary` and read by `training.report`; neither knows the other. Numbers that cannot
+be told are NaN here and null in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+from detdiffusion.evaluation.bootstrap import Estimate, interval
+from detdiffusion.evaluation.effect import Block, Group, Transfer
+from training.core import typed_json
+from training.core.typed_json import MEASURED, Number
+from training.data.filters import LayoutFilter
+
+FORMAT = 2
+
+Measured = Annotated[Estimate, *MEASURED]
+Groups = Mapping[str, Annotated[Group, *MEASURED]]
+Interval = Annotated[tuple[float, float], *MEASURED]  # 95 %
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Of one set of images by one detector, things only, as fractions."""
+
+    mAP: Number
+    AP50: Number
+    AP75: Number
+    APs: Number
+    APm: Number
+    APl: Number
+    recall50: Number
+    mean_confidence: Number
+    objects: int
+    AP50_ci95: Interval
+    mAP_ci95: Interval
+    recall50_ci95: Interval
+    mean_confidence_ci95: Interval
+    by_attribute: Groups
+    by_class: Groups
+    by_size: Groups
+
+    @classmethod
+    def of(cls, block: Block) -> Scores:
+        """What the report keeps of a measurement."""
+        return cls(
+            **asdict(block.precision),
+            recall50=block.recall50,
+            mean_confidence=block.mean_confidence,
+            objects=block.objects,
+            AP50_ci95=interval(block.samples["AP50"]),
+            mAP_ci95=interval(block.samples["mAP"]),
+            recall50_ci95=interval(block.samples["recall50"]),
+            mean_confidence_ci95=interval(block.samples["mean_confidence"]),
+            by_attribute=block.by_attribute,
+            by_class=block.by_class,
+            by_size=block.by_size,
+        )
+
+    def estimate(self, name: str) -> Estimate:
+        """A score with its interval. name: mAP, AP50, recall50 or mean_confidence."""
+        return Estimate(getattr(self, name), getattr(self, f"{name}_ci95"))
+
+    def to_json(self) -> dict[str, Any]:
+        return typed_json.to_json(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """How far a variant's images are from the real ones."""
+
+    fid: Number
+    fid_note: str | None  # why there is no FID
+    detector_feature_distance: Number
+    scene_fid: Number
+
+
+@dataclass(frozen=True, slots=True)
+class VariantReport:
+    """What became of the layouts, asked for in one way."""
+
+    name: str
+    strategy: str
+    difficulty: Number
+    scores: Mapping[str, Scores]  # by detector
+    fid: Number
+    fid_note: str | None
+    detector_feature_distance: Number
+    scene_fid: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Easy minus hard."""
+
+    confidence: Measured
+    AP50: Measured
+    mAP: Measured
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """`kept`: share of the confidence in truly easy objects that is left after the autoencoder."""
+
+    kept: Number
+
+
+@dataclass(frozen=True, slots=True)
+class SystemReport:
+    """One model. None: the variants or images that it takes were not asked for."""
+
+    name: str
+    kind: str
+    blueprint: bool
+    attributes: bool
+    perception_head: bool
+    parameters: int
+    sha256: str
+    autoencoder: Kept | None
+    views: tuple[VariantReport, ...]
+    drop: Mapping[str, Drop] | None
+    transfer: Mapping[str, Annotated[Transfer, *MEASURED]] | None
+    hard_found: Mapping[str, Number] | None
+    mask_iou: Measured | None
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutsReport:
+    """Which layouts; `fingerprint` is the SHA-256 of layouts.jsonl."""
+
+    spec: str
+    source: str
+    filter: LayoutFilter | None
+    count: int
+    objects: int
+    things: int
+    hard_share: Number
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerReport:
+    """How images were made. size: height, width in pixels."""
+
+    steps: int
+    guidance: float
+    batch: int
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Labeller:
+    """A detector that gave attributes."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorReport:
+    """Who was asked; `unmapped` are the classes of the layouts' things that it does not know."""
+
+    name: str
+    sha256: str
+    min_score: Number
+    unmapped: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InceptionReport:
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class RealReport:
+    """The real images of the layouts, by detector."""
+
+    scores: Mapping[str, Scores]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """A whole evaluation. No path, no time: two runs write the same bytes."""
+
+    format: int
+    layouts: LayoutsReport
+    sampler: SamplerReport
+    attributes_by: Labeller | tuple[Labeller, ...] | None  # None: they came with the layouts
+    detectors: tuple[DetectorReport, ...]  # the first one leads
+    inception: InceptionReport | None
+    real: RealReport | None  # None: the layouts have no images
+    systems: tuple[SystemReport, ...]
+
+    @property
+    def lead(self) -> str:
+        """The detector that comes first."""
+        return self.detectors[0].name
+
+    @property
+    def labellers(self) -> tuple[Labeller, ...]:
+        by = self.attributes_by
+        return by if isinstance(by, tuple) else () if by is None else (by,)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `report.json` has it."""
+        return typed_json.to_json(self)
+
+    @classmethod
+    def from_json(cls, values: Any, what: str = "a report of evaluate") -> EvaluationReport:
+        """Raises DataError, which names the field that is missing or holds something else; what: for its message."""
+        return typed_json.from_json(cls, values, what)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRow:
+    """A row of `objects.jsonl`: one object of one image."""
+
+    system: str | None  # None: of the real images
+    view: str
+    picture: int  # place of the image among the layouts
+    object: int  # place in the layout
+    label: str
+    attribute: str | None  # what it truly is
+    asked: str | None  # what the model was asked for; None where nothing could be asked
+    area: Number
+    confidence: Mapping[str, Number]  # by detector; NaN: does not count
+
+    def to_json(self) -> dict[str, Any]:
+        return typed_json.to_json(self)
+
+    @classmethod
+    def from_json(cls, values: Any) -> ObjectRow:
+        """Raises DataError, which names the field that is missing or holds something else."""
+        return typed_json.from_json(cls, values, "a row of an object")
