@@ -6,7 +6,6 @@ states, `torch.save` and `PIL.Image.open`, which the library changes at import a
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import re
@@ -39,6 +38,7 @@ from detdiffusion.detectors.folder import (
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Layout
 from detdiffusion.models.precision import autocast
+from detdiffusion.settings import keep_settings
 
 _LOWEST_SCORE = 0.001
 _MAX_DETECTIONS = 100
@@ -258,7 +258,7 @@ def train_ultralytics(
     folder, last = out / "model", out / "weights" / "last.pt"
     with _contained() as threads:
         _check_settings(settings)
-        _keep_settings(out / "settings.json", settings)
+        keep_settings(out / "settings.json", settings)
         if (folder / DESCRIPTION_FILE).exists():
             return folder
         if not last.exists() or _finished_epochs(last) < epochs:
@@ -436,19 +436,6 @@ def _check_yolo_folder(data: Path) -> None:
             raise DataError(
                 f"{data / part} is missing or empty: a YOLO folder needs images and labels in train and val"
             )
-
-
-def _keep_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Writes the settings of a new run; ConfigError if the run was started with others."""
-    if path.exists():
-        started = json.loads(path.read_text(encoding="utf-8"))
-        differing = sorted(key for key in {*started, *settings} if started.get(key) != settings.get(key))
-        if differing:
-            raise ConfigError(
-                f"{path.parent} was started with other settings ({', '.join(differing)}): use a new folder"
-            )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def _load_folder(folder: Path) -> UltralyticsDetector:

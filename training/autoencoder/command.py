@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,22 +24,21 @@ from detdiffusion.detectors import load_detector
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.evaluation.comparison import mean, object_confidences
 from detdiffusion.layout import MAX_OBJECTS, Box, Layout
-from training.core.cli import add_device, progress
+from detdiffusion.settings import keep_settings
+from training.autoencoder.config import OF_SCENES, AutoencoderConfig
+from training.core.cli import add_device, add_set, progress
 from training.core.devices import device_of
 from training.core.reading import read_ahead
-from training.core.settings import keep_settings
+from training.core.settings import with_settings
 from training.data.datasets import find_source, open_dataset
 from training.data.images import SUFFIXES, load_picture
 
 if TYPE_CHECKING:
     from detdiffusion.models.autoencoder import SmallAutoencoder
-    from training.autoencoder.config import AutoencoderConfig
 
 SIZE = 256  # pixels
 HELD_OUT = 256  # pictures, at most
 BATCH = 16
-_OF_SCENES = ("scenes", "first_scene")  # fields for Papercut's own pictures
-_MAY_BE_ZERO = ("warmup_steps", "gradient_weight", "latent_penalty", "half_scale_weight", "latent_noise", "seed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,23 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"pictures to measure on, never trained on (default: a tenth, at most {HELD_OUT})",
     )
     parser.add_argument("--steps", type=positive, metavar="N", help="the same as --set steps=N")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="fields of AutoencoderConfig (training/generator/config.py), as batch=8 or block_out_channels=[32,64,128]",
-    )
+    add_set(parser, "AutoencoderConfig (training/autoencoder/config.py)", "batch=8 or block_out_channels=[32,64,128]")
     add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    from training.autoencoder.config import AutoencoderConfig
-
     steps = [] if arguments.steps is None else [f"steps={arguments.steps}"]
-    config = with_settings(AutoencoderConfig(), [*arguments.set, *steps])
+    config = with_settings(AutoencoderConfig(), [*arguments.set, *steps], fixed=OF_SCENES)
     check_config(config, arguments.size)
     detector = None if arguments.detector is None else load_detector(arguments.detector, arguments.model)
     report = train(
@@ -124,7 +113,7 @@ def train(
     device = device_of(device_name)
     files = picture_files(data, split)
     parts = split_files(files, held_out, config.seed)
-    fields = {name: value for name, value in asdict(config).items() if name not in _OF_SCENES}
+    fields = {name: value for name, value in asdict(config).items() if name not in OF_SCENES}
     names = hashlib.sha256("\n".join(path.relative_to(data).as_posix() for path in files).encode()).hexdigest()
     pictures = {"size": size, "trained_on": len(parts.trained), "held_out": len(parts.held_out)}
     keep_settings(out / "config.json", {**fields, **pictures, "pictures_sha256": names})
@@ -143,31 +132,8 @@ def train(
     return report
 
 
-# --- settings -------------------------------------------------------------------------------------
-
-
-def with_settings(config: AutoencoderConfig, settings: Sequence[str]) -> AutoencoderConfig:
-    """ "batch=8", "learning_rate=1e-3", "block_out_channels=[32,64]" -> the config with these fields.
-
-    Raises:
-        ConfigError: there is no such field, or the value is not of its kind.
-    """
-    now = {name: value for name, value in asdict(config).items() if name not in _OF_SCENES}
-    changes: dict[str, Any] = {}
-    for setting in settings:
-        name, _, text = setting.partition("=")
-        if name not in now:
-            raise ConfigError(f"--set {setting} needs the form FIELD=VALUE, and a FIELD of: {', '.join(now)}")
-        changes[name] = _value(setting, text, now[name])
-    return replace(config, **changes)
-
-
 def check_config(config: AutoencoderConfig, size: int) -> None:
-    """ConfigError if nothing can be trained so: said before pictures are read."""
-    for name, value in asdict(config).items():
-        least = 0 if name in (*_MAY_BE_ZERO, *_OF_SCENES) else 1 if isinstance(value, int) else math.ulp(0.0)
-        if not isinstance(value, tuple) and not least <= value < math.inf:
-            raise ConfigError(f"{name} {value} needs to be a number {'of 0 or more' if least == 0 else 'above 0'}")
+    """ConfigError if nothing can be trained so on pictures of this size: said before pictures are read."""
     levels = len(config.block_out_channels)
     if levels != len(config.layers_per_block) or levels == 0:
         raise ConfigError(f"block_out_channels has {levels} levels, layers_per_block {len(config.layers_per_block)}")
@@ -177,22 +143,6 @@ def check_config(config: AutoencoderConfig, size: int) -> None:
             f"crop {config.crop} needs to be a multiple of {2 * cell} (two latent cells) and at most the size {size}, "
             f"which needs to be a multiple of {cell}"
         )
-
-
-def _value(setting: str, text: str, now: object) -> Any:
-    """A value of the kind of `now`, of its text in JSON."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if isinstance(now, tuple) and isinstance(value, list) and all(type(item) is int and item > 0 for item in value):
-        return tuple(value)
-    if isinstance(now, float) and type(value) in (int, float):
-        return float(value)
-    if isinstance(now, int) and type(value) is int:
-        return value
-    kind = "a list such as [32,64]" if isinstance(now, tuple) else f"a number such as {now}"
-    raise ConfigError(f"--set {setting}: the value needs to be {kind}")
 
 
 # --- pictures -------------------------------------------------------------------------------------

@@ -1,6 +1,12 @@
 """The settings of the small autoencoder."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
+
+from detdiffusion.errors import ConfigError
+
+OF_SCENES = ("scenes", "first_scene")  # fields for Papercut's own pictures
+_MAY_BE_ZERO = ("warmup_steps", "gradient_weight", "latent_penalty", "half_scale_weight", "latent_noise", "seed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,6 +15,9 @@ class AutoencoderConfig:
 
     Latents at half the scale must decode to the picture at half the scale (EQ-VAE, Kouzelis et al. 2025): the
     generator learns smooth latents in fewer steps.
+
+    Raises:
+        ConfigError: a number is out of range.
     """
 
     block_out_channels: tuple[int, ...] = (32, 64, 128)
@@ -28,3 +37,13 @@ class AutoencoderConfig:
     latent_noise: float = 0.4  # largest standard deviation, as a share of the latents' own
     checkpoint_steps: int = 200
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            least = 0 if name in (*_MAY_BE_ZERO, *OF_SCENES) else 1 if isinstance(value, int) else math.ulp(0.0)
+            if isinstance(value, tuple):
+                if not all(type(item) is int and item > 0 for item in value):
+                    raise ConfigError(f"{name} {value} needs to be whole numbers above 0")
+            elif not least <= value < math.inf:
+                kind = "of 0 or more" if least == 0 else "above 0"
+                raise ConfigError(f"{name} {value} needs to be a number {kind}")

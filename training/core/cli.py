@@ -19,6 +19,20 @@ def add_device(parser: argparse.ArgumentParser, help: str = DEVICE) -> None:
     parser.add_argument("--device", metavar="NAME", help=help)
 
 
+def add_config(parser: argparse.ArgumentParser, of: str) -> None:
+    """`--config FILE`, for `training.core.settings.read_settings`."""
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help=f"JSON or YAML with fields of {of}; config.json of a run is one"
+    )
+
+
+def add_set(parser: argparse.ArgumentParser, of: str, example: str) -> None:
+    """`--set FIELD=VALUE ...`, for `training.core.settings.with_settings`."""
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="FIELD=VALUE", help=f"fields of {of}, as {example}"
+    )
+
+
 @contextmanager
 def progress(name: str) -> Iterator[Report]:
     """A progress bar with time left, on standard error; one line every ten seconds where that is not a terminal."""

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from detdiffusion.arguments import natural, positive
 from detdiffusion.detectors import load_detector
 from detdiffusion.errors import ConfigError, DataError, DetectorError
+from detdiffusion.settings import keep_settings
 from training.core.cli import DEVICE, add_device, progress
 from training.core.devices import device_of
 from training.core.reading import read_ahead
-from training.core.settings import keep_settings
 from training.data.datasets import Dataset, Sample, open_dataset
 
 if TYPE_CHECKING:

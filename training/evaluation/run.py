@@ -20,6 +20,7 @@ from detdiffusion.evaluation.bootstrap import Estimate
 from detdiffusion.evaluation.effect import hard_share, numbers
 from detdiffusion.files import PARTIAL, file_hash, settle, write_whole
 from detdiffusion.layout import Attribute, Layout, save_png
+from detdiffusion.settings import keep_settings
 from training.core.cli import claim, progress
 from training.data.layout_sources import LayoutSource, PapercutLayouts, Size
 from training.evaluation import summary as said
@@ -215,19 +216,9 @@ def _keep_configs(plan: Plan, cast: Cast, size: Size, work: Path) -> None:
         "sampler": _sampler(plan, size),
         "device": cast.device.type,
     }
-    _keep(work / "config.json", config)
+    keep_settings(work / "config.json", config)
     for name, folder in cast.systems.items():
-        _keep(work / name / "config.json", {"model": model_hash(folder)})
-
-
-def _keep(path: Path, config: dict[str, Any]) -> None:
-    from training.core.settings import check_same_config
-
-    if path.exists():
-        check_same_config(path, config)
-    else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(config, indent=2) + "\n")
+        keep_settings(work / name / "config.json", {"model": model_hash(folder)})
 
 
 def _pictures(plan: Plan, cast: Cast) -> int:

@@ -22,10 +22,10 @@ from detdiffusion.diffusion.checkpoint import save_pipeline
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.files import write_json
 from detdiffusion.models.autoencoder import SmallAutoencoder
+from detdiffusion.settings import keep_settings
 from training.autoencoder.config import AutoencoderConfig
 from training.autoencoder.recipe import train_autoencoder
 from training.core.cli import progress
-from training.core.settings import check_same_config
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.scene import scenes
 from training.generator.batch import SampleStore
@@ -54,11 +54,7 @@ def train_bundle(
     Raises:
         ConfigError: `out` was started with another config.
     """
-    saved = out / "config.json"
-    if saved.exists():
-        check_same_config(saved, config.to_json())
-    else:
-        write_json(saved, config.to_json())
+    keep_settings(out / "config.json", config.to_json())
     for stage in list(Stage)[: list(Stage).index(until) + 1]:
         folder = out / stage
         finished = (folder / "done.json").exists()

@@ -23,11 +23,12 @@ from detdiffusion.detection import AnswersById
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.detectors.names import speak
 from detdiffusion.errors import ConfigError, DataError, DetDiffusionError
-from training.core.cli import progress
-from training.core.settings import check_same_config, with_settings
+from detdiffusion.settings import keep_settings
+from training.core.cli import add_config, add_set, progress
+from training.core.settings import read_settings, with_fields, with_settings
 from training.data.attributes import read_attributes
 from training.data.datasets import Dataset, open_dataset
-from training.data.filters import NO_FILTER, add_filter_arguments, filter_of
+from training.data.filters import NO_FILTER, LayoutFilter, add_filter_arguments, filter_of
 from training.generator.config import TRAIN_PRESETS, GeneratorConfig
 
 if TYPE_CHECKING:
@@ -39,6 +40,28 @@ if TYPE_CHECKING:
 
 STOPPED = 130  # exit code, as of a command that Ctrl-C ended
 NO_DETECTOR = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRequest:
+    """What one training is asked for.
+
+    preset: what the config began as; None: a file brought all of it.
+    attributes: a file of `annotate`. base: a folder or a hub id. detector: a name, a path, or `none`.
+    """
+
+    preset: str | None
+    config: GeneratorConfig
+    data: Path
+    out: Path
+    split: str | None = None
+    bounds: LayoutFilter = NO_FILTER
+    attributes: Path | None = None
+    base: str | None = None
+    detector: str | None = None
+
+    def dataset(self) -> Dataset:
+        return open_dataset(self.data, filter=self.bounds, split=self.split)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +91,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         choices=list(TRAIN_PRESETS),
-        required=True,
         metavar="P",
-        help=f"one of {', '.join(TRAIN_PRESETS)} (training/generator/config.py)",
+        help=f"one of {', '.join(TRAIN_PRESETS)} (training/generator/config.py); needed unless --config names one or "
+        "brings unet and text",
     )
+    add_config(parser, "GeneratorConfig, over the preset's")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set: COCO, Papercut, YOLO or VOC")
     parser.add_argument("--split", metavar="NAME", help="such as train (default: the only one, or train)")
     parser.add_argument(
@@ -85,14 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder; the model is RUN/model")
     parser.add_argument("--steps", type=positive, metavar="N", help="the same as --set steps=N")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="field=value",
-        help="of the preset, as loss.use_dice=false",
-    )
+    add_set(parser, "GeneratorConfig (training/generator/config.py)", "loss.use_dice=false")
     parser.add_argument(
         "--detector",
         metavar=f"{BUNDLED}|PATH|{NO_DETECTOR}",
@@ -107,34 +124,64 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    steps = [] if arguments.steps is None else [f"steps={arguments.steps}"]
-    config = with_settings(TRAIN_PRESETS[arguments.preset], [*arguments.set, *steps])
+    request = request_of(arguments)
     if arguments.dry_run:
-        return _dry_run(arguments, config)
+        return _dry_run(request)
     from training.core.processes import join_processes, leave_processes
     from training.core.status import RunStatus
 
     processes, device = join_processes()
-    status = RunStatus(arguments.out, config.steps)
+    status = RunStatus(request.out, request.config.steps)
     stop = _Stop()
     try:
         with stop.signals():
-            return _train(arguments, config, processes, device, status, stop)
+            return _train(request, processes, device, status, stop)
     except KeyboardInterrupt:
         if processes.main:
             status.end("stopped", "stopped without a new checkpoint; the same command goes on from the last one")
         raise
     except (DetDiffusionError, OSError) as error:
-        if processes.main and arguments.out.is_dir():
+        if processes.main and request.out.is_dir():
             status.end("failed", " ".join(str(error).split()))
         raise
     finally:
         leave_processes()
 
 
+def request_of(arguments: argparse.Namespace) -> TrainRequest:
+    """The preset, then `--config`, then `--set` and `--steps`: what comes later counts.
+
+    Raises:
+        ConfigError: there is no preset to begin with, a field does not exist, or a value is of another kind.
+    """
+    preset, base, file = arguments.preset, arguments.base, {}
+    if arguments.config is not None:
+        file = read_settings(arguments.config)
+        if isinstance(file.get("config"), dict):  # of a run, which says more than its config
+            preset, base = preset or file.get("preset"), base or file.get("base")
+            file = file["config"]
+    if preset is None and not {"unet", "text"} <= set(file):
+        raise ConfigError("give --preset, or a --config that names one or brings unet and text")
+    if preset is not None and preset not in TRAIN_PRESETS:
+        raise ConfigError(f"{arguments.config}: there is no preset {preset}; known: {', '.join(TRAIN_PRESETS)}")
+    config = GeneratorConfig(unet=None, text=None) if preset is None else TRAIN_PRESETS[preset]
+    config = with_fields(config, file, f"{arguments.config}: ")
+    steps = [] if arguments.steps is None else [f"steps={arguments.steps}"]
+    return TrainRequest(
+        preset=preset,
+        config=with_settings(config, [*arguments.set, *steps]),
+        data=arguments.data,
+        out=arguments.out,
+        split=arguments.split,
+        bounds=filter_of(arguments),
+        attributes=arguments.attributes,
+        base=base,
+        detector=arguments.detector,
+    )
+
+
 def _train(
-    arguments: argparse.Namespace,
-    config: GeneratorConfig,
+    request: TrainRequest,
     processes: Processes,
     device: torch.device,
     status: Any,
@@ -148,14 +195,13 @@ def _train(
     from training.generator.probe import Probe
     from training.generator.trainer import train_generator
 
-    out: Path = arguments.out
-    dataset = open_dataset(arguments.data, filter=filter_of(arguments), split=arguments.split)
-    attributes = _attributes(arguments, config, dataset)
-    pipe = new_model(config, dataset, arguments.base)
-    detector = choose_detector(arguments.detector, arguments.base, dataset)
+    out, config, dataset = request.out, request.config, request.dataset()
+    attributes = _attributes(request, dataset)
+    pipe = new_model(config, dataset, request.base)
+    detector = choose_detector(request.detector, request.base, dataset)
     if processes.main:
         print("\n".join(dataset.describe()), file=sys.stderr)
-        _keep_config(out / "config.json", arguments, config, dataset)
+        keep_settings(out / "config.json", _kept(request, dataset))
         check_disk(out, needs(pipe, config, dataset))
         status.say("preparing", checkpoint_step(out / "checkpoints"), "encoding the pictures")
     with _bar("latents", processes) as report:
@@ -175,7 +221,7 @@ def _train(
         )
     if processes.main:
         if detector is not None:
-            _copy_detector(arguments.detector, arguments.base, out / "model")
+            _copy_detector(request.detector, request.base, out / "model")
         save_pipeline(pipe, out / "model")
         print(out / "model")
         finished = done == config.steps
@@ -252,51 +298,43 @@ def _copy_detector(wanted: str | None, base: str | None, model: Path) -> None:
         shutil.copytree(folder, model / "detectors" / BUNDLED, dirs_exist_ok=True)
 
 
-def _attributes(arguments: argparse.Namespace, config: GeneratorConfig, dataset: Dataset) -> Any:
-    if not config.attributes:
+def _attributes(request: TrainRequest, dataset: Dataset) -> Any:
+    if not request.config.attributes:
         return None
-    if arguments.attributes is None:
+    if request.attributes is None:
         raise DataError(
             "this preset learns attributes: make them with `python -m training annotate --data "
-            f"{arguments.data} --detector bundled --out attributes.jsonl` and give --attributes attributes.jsonl"
+            f"{request.data} --detector bundled --out attributes.jsonl` and give --attributes attributes.jsonl"
         )
-    return read_attributes(arguments.attributes, dataset)
+    return read_attributes(request.attributes, dataset)
 
 
-def _keep_config(path: Path, arguments: argparse.Namespace, config: GeneratorConfig, dataset: Dataset) -> None:
-    """Writes the run's config, or checks that it is the one that the run was started with.
+def _kept(request: TrainRequest, dataset: Dataset) -> dict[str, Any]:
+    """What stays with the run, and is a `--config` for another one."""
+    from detdiffusion.files import file_hash
 
-    Raises:
-        ConfigError: with the fields that differ.
-    """
-    from detdiffusion.files import file_hash, write_json
-
-    tree = {
-        "preset": arguments.preset,
-        "config": config.to_json(),
+    return {
+        "preset": request.preset,
+        "config": request.config.to_json(),
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "masks": dataset.mask_source.value},
-        "attributes": None if arguments.attributes is None else file_hash(arguments.attributes),
-        "base": arguments.base,
+        "attributes": None if request.attributes is None else file_hash(request.attributes),
+        "base": request.base,
     }
-    if path.exists():
-        check_same_config(path, tree)
-    else:
-        write_json(path, tree)
 
 
-def _dry_run(arguments: argparse.Namespace, config: GeneratorConfig) -> int:
+def _dry_run(request: TrainRequest) -> int:
     from training.generator.model import new_model
 
-    dataset = open_dataset(arguments.data, filter=filter_of(arguments), split=arguments.split)
-    if arguments.attributes is not None:
-        _attributes(arguments, config, dataset)
-    pipe = new_model(config, dataset, arguments.base)
-    detector = choose_detector(arguments.detector, arguments.base, dataset)
+    config, dataset = request.config, request.dataset()
+    if request.attributes is not None:  # without them all else is checked: who makes them next asks so first
+        _attributes(request, dataset)
+    pipe = new_model(config, dataset, request.base)
+    detector = choose_detector(request.detector, request.base, dataset)
     needed = needs(pipe, config, dataset)
-    print(json.dumps({"preset": arguments.preset, **config.to_json()}, indent=2))
+    print(json.dumps({"preset": request.preset, **config.to_json()}, indent=2))
     print("\n".join([*dataset.describe(), f"detector of the probe: {detector.name if detector else 'none'}"]))
     print("\n".join(needed.lines()))
-    check_disk(arguments.out, needed)
+    check_disk(request.out, needed)
     return 0
 
 

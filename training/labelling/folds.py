@@ -17,9 +17,9 @@ from detdiffusion.detection import Detector
 from detdiffusion.detectors import load_detector
 from detdiffusion.detectors.folder import set_min_score
 from detdiffusion.errors import ConfigError, DataError, DetectorError
+from detdiffusion.settings import keep_settings
 from training.core.cli import progress
 from training.core.reading import read_ahead
-from training.core.settings import keep_settings
 from training.data.datasets import Dataset, Sample
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import Strategy
 from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
 from detdiffusion.evaluation.effect import numbers
+from detdiffusion.settings import keep_settings
 from training.core.cli import add_device, claim, progress
-from training.core.settings import check_same_config
 from training.data.papercut.classes import HELD_OUT_SEED
 from training.generator.config import VARIANTS, GeneratorConfig
 from training.studies.config import ABLATIONS, AblationConfig
@@ -126,13 +126,7 @@ def train_all(
     Raises:
         ConfigError: `out` was started with another config.
     """
-    saved = out / "config.json"
-    from detdiffusion.files import write_json
-
-    if saved.exists():
-        check_same_config(saved, config.to_json())
-    else:
-        write_json(saved, config.to_json())
+    keep_settings(out / "config.json", config.to_json())
     waiting = [(row, seed) for seed in seeds for row in rows if not result_path(out, row, seed).exists()]
     if not waiting:
         return 0

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from detdiffusion.arguments import natural, paths, positive
 from detdiffusion.errors import ConfigError
 from detdiffusion.evaluation.effect import numbers
+from detdiffusion.settings import keep_settings
 from training.core.cli import DEVICE, add_device, claim, progress
 from training.core.devices import device_of
-from training.core.settings import keep_settings
 from training.data.datasets import Dataset, open_dataset
 from training.studies.ablation import estimate, seed_list
 from training.studies.config import TRAINABILITY, TrainabilityConfig

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from detdiffusion.attributes import Strategy
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError, DataError, LayoutError
+from detdiffusion.settings import keep_settings
 from training.core.devices import device_of
-from training.core.settings import keep_settings
 from training.data.filters import filter_of
 from training.data.layout_sources import open_source
 from training.synthesis.augment import Augmentation

@@ -18,7 +18,8 @@ from detdiffusion.detection import Detections
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.models.autoencoder import Decoded, Encoded, PointLatent, SmallAutoencoder
 from training.autoencoder import command
-from training.autoencoder.config import AutoencoderConfig
+from training.autoencoder.config import OF_SCENES, AutoencoderConfig
+from training.core.settings import with_settings
 from training.data.papercut.coco_export import write_dataset
 
 FIELDS = ("batch=2", "crop=16", "block_out_channels=[8,8]", "layers_per_block=[1,1]", "latent_channels=4")
@@ -203,7 +204,7 @@ def test_nothing_found_is_not_a_number() -> None:
     ],
 )
 def test_settings_are_taken(setting: str, field: str, value: Any) -> None:
-    config = command.with_settings(AutoencoderConfig(), [setting])
+    config = with_settings(AutoencoderConfig(), [setting])
     assert config == dataclasses.replace(AutoencoderConfig(), **{field: value})
     assert type(getattr(config, field)) is type(value)
 
@@ -211,20 +212,20 @@ def test_settings_are_taken(setting: str, field: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("batch", "a number such as 16"),
-        ("batch=2.5", "a number such as 16"),
-        ("batch=true", "a number such as 16"),
-        ("batch=many", "a number such as 16"),
-        ("learning_rate=[1]", "a number such as 0.001"),
-        ("layers_per_block=2", r"a list such as \[32,64\]"),
-        ("layers_per_block=[1,0]", r"a list such as \[32,64\]"),
-        ("scenes=5", "FIELD of: block_out_channels"),
-        ("widht=5", "FIELD of: block_out_channels"),
+        ("batch", "'batch': --set takes field=value"),
+        ("batch=2.5", "needs a value like 16"),
+        ("batch=true", "needs a value like 16"),
+        ("batch=many", "needs a value like 16"),
+        ("learning_rate=[1]", "needs a value like 0.001"),
+        ("layers_per_block=2", r"needs a value like \[1, 2, 2\]"),
+        ("layers_per_block=[1,0]", r"layers_per_block \(1, 0\) needs to be whole numbers above 0"),
+        ("scenes=5", "--set scenes: there is no such field"),
+        ("widht=5", "there is no such field; known: block_out_channels"),
     ],
 )
 def test_bad_settings_are_refused(setting: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        command.with_settings(AutoencoderConfig(), [setting])
+        with_settings(AutoencoderConfig(), [setting], fixed=OF_SCENES)
 
 
 @pytest.mark.parametrize(

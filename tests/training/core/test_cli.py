@@ -10,9 +10,9 @@ import pytest
 
 from detdiffusion.arguments import natural, positive
 from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.settings import keep_settings
 from training.core.cli import claim, progress
 from training.core.reading import read_ahead
-from training.core.settings import keep_settings
 
 SETTINGS = {"steps": 3, "rate": 0.1, "sizes": (1, 2), "name": None}
 

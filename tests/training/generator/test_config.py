@@ -10,7 +10,8 @@ import pytest
 from detdiffusion.errors import ConfigError
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.config import LossConfig
-from training.core.settings import check_same_config, with_settings
+from detdiffusion.settings import keep_settings
+from training.core.settings import with_settings
 from training.generator.config import TRAIN_PRESETS, VARIANTS, GeneratorConfig
 from training.generator.model import small_model
 
@@ -81,6 +82,11 @@ def test_what_cannot_be_set_is_said(tiny: GeneratorConfig, setting: str, message
     with pytest.raises(ConfigError) as refused:
         with_settings(tiny, [setting])
     assert message in str(refused.value)
+
+
+def test_settings_that_need_each_other_are_set_together(tiny: GeneratorConfig) -> None:
+    changed = with_settings(tiny, ["controlnet={}", "blueprint=null", "loss.perception_weight=0", "head=null"])
+    assert (changed.controlnet, changed.blueprint, changed.head) == ({}, None, None)
 
 
 def differing(one: GeneratorConfig, other: GeneratorConfig) -> set[str]:
@@ -154,7 +160,7 @@ def test_a_config_survives_json(tmp_path: Path) -> None:
         assert tree == config.to_json()
         path = tmp_path / "config.json"
         path.write_text(json.dumps(tree))
-        check_same_config(path, config.to_json())
+        keep_settings(path, config.to_json())
 
 
 def test_another_config_is_refused_with_its_fields(tiny: GeneratorConfig, tmp_path: Path) -> None:
@@ -162,20 +168,28 @@ def test_another_config_is_refused_with_its_fields(tiny: GeneratorConfig, tmp_pa
     path.write_text(json.dumps({"config": tiny.to_json(), "base": None}))
     other = with_settings(tiny, ["steps=9", "loss.use_dice=false", "size=[64, 128]"])
     with pytest.raises(ConfigError) as refused:
-        check_same_config(path, {"config": other.to_json(), "base": "b"})
+        keep_settings(path, {"config": other.to_json(), "base": "b"})
     said = str(refused.value)
     assert "config.steps was 8, is 9" in said and "config.loss.use_dice was True, is False" in said
     assert "config.size was [64, 64], is [64, 128]" in said and "base was None, is 'b'" in said
     assert "learning_rate" not in said and "--out" in said
 
 
-def attributes_read() -> set[str]:
-    """Names behind a dot, in the code outside config.py."""
-    paths = [*(ROOT / "training").glob("*.py"), *(ROOT / "detdiffusion").glob("**/*.py")]
+def fields_read() -> set[str]:
+    """Names behind `config.` or `loss.`, in the code of the generator outside config.py."""
+    paths = [*(ROOT / "training" / "generator").glob("*.py"), *(ROOT / "detdiffusion" / "models").glob("*.py")]
     trees = (ast.parse(path.read_text(encoding="utf-8")) for path in paths if path.name != "config.py")
-    return {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    found = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    return {node.attr for node in found if _last_name(node.value) in ("config", "loss")}
+
+
+def _last_name(node: ast.expr) -> str:
+    """Of `config` and of `self.config`: config."""
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 
 def test_every_field_is_read_somewhere() -> None:
     fields = {field.name for kind in (GeneratorConfig, LossConfig) for field in dataclasses.fields(kind)}
-    assert not fields - attributes_read()
+    read = fields_read()
+    assert not fields - read
+    assert "width" not in read, "names behind anything else count for nothing"

@@ -1,6 +1,8 @@
 """python -m training train: what it prints, refuses and leaves behind. Kills, stops and faults: see test_trainer.py
 and test_latents.py; many processes: test_processes.py."""
 
+import argparse
+import dataclasses
 import json
 import os
 import shutil
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.detectors import BUNDLED, load_detector
@@ -71,6 +74,65 @@ def test_a_run_leaves_a_model_that_draws(papercut: Any, tmp_path: Path, capsys: 
     assert (status(tmp_path)["state"], status(tmp_path)["step"]) == ("finished", 8)
     labels = {box.attribute for layout in SampleStore.load(tmp_path / "latents").layouts for box in layout.boxes}
     assert len(labels) == 3, "the attributes of the file"
+
+
+def request(*words: object) -> train.TrainRequest:
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    return train.request_of(parser.parse_args(["--data", "data", "--out", "run", *map(str, words)]))
+
+
+def test_the_config_of_a_run_is_a_config_for_another(papercut: Any, tmp_path: Path) -> None:
+    words = papercut.words(tmp_path / "one", "steps=1", "betas=[0.5, 0.9]", "loss.use_dice=false")
+    assert main(words) == 0
+    saved = tmp_path / "one" / "config.json"
+    began, again = request(*words[words.index("--preset") :]), request("--config", saved)
+    assert again.config == began.config
+    assert (again.preset, again.base) == ("papercut-cpu", str(papercut.base))
+    given = ["--data", papercut.data, "--attributes", papercut.attributes, "--detector", "none"]
+    assert main(["train", "--config", str(saved), *map(str, given), "--out", str(tmp_path / "two")]) == 0
+    assert json.loads((tmp_path / "two" / "config.json").read_text()) == json.loads(saved.read_text())
+    model = [(tmp_path / name / "model" / "manifest.json").read_bytes() for name in ("one", "two")]
+    assert model[0] == model[1]
+    assert request("--config", saved, "--set", "steps=5", "--base", "b").config.steps == 5, "what is typed counts more"
+
+
+@pytest.mark.parametrize("suffix", ["json", "yaml"])
+@pytest.mark.parametrize("preset", ["papercut-cpu", "sd15-512-controlnet"])
+def test_a_whole_config_needs_no_preset(tmp_path: Path, preset: str, suffix: str) -> None:
+    file = tmp_path / f"config.{suffix}"
+    tree = TRAIN_PRESETS[preset].to_json()
+    file.write_text(json.dumps(tree) if suffix == "json" else yaml.safe_dump(tree))
+    assert request("--config", file).config == TRAIN_PRESETS[preset]
+    assert request("--config", file).preset is None
+
+
+def test_a_part_of_a_config_lies_over_the_preset(tmp_path: Path) -> None:
+    file = tmp_path / "part.yaml"
+    file.write_text("steps: 9\nlearning_rate: 1e-5\nloss: {use_mask: false}\nblueprint: null\ncontrolnet: {}\n")
+    config = request("--preset", "papercut-cpu", "--config", file).config
+    base = TRAIN_PRESETS["papercut-cpu"]
+    loss = dataclasses.replace(base.loss, use_mask=False)
+    changes = {"steps": 9, "learning_rate": 1e-5, "loss": loss, "blueprint": None, "controlnet": {}}
+    assert config == dataclasses.replace(base, **changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps: 9", "give --preset, or a --config that names one or brings unet and text"),
+        ("{preset: papercut-tpu, config: {steps: 9}}", "there is no preset papercut-tpu; known: papercut-cpu"),
+        ("{preset: papercut-cpu, config: {stepz: 9}}", r"bad\.yaml: stepz: there is no such field; did you mean steps"),
+        ("{preset: papercut-cpu, config: {loss: {use_dise: 1}}}", "loss.use_dise: there is no such field"),
+        ("{preset: papercut-cpu, config: {steps: many}}", "steps=many: needs a value like 15000"),
+        ("- steps", "needs fields and their values"),
+        ("steps: [", "cannot be read"),
+    ],
+)
+def test_a_config_that_is_none(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        request("--config", tmp_path / "bad.yaml")
 
 
 @pytest.mark.parametrize("preset", ["papercut-cpu-geodiffusion", "papercut-gpu-geodiffusion"])

@@ -1,0 +1,41 @@
+"""Settings that stay with a run: whoever goes on with it must mean the same ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from detdiffusion.errors import ConfigError
+from detdiffusion.files import write_json
+
+
+def keep_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    """Writes the settings of a new run; a run that was started with these very ones goes on.
+
+    Raises:
+        ConfigError: it was started with others, which are named (`loss.use_dice was True, is False`).
+    """
+    now = json.loads(json.dumps(settings))  # as they are read back: tuples are lists
+    if not path.exists():
+        write_json(path, now)
+        return
+    try:
+        started = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path} is damaged ({error}); delete {path.parent} and start again") from error
+    differing = sorted(_differences(started, now))
+    if differing:
+        raise ConfigError(
+            f"{path.parent} was started with other settings: {'; '.join(differing)}. "
+            "Use the old ones, give another --out, or delete that folder"
+        )
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in old.keys() | new.keys():
+            yield from _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
+    elif old != new:
+        yield f"{path} was {old!r}, is {new!r}"
