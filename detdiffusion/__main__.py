@@ -109,7 +109,7 @@ class _Job:
 def _prepare(arguments: argparse.Namespace) -> _Job:
     """Bad layouts are refused before anything large is loaded."""
     layout = _read_layout(arguments.layout)
-    from detdiffusion.diffusion.checkpoint import model_hash, read_vocabulary, verify
+    from detdiffusion.diffusion.manifest import model_hash, read_vocabulary, verify
 
     verify(arguments.model)
     vocabulary = read_vocabulary(arguments.model)

@@ -168,7 +168,7 @@ def _tagged(layout: Layout, stuff: frozenset[str]) -> Layout:
 
 def _stuff(model: str) -> frozenset[str]:
     """Of the model that is to draw; none where there is no such model, which is said when it is to start."""
-    from detdiffusion.diffusion.checkpoint import read_vocabulary
+    from detdiffusion.diffusion.manifest import read_vocabulary
 
     try:
         return frozenset(read_vocabulary(Path(model)).stuff)

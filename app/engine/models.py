@@ -11,7 +11,7 @@ from app.engine.own_detectors import OwnDetectors
 from app.engine.turns import Turns
 from detdiffusion.detection import Detector
 from detdiffusion.detectors import BUNDLED
-from detdiffusion.diffusion.checkpoint import model_hash
+from detdiffusion.diffusion.manifest import model_hash
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import Layout

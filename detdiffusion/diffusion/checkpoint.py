@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,18 +22,16 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel
 
-from detdiffusion.errors import CheckpointError, ConfigError
+from detdiffusion.diffusion.manifest import INDEX, components, part_folder, read_vocabulary, verify, write_manifest
+from detdiffusion.errors import CheckpointError
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.blueprint import Blueprint
 from detdiffusion.models.control import control_scale
 from detdiffusion.models.features import feature_channels
 from detdiffusion.models.perception_head import PerceptionHead
-from detdiffusion.text.vocabulary import VOCABULARY_FILE, Vocabulary, missing_words, new_words
+from detdiffusion.text.vocabulary import Vocabulary, missing_words, new_words
 
-MANIFEST = "manifest.json"
-INDEX = "model_index.json"
 SHARD_SIZE = "14MB"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 # The classes that may hold weights, by component; a component that is not named here is never loaded.
 ARCHITECTURES: dict[str, tuple[type, ...]] = {
     "vae": (SmallAutoencoder, AutoencoderKL),
@@ -47,7 +44,6 @@ ARCHITECTURES: dict[str, tuple[type, ...]] = {
 }
 OURS = ("blueprint", "perception_head", "controlnet")  # what a Stable Diffusion folder does not have
 OPTIONAL = (*OURS, "safety_checker")
-COMPONENTS = (*ARCHITECTURES, "tokenizer", "scheduler", "feature_extractor")
 PROCESSORS = ("CLIPImageProcessor", "CLIPFeatureExtractor")  # today's and yesterday's name of one class
 CONFIGS = {CLIPTextModel: CLIPTextConfig, StableDiffusionSafetyChecker: CLIPConfig}  # others are their own
 # Names that the libraries themselves translate when they load older files.
@@ -101,67 +97,6 @@ def _draws_bars(library: Any) -> bool:
     return bool(library.is_progress_bar_enabled())
 
 
-def write_manifest(folder: Path) -> None:
-    """Writes manifest.json: the SHA-256 of every file of the model but notes (*.md) and pictures."""
-    hashes = {name: _sha256(folder / name) for name in _model_files(folder)}
-    (folder / MANIFEST).write_text(json.dumps({"sha256": hashes}, indent=1) + "\n")
-
-
-def verify(folder: Path) -> None:
-    """Checks that a model folder is there, holds no pickle in place of weights, and is what its manifest says.
-
-    A folder without a manifest (one that diffusers wrote) passes if its weights can be read by their headers.
-
-    Raises:
-        CheckpointError: naming the file, and for a damaged one both hashes.
-    """
-    if not (folder / INDEX).is_file():
-        raise CheckpointError(f"{folder} is no model folder ({INDEX} is missing): give the folder that holds it")
-    for component in _components(folder):
-        _refuse_pickles(folder / component)
-    if not (folder / MANIFEST).exists():
-        return
-    expected = _read_manifest(folder)
-    for name, sha256 in expected.items():
-        path = folder / name
-        if not path.is_file():
-            raise CheckpointError(f"{path} is missing: copy the model folder again")
-        found = _sha256(path)
-        if found != sha256:
-            raise CheckpointError(
-                f"{path} is damaged: its SHA-256 is {found}, the manifest says {sha256}; copy the model folder again"
-            )
-    extra = [name for name in _model_files(folder) if name not in expected and name.endswith(".safetensors")]
-    if extra:
-        raise CheckpointError(f"{folder / extra[0]} is not in {MANIFEST}: copy the model folder again")
-
-
-def model_hash(folder: Path) -> str:
-    """SHA-256 that names a generator: over the names and hashes of its files, detectors apart."""
-    hashes = (
-        _read_manifest(folder)
-        if (folder / MANIFEST).exists()
-        else {n: _sha256(folder / n) for n in _model_files(folder)}
-    )
-    lines = [f"{sha256}  {name}\n" for name, sha256 in sorted(hashes.items()) if not name.startswith("detectors/")]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def read_vocabulary(folder: Path) -> Vocabulary:
-    """The vocabulary of a model folder.
-
-    Raises:
-        CheckpointError: there is none, or it cannot be read.
-    """
-    path = folder / VOCABULARY_FILE
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing: {folder} is no DetDiffusion model, or was not copied as a whole")
-    try:
-        return Vocabulary.from_json(path.read_bytes())
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-
-
 def check_architecture(folder: Path) -> None:
     """Compares configs, weights and vocabulary by their headers alone; nothing is allocated.
 
@@ -169,7 +104,7 @@ def check_architecture(folder: Path) -> None:
         CheckpointError: listing what differs, location words that the tokenizer lacks among it.
     """
     vocabulary = read_vocabulary(folder)
-    _check_parts(folder, _component_classes(folder), vocabulary)
+    _check_parts(folder, component_classes(folder), vocabulary)
 
 
 def check_base(folder: Path) -> dict[str, Any]:
@@ -182,7 +117,7 @@ def check_base(folder: Path) -> dict[str, Any]:
         CheckpointError: as `verify` and `check_architecture`, or the folder has parts that only our models have.
     """
     verify(folder)
-    classes = _component_classes(folder)
+    classes = component_classes(folder)
     ours = [name for name in OURS if name in classes]
     if ours:
         raise CheckpointError(
@@ -194,14 +129,15 @@ def check_base(folder: Path) -> dict[str, Any]:
 
 def _check_parts(folder: Path, classes: dict[str, Any], vocabulary: Vocabulary | None) -> None:
     models = {name: _on_meta(folder, name, class_) for name, class_ in classes.items()}
-    known = tokenizer_words(folder / "tokenizer")
+    known = tokenizer_words(part_folder(folder, "tokenizer"))
     problems = _fit_problems(models, vocabulary)
     if vocabulary is not None:
         problems += missing_words(known, new_words(vocabulary))
     rows = models["text_encoder"].get_input_embeddings().num_embeddings
     if rows < len(known):
         problems.append(f"text_encoder has {rows} token rows for the tokenizer's {len(known)} tokens")
-    problems += [problem for name, model in models.items() for problem in _weight_problems(folder / name, model)]
+    for name, model in models.items():
+        problems += _weight_problems(name, part_folder(folder, name), model)
     if problems:
         shown = "; ".join(problems[:6]) + (f"; and {len(problems) - 6} more" if len(problems) > 6 else "")
         raise CheckpointError(f"{folder} does not fit together: {shown}")
@@ -235,13 +171,13 @@ def _fit_problems(models: dict[str, Any], vocabulary: Vocabulary | None) -> list
     return [f"{name} is {got}, {other} {needed}" for name, got, other, needed in pairs if got != needed]
 
 
-def _weight_problems(folder: Path, model: nn.Module) -> list[str]:
+def _weight_problems(name: str, folder: Path, model: nn.Module) -> list[str]:
     needed = {_name(key): tuple(value.shape) for key, value in model.state_dict().items()}
     found = {_name(key): shape for key, shape in _weight_shapes(folder) if not key.endswith("position_ids")}
-    lacking = [f"{folder.name} lacks {key}" for key in needed.keys() - found.keys()]
-    spare = [f"{folder.name} has {key}, which its config does not" for key in found.keys() - needed.keys()]
+    lacking = [f"{name} lacks {key}" for key in needed.keys() - found.keys()]
+    spare = [f"{name} has {key}, which its config does not" for key in found.keys() - needed.keys()]
     sizes = [
-        f"{folder.name}: {key} is {list(found[key])}, its config needs {list(needed[key])}"
+        f"{name}: {key} is {list(found[key])}, its config needs {list(needed[key])}"
         for key in sorted(needed.keys() & found.keys())
         if found[key] != needed[key]
     ]
@@ -266,7 +202,7 @@ def _weight_shapes(folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 def _on_meta(folder: Path, name: str, class_: Any) -> Any:
     """A component without memory: its config's names and sizes."""
-    config = folder / name / "config.json"
+    config = part_folder(folder, name) / "config.json"
     try:
         values = json.loads(config.read_text())
         with torch.device("meta"):
@@ -275,18 +211,9 @@ def _on_meta(folder: Path, name: str, class_: Any) -> Any:
         raise CheckpointError(f"{config} does not describe a {class_.__name__}: {error}") from error
 
 
-def _components(folder: Path) -> dict[str, tuple[str | None, str | None]]:
-    """Components of model_index.json that a pipeline loads: (library, class) by name."""
-    try:
-        index = json.loads((folder / INDEX).read_text())
-        return {name: tuple(value) for name, value in index.items() if name in COMPONENTS}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{folder / INDEX} cannot be read: {error}") from error
-
-
-def _component_classes(folder: Path) -> dict[str, Any]:
+def component_classes(folder: Path) -> dict[str, Any]:
     """The class of each component that holds weights; CheckpointError for missing ones and for classes of others."""
-    entries = _components(folder)
+    entries = components(folder)
     classes: dict[str, Any] = {}
     for name, allowed in ARCHITECTURES.items():
         _, class_name = entries.get(name, (None, None))
@@ -306,17 +233,6 @@ def _component_classes(folder: Path) -> dict[str, Any]:
     return classes
 
 
-def _refuse_pickles(folder: Path) -> None:
-    """CheckpointError where a pickle stands in place of weights; it is not opened."""
-    files = [path for path in sorted(folder.glob("*")) if path.is_file()]
-    pickles = [path for path in files if path.suffix in PICKLES]
-    if pickles and not any(path.suffix == ".safetensors" for path in files):
-        raise CheckpointError(
-            f"{pickles[0]} is a pickle, which can run code when it is opened; it was not. "
-            "`python -m training convert SRC DST` writes the model as safetensors"
-        )
-
-
 def tokenizer_words(folder: Path) -> set[str]:
     """All tokens of a saved tokenizer, read as JSON."""
     try:
@@ -328,27 +244,3 @@ def tokenizer_words(folder: Path) -> set[str]:
         return words | set(json.loads(added.read_text())) if added.exists() else words
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} holds no CLIP tokenizer that can be read: {error}") from error
-
-
-def _model_files(folder: Path) -> list[str]:
-    """Names, relative and with forward slashes, of the files that the manifest holds."""
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    kept = (path for path in paths if path.name != MANIFEST and path.suffix not in (".md", ".png", ".jpg"))
-    return [path.relative_to(folder).as_posix() for path in kept]
-
-
-def _read_manifest(folder: Path) -> dict[str, str]:
-    path = folder / MANIFEST
-    try:
-        hashes = {str(name): str(sha256) for name, sha256 in json.loads(path.read_text())["sha256"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}; copy the model folder again") from error
-    outside = [name for name in hashes if Path(name).is_absolute() or ".." in Path(name).parts]
-    if outside:
-        raise CheckpointError(f"{path} names a file outside the folder: {outside[0]}")
-    return hashes
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from detdiffusion.attributes import Strategy, apply_strategy
-from detdiffusion.diffusion.checkpoint import check_architecture, no_progress_bars, read_vocabulary, verify
+from detdiffusion.diffusion.checkpoint import check_architecture, component_classes, no_progress_bars
+from detdiffusion.diffusion.manifest import part_folder, read_vocabulary, shared_parts, verify
 from detdiffusion.diffusion.sampling import make_scheduler, sample, starting_noise
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import Layout
@@ -356,8 +357,16 @@ def load_pipeline(
     """
     verify(folder)
     check_architecture(folder)
+    dtype = dtype or torch.float32
     with no_progress_bars():
-        pipeline = DetDiffusionPipeline.from_pretrained(folder, dtype=dtype or torch.float32)
+        classes = component_classes(folder)
+        shared = {
+            part: classes[part].from_pretrained(
+                str(part_folder(folder, part)), dtype=dtype, use_safetensors=True, local_files_only=True
+            )
+            for part in shared_parts(folder)
+        }
+        pipeline = DetDiffusionPipeline.from_pretrained(folder, dtype=dtype, **shared)
     moved: DetDiffusionPipeline = pipeline.to(device)
     return moved
 

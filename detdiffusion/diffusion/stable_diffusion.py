@@ -18,7 +18,8 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 
-from detdiffusion.diffusion.checkpoint import check_base, no_progress_bars, read_vocabulary
+from detdiffusion.diffusion.checkpoint import check_base, no_progress_bars
+from detdiffusion.diffusion.manifest import part_folder, read_vocabulary
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.errors import CheckpointError, ConfigError
 from detdiffusion.models.blueprint import Blueprint, widen_conv_in
@@ -114,7 +115,7 @@ def _load(folder: Path, classes: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of a checked folder by the names that DetDiffusionPipeline gives them; float32, ready to run."""
 
     def load(name: str, class_: Any, **options: Any) -> Any:
-        return class_.from_pretrained(str(folder / name), local_files_only=True, **options)
+        return class_.from_pretrained(str(part_folder(folder, name)), local_files_only=True, **options)
 
     weights = {"use_safetensors": True, "dtype": torch.float32}
     try:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from detdiffusion.diffusion.checkpoint import save_pipeline, write_manifest
+from detdiffusion.diffusion.checkpoint import save_pipeline
+from detdiffusion.diffusion.manifest import write_manifest
 from detdiffusion.diffusion.pipeline import load_pipeline
 from detdiffusion.layout import read_png
 from detdiffusion.text.prompt import FREE_TEXT_TOKENS

@@ -19,7 +19,8 @@ from PIL import Image
 from detdiffusion import __main__ as command
 from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.detection import Detections
-from detdiffusion.diffusion.checkpoint import model_hash, save_pipeline
+from detdiffusion.diffusion.checkpoint import save_pipeline
+from detdiffusion.diffusion.manifest import model_hash
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.layout import Attribute, read_png
 from detdiffusion.text.vocabulary import Vocabulary

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 
 from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import AttributeRule
-from detdiffusion.diffusion.checkpoint import save_pipeline, write_manifest
+from detdiffusion.diffusion.checkpoint import save_pipeline
+from detdiffusion.diffusion.manifest import write_manifest
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.diffusion.untrained import new_pipeline
 from detdiffusion.files import write_json

@@ -68,7 +68,7 @@ class Cast:
     @classmethod
     def of(cls, plan: Plan) -> Cast:
         """What `evaluate` raises of its parts is raised here."""
-        from detdiffusion.diffusion.checkpoint import read_vocabulary, verify
+        from detdiffusion.diffusion.manifest import read_vocabulary, verify
 
         device = device_of(plan.device)
         systems = unique_names([plan.model, *plan.rivals])

@@ -127,7 +127,7 @@ class Stage:
 
     def perform(self, name: str, pipe: DetDiffusionPipeline) -> SystemReport:
         """What the report says of one system; a row of every object of its pictures goes to `rows`."""
-        from detdiffusion.diffusion.checkpoint import model_hash
+        from detdiffusion.diffusion.manifest import model_hash
 
         views: list[VariantReport] = []
         blocks: dict[str, said.Blocks] = {}
@@ -206,7 +206,7 @@ class Stage:
 
 def _keep_configs(plan: Plan, cast: Cast, size: Size, work: Path) -> None:
     """Settings that every picture depends on stay with the work; ConfigError if it was begun with others."""
-    from detdiffusion.diffusion.checkpoint import model_hash
+    from detdiffusion.diffusion.manifest import model_hash
 
     source, labeller = plan.source, cast.labeller
     config = {

@@ -134,7 +134,7 @@ def convert(
     """
     from safetensors import SafetensorError
 
-    from detdiffusion.diffusion.checkpoint import INDEX
+    from detdiffusion.diffusion.manifest import INDEX
 
     if target.exists():
         raise ConfigError(f"{target} is there already: name a new folder")
@@ -175,7 +175,8 @@ def _vocabulary(
 
 def _convert(source: Path, work: Path, size: tuple[int, int] | None, vocabulary: Vocabulary | None) -> Path:
     """The finished folder inside `work`: a model if there is a vocabulary, else a base."""
-    from detdiffusion.diffusion.checkpoint import check_architecture, check_base, save_pipeline, write_manifest
+    from detdiffusion.diffusion.checkpoint import check_architecture, check_base, save_pipeline
+    from detdiffusion.diffusion.manifest import write_manifest
     from detdiffusion.diffusion.stable_diffusion import pipeline_from_stable_diffusion
 
     staged, model = work / "staged", work / "model"
@@ -200,7 +201,8 @@ def copy_as_safetensors(source: Path, target: Path) -> None:
     Raises:
         CheckpointError: a component has no weights, or a pickle holds more than tensors.
     """
-    from detdiffusion.diffusion.checkpoint import ARCHITECTURES, COMPONENTS, INDEX
+    from detdiffusion.diffusion.checkpoint import ARCHITECTURES
+    from detdiffusion.diffusion.manifest import COMPONENTS, INDEX
 
     target.mkdir(parents=True)
     shutil.copyfile(source / INDEX, target / INDEX)

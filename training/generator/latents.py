@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from detdiffusion.diffusion.manifest import part_folder
 from detdiffusion.errors import CheckpointError, ConfigError, DataError
 from detdiffusion.files import write_json
 from detdiffusion.layout import Attribute, Layout
@@ -39,7 +40,8 @@ def load_autoencoder(folder: Path) -> Autoencoder:
     Raises:
         CheckpointError: there is none, or it cannot be read.
     """
-    inside = folder / "vae" if (folder / "vae").is_dir() else folder
+    inside = part_folder(folder, "vae")
+    inside = inside if inside.is_dir() else folder
     kind = AutoencoderKL if "AutoencoderKL" in _text(inside / "config.json") else SmallAutoencoder
     try:
         loaded: Autoencoder = kind.from_pretrained(str(inside), use_safetensors=True, local_files_only=True)

@@ -58,7 +58,7 @@ def begin(job: Job, arguments: argparse.Namespace) -> None:
         LayoutError: the model does not know a class of the layouts.
     """
     from detdiffusion.detectors import load_detector
-    from detdiffusion.diffusion.checkpoint import model_hash, read_vocabulary, verify
+    from detdiffusion.diffusion.manifest import model_hash, read_vocabulary, verify
 
     device_of(job.device)
     verify(job.model)

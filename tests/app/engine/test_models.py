@@ -12,7 +12,7 @@ from PIL import Image
 from app.engine.generation import Ask, Progress, Result
 from app.engine.recipe import Recipe
 from app.engine.studio import Studio, open_studio
-from detdiffusion.diffusion.checkpoint import model_hash, write_manifest
+from detdiffusion.diffusion.manifest import model_hash, write_manifest
 from detdiffusion.errors import CheckpointError, ConfigError
 from detdiffusion.layout import Layout, read_png
 

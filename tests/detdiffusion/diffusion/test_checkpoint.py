@@ -13,7 +13,8 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
 from detdiffusion.diffusion import checkpoint, pipeline
-from detdiffusion.diffusion.checkpoint import model_hash, save_pipeline, verify, write_manifest
+from detdiffusion.diffusion.checkpoint import save_pipeline
+from detdiffusion.diffusion.manifest import model_hash, verify, write_manifest
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.errors import CheckpointError
 from detdiffusion.layout import Layout

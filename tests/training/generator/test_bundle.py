@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
-from detdiffusion.diffusion.checkpoint import verify
+from detdiffusion.diffusion.manifest import verify
 from detdiffusion.diffusion.pipeline import load_pipeline
 from detdiffusion.errors import ConfigError
 from training.autoencoder.config import AutoencoderConfig

@@ -18,7 +18,7 @@ from diffusers import DPMSolverMultistepScheduler
 from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
-from detdiffusion.diffusion.checkpoint import verify
+from detdiffusion.diffusion.manifest import verify
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.diffusion.stable_diffusion import pipeline_from_stable_diffusion
 from detdiffusion.errors import CheckpointError, ConfigError

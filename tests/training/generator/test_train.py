@@ -18,7 +18,7 @@ import yaml
 
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.detectors import BUNDLED, load_detector
-from detdiffusion.diffusion.checkpoint import verify
+from detdiffusion.diffusion.manifest import verify
 from detdiffusion.diffusion.pipeline import load_pipeline
 from detdiffusion.errors import ConfigError
 from training.__main__ import main

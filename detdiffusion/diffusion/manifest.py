@@ -1,0 +1,192 @@
+"""A model folder as files: which there are, the SHA-256 of each, and parts that it shares with the folder beside it.
+
+manifest.json: `{"sha256": {"vae/config.json": "...", ...}, "shared": {"vae": "papercut"}}`. A part under `shared`
+lies in the folder of that name beside this one (papercut/vae), and is verified there like every other part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from detdiffusion.errors import CheckpointError, ConfigError
+from detdiffusion.files import file_hash
+from detdiffusion.text.vocabulary import VOCABULARY_FILE, Vocabulary
+
+MANIFEST = "manifest.json"
+INDEX = "model_index.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+COMPONENTS = (  # a component that is not named here is never loaded
+    "vae",
+    "text_encoder",
+    "unet",
+    "blueprint",
+    "perception_head",
+    "controlnet",
+    "safety_checker",
+    "tokenizer",
+    "scheduler",
+    "feature_extractor",
+)
+
+
+def write_manifest(folder: Path) -> None:
+    """Writes manifest.json: the SHA-256 of every file of the model but notes (*.md) and pictures."""
+    _write(folder, {name: file_hash(folder / name) for name in _model_files(folder)}, {})
+
+
+def part_folder(folder: Path, part: str) -> Path:
+    """Where a part of a model lies: in its folder, or in the folder beside it that its manifest names.
+
+    Raises:
+        CheckpointError: the manifest cannot be read.
+    """
+    shared = shared_parts(folder).get(part)
+    return folder / part if shared is None else folder.resolve().parent / shared / part
+
+
+def share_part(folder: Path, part: str, owner: Path) -> None:
+    """Takes a part out of a model that equals the part of the model beside it, and refers to that one instead.
+
+    Raises:
+        CheckpointError: the folders do not lie side by side, or the two parts differ.
+    """
+    hashes, theirs = _read_manifest(folder), _read_manifest(owner)
+    mine = {name: sha256 for name, sha256 in hashes.items() if name.startswith(f"{part}/")}
+    if owner.resolve().parent != folder.resolve().parent:
+        raise CheckpointError(f"{folder} can share its {part} only with a model beside it, not with {owner}")
+    if not mine or any(theirs.get(name) != sha256 for name, sha256 in mine.items()):
+        raise CheckpointError(f"{folder} and {owner} have different parts {part}: each has to keep its own")
+    _write(folder, hashes, {**shared_parts(folder), part: owner.resolve().name})
+    shutil.rmtree(folder / part)
+
+
+def verify(folder: Path) -> None:
+    """Checks that a model folder is there, holds no pickle in place of weights, and is what its manifest says.
+
+    A folder without a manifest (one that diffusers wrote) passes if its weights can be read by their headers.
+
+    Raises:
+        CheckpointError: naming the file, and for a damaged one both hashes.
+    """
+    if not (folder / INDEX).is_file():
+        raise CheckpointError(f"{folder} is no model folder ({INDEX} is missing): give the folder that holds it")
+    for component in components(folder):
+        _refuse_pickles(part_folder(folder, component))
+    if not (folder / MANIFEST).exists():
+        return
+    expected = _read_manifest(folder)
+    for name, sha256 in expected.items():
+        path = _file(folder, name)
+        if not path.is_file():
+            raise CheckpointError(f"{path} is missing: {_remedy(folder, name)}")
+        found = file_hash(path)
+        if found != sha256:
+            raise CheckpointError(
+                f"{path} is damaged: its SHA-256 is {found}, the manifest says {sha256}; {_remedy(folder, name)}"
+            )
+    extra = [name for name in _model_files(folder) if name not in expected and name.endswith(".safetensors")]
+    if extra:
+        raise CheckpointError(f"{folder / extra[0]} is not in {MANIFEST}: copy the model folder again")
+
+
+def model_hash(folder: Path) -> str:
+    """SHA-256 that names a generator: over the names and hashes of its files, detectors apart."""
+    hashes = (
+        _read_manifest(folder)
+        if (folder / MANIFEST).exists()
+        else {n: file_hash(folder / n) for n in _model_files(folder)}
+    )
+    lines = [f"{sha256}  {name}\n" for name, sha256 in sorted(hashes.items()) if not name.startswith("detectors/")]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def read_vocabulary(folder: Path) -> Vocabulary:
+    """The vocabulary of a model folder.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
+    path = folder / VOCABULARY_FILE
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing: {folder} is no DetDiffusion model, or was not copied as a whole")
+    try:
+        return Vocabulary.from_json(path.read_bytes())
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def components(folder: Path) -> dict[str, tuple[str | None, str | None]]:
+    """Components of model_index.json that a pipeline loads: (library, class) by name."""
+    try:
+        index = json.loads((folder / INDEX).read_text())
+        return {name: tuple(value) for name, value in index.items() if name in COMPONENTS}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{folder / INDEX} cannot be read: {error}") from error
+
+
+def _refuse_pickles(folder: Path) -> None:
+    """CheckpointError where a pickle stands in place of weights; it is not opened."""
+    files = [path for path in sorted(folder.glob("*")) if path.is_file()]
+    pickles = [path for path in files if path.suffix in PICKLES]
+    if pickles and not any(path.suffix == ".safetensors" for path in files):
+        raise CheckpointError(
+            f"{pickles[0]} is a pickle, which can run code when it is opened; it was not. "
+            "`python -m training convert SRC DST` writes the model as safetensors"
+        )
+
+
+def _model_files(folder: Path) -> list[str]:
+    """Names, relative and with forward slashes, of the files that the manifest holds."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    kept = (path for path in paths if path.name != MANIFEST and path.suffix not in (".md", ".png", ".jpg"))
+    return [path.relative_to(folder).as_posix() for path in kept]
+
+
+def _read_manifest(folder: Path) -> dict[str, str]:
+    path = folder / MANIFEST
+    try:
+        hashes = {str(name): str(sha256) for name, sha256 in json.loads(path.read_text())["sha256"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}; copy the model folder again") from error
+    outside = [name for name in hashes if Path(name).is_absolute() or ".." in Path(name).parts]
+    if outside:
+        raise CheckpointError(f"{path} names a file outside the folder: {outside[0]}")
+    return hashes
+
+
+def shared_parts(folder: Path) -> dict[str, str]:
+    """Part -> name of the folder beside this one that holds it; empty for a model that is whole in itself.
+
+    Raises:
+        CheckpointError: the manifest cannot be read, or names something else than a folder beside this one.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return {}
+    try:
+        shared = {str(part): str(name) for part, name in json.loads(path.read_text()).get("shared", {}).items()}
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}; copy the model folder again") from error
+    for part, name in shared.items():
+        if part not in COMPONENTS or name in ("", ".", "..") or "/" in name or "\\" in name:
+            raise CheckpointError(f"{path} shares {part!r} with {name!r}: only a folder beside this one can be named")
+    return shared
+
+
+def _file(folder: Path, name: str) -> Path:
+    """A file of the manifest, wherever it lies."""
+    part, slash, rest = name.partition("/")
+    return part_folder(folder, part) / rest if slash else folder / name
+
+
+def _remedy(folder: Path, name: str) -> str:
+    owner = shared_parts(folder).get(name.partition("/")[0])
+    return "copy the model folder again" + (f", with {owner} beside it, whose part it shares" if owner else "")
+
+
+def _write(folder: Path, hashes: dict[str, str], shared: dict[str, str]) -> None:
+    content = {"sha256": hashes, **({"shared": shared} if shared else {})}
+    (folder / MANIFEST).write_text(json.dumps(content, indent=1) + "\n")
