@@ -4,11 +4,11 @@ from typing import Any
 
 import gradio as gr
 
-from app.engine.recipe import Recipe
 from app.engine.studio import Studio
 from app.studio import handlers
 from app.studio.shown import MODEL_QUEUE
 from detdiffusion.errors import DetDiffusionError
+from detdiffusion.sampling_config import SamplingConfig
 
 
 def add_endpoints(studio: Studio) -> None:
@@ -21,7 +21,7 @@ def add_endpoints(studio: Studio) -> None:
         strategy: str = "origin",
         steps: int = 20,
         guidance: float = 3.0,
-        difficulty: float = 0.0,
+        attribute_guidance: float = 0.0,
         sampler: str = "",
         picture: bool = True,
     ) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def add_endpoints(studio: Studio) -> None:
             strategy: "origin" takes the tags as they are, "easy" and "hard" give them to all things.
             steps: of the sampler, 1 to 100.
             guidance: how closely the layout is followed, 1 to 15.
-            difficulty: attribute guidance, -4 to 4; above 0 things become harder to detect.
+            attribute_guidance: -4 to 4; above 0 things become harder to detect, below 0 easier.
             sampler: "dpm++", "unipc", "ddim", "euler" or "ddpm"; empty for the model's own.
             picture: whether the answer holds the picture, as "png_base64".
 
@@ -45,7 +45,7 @@ def add_endpoints(studio: Studio) -> None:
             "detector", "png_base64".
         """
         with _Errors():
-            recipe = Recipe(seed, steps, guidance, difficulty, sampler)
+            recipe = SamplingConfig(seed, steps, guidance, attribute_guidance, sampler)
             return handlers.generate_record(studio, layout, strategy, recipe, picture=picture)
 
     def compare(
@@ -65,7 +65,7 @@ def add_endpoints(studio: Studio) -> None:
             "easy" and "hard", each as `generate` returns it.
         """
         with _Errors():
-            return handlers.compare_record(studio, layout, Recipe(seed, steps, guidance), picture=picture)
+            return handlers.compare_record(studio, layout, SamplingConfig(seed, steps, guidance), picture=picture)
 
     def classes() -> dict[str, Any]:
         """

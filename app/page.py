@@ -9,7 +9,6 @@ import gradio as gr
 from app.api import add_endpoints
 from app.components.messages import QUIET, USE, Messages, Updates, say
 from app.datasets.tab import DatasetView
-from app.engine.recipe import Recipe
 from app.engine.studio import Studio
 from app.evaluation.tab import EvaluationView
 from app.gallery.handlers import restored_note
@@ -23,6 +22,7 @@ from app.studio.tab import StudioView
 from app.training import handlers as training_handlers
 from app.training.handlers import Chosen
 from app.training.tab import TrainingView
+from detdiffusion.sampling_config import SamplingConfig
 
 STYLES = [
     Path(__file__).parent / name
@@ -39,7 +39,7 @@ STYLES = [
 SCRIPTS = [Path(__file__).with_name(name) for name in ("page.js", "tour.js")]
 SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Cantarell", "Noto Sans", "sans-serif"]
 MONO_FONTS = ["ui-monospace", "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", "monospace"]
-OPENING, OPENING_RECIPE = "Street", Recipe(seed=7)
+OPENING, OPENING_RECIPE = "Street", SamplingConfig(seed=7)
 
 Examples = Mapping[str, Mapping[str, Any]]
 
@@ -146,7 +146,7 @@ class _Page:
         with Messages("Not restored", "The studio's layout is as it was."):
             entry = self.gallery.chosen(selected)
             layout = self.studio.model.vocabulary.resolve(entry.layout).to_json()
-            recipe = Recipe(entry.seed, entry.steps, entry.guidance, entry.difficulty, entry.sampler)
+            recipe = SamplingConfig(entry.seed, entry.steps, entry.guidance, entry.difficulty, entry.sampler)
             say("Restored", restored_note(entry, self.studio.model.name, self.studio.model.sha256))
             canvas = {**self.drawing.card.show(layout), **self.drawing.recipe.show(recipe)}
             return {self.views: gr.Tabs(selected="studio"), **canvas}

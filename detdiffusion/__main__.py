@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from detdiffusion.arguments import amount, sampler_steps
+from detdiffusion.arguments import amount, sampler_steps, seed_number
 from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.detection import Detections
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from detdiffusion.detection import Detector
     from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, StepInfo
 
-MAX_SEED = 2**32 - 1
 PAIRS_A_BATCH = 8
 GUIDANCE = 3.0
 
@@ -244,7 +243,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         choices=list(Strategy),
         help="attributes as the layout has them (origin, the default), or all things easy, or all things hard",
     )
-    parser.add_argument("--seed", type=_seed, help="of the starting noise (default 7)")
+    parser.add_argument("--seed", type=seed_number, help="of the starting noise (default 7)")
     parser.add_argument("--steps", type=sampler_steps, default=20, help="of the sampler, 1 to 1000 (default 20)")
     parser.add_argument(
         "--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder (default: the bundled model)"
@@ -281,16 +280,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def seed_list(text: str) -> list[int]:
     """ "0:20" (the end is left out) or "3,8,11" -> seeds."""
     first, colon, end = text.partition(":")
-    seeds = list(range(_seed(first), _seed(end))) if colon else [_seed(part) for part in text.split(",")]
+    seeds = (
+        list(range(seed_number(first), seed_number(end))) if colon else [seed_number(part) for part in text.split(",")]
+    )
     if not seeds or len(set(seeds)) < len(seeds):
         raise argparse.ArgumentTypeError(f"{text!r} needs to name at least one seed, each once, such as 0:20 or 3,8")
     return seeds
-
-
-def _seed(text: str) -> int:
-    if not text.strip().isdecimal() or int(text) > MAX_SEED:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a seed: a whole number from 0 to {MAX_SEED}")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import argparse
 import math
 from pathlib import Path
 
-MAX_STEPS = 1000
+from detdiffusion.sampling_config import MAX_SEED, MAX_STEPS
 
 
 def amount(text: str) -> float:
@@ -69,3 +69,10 @@ def words(text: str) -> list[str]:
 def paths(text: str) -> list[Path]:
     """ "a,b" -> paths; none is empty."""
     return [Path(word) for word in words(text)]
+
+
+def seed_number(text: str) -> int:
+    """The seed of an image's noise."""
+    if not text.strip().isdecimal() or int(text) > MAX_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a seed: a whole number from 0 to {MAX_SEED}")
+    return int(text)

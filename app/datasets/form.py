@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from app.engine.recipe import MAX_SEED
 from app.evaluation.form import MAX_STEPS, model_folder, model_name
 from app.runs.jobs import Runs
 from app.training.form import TRAINING, Source, data_folder, detector_of, whole_number
 from detdiffusion.attributes import Strategy
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError
+from detdiffusion.sampling_config import MAX_SEED
 from training.loop import LoopConfig, check, stages
 from training.synthesis.store import REFINEMENTS
 

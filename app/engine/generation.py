@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from app.engine.detectors import DetectorRegistry
+from app.engine.limits import check_limits
 from app.engine.models import Model, ModelRegistry
 from app.engine.own_detectors import NOTHING
-from app.engine.recipe import Recipe
 from app.engine.turns import Turns
 from app.store.history import Entry, Found, History
 from detdiffusion.attributes import Strategy
@@ -26,6 +26,7 @@ from detdiffusion.diffusion.pipeline import StepInfo
 from detdiffusion.errors import Cancelled
 from detdiffusion.evaluation.comparison import object_confidences
 from detdiffusion.layout import Layout, save_png
+from detdiffusion.sampling_config import SamplingConfig
 from training.core.devices import memory_gb
 
 PREVIEW_EVERY = 3  # steps: a preview costs about as much as a step
@@ -40,13 +41,19 @@ class Ask:
 
     model: one of `ModelRegistry.folders`; None is the present one.
     detectors: of `DetectorRegistry.names`; none: the model's own.
+
+    Raises:
+        ConfigError: more than the studio draws.
     """
 
     layout: Layout
-    recipe: Recipe
+    recipe: SamplingConfig
     strategy: Strategy = Strategy.ORIGIN
     model: str | None = None
     detectors: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_limits(self.recipe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,7 @@ class Result:
 
     file: Path
     layout: Layout
-    recipe: Recipe
+    recipe: SamplingConfig
     strategy: Strategy
     model: Model
     looks: tuple[Look, ...]
@@ -210,8 +217,8 @@ class GenerationService:
             layouts,
             seeds=[ask.recipe.seed for ask in asked],
             steps=recipe.steps,
-            guidance_scale=recipe.guidance,
-            difficulty=recipe.difficulty,
+            guidance_scale=recipe.guidance_scale,
+            difficulty=recipe.attribute_guidance,
             sampler=recipe.sampler or None,
             on_step=on_step,
             dtype=self._models.engine.dtype,
@@ -230,7 +237,7 @@ class GenerationService:
 
     def _finish(self, drawn: "_Drawn", seconds: float) -> Result:
         ask = drawn.ask
-        file = self._save(drawn.model, drawn.image, ask.layout, ask.recipe, ask.strategy)
+        file = self._save(drawn.model, drawn.image, ask)
         memory = memory_gb(self._models.engine.torch_device)
         return Result(
             file, ask.layout, ask.recipe, ask.strategy, drawn.model, drawn.looks, seconds, memory, drawn.flagged
@@ -243,15 +250,16 @@ class GenerationService:
         except Exception as error:  # whatever it is, the pictures are there, and are shown
             log.error("not in the history: %s", error)
 
-    def _save(self, model: Model, image: Image.Image, layout: Layout, recipe: Recipe, strategy: Strategy) -> Path:
+    def _save(self, model: Model, image: Image.Image, ask: Ask) -> Path:
+        recipe = ask.recipe
         file = self._history.pictures / f"{time.strftime('%Y%m%d-%H%M%S')}-seed{recipe.seed}-{uuid.uuid4().hex[:6]}.png"
         made_by = {"model": model.name, "model_sha256": model.sha256, "detector": model.detector.name}
-        how = {"seed": recipe.seed, "steps": recipe.steps, "guidance": recipe.guidance, "strategy": strategy.value}
-        if recipe.difficulty:
-            how["difficulty"] = recipe.difficulty
+        how = {"seed": recipe.seed, "steps": recipe.steps, "guidance": recipe.guidance_scale}
+        if recipe.attribute_guidance:
+            how["difficulty"] = recipe.attribute_guidance
         if recipe.sampler:
-            how["sampler"] = recipe.sampler
-        save_png(file, image, layout, {**made_by, **how})
+            made_by["sampler"] = recipe.sampler
+        save_png(file, image, ask.layout, {**made_by, **how, "strategy": ask.strategy.value})
         return file
 
 
@@ -266,8 +274,8 @@ def _entry(result: Result, run: str, place: int, made_at: float) -> Entry:
         result.model.sha256,
         recipe.seed,
         recipe.steps,
-        recipe.guidance,
-        recipe.difficulty,
+        recipe.guidance_scale,
+        recipe.attribute_guidance,
         recipe.sampler,
         result.strategy,
         eye.name,

@@ -9,7 +9,7 @@ import gradio as gr
 from app.components.comparer import Sheet
 from app.components.messages import QUIET, Messages, Updates
 from app.components.views import DifficultyView
-from app.engine.recipe import MAX_DIFFICULTY
+from app.engine.limits import MAX_ATTRIBUTE_GUIDANCE
 from app.engine.studio import Studio
 from app.studio import handlers
 from app.studio.recipe_form import RecipeForm
@@ -24,7 +24,7 @@ class DifficultyTab:
         with gr.Row(elem_id="difficulty-bar", elem_classes="bar"):
             self.highest = gr.Slider(
                 0.5,
-                MAX_DIFFICULTY,
+                MAX_ATTRIBUTE_GUIDANCE,
                 2,
                 step=0.5,
                 label="Difficulty up to (from 2 on, pictures leave the real ones)",

@@ -33,7 +33,6 @@ from app.components.views import (
 )
 from app.engine.generation import Ask, Progress, Result
 from app.engine.insight import Inside, Insight, look_inside
-from app.engine.recipe import MAX_SEED, Recipe
 from app.engine.studio import Studio
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.detectors import BUNDLED
@@ -41,6 +40,7 @@ from detdiffusion.diffusion.masks import object_colour
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.evaluation.comparison import bootstrap_ci, compare, mean
 from detdiffusion.layout import Attribute, Layout
+from detdiffusion.sampling_config import MAX_SEED, SamplingConfig
 from detdiffusion.text.prompt import readable_prompt
 
 UNCHECKED = "the safety checker made the picture black"
@@ -56,11 +56,11 @@ class Form:
     fixed: bool
     seed: float | None
     steps: float
-    guidance: float
-    difficulty: float = 0.0
+    guidance_scale: float
+    attribute_guidance: float = 0.0
     sampler: str = ""
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> SamplingConfig:
         """ConfigError for a seed that is no whole number, or a value out of range."""
         if not self.fixed:
             return replace(self.settings, seed=new_seed())
@@ -69,9 +69,9 @@ class Form:
         return replace(self.settings, seed=int(self.seed))
 
     @property
-    def settings(self) -> Recipe:
+    def settings(self) -> SamplingConfig:
         """Without the seed, whatever it is."""
-        return Recipe(0, int(self.steps), self.guidance, self.difficulty, self.sampler)
+        return SamplingConfig(0, int(self.steps), self.guidance_scale, self.attribute_guidance, self.sampler)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +91,22 @@ STRATEGY_NAMES = {Strategy.ORIGIN: "As drawn", Strategy.EASY: "Easy", Strategy.H
 class Side:
     """What one picture of a pair is asked for, beside layout and noise.
 
-    model: of `Studio.models`; None is the present one. guidance, difficulty: None is that of the form.
+    model: of `Studio.models`; None is the present one. guidance_scale, attribute_guidance: None is that of the form.
     """
 
     strategy: Strategy = Strategy.ORIGIN
     model: str | None = None
-    guidance: float | None = None
-    difficulty: float | None = None
+    guidance_scale: float | None = None
+    attribute_guidance: float | None = None
 
     @property
     def tag(self) -> Attribute | None:
         return None if self.strategy is Strategy.ORIGIN else Attribute(self.strategy.value)
 
-    def recipe(self, form: Recipe) -> Recipe:
-        return replace(
-            form,
-            guidance=form.guidance if self.guidance is None else self.guidance,
-            difficulty=form.difficulty if self.difficulty is None else self.difficulty,
-        )
+    def recipe(self, form: SamplingConfig) -> SamplingConfig:
+        scale = form.guidance_scale if self.guidance_scale is None else self.guidance_scale
+        strength = form.attribute_guidance if self.attribute_guidance is None else self.attribute_guidance
+        return replace(form, guidance_scale=scale, attribute_guidance=strength)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +117,17 @@ class Sides:
     b: Side = Side(Strategy.HARD)
     second: str | None = None
 
-    def names(self, model: str, form: Recipe) -> tuple[str, str]:
+    def names(self, model: str, form: SamplingConfig) -> tuple[str, str]:
         """What tells them apart, given the present model and the form's recipe; easy and hard in any case."""
         a, b = self.a, self.b
         first, second = a.recipe(form), b.recipe(form)
+        harder = first.attribute_guidance != second.attribute_guidance
         parts = [
             [
                 *([STRATEGY_NAMES[side.strategy]] if a.strategy is not b.strategy else []),
                 *([side.model or model] if (a.model or model) != (b.model or model) else []),
-                *([f"guidance {recipe.guidance:g}"] if first.guidance != second.guidance else []),
-                *([f"difficulty {recipe.difficulty:g}"] if first.difficulty != second.difficulty else []),
+                *([f"guidance {recipe.guidance_scale:g}"] if first.guidance_scale != second.guidance_scale else []),
+                *([f"attribute guidance {recipe.attribute_guidance:g}"] if harder else []),
             ]
             for side, recipe in ((a, first), (b, second))
         ]
@@ -235,7 +234,7 @@ def spent_text(results: Sequence[Result]) -> str:
     return f"{pictures} in {seconds:.1f} s · {1000 * seconds / steps:.0f} ms a step · {results[0].memory_gb:.1f} GB"
 
 
-def asked_pair(studio: Studio, value: Mapping[str, Any], recipe: Recipe, sides: Sides) -> tuple[Ask, Ask]:
+def asked_pair(studio: Studio, value: Mapping[str, Any], recipe: SamplingConfig, sides: Sides) -> tuple[Ask, Ask]:
     """LayoutError for a bad layout or one without things; ConfigError where both sides would be the same picture."""
     layout = studio.model.vocabulary.resolve(Layout.from_json(value))
     detectors = (BUNDLED, *([sides.second] if sides.second else []))
@@ -286,7 +285,7 @@ def figure(studio: Studio, value: Mapping[str, Any], form: Form, which: Figure, 
 
 
 def _panels(
-    studio: Studio, layout: Layout, recipe: Recipe, which: Figure
+    studio: Studio, layout: Layout, recipe: SamplingConfig, which: Figure
 ) -> tuple[list[Ask], list[tuple[str, Attribute | None]]]:
     """What is asked, and what stands below each picture."""
     detectors = (BUNDLED,)
@@ -300,11 +299,7 @@ def _panels(
     if not studio.model.tags_matter:
         raise ConfigError(why_no_tags(studio))
     count, strategies = (1, list(Strategy)) if which is Figure.TAGS else (4, [Strategy.EASY, Strategy.HARD])
-    sides = [
-        (Side(strategy), replace(recipe, seed=(recipe.seed + number) % (MAX_SEED + 1)))
-        for strategy in strategies
-        for number in range(count)
-    ]
+    sides = [(Side(strategy), recipe.later(number)) for strategy in strategies for number in range(count)]
     asked = [Ask(apply_strategy(layout, side.strategy), one, side.strategy, detectors=detectors) for side, one in sides]
     return asked, [(STRATEGY_NAMES[side.strategy], side.tag) for side, _ in sides]
 
@@ -330,7 +325,7 @@ def difficulty_strip(
     view = DifficultyView(levels, SheetView("Difficulty", tuple(panels), len(levels), ratio, progress=0.0))
     yield view
     for place, level in enumerate(levels):
-        for news in studio.generation.run([Ask(layout, replace(recipe, difficulty=level))], user):
+        for news in studio.generation.run([Ask(layout, replace(recipe, attribute_guidance=level))], user):
             if isinstance(news, Progress):
                 panels[place] = _busy(news, 0, layout, panels[place].name)
                 done = (place + news.step / news.steps) / len(levels)
@@ -391,7 +386,7 @@ def many_noises(
     sides, recipe = sides or Sides(), form.recipe()
     names = sides.names(studio.model.name, recipe)
     table = NoiseTable(wanted=count, names=names, tags=(sides.a.tag, sides.b.tag), progress=0.0)
-    seeds = [(recipe.seed + number) % (MAX_SEED + 1) for number in range(count)]
+    seeds = [recipe.later(number).seed for number in range(count)]
     pairs: list[tuple[Result, Result]] = []
     yield table
     for first in range(0, count, NOISES_AT_ONCE):
@@ -438,7 +433,7 @@ def _noise_table(pairs: Sequence[tuple[Result, Result]], table: NoiseTable) -> N
 
 
 def generate_record(
-    studio: Studio, layout: Mapping[str, Any], strategy: str, recipe: Recipe, *, picture: bool = True
+    studio: Studio, layout: Mapping[str, Any], strategy: str, recipe: SamplingConfig, *, picture: bool = True
 ) -> dict[str, Any]:
     """One picture for a program: the API's `generate`. Raises as `generate` does."""
     try:
@@ -453,7 +448,7 @@ def generate_record(
 
 
 def compare_record(
-    studio: Studio, layout: Mapping[str, Any], recipe: Recipe, *, picture: bool = True
+    studio: Studio, layout: Mapping[str, Any], recipe: SamplingConfig, *, picture: bool = True
 ) -> dict[str, Any]:
     """A pair for a program: the API's `compare`. Raises as `compare_pair` does."""
     asked = asked_pair(studio, layout, recipe, Sides())
@@ -544,9 +539,9 @@ def _unseen(*results: Result) -> str:
 class Opening:
     """The example that the page opens with: its pictures are made in the background, once for all visitors."""
 
-    def __init__(self, studio: Studio, name: str, layout: Mapping[str, Any], recipe: Recipe) -> None:
+    def __init__(self, studio: Studio, name: str, layout: Mapping[str, Any], recipe: SamplingConfig) -> None:
         self.name, self.layout, self.recipe, self.model = name, layout, recipe, studio.model
-        form = Form(True, recipe.seed, recipe.steps, recipe.guidance, recipe.difficulty, recipe.sampler)
+        form = Form(True, recipe.seed, recipe.steps, recipe.guidance_scale, recipe.attribute_guidance, recipe.sampler)
         worker = ThreadPoolExecutor(1, thread_name_prefix="opening")
         self.pair: Future[Pair] | None = None  # where tags change nothing there is nothing to compare
         if studio.model.tags_matter:
@@ -566,7 +561,7 @@ class Opening:
 
 
 def open_example(
-    studio: Studio, examples: Mapping[str, Mapping[str, Any]], name: str, recipe: Recipe
+    studio: Studio, examples: Mapping[str, Mapping[str, Any]], name: str, recipe: SamplingConfig
 ) -> Opening | None:
     """The example of this name or, where the model does not know its classes, the first that it knows; else None."""
     for candidate in sorted(examples, key=lambda other: other != name):

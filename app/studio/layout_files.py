@@ -20,10 +20,10 @@ from PIL import Image
 
 from app.components.canvas_sizes import nearest_size
 from app.components.views import data_address
-from app.engine.recipe import Recipe
 from app.engine.studio import Studio
 from detdiffusion.errors import ConfigError, DataError, LayoutError
 from detdiffusion.layout import MAX_OBJECTS, PNG_KEY, Box, Layout, read_png
+from detdiffusion.sampling_config import SamplingConfig
 from training.data.datasets import open_dataset
 from training.data.images import SUFFIXES, load_picture
 
@@ -49,7 +49,7 @@ class Opened:
 
     layout: dict[str, Any]
     note: str
-    recipe: Recipe | None = None
+    recipe: SamplingConfig | None = None
     backdrop: str = ""
 
 
@@ -331,9 +331,9 @@ def _is_studio_picture(path: Path) -> bool:
         return False
 
 
-def _recipe(record: Mapping[str, Any]) -> Recipe | None:
+def _recipe(record: Mapping[str, Any]) -> SamplingConfig | None:
     try:
-        return Recipe(
+        return SamplingConfig(
             int(record["seed"]),
             int(record.get("steps", 20)),
             float(record.get("guidance", 3.0)),

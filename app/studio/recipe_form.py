@@ -5,10 +5,11 @@ from typing import Any
 import gradio as gr
 
 from app.components.messages import QUIET, Updates
-from app.engine.recipe import MAX_DIFFICULTY, MAX_GUIDANCE, MAX_SEED, MAX_STEPS, Recipe
+from app.engine.limits import MAX_ATTRIBUTE_GUIDANCE, MAX_GUIDANCE, MAX_STEPS
 from app.studio import handlers
 from app.studio.handlers import Form
 from app.studio.shown import FIXED, RANDOM
+from detdiffusion.sampling_config import MAX_SEED, SamplingConfig
 
 SAMPLERS = {
     "The model's own": "",
@@ -23,7 +24,7 @@ SAMPLERS = {
 class RecipeForm:
     """Widgets in the bar of actions. `values` are in the order that `read` takes."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: SamplingConfig) -> None:
         gr.HTML("<h3>Noise</h3>", elem_classes="title")
         self.noise = gr.Radio(
             [FIXED, RANDOM], value=FIXED, show_label=False, container=False, elem_id="noise", elem_classes="choice"
@@ -37,21 +38,21 @@ class RecipeForm:
             self.guidance = gr.Slider(
                 1,
                 MAX_GUIDANCE,
-                recipe.guidance,
+                recipe.guidance_scale,
                 step=0.1,
                 label="Guidance",
                 info="1 takes half the time",
                 elem_id="guidance",
                 buttons=[],
             )
-            self.difficulty = gr.Slider(
+            self.attribute_guidance = gr.Slider(
                 -2,
-                MAX_DIFFICULTY,
-                recipe.difficulty,
+                MAX_ATTRIBUTE_GUIDANCE,
+                recipe.attribute_guidance,
                 step=0.25,
-                label="Difficulty",
-                info="moves things towards hard; other than 0 takes twice the time",
-                elem_id="difficulty-all",
+                label="Attribute guidance",
+                info="above 0 makes things harder to detect; other than 0 takes twice the time",
+                elem_id="attribute-guidance",
                 buttons=[],
             )
             self.sampler = gr.Dropdown(
@@ -61,26 +62,33 @@ class RecipeForm:
                 info="the same time a step; Euler and DDPM need more of them",
                 elem_id="sampler",
             )
-        self.values: list[Any] = [self.noise, self.seed, self.steps, self.guidance, self.difficulty, self.sampler]
+        self.values: list[Any] = [
+            self.noise,
+            self.seed,
+            self.steps,
+            self.guidance,
+            self.attribute_guidance,
+            self.sampler,
+        ]
 
     def wire(self) -> None:
         self.noise.change(self._on_noise, self.noise, self.seed, queue=False, **QUIET)
         self.new_seed.click(self._on_new_seed, None, [self.seed, self.noise], queue=False, **QUIET)
 
     def read(
-        self, noise: str, seed: float | None, steps: float, guidance: float, difficulty: float, sampler: str
+        self, noise: str, seed: float | None, steps: float, guidance: float, attribute_guidance: float, sampler: str
     ) -> Form:
         """Of the widgets' values."""
-        return Form(noise == FIXED, seed, steps, guidance, difficulty, sampler)
+        return Form(noise == FIXED, seed, steps, guidance, attribute_guidance, sampler)
 
-    def show(self, recipe: Recipe) -> Updates:
+    def show(self, recipe: SamplingConfig) -> Updates:
         """As a picture was made."""
         return {
             self.noise: FIXED,
             self.seed: recipe.seed,
             self.steps: recipe.steps,
-            self.guidance: recipe.guidance,
-            self.difficulty: recipe.difficulty,
+            self.guidance: recipe.guidance_scale,
+            self.attribute_guidance: recipe.attribute_guidance,
             self.sampler: recipe.sampler,
         }
 

@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from app.components.messages import Updates
-from app.engine.recipe import MAX_DIFFICULTY, MAX_GUIDANCE
+from app.engine.limits import MAX_ATTRIBUTE_GUIDANCE, MAX_GUIDANCE
 from app.engine.studio import Studio
 from app.studio.handlers import STRATEGY_NAMES, Side, Sides
 from detdiffusion.attributes import Strategy
@@ -57,17 +57,17 @@ class SidesForm:
             buttons=[],
             elem_id=f"guidance-{name.lower()}",
         )
-        difficulty = gr.Slider(
+        harder = gr.Slider(
             -2,
-            MAX_DIFFICULTY,
+            MAX_ATTRIBUTE_GUIDANCE,
             0,
             step=0.25,
-            label="Difficulty",
+            label="Attribute guidance",
             info="0: as set under More",
             buttons=[],
-            elem_id=f"difficulty-{name.lower()}",
+            elem_id=f"attribute-guidance-{name.lower()}",
         )
-        self.values += [tags, model, guidance, difficulty]
+        self.values += [tags, model, guidance, harder]
         self.models.append(model)
 
     def read(self, *values: Any) -> Sides:
@@ -76,10 +76,10 @@ class SidesForm:
         a, b = (self._read_side(*both[first : first + 4]) for first in (0, 4))
         return Sides(a, b, None if second == NO_SECOND else second)
 
-    def _read_side(self, tags: str, model: str, guidance: float, difficulty: float) -> Side:
+    def _read_side(self, tags: str, model: str, guidance: float, harder: float) -> Side:
         strategy = next(strategy for strategy, name in STRATEGY_NAMES.items() if name == tags)
         present = model == self.studio.model.name
-        return Side(strategy, None if present else model, guidance or None, difficulty or None)
+        return Side(strategy, None if present else model, guidance or None, harder or None)
 
     def follow_model(self) -> Updates:
         """What there is to choose from beside the present model."""

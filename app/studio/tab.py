@@ -10,7 +10,6 @@ from app.components.comparer import Comparer, Sheet
 from app.components.editor import Picture
 from app.components.messages import QUIET, Messages, Updates, say, warn
 from app.components.views import NoiseTable, ObjectTable, PairTable, PictureView, SheetView
-from app.engine.recipe import Recipe
 from app.engine.studio import Studio
 from app.store.layout_store import LayoutStore
 from app.studio import handlers
@@ -32,6 +31,7 @@ from app.studio.shown import (
 from app.studio.sides_form import SidesForm
 from detdiffusion.errors import DetDiffusionError
 from detdiffusion.layout import Layout
+from detdiffusion.sampling_config import SamplingConfig
 
 MAX_NOISES = 96
 CLOSE_MENUS = "(...values) => { document.dispatchEvent(new CustomEvent('close-menus')); return values; }"
@@ -52,7 +52,7 @@ class StudioView:
         examples: Mapping[str, Mapping[str, Any]],
         store: LayoutStore,
         favourite: str,
-        recipe: Recipe,
+        recipe: SamplingConfig,
     ) -> None:
         """`examples` are layouts by name; the page opens with the favourite (or one that the model knows)."""
         self.studio, self.layouts, self.favourite, self.opening_recipe = studio, examples, favourite, recipe

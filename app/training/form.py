@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from app.engine.recipe import MAX_SEED
 from app.runs.files import MODEL
 from app.runs.jobs import ROOT, Runs
 from detdiffusion.detectors import BUNDLED, detector_path
 from detdiffusion.errors import ConfigError, DetectorError
+from detdiffusion.sampling_config import MAX_SEED
 from training.data.papercut.coco_export import write_dataset
 from training.generator.config import TRAIN_PRESETS
 

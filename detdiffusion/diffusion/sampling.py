@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import diffusers
 import torch
 from torch import Tensor
 
-from detdiffusion.errors import ConfigError
+from detdiffusion.sampling_config import SAMPLERS, check_sampler
 
 # [M, C, h, w] noisy latents and a timestep -> the U-Net's prediction, same shape. M is a multiple of B: see `guided`.
 Predict: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 # Number of the step just done, of how many, and a call that gives the finished latents as they look from here.
 OnStep: TypeAlias = Callable[[int, int, Callable[[], Tensor]], None]
-
-# By the name that people give them; each takes one forward a step, so they differ in quality for few steps.
-SAMPLERS: Mapping[str, str] = {
-    "dpm++": "DPMSolverMultistepScheduler",
-    "unipc": "UniPCMultistepScheduler",
-    "ddim": "DDIMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "ddpm": "DDPMScheduler",
-}
-
-
-def check_sampler(name: str) -> None:
-    """ConfigError if there is no such sampler."""
-    if name not in SAMPLERS:
-        raise ConfigError(f"there is no sampler {name!r}; choose one of {', '.join(SAMPLERS)}")
 
 
 def make_scheduler(model_scheduler: Any, sampler: str | None) -> Any:

@@ -43,7 +43,7 @@ def test_a_gradio_client(address: str, street: dict[str, Any]) -> None:
     client = Client(address, verbose=False, httpx_kwargs={"timeout": 120})
     assert {name.strip("/") for name in client.view_api(return_format="dict")["named_endpoints"]} == ENDPOINTS
     assert client.predict(api_name="/classes")["things"] == ["bus", "car"]
-    record = client.predict(layout=street, seed=3, steps=2, difficulty=0.5, api_name="/generate")
+    record = client.predict(layout=street, seed=3, steps=2, attribute_guidance=0.5, api_name="/generate")
     assert [one["label"] for one in record["objects"]] == ["bus", "car", "road"]
     assert record["seed"] == 3 and record["png_base64"]
     pair = client.predict(layout=street, seed=3, steps=2, picture=False, api_name="/compare")
@@ -51,8 +51,8 @@ def test_a_gradio_client(address: str, street: dict[str, Any]) -> None:
     assert "png_base64" not in pair["easy"]
     with pytest.raises(AppError, match="LayoutError: object 1: unknown class 'tram'"):
         client.predict(layout=with_label(street, "tram"), api_name="/generate")
-    with pytest.raises(AppError, match="ConfigError: difficulty 9 needs to be from -4 to 4"):
-        client.predict(layout=street, difficulty=9, api_name="/generate")
+    with pytest.raises(AppError, match="ConfigError: attribute guidance 9 needs to be from -4 to 4"):
+        client.predict(layout=street, attribute_guidance=9, api_name="/generate")
 
 
 def test_an_mcp_client(address: str, street: dict[str, Any]) -> None:
@@ -78,6 +78,6 @@ def test_an_mcp_client(address: str, street: dict[str, Any]) -> None:
     generate = next(tool for tool in tools if tool.name == "generate")
     assert "boxes are fractions" in generate.description
     described = {name: bool(about.get("description")) for name, about in generate.inputSchema["properties"].items()}
-    assert all(described.values()) and set(described) >= {"layout", "seed", "strategy", "difficulty", "picture"}
+    assert all(described.values()) and set(described) >= {"layout", "seed", "strategy", "attribute_guidance", "picture"}
     assert not pair.isError and "'hard'" in pair.content[0].text.replace(json.dumps("hard"), "'hard'")
     assert refused.isError and "LayoutError: object 1: unknown class 'tram'" in refused.content[0].text

@@ -106,7 +106,7 @@ def test_bad_layout_through_a_process(tmp_path: Path, content: dict[str, Any], m
         ([], "the following arguments are required: LAYOUT.json, --out"),
         (["a.json", "--out", "o", "--strategy", "odd"], "--strategy"),
         (["a.json", "--out", "o", "--seed", "-1"], "--seed"),
-        (["a.json", "--out", "o", "--seed", "4294967296"], "is not a seed"),
+        (["a.json", "--out", "o", "--seed", str(2**48)], "is not a seed"),
         (["a.json", "--out", "o", "--steps", "0"], "number of steps from 1 to 1000"),
         (["a.json", "--out", "o", "--guidance", "inf"], "--guidance: 'inf' is not a number"),
         (["a.json", "--out", "o", "--difficulty", "a"], "--difficulty: 'a' is not a number"),

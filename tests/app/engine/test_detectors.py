@@ -8,13 +8,13 @@ import pytest
 
 from app.engine import own_detectors
 from app.engine.generation import Ask
-from app.engine.recipe import Recipe
 from app.engine.studio import Studio, open_studio
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Layout, read_png
+from detdiffusion.sampling_config import SamplingConfig
 
-QUICK = Recipe(seed=5, steps=3)
+QUICK = SamplingConfig(seed=5, steps=3)
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ from PIL import Image
 
 from app.engine import generation
 from app.engine.generation import Ask, GenerationService, Progress, Result
-from app.engine.recipe import Recipe
 from app.engine.studio import Studio
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import Cancelled, ConfigError, LayoutError
 from detdiffusion.layout import Layout, read_png
+from detdiffusion.sampling_config import SamplingConfig
 
-QUICK = Recipe(seed=5, steps=3)
+QUICK = SamplingConfig(seed=5, steps=3)
 
 
 def finish(news: Iterator[Progress | tuple[Result, ...]]) -> tuple[Result, ...]:
@@ -36,7 +36,7 @@ def test_progress_then_results(studio: Studio, layout: Layout) -> None:
 
 def test_previews_are_pictures(studio: Studio, layout: Layout) -> None:
     *steps, _ = studio.generation.run(
-        [Ask(layout, Recipe(5, 6), Strategy.EASY), Ask(layout, Recipe(5, 6), Strategy.HARD)], "me"
+        [Ask(layout, SamplingConfig(5, 6), Strategy.EASY), Ask(layout, SamplingConfig(5, 6), Strategy.HARD)], "me"
     )
     shown = [sum(one is not None for one in news.previews) for news in steps if isinstance(news, Progress)]
     assert shown == [0, 0, 2, 2, 2, 2]
@@ -44,7 +44,7 @@ def test_previews_are_pictures(studio: Studio, layout: Layout) -> None:
 
 def test_same_seed_same_picture_and_another_another(studio: Studio, layout: Layout) -> None:
     pixels = [
-        np.asarray(Image.open(studio.generation.results([Ask(layout, Recipe(seed, 3))], "me")[0].file))
+        np.asarray(Image.open(studio.generation.results([Ask(layout, SamplingConfig(seed, 3))], "me")[0].file))
         for seed in (5, 5, 6)
     ]
     assert (pixels[0] == pixels[1]).all()
@@ -69,7 +69,7 @@ def test_picture_file_carries_layout_seed_and_model(studio: Studio, layout: Layo
 
 
 def test_cancel_stops_after_the_step(studio: Studio, layout: Layout) -> None:
-    news = studio.generation.run([Ask(layout, Recipe(seed=1, steps=100))], "me")
+    news = studio.generation.run([Ask(layout, SamplingConfig(seed=1, steps=100))], "me")
     next(news)
     studio.generation.cancel("somebody else")
     next(news)
@@ -81,7 +81,7 @@ def test_cancel_stops_after_the_step(studio: Studio, layout: Layout) -> None:
 
 
 def test_whoever_waits_sees_it_and_may_cancel(studio: Studio, layout: Layout) -> None:
-    first = studio.generation.run([Ask(layout, Recipe(seed=1, steps=100))], "me")
+    first = studio.generation.run([Ask(layout, SamplingConfig(seed=1, steps=100))], "me")
     next(first)
     second = studio.generation.run([Ask(layout, QUICK)], "you")
     waits = next(second)
@@ -96,7 +96,7 @@ def test_whoever_waits_sees_it_and_may_cancel(studio: Studio, layout: Layout) ->
 
 
 def test_leaving_the_iterator_stops_the_work(studio: Studio, layout: Layout) -> None:
-    news = studio.generation.run([Ask(layout, Recipe(seed=1, steps=100))], "me")
+    news = studio.generation.run([Ask(layout, SamplingConfig(seed=1, steps=100))], "me")
     next(news)
     assert generation.WORKER in [thread.name for thread in threading.enumerate()]
     news.close()  # type: ignore[attr-defined]  # a generator
@@ -151,12 +151,14 @@ def test_unknown_class_is_refused_before_the_model_runs(studio: Studio, street: 
 
 
 def test_a_sampler_goes_into_picture_and_history(studio: Studio, layout: Layout) -> None:
-    own, other = studio.generation.results([Ask(layout, QUICK), Ask(layout, Recipe(5, 3, sampler="ddim"))], "me")
+    own, other = studio.generation.results(
+        [Ask(layout, QUICK), Ask(layout, SamplingConfig(5, 3, sampler="ddim"))], "me"
+    )
     assert (np.asarray(Image.open(own.file)) != np.asarray(Image.open(other.file))).any()
     assert read_png(other.file)[1]["sampler"] == "ddim" and "sampler" not in read_png(own.file)[1]
     assert [entry.sampler for entry in studio.history.find()] == ["", "ddim"]
     with pytest.raises(ConfigError, match="no sampler 'magic'; choose one of dpm"):
-        Recipe(5, 3, sampler="magic")
+        SamplingConfig(5, 3, sampler="magic")
 
 
 def test_the_history_keeps_what_the_detector_found(studio: Studio, layout: Layout) -> None:
@@ -166,9 +168,11 @@ def test_the_history_keeps_what_the_detector_found(studio: Studio, layout: Layou
 
 
 def test_difficulty_goes_into_the_picture(studio: Studio, layout: Layout) -> None:
-    plain, harder = studio.generation.results([Ask(layout, QUICK), Ask(layout, Recipe(5, 3, difficulty=1.5))], "me")
+    plain, harder = studio.generation.results(
+        [Ask(layout, QUICK), Ask(layout, SamplingConfig(5, 3, attribute_guidance=1.5))], "me"
+    )
     assert (np.asarray(Image.open(plain.file)) != np.asarray(Image.open(harder.file))).any()
     assert read_png(harder.file)[1]["difficulty"] == 1.5
     assert "difficulty" not in read_png(plain.file)[1]
-    with pytest.raises(ConfigError, match="difficulty 9 needs to be"):
-        Recipe(5, 3, difficulty=9)
+    with pytest.raises(ConfigError, match="attribute guidance 9 needs to be"):
+        Ask(layout, SamplingConfig(5, 3, attribute_guidance=9))

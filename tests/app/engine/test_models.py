@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from app.engine.generation import Ask, Progress, Result
-from app.engine.recipe import Recipe
 from app.engine.studio import Studio, open_studio
 from detdiffusion.diffusion.manifest import model_hash, write_manifest
 from detdiffusion.errors import CheckpointError, ConfigError
 from detdiffusion.layout import Layout, read_png
+from detdiffusion.sampling_config import SamplingConfig
 
-QUICK = Recipe(seed=5, steps=3)
+QUICK = SamplingConfig(seed=5, steps=3)
 
 
 def finish(news: Iterator[Progress | tuple[Result, ...]]) -> tuple[Result, ...]:
@@ -49,7 +49,7 @@ def test_exchanged_model_makes_the_next_picture(studio: Studio, layout: Layout, 
 
 
 def test_model_is_exchanged_between_two_generations(studio: Studio, layout: Layout, second: Path) -> None:
-    news = studio.generation.run([Ask(layout, Recipe(seed=1, steps=8))], "me")
+    news = studio.generation.run([Ask(layout, SamplingConfig(seed=1, steps=8))], "me")
     next(news)
     exchange = threading.Thread(target=studio.models.exchange, args=(second, "street-1"))
     exchange.start()
@@ -78,7 +78,7 @@ def test_missing_model_folder(tmp_path: Path) -> None:
 def test_several_models_in_one_run(two_models: Studio, layout: Layout) -> None:
     studio = two_models
     assert list(studio.models.folders()) == ["tiny", "silent"]
-    asked = [Ask(layout, QUICK), Ask(layout, QUICK, model="silent"), Ask(layout, Recipe(6, 3), model="silent")]
+    asked = [Ask(layout, QUICK), Ask(layout, QUICK, model="silent"), Ask(layout, SamplingConfig(6, 3), model="silent")]
     *steps, last = studio.generation.run(asked, "me")
     assert [(news.step, news.steps) for news in steps] == [(n, 6) for n in range(1, 7)], "the last two were one batch"
     assert [result.model.name for result in last] == ["tiny", "silent", "silent"]

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from app.engine.recipe import Recipe
 from app.engine.studio import Studio, open_studio
 from app.gallery import handlers
 from app.gallery.handlers import Deletion, Form
@@ -20,6 +19,7 @@ from app.studio.handlers import compare_pair, generate, generate_record
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.layout import Layout
+from detdiffusion.sampling_config import SamplingConfig
 
 ANY = Form(None, None, 0.0, False, False)
 QUICK = StudioForm(True, 5, 2, 3.0)
@@ -44,7 +44,7 @@ def ids(history: History) -> list[int]:
 
 def test_pictures_of_the_page_and_of_programs_are_kept(studio: Studio, street: dict[str, Any]) -> None:
     single = last(generate(studio, street, QUICK, "me"))
-    generate_record(studio, street, "hard", Recipe(6, 2, 4.0))
+    generate_record(studio, street, "hard", SamplingConfig(6, 2, 4.0))
     newest, oldest = studio.history.find()
     assert studio.pictures / oldest.file == single.picture.file
     assert (oldest.seed, oldest.steps, oldest.guidance, oldest.strategy) == (5, 2, 3.0, Strategy.ORIGIN)

@@ -13,17 +13,17 @@ from PIL import Image
 
 from app.engine.insight import Insight
 from app.engine.models import ModelRegistry
-from app.engine.recipe import Recipe
 from app.engine.studio import Studio, open_studio
 from app.studio import handlers
 from app.studio.handlers import Figure, Form, Opening, Pair, Side, Sides, Single, share_in_box
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import Attribute, Layout, read_png
+from detdiffusion.sampling_config import SamplingConfig
 from detdiffusion.text.vocabulary import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[3]
-FIXED = Form(fixed=True, seed=5.0, steps=3.0, guidance=3.0)
+FIXED = Form(fixed=True, seed=5.0, steps=3.0, guidance_scale=3.0)
 
 
 def single(studio: Studio, value: dict[str, Any], form: Form = FIXED) -> Single:
@@ -102,7 +102,7 @@ def test_a_run_that_waits_says_for_how_many(studio: Studio, street: dict[str, An
 
 
 def test_both_sides_take_what_stands_under_more(studio: Studio, street: dict[str, Any]) -> None:
-    *_, view = handlers.compare_pair(studio, street, replace(FIXED, difficulty=0.5, sampler="ddim"), "me")
+    *_, view = handlers.compare_pair(studio, street, replace(FIXED, attribute_guidance=0.5, sampler="ddim"), "me")
     for side in (view.a, view.b):
         assert side.file is not None
         record = read_png(side.file)[1]
@@ -120,10 +120,10 @@ def test_compare_needs_something_to_compare(studio: Studio, street: dict[str, An
     [
         (Sides(), ("Easy", "Hard"), [{"strategy": "easy"}, {"strategy": "hard"}]),
         (Sides(Side(), Side(Strategy.HARD)), ("As drawn", "Hard"), [{"strategy": "origin"}, {"strategy": "hard"}]),
-        (Sides(Side(), Side(guidance=5.0)), ("guidance 3", "guidance 5"), [{"guidance": 3.0}, {"guidance": 5.0}]),
+        (Sides(Side(), Side(guidance_scale=5.0)), ("guidance 3", "guidance 5"), [{"guidance": 3.0}, {"guidance": 5.0}]),
         (
-            Sides(Side(difficulty=-1.0), Side(Strategy.HARD, difficulty=1.5)),
-            ("As drawn · difficulty -1", "Hard · difficulty 1.5"),
+            Sides(Side(attribute_guidance=-1.0), Side(Strategy.HARD, attribute_guidance=1.5)),
+            ("As drawn · attribute guidance -1", "Hard · attribute guidance 1.5"),
             [{"difficulty": -1.0}, {"difficulty": 1.5}],
         ),
     ],
@@ -149,7 +149,7 @@ def test_sides_differ_in_what_was_chosen(
         (Sides(Side(), Side()), "both sides ask for the same picture"),
         (Sides(second="nobody"), "no detector 'nobody'; choose one of bundled"),
         (Sides(b=Side(model="loud")), "no model 'loud'"),
-        (Sides(b=Side(Strategy.HARD, difficulty=9)), "difficulty 9 needs to be"),
+        (Sides(b=Side(Strategy.HARD, attribute_guidance=9)), "attribute guidance 9 needs to be"),
     ],
 )
 def test_sides_that_cannot_be_compared(studio: Studio, street: dict[str, Any], sides: Sides, message: str) -> None:
@@ -327,15 +327,15 @@ def test_prompt_is_shown_as_the_model_reads_it(studio: Studio, street: dict[str,
 
 
 def test_records_for_programs(studio: Studio, street: dict[str, Any]) -> None:
-    record = handlers.generate_record(studio, street, "easy", Recipe(5, 2))
+    record = handlers.generate_record(studio, street, "easy", SamplingConfig(5, 2))
     assert [item["attribute"] for item in record["objects"]] == ["easy", "easy", "background"]
     assert [item["found"] for item in record["objects"]] == [True, True, None]
     assert Image.open(io.BytesIO(base64.b64decode(record["png_base64"]))).size == (64, 64)
     assert record["model_sha256"] == studio.model.sha256
-    both = handlers.compare_record(studio, street, Recipe(5, 2))
+    both = handlers.compare_record(studio, street, SamplingConfig(5, 2))
     assert both["hard"]["objects"][1]["confidence"] == pytest.approx(0.2)
     with pytest.raises(ConfigError, match="origin, easy or hard"):
-        handlers.generate_record(studio, street, "harder", Recipe(5, 2))
+        handlers.generate_record(studio, street, "harder", SamplingConfig(5, 2))
 
 
 def test_without_words_for_attributes_there_is_nothing_to_tag_or_compare(
@@ -346,15 +346,15 @@ def test_without_words_for_attributes_there_is_nothing_to_tag_or_compare(
     for objects in (street["objects"], []):
         assert why in handlers.show_prompt(silent_studio, with_objects(*objects))
     assert single(silent_studio, street).table is not None
-    assert handlers.generate_record(silent_studio, street, "origin", Recipe(5, 1))["flagged"] is False
+    assert handlers.generate_record(silent_studio, street, "origin", SamplingConfig(5, 1))["flagged"] is False
     for act in (
         lambda: pair(silent_studio, street),
-        lambda: handlers.compare_record(silent_studio, street, Recipe(5, 1)),
-        lambda: handlers.generate_record(silent_studio, street, "hard", Recipe(5, 1)),
+        lambda: handlers.compare_record(silent_studio, street, SamplingConfig(5, 1)),
+        lambda: handlers.generate_record(silent_studio, street, "hard", SamplingConfig(5, 1)),
     ):
         with pytest.raises(ConfigError, match=why):
             act()
-    opening = Opening(silent_studio, "Street", street, Recipe(7, 1))
+    opening = Opening(silent_studio, "Street", street, SamplingConfig(7, 1))
     assert opening.pair is None
     assert opening.single.result(60).table is not None
 
@@ -375,7 +375,7 @@ def test_a_flagged_picture_says_so(studio: Studio, street: dict[str, Any]) -> No
     for table in (alone.table, both.table):
         assert "Not checked" in table.html()
         assert "the safety checker made the picture black" in table.html()
-    assert handlers.generate_record(studio, street, "origin", Recipe(5, 1))["flagged"] is True
+    assert handlers.generate_record(studio, street, "origin", SamplingConfig(5, 1))["flagged"] is True
 
 
 def test_a_model_that_no_detector_knows_says_so(model_folder: Path, tmp_path: Path, street: dict[str, Any]) -> None:
@@ -392,14 +392,14 @@ def test_a_model_that_no_detector_knows_says_so(model_folder: Path, tmp_path: Pa
 
 
 def test_opening_is_made_once_in_the_background(studio: Studio, street: dict[str, Any]) -> None:
-    opening = Opening(studio, "Street", street, Recipe(7, 2))
+    opening = Opening(studio, "Street", street, SamplingConfig(7, 2))
     assert opening.pair is not None
     assert opening.pair.result(60).table is not None
     assert opening.single.result(60).seed == 7
 
 
 def test_an_opening_whose_pictures_were_deleted_is_lost(studio: Studio, street: dict[str, Any]) -> None:
-    opening = Opening(studio, "Street", street, Recipe(7, 1))
+    opening = Opening(studio, "Street", street, SamplingConfig(7, 1))
     assert opening.pair is not None
     pair, single_view = opening.pair.result(60), opening.single.result(60)
     assert not opening.lost
@@ -415,11 +415,11 @@ def test_opening_is_the_favourite_or_one_that_the_model_knows(studio: Studio, st
         ({"A": strange, "B": strange, "C": street}, "C"),
         ({"A": street}, "A"),
     ):
-        opening = handlers.open_example(studio, examples, "B", Recipe(7, 1))
+        opening = handlers.open_example(studio, examples, "B", SamplingConfig(7, 1))
         assert opening is not None
         assert (opening.name, opening.model) == (name, studio.model)
         opening.single.result(60)
-    assert handlers.open_example(studio, {"B": strange}, "B", Recipe(7, 1)) is None
+    assert handlers.open_example(studio, {"B": strange}, "B", SamplingConfig(7, 1)) is None
 
 
 def test_header_names_model_and_detector(studio: Studio) -> None:

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.engine.recipe import Recipe
 from app.engine.studio import Studio
 from app.studio import handlers
 from app.studio.handlers import Form as Settings
 from app.studio.layout_files import Form, Opened, export_file, layout_of_link, link_of, open_files
 from detdiffusion.errors import DataError, DetDiffusionError, LayoutError
 from detdiffusion.layout import Layout
+from detdiffusion.sampling_config import SamplingConfig
 
 BOX = [0.1, 0.1, 0.5, 0.5]
 
@@ -61,7 +61,7 @@ def test_studio_picture_brings_back_layout_seed_and_settings(studio: Studio, str
     *_, last = handlers.generate(studio, street, Settings(True, 77, 4, 2.5, 0.5, "euler"), "me")
     assert last.picture.file is not None
     opened = open_files(studio, [last.picture.file])
-    assert (opened.layout, opened.recipe) == (street, Recipe(77, 4, 2.5, 0.5, "euler"))
+    assert (opened.layout, opened.recipe) == (street, SamplingConfig(77, 4, 2.5, 0.5, "euler"))
     studio.models.present = replace(studio.model, sha256="of another model")
     assert "another model (tiny)" in open_files(studio, [last.picture.file]).note
 

@@ -1,0 +1,71 @@
+"""How an image is made: one frozen value for the command, the studio, `generate`, `evaluate` and image files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from detdiffusion.errors import ConfigError
+
+# 48 bits: what `generate` gives each image, and whole in JavaScript's numbers (53 bits). Torch's generator on the CPU
+# reads the lowest 32 bits: seeds that differ above them alone start from the same noise.
+MAX_SEED = 2**48 - 1
+MAX_STEPS = 1000
+
+# By the name that people give them -> diffusers' class. Each takes one forward a step, so they differ in quality for
+# few steps.
+SAMPLERS: Mapping[str, str] = MappingProxyType(
+    {
+        "dpm++": "DPMSolverMultistepScheduler",
+        "unipc": "UniPCMultistepScheduler",
+        "ddim": "DDIMScheduler",
+        "euler": "EulerDiscreteScheduler",
+        "ddpm": "DDPMScheduler",
+    }
+)
+
+
+def check_sampler(name: str) -> None:
+    """ConfigError if there is no such sampler."""
+    if name not in SAMPLERS:
+        raise ConfigError(f"there is no sampler {name!r}; choose one of {', '.join(SAMPLERS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingConfig:
+    """All that decides an image beside its layout and the model.
+
+    Attributes:
+        seed: of the starting noise, 0 to `MAX_SEED`; the same seed starts from the same noise everywhere.
+        steps: of the sampler, 1 to `MAX_STEPS`.
+        guidance_scale: of classifier-free guidance; 1 switches it off.
+        attribute_guidance: how far to go on from easy towards hard; below 0 towards easy; 0 switches it off.
+        sampler: of `SAMPLERS`; empty is the kind that the model came with.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    seed: int
+    steps: int = 20
+    guidance_scale: float = 3.0
+    attribute_guidance: float = 0.0
+    sampler: str = ""
+
+    def __post_init__(self) -> None:
+        if self.sampler:
+            check_sampler(self.sampler)
+        if not isinstance(self.seed, int) or not 0 <= self.seed <= MAX_SEED:
+            raise ConfigError(f"seed {self.seed} needs to be a whole number from 0 to {MAX_SEED}")
+        if not isinstance(self.steps, int) or not 1 <= self.steps <= MAX_STEPS:
+            raise ConfigError(f"{self.steps} steps; choose 1 to {MAX_STEPS}")
+        if not math.isfinite(self.guidance_scale):
+            raise ConfigError(f"guidance {self.guidance_scale:g} needs to be a number")
+        if not math.isfinite(self.attribute_guidance):
+            raise ConfigError(f"attribute guidance {self.attribute_guidance:g} needs to be a number")
+
+    def later(self, number: int) -> SamplingConfig:
+        """With the seed that lies `number` behind this one; behind the last comes the first."""
+        return replace(self, seed=(self.seed + number) % (MAX_SEED + 1))
