@@ -15,11 +15,12 @@ RUNTIME := $(VENV)/.runtime-installed
 EXTRAS  := $(VENV)/.test-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help studio test lint check-yolov4
+.PHONY: help studio test test-fast lint check-yolov4
 
 help:
 	@echo "make studio   the studio at http://127.0.0.1:$(PORT)   (PORT=, WORKSPACE=, MODEL= may be given)"
 	@echo "make test     ruff, mypy and every test (the browser test needs Chromium: apt-get install chromium)"
+	@echo "make test-fast   the tests without browser, trained model or process of their own: for every save"
 	@echo "make lint     ruff and mypy alone"
 	@echo "make check-yolov4   our YOLOv4 against OpenCV 4's, in an environment of its own (.venv-opencv4)"
 	@echo "Each creates $(VENV) and installs what it needs first (PYTHON=$(PYTHON); Python 3.11 or newer)."
@@ -50,7 +51,10 @@ test: lint
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 	  echo "== NOTE: no Chromium on this machine, so THE BROWSER TESTS ARE SKIPPED (Debian: apt-get install chromium)"
 	@echo "== pytest"
-	@$(BIN)/python -m pytest
+	@$(BIN)/python tests/suite.py
+
+test-fast: $(EXTRAS)
+	@$(BIN)/python tests/suite.py --fast
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -105,6 +105,7 @@ def run_offline(script: str, *arguments: str, timeout: float) -> subprocess.Comp
     )
 
 
+@pytest.mark.process
 def test_every_file_loads_without_a_network() -> None:
     done = run_offline(IMPORT_EVERYTHING, timeout=180)
     assert done.returncode == 0, done.stderr
@@ -113,6 +114,7 @@ def test_every_file_loads_without_a_network() -> None:
 
 
 @pytest.mark.model
+@pytest.mark.process
 def test_studio_serves_its_page_without_a_network(tmp_path: Path, free_port: int) -> None:
     done = run_offline(SERVE_ONCE, str(free_port), str(tmp_path), timeout=180)
     assert done.returncode == 0, done.stderr

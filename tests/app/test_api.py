@@ -14,6 +14,8 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 ENDPOINTS = {"generate", "compare", "classes"}
 

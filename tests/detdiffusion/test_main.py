@@ -1,4 +1,4 @@
-"""python -m detdiffusion: bad input through a process, whole runs in this one with a tiny model of random weights."""
+"""python -m detdiffusion: bad input, and whole runs with a tiny model of random weights."""
 
 import argparse
 import itertools
@@ -64,25 +64,32 @@ def write(folder: Path, *objects: Any, text: str | None = None, **changes: Any) 
     return file
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "detdiffusion", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, check=False)
+def refused(capsys: pytest.CaptureFixture[str], message: str, *arguments: str | Path) -> None:
+    assert command.main([str(word) for word in arguments]) == 2
+    check_refusal(message, *capsys.readouterr())
 
 
-def fails_with(message: str, *arguments: str | Path) -> None:
-    done = run(*arguments)
-    lines = done.stderr.splitlines()
-    assert (done.returncode, len(lines), done.stdout) == (2, 1, ""), done.stderr
+def check_refusal(message: str, out: str, error: str) -> None:
+    lines = error.splitlines()
+    assert (len(lines), out) == (1, ""), error
     assert lines[0].startswith("error: ")
     assert message in lines[0]
 
 
-def test_help_reads_well() -> None:
-    done = run("--help")
-    assert done.returncode == 0
-    assert all(
-        word in done.stdout for word in ("LAYOUT.json", "--strategy", "--compare", "--seeds", "easy", "Exit code")
-    )
+def test_help_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        command.main(["--help"])
+    assert stopped.value.code == 0
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("LAYOUT.json", "--strategy", "--compare", "--seeds", "easy", "Exit code"))
+
+
+@pytest.mark.process
+def test_a_bad_layout_through_a_process(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "detdiffusion", write(tmp_path, text="{"), "--out", tmp_path / "out"]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    check_refusal("this is not JSON", done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -95,8 +102,8 @@ def test_help_reads_well() -> None:
         ({"objects": [CAR, {**CAR, "box": [0.1, 0.2, 0.5, float("nan")]}]}, "object 2 (car): box"),
     ],
 )
-def test_bad_layout_through_a_process(tmp_path: Path, content: dict[str, Any], message: str) -> None:
-    fails_with(message, write(tmp_path, **content), "--out", tmp_path / "out")
+def test_bad_layouts(tmp_path: Path, content: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(capsys, message, write(tmp_path, **content), "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -139,16 +146,18 @@ def test_bad_seed_lists(text: str) -> None:
         command.seed_list(text)
 
 
-def test_missing_files_are_named(tmp_path: Path) -> None:
-    fails_with("nowhere.json: no such file", tmp_path / "nowhere.json", "--out", tmp_path)
-    fails_with("is no model folder", write(tmp_path, CAR), "--out", tmp_path / "out", "--model", tmp_path / "nowhere")
+def test_missing_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(capsys, "nowhere.json: no such file", tmp_path / "nowhere.json", "--out", tmp_path)
+    absent = ("--model", tmp_path / "nowhere")
+    refused(capsys, "is no model folder", write(tmp_path, CAR), "--out", tmp_path / "out", *absent)
 
 
-def test_unknown_class_offers_the_nearest(tmp_path: Path, model: Path) -> None:
+def test_unknown_class_offers_the_nearest(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(tmp_path, CAR, {**CAR, "label": "caar"})
-    fails_with("nearest first: car, ", file, "--out", tmp_path / "out", "--model", model)
+    refused(capsys, "nearest first: car, ", file, "--out", tmp_path / "out", "--model", model)
 
 
+@pytest.mark.model
 def test_which_detector_looks(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The one that is asked for; without one, the bundled model's where the model has none."""
     out = tmp_path / "out"
@@ -162,6 +171,7 @@ def test_which_detector_looks(tmp_path: Path, model: Path, capsys: pytest.Captur
 
 
 @pytest.mark.usefixtures("guarded")
+@pytest.mark.slow
 def test_guidance_reaches_the_picture(tmp_path: Path, model: Path) -> None:
     pictures, words = [], [str(write(tmp_path, CAR)), "--model", str(model), "--steps", "2"]
     for number, more in enumerate(([], ["--guidance", "1"], ["--difficulty", "2"], ["--difficulty", "-2"])):

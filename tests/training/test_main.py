@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYOUTS = ("--layouts", "papercut:1@900000")
 
 
+@pytest.mark.process
 def test_papercut_writes_a_data_set(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training", "papercut", "--images", "2", "--seed", "900000", "--workers", "1"]
     done = subprocess.run(

@@ -214,6 +214,7 @@ def test_the_standard_network_is_the_published_one() -> None:
     assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
 
 
+@pytest.mark.slow
 def test_weights_alone_are_of_the_standard_network(tmp_path: Path) -> None:
     """All numbers zero: every class of every box has a quarter, and every box is its anchor at the middle of a cell."""
     path = tmp_path / "yolov4.weights"

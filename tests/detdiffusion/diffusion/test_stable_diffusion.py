@@ -78,6 +78,7 @@ def test_prompts_are_read_as_the_base_reads_them(pipe: DetDiffusionPipeline) -> 
     torch.testing.assert_close(pipe.denoise(latents, t, condition, raw), expected)
 
 
+@pytest.mark.slow
 def test_a_base_of_ours_goes_on_reading_prompts_as_it_has_learned(
     base: Path, pipe: DetDiffusionPipeline, tmp_path: Path
 ) -> None:
@@ -176,6 +177,7 @@ def test_blueprint_and_head_are_optional(base: Path) -> None:
     assert pipe(LAYOUT, seeds=[1], steps=1).images[0].size == (64, 64)
 
 
+@pytest.mark.slow
 def test_a_model_of_800x456(base: Path) -> None:
     """Latents of 100x57, which the U-Net cannot halve evenly: every size on the way, and the picture."""
     pipe = build(base, size=(456, 800))
@@ -222,6 +224,7 @@ def test_it_is_saved_and_loaded_as_a_model(base: Path, pipe: DetDiffusionPipelin
 
 
 @pytest.mark.parametrize("flags", [True, False])
+@pytest.mark.slow
 def test_a_safety_checker_is_kept_and_used(tmp_path: Path, published: ModuleType, flags: bool) -> None:
     made = build(published.write_stable_diffusion(tmp_path / "sd", flags=flags))
     save_pipeline(made, tmp_path / "model")

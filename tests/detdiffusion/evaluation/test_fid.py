@@ -80,6 +80,7 @@ def tensor(images: list[Image.Image]) -> torch.Tensor:
     return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
 
 
+@pytest.mark.slow
 def test_inceptions_features_are_fidelitys(weights: tuple[Path, str]) -> None:
     inception = load_inception(weights[0], sha256=weights[1])
     network = fidelity.FeatureExtractorInceptionV3("it", ["2048"], feature_extractor_weights_path=str(weights[0]))

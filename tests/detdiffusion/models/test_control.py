@@ -92,6 +92,7 @@ def test_it_starts_as_the_unet_alone_and_reads_boxes_once_it_has_learned(pipe: D
     torch.testing.assert_close(pair[1:], latents(LAYOUT), atol=1e-5, rtol=0)  # whatever its neighbours in the batch
 
 
+@pytest.mark.slow
 def test_it_is_saved_and_loaded_and_checked(pipe: DetDiffusionPipeline, tmp_path: Path) -> None:
     save_pipeline(pipe, tmp_path / "model", dtype=torch.float32)
     loaded = load_pipeline(tmp_path / "model")

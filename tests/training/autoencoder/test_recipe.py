@@ -36,6 +36,7 @@ def pictures() -> np.ndarray:
     return flat.repeat(8, axis=1).repeat(8, axis=2)  # [8, 32, 32, 3]
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path: Path) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (8, 1, 1, 3), dtype=np.uint8)
     pictures = pictures.repeat(32, axis=1).repeat(32, axis=2)  # sheets of one colour

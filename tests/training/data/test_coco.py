@@ -369,6 +369,7 @@ def write_many(path: Path, pictures: int, objects: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
+@pytest.mark.process
 def test_a_large_file_is_read_with_bounded_memory(tmp_path: Path) -> None:
     """30 MB grow the process by its window (a few MiB) and two database caches (16 MiB each); json.load takes 170."""
     write_many(tmp_path / "small.json", 10, 10)

@@ -436,6 +436,7 @@ def test_masks_are_compared_with_the_true_ones(model: Path, tmp_path: Path, monk
 # --- a kill ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_killed_and_resumed_is_the_uninterrupted_report(model: Path, tmp_path: Path) -> None:
     """kill -9 in the middle of the first view; what was committed is not drawn again, and the bytes are the same."""
     words = ["--model", model, "--layouts", SCENES, "--steps", "1", "--batch", "2", "--strategies", "easy,hard"]

@@ -19,6 +19,8 @@ from training.generator.model import small_model
 from training.generator.samples import encode_scenes, label_scenes
 from training.generator.trainer import train_generator
 
+pytestmark = pytest.mark.model
+
 
 class Enough(Exception):
     pass

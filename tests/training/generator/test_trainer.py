@@ -401,6 +401,7 @@ def kill_after(rows_seen: int, words: list[str], out: Path, environment: dict[st
 
 
 @pytest.mark.usefixtures("at_home")
+@pytest.mark.process
 def test_kill_9_anywhere_changes_nothing(papercut: Any, cache: dict[str, str], tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "cut"
     assert main(papercut.words(whole, "steps=20")) == 0

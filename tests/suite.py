@@ -1,0 +1,66 @@
+"""Runs the tests: side by side first, then alone what asserts a rate; one closing line counts both.
+
+`python tests/suite.py` runs everything, `python tests/suite.py --fast` what needs no browser, no trained model and no
+process with torch, and no more than a second or two. More words go to pytest.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parents[1]
+SLOW = ("browser", "model", "process", "slow", "alone")  # the markers of what `--fast` leaves out
+MOST_WORKERS = 4  # each may hold torch, a studio and a browser: 2 GB of memory
+NOTHING_CHOSEN = 5  # pytest's exit code where no test matches
+
+
+def parts(fast: bool) -> list[list[str]]:
+    """pytest's arguments, one list for each call."""
+    workers = min(MOST_WORKERS, os.cpu_count() or 1)
+    # Whoever is done takes over half of what the other still has: neighbours, which share servers and models, stay
+    # together, and nobody waits for the longest file.
+    side_by_side = ["-n", str(workers), "--dist", "worksteal"]
+    if fast:
+        return [[*side_by_side, "-m", " and ".join(f"not {name}" for name in SLOW)]]
+    return [[*side_by_side, "-m", "not alone"], ["-m", "alone"]]
+
+
+def count(report: Path) -> Counter[str]:
+    """How many tests passed, failed and were skipped, by the report that pytest wrote."""
+    found = Counter[str]()
+    for suite in ElementTree.parse(report).iter("testsuite"):
+        failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        skipped = int(suite.get("skipped", 0))
+        found += Counter(passed=int(suite.get("tests", 0)) - failed - skipped, failed=failed, skipped=skipped)
+    return found
+
+
+def main(words: Sequence[str]) -> int:
+    fast, more = "--fast" in words, [word for word in words if word != "--fast"]
+    begun, codes, total = time.monotonic(), list[int](), Counter[str]()
+    with tempfile.TemporaryDirectory() as folder:
+        for number, arguments in enumerate(parts(fast)):
+            report = Path(folder) / f"{number}.xml"
+            command = [sys.executable, "-m", "pytest", *arguments, f"--junitxml={report}", *more]
+            codes.append(subprocess.run(command, cwd=ROOT, check=False).returncode)
+            if report.is_file():
+                total += count(report)
+    if total:
+        codes = [code for code in codes if code != NOTHING_CHOSEN]
+    seconds = round(time.monotonic() - begun)
+    print(
+        f"== {total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped"
+        f" in {seconds // 60} min {seconds % 60} s" + ("" if not any(codes) else ": FAILED"),
+        flush=True,
+    )
+    return next((code for code in codes if code), 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
