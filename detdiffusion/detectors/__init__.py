@@ -86,7 +86,7 @@ def _load_folder(folder: Path) -> Detector:
 
         return load_folder(folder)
     if kind == ULTRALYTICS:
-        from detdiffusion.detectors.ultralytics import load_ultralytics
+        from detdiffusion.detectors.ultralytics.detector import load_ultralytics
 
         return load_ultralytics(folder)
     raise DetectorError(f"{folder}: detector.json says kind {kind!r}; known: {TORCHVISION}, {ULTRALYTICS}")
@@ -95,7 +95,7 @@ def _load_folder(folder: Path) -> Detector:
 def _load_file(path: Path, annotations: Path | None) -> Detector:
     match path.suffix.lower():
         case ".pt":
-            from detdiffusion.detectors.ultralytics import load_ultralytics
+            from detdiffusion.detectors.ultralytics.detector import load_ultralytics
 
             return load_ultralytics(path)
         case ".json":

@@ -173,7 +173,7 @@ def _training(arguments: argparse.Namespace) -> Callable[[Pictures], None]:
         raise ConfigError("--start and --device are for detectors of torchvision alone")
     architecture = arguments.arch.removesuffix(".yaml") + ".yaml"
     try:
-        from detdiffusion.detectors.ultralytics import check_architecture
+        from detdiffusion.detectors.ultralytics.library import check_architecture
 
         check_architecture(architecture)
     except DetectorError as error:
@@ -210,7 +210,7 @@ def _train_ultralytics(
     arguments: argparse.Namespace, architecture: str, numbers: Mapping[str, Any], pictures: Pictures
 ) -> None:
     """By ultralytics' own loop, on a copy of the pictures that is gone afterwards."""
-    from detdiffusion.detectors.ultralytics import train_ultralytics
+    from detdiffusion.detectors.ultralytics.training import train_ultralytics
 
     work: Path = arguments.out / RUN
     for split, places in (("train", pictures.learned), ("val", pictures.held_out)):
@@ -241,7 +241,7 @@ def _train_ultralytics(
 
 def copy_pictures(dataset: Samples, places: Sequence[int], folder: Path, split: str) -> None:
     """In YOLO form; what a kill left half written is written again."""
-    from detdiffusion.detectors.ultralytics import write_yolo_folder
+    from detdiffusion.detectors.ultralytics.yolo_folder import write_yolo_folder
 
     if (folder / split / "written").exists():
         return

@@ -17,7 +17,8 @@ from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
 from detdiffusion.detectors import load_detector
-from detdiffusion.detectors.ultralytics import train_ultralytics, write_yolo_folder
+from detdiffusion.detectors.ultralytics.training import train_ultralytics
+from detdiffusion.detectors.ultralytics.yolo_folder import write_yolo_folder
 from detdiffusion.diffusion.checkpoint import save_pipeline
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.files import write_json

@@ -70,7 +70,8 @@ def like_detector(name: str, model: Path) -> tuple[str, int]:
     Raises:
         DetectorError: there is no such detector, or it is of a kind that cannot be trained here.
     """
-    from detdiffusion.detectors.ultralytics import UltralyticsDetector, check_architecture
+    from detdiffusion.detectors.ultralytics.detector import UltralyticsDetector
+    from detdiffusion.detectors.ultralytics.library import check_architecture
 
     if name.endswith(".yaml"):
         architecture, image_size = name, 640
@@ -136,7 +137,7 @@ def train_folds(dataset: Dataset, config: FoldConfig, work: Path, min_score: flo
 
 def _train(dataset: Dataset, config: FoldConfig, work: Path, folds: Sequence[int], fold: int) -> None:
     """Its own fold is what the detector is measured on after every epoch; nothing is chosen by that."""
-    from detdiffusion.detectors.ultralytics import train_ultralytics
+    from detdiffusion.detectors.ultralytics.training import train_ultralytics
 
     out = _detector(work, fold)
     data = out / "data"
@@ -161,7 +162,7 @@ def _train(dataset: Dataset, config: FoldConfig, work: Path, folds: Sequence[int
 
 def _copy_pictures(dataset: Dataset, places: Sequence[int], folder: Path) -> None:
     """A fold in YOLO form; one that a kill left half written is written again."""
-    from detdiffusion.detectors.ultralytics import write_yolo_folder
+    from detdiffusion.detectors.ultralytics.yolo_folder import write_yolo_folder
 
     if (folder / "written").exists():
         return

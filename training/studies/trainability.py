@@ -187,7 +187,7 @@ def _train_torchvision(
 def _train_ultralytics(
     arguments: argparse.Namespace, config: TrainabilityConfig, plan: Plan, row: Row, seed: int, out: Path
 ) -> None:
-    from detdiffusion.detectors.ultralytics import train_ultralytics
+    from detdiffusion.detectors.ultralytics.training import train_ultralytics
     from training.detector.command import copy_pictures
     from training.studies.trainability_data import write_repeats
 
@@ -230,7 +230,7 @@ def _architecture(detector: str) -> tuple[str, Path | None]:
     """A name, trained from nothing, or the architecture of a detector that is trained further."""
     if not Path(detector).exists():
         return detector.removesuffix(".yaml") + ".yaml", None
-    from detdiffusion.detectors.ultralytics import load_ultralytics
+    from detdiffusion.detectors.ultralytics.detector import load_ultralytics
 
     return load_ultralytics(Path(detector)).architecture, Path(detector)
 

@@ -20,9 +20,12 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
 from detdiffusion.detectors import load_detector
-from detdiffusion.detectors import ultralytics as adapter
 from detdiffusion.detectors.folder import Description, save_detector
-from detdiffusion.detectors.ultralytics import Frame, letterbox, stretch, train_ultralytics, write_yolo_folder
+from detdiffusion.detectors.ultralytics.detector import UltralyticsDetector
+from detdiffusion.detectors.ultralytics.images import Frame, letterbox, stretch
+from detdiffusion.detectors.ultralytics.library import build, contained
+from detdiffusion.detectors.ultralytics.training import train_ultralytics
+from detdiffusion.detectors.ultralytics.yolo_folder import write_yolo_folder
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Box, Layout
 
@@ -245,9 +248,9 @@ def test_own_pt_file_gives_the_same_detections(trained: Path) -> None:
 def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small RT-DETR with random weights: a detector folder, and the library's own .pt beside it."""
     out = tmp_path_factory.mktemp("rtdetr")
-    with adapter._contained():
+    with contained():
         torch.manual_seed(0)
-        model = adapter._build("yolov8n-rtdetr.yaml", LABELS)
+        model = build("yolov8n-rtdetr.yaml", LABELS)
         torch.save({"ema": model, "train_args": {"imgsz": 64}}, out / "last.pt")
     save_detector(model, out / "model", Description("rtdetr", "yolov8n-rtdetr.yaml", LABELS, 64, 0.5, ""))
     return out
@@ -299,10 +302,10 @@ def test_rtdetr_is_trained(yolo_folder: Path, tmp_path: Path) -> None:
 )
 def test_architectures_by_name(architecture: str, kind: str) -> None:
     """Of every generation: with suppression behind the head, without it, and a transformer."""
-    with adapter._contained():
-        model = adapter._build(architecture, LABELS)
+    with contained():
+        model = build(architecture, LABELS)
     assert type(model).__name__ == kind
-    detector = adapter.UltralyticsDetector(model, Description("x", architecture, LABELS, 64, 0.5, ""))
+    detector = UltralyticsDetector(model, Description("x", architecture, LABELS, 64, 0.5, ""))
     (found,) = detector.detect([sample(0)[0]])
     assert len(found) <= 100 and set(found.labels) <= set(LABELS)
 
@@ -401,7 +404,7 @@ def test_killed_training_goes_on(yolo_folder: Path, tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from detdiffusion.detectors.ultralytics import train_ultralytics\n"
+        "from detdiffusion.detectors.ultralytics.training import train_ultralytics\n"
         "def report(epoch, epochs, metrics):\n"
         "    print(epoch, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

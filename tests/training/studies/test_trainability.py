@@ -15,7 +15,7 @@ import torch
 from scipy import stats
 
 from detdiffusion.assets import BUNDLED_MODEL
-from detdiffusion.detectors.ultralytics import train_ultralytics
+from detdiffusion.detectors.ultralytics.training import train_ultralytics
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Attribute
 from training.data.attributes import encode_row, make_header

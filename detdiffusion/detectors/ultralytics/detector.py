@@ -1,0 +1,137 @@
+"""YOLO and RT-DETR models behind the `Detector` protocol, from detector folders and .pt files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from detdiffusion.detection import Detections
+from detdiffusion.detectors.folder import (
+    DESCRIPTION_FILE,
+    MIN_SCORE,
+    Description,
+    file_hash,
+    fill,
+    read_description,
+    read_weights,
+)
+from detdiffusion.detectors.ultralytics.images import Frame, letterbox, stretch
+from detdiffusion.detectors.ultralytics.library import (
+    LOWEST_SCORE,
+    MAX_DETECTIONS,
+    build,
+    contained,
+    detection_model,
+    suppressed,
+)
+from detdiffusion.errors import DetectorError
+
+_IMAGES_PER_PASS = 32
+
+
+class UltralyticsDetector:
+    """A YOLO or RT-DETR model behind the `Detector` protocol. Images of any size; boxes come back in fractions."""
+
+    def __init__(self, model: torch.nn.Module, about: Description) -> None:
+        self.name = about.name
+        self.sha256 = about.sha256
+        self.labels = about.labels
+        self.architecture = about.architecture
+        self.image_size = about.imgsz
+        self.min_score = about.min_score
+        self._transformer = type(model).__name__ == "RTDETRDetectionModel"
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._model = model.float().eval().to(self._device).to(memory_format=torch.channels_last)
+
+    def detect(self, images: Sequence[Image.Image]) -> list[Detections]:
+        """At most 100 detections per image, down to score 0.001, after non-maximum suppression (a class at a time)."""
+        found: list[Detections] = []
+        for start in range(0, len(images), _IMAGES_PER_PASS):
+            found += self._detect_batch(images[start : start + _IMAGES_PER_PASS])
+        return found
+
+    @torch.inference_mode()
+    def _detect_batch(self, images: Sequence[Image.Image]) -> list[Detections]:
+        fit = stretch if self._transformer else letterbox
+        squares, frames = zip(*(fit(image, self.image_size) for image in images), strict=True)
+        output = self._model(self._pixels(squares))
+        rows = self._of_queries(output[0]) if self._transformer else suppressed(output, len(self.labels))
+        return [self._detections(row.cpu().numpy(), frame) for row, frame in zip(rows, frames, strict=True)]
+
+    def _of_queries(self, output: torch.Tensor) -> list[torch.Tensor]:
+        """RT-DETR's output [B, Q, 6] (centre, width, height in fractions, score, class; best first) -> the same rows.
+
+        A query is an object: nothing has to be suppressed.
+        """
+        centres, sizes = output[..., :2], output[..., 2:4]
+        corners = torch.cat([centres - sizes / 2, centres + sizes / 2], -1) * self.image_size
+        rows = torch.cat([corners, output[..., 4:]], -1)[:, :MAX_DETECTIONS]
+        return [row[row[:, 4] > LOWEST_SCORE] for row in rows]
+
+    @torch.inference_mode()
+    def features(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """What the detection head reads of each image, averaged over its place: [B, D] float32. D is the sum of the
+        channels of the layers that feed the head."""
+        levels: list[torch.Tensor] = []
+        layers: Any = self._model.model
+        head = layers[-1]  # as the library orders them
+        tap = head.register_forward_pre_hook(lambda _, inputs: levels.extend(inputs[0]))
+        try:
+            fit = stretch if self._transformer else letterbox
+            self._model(self._pixels([fit(image, self.image_size)[0] for image in images]))
+        finally:
+            tap.remove()
+        pooled = [level.float().mean(dim=(2, 3)) for level in levels]  # [B, C, h, w] -> [B, C] of every level
+        return torch.cat(pooled, dim=1).cpu().numpy()
+
+    def _pixels(self, squares: Sequence[np.ndarray]) -> torch.Tensor:
+        """Squares [S, S, 3] uint8 -> [B, 3, S, S] in 0..1."""
+        return torch.from_numpy(np.stack(squares)).to(self._device).permute(0, 3, 1, 2).float() / 255
+
+    def _detections(self, rows: np.ndarray, frame: Frame) -> Detections:
+        """Rows [N, 6] of the library (x1, y1, x2, y2 in padded pixels, score, class) -> detections."""
+        offset = np.array([frame.left, frame.top, frame.left, frame.top])
+        side = np.array([frame.width, frame.height, frame.width, frame.height])
+        boxes = np.clip((rows[:, :4] - offset) / side, 0, 1)
+        return Detections(tuple(self.labels[int(index)] for index in rows[:, 5]), rows[:, 4].clip(0, 1), boxes)
+
+
+def load_ultralytics(path: Path) -> UltralyticsDetector:
+    """A detector folder, or the user's own .pt file of a detection model (read through safe loading only).
+
+    Raises:
+        DetectorError: missing, damaged (both hashes are named), unsafe, or of another architecture.
+    """
+    if path.is_dir():
+        return _load_folder(path)
+    if not path.exists():
+        raise DetectorError(f"{path}: no such detector; give a detector folder or a .pt file that is on this machine")
+    if path.suffix != ".pt":
+        raise DetectorError(f"{path.name}: a detector needs to be a folder with {DESCRIPTION_FILE}, or a .pt file")
+    return _load_pt(path)
+
+
+def _load_folder(folder: Path) -> UltralyticsDetector:
+    about = read_description(folder)
+    weights = read_weights(folder, about)
+    with contained():
+        model = build(about.architecture, about.labels)
+        fill(model, weights, folder, about.architecture)
+        model.fuse(verbose=False)
+    return UltralyticsDetector(model, about)
+
+
+def _load_pt(path: Path) -> UltralyticsDetector:
+    with contained():
+        model, image_size = detection_model(path)
+        labels = tuple(str(label) for _, label in sorted(model.names.items()))
+        model.float().fuse(verbose=False)
+    architecture = str((model.yaml or {}).get("yaml_file", path.name))
+    return UltralyticsDetector(
+        model, Description(path.stem, architecture, labels, image_size, MIN_SCORE, sha256=file_hash(path))
+    )
