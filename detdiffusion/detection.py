@@ -106,5 +106,23 @@ def iou(a: Floats, b: Floats) -> Floats:
     return np.asarray(overlap / np.where(union > 0, union, 1))
 
 
+def mask_coverage(mask: NDArray[np.floating[Any]], xyxy: Sequence[float]) -> float:
+    """Of the area of a box (fractions), the share that a mask covers: [H, W], a pixel counts from 0.5 up.
+
+    Pixels that the edge of the box cuts count by the part that lies inside, so the answer does not jump with the edge.
+    """
+    height, width = mask.shape
+    x1, y1, x2, y2 = xyxy
+    rows, columns = _inside(y1, y2, height), _inside(x1, x2, width)
+    return min(1.0, float(rows @ (mask >= 0.5) @ columns / (rows.sum() * columns.sum())))
+
+
+def _inside(low: float, high: float, count: int) -> Floats:
+    """How much of each of `count` pixels in a row lies between two places (fractions of the row): [count]."""
+    starts, low = np.arange(count), low * count
+    high = max(high * count, low + 1e-6)  # a sliver is not lost to rounding
+    return np.asarray(np.clip(np.minimum(high, starts + 1) - np.maximum(low, starts), 0, None))
+
+
 def _area(boxes: Floats) -> Floats:
     return np.asarray(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(-1))

@@ -54,6 +54,11 @@ class Box:
         x1, y1, x2, y2 = self.xyxy
         return (x2 - x1) * (y2 - y1)
 
+    def mirrored(self) -> Box:
+        """The object in the mirrored image, left to right."""
+        x1, y1, x2, y2 = self.xyxy
+        return replace(self, xyxy=(1 - x2, y1, 1 - x1, y2))
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -73,7 +78,12 @@ class Layout:
 
     @property
     def labels(self) -> tuple[str, ...]:
+        """The class of every object, in their order."""
         return tuple(box.label for box in self.boxes)
+
+    def mirrored(self) -> Layout:
+        """The layout of the mirrored image, left to right."""
+        return replace(self, boxes=tuple(box.mirrored() for box in self.boxes))
 
     @classmethod
     def from_json(cls, data: str | bytes | Mapping[str, Any]) -> Layout:

@@ -10,8 +10,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from app.components.views import (
     DifficultyView,
     InsideView,
@@ -35,6 +33,7 @@ from app.engine.generation import Ask, Progress, Result
 from app.engine.insight import Inside, Insight, look_inside
 from app.engine.studio import Studio
 from detdiffusion.attributes import Strategy, apply_strategy
+from detdiffusion.detection import mask_coverage
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.diffusion.masks import object_colour
 from detdiffusion.errors import ConfigError, LayoutError
@@ -354,7 +353,7 @@ def show_inside(studio: Studio, picture: Path | None, what: Insight) -> InsideVi
                 box.attribute or Attribute.EASY,
                 f"rgb{colour}",
                 "" if map_ is None else layer_address(0.6 * (map_ >= 0.5) if masks else 0.85 * map_, colour),
-                share_in_box(map_, box.xyxy) if masks and map_ is not None else None,
+                mask_coverage(map_, box.xyxy) if masks and map_ is not None else None,
             )
         )
     tokens = tuple(tuple((token.text, token.object) for token in window) for window in inside.tokens)
@@ -367,15 +366,6 @@ def _note_of(inside: Inside) -> str:
     if inside.what is Insight.ATTENTION and inside.blueprint:
         return "This model knows from its blueprint where objects are: it reads their words all over the picture."
     return ""
-
-
-def share_in_box(mask: np.ndarray, xyxy: tuple[float, float, float, float]) -> float:
-    """Of the box's pixels, the share that the mask [H, W] covers."""
-    height, width = mask.shape
-    x1, y1, x2, y2 = xyxy
-    rows = slice(int(y1 * height), max(int(y1 * height) + 1, round(y2 * height)))
-    columns = slice(int(x1 * width), max(int(x1 * width) + 1, round(x2 * width)))
-    return float((mask[rows, columns] >= 0.5).mean())
 
 
 def many_noises(

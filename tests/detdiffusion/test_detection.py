@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from detdiffusion.detection import Detections, iou
+from detdiffusion.detection import Detections, iou, mask_coverage
 from detdiffusion.errors import DetectorError
 
 
@@ -74,3 +74,32 @@ def test_iou_of_known_pairs(a: list[float], b: list[float], expected: float) -> 
 def test_iou_of_nothing_has_a_shape() -> None:
     assert iou(np.zeros((0, 4)), np.zeros((3, 4))).shape == (0, 3)
     assert iou(np.zeros((2, 4)), np.zeros((0, 4))).shape == (2, 0)
+
+
+def corner(side: int, part: int) -> np.ndarray:
+    """A square mask whose upper left `part` x `part` pixels are the object's."""
+    mask = np.zeros((side, side), np.float32)
+    mask[:part, :part] = 0.5
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("mask", "xyxy", "expected"),
+    [
+        (corner(10, 5), (0.0, 0.0, 0.5, 0.5), 1.0),
+        (corner(10, 5), (0.0, 0.0, 1.0, 1.0), 0.25),
+        (corner(10, 5), (0.99, 0.99, 1.0, 1.0), 0.0),  # within one pixel
+        (np.ones((20, 20), np.float32), (0.5, 0.5, 0.501, 0.501), 1.0),
+        (np.ones((3, 3), np.float32), (0.5, 0.5, np.nextafter(0.5, 1), np.nextafter(0.5, 1)), 1.0),  # a sliver
+        (corner(10, 10) - 0.01, (0.0, 0.0, 1.0, 1.0), 0.0),  # just below what counts
+        # The edge cuts a pixel: 5 of the box's 5.6 columns are covered. Whole pixels would say 5/5, or 5/6 = 0.83.
+        (np.tile(np.arange(10) < 5, (10, 1)).astype(np.float32), (0.0, 0.0, 0.56, 1.0), 5 / 5.6),
+        (np.tile(np.arange(10) < 5, (10, 1)).astype(np.float32), (0.46, 0.0, 0.56, 1.0), 0.4),
+        # Other sides: 4 columns by 2 rows, the left column covered; box x 0.5..3.5 columns, y 0.5..2 rows.
+        (np.tile(np.array([1, 0, 0, 0], np.float32), (2, 1)), (0.125, 0.25, 0.875, 1.0), 0.5 / 3),
+    ],
+)
+def test_share_of_a_box_that_a_mask_covers(
+    mask: np.ndarray, xyxy: tuple[float, float, float, float], expected: float
+) -> None:
+    assert mask_coverage(mask, xyxy) == pytest.approx(expected, abs=1e-12)

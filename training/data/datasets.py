@@ -21,11 +21,10 @@ from training.data.checks import DataReport
 from training.data.coco import find_coco, unpack
 from training.data.filters import NO_FILTER, LayoutFilter, layout_of, selections
 from training.data.folders import find_voc, find_yolo
-from training.data.images import TURNS, Mask, PictureError, PictureFault, Turn, load_picture
+from training.data.images import TURNS, Mask, PictureError, PictureFault, load_picture
 from training.data.index import Index, Source, open_index
 
 _FINDERS = (find_coco, find_yolo, find_voc)  # in this order: a COCO folder may hold images/ too
-_MIRROR = Turn(flip_x=True)
 
 
 class MaskSource(StrEnum):
@@ -192,9 +191,7 @@ def fitted(
     shapes = np.stack([_stretched(mask, width, height) for mask in masks])
     if not flip:
         return image, laid, shapes
-    boxes = tuple(replace(box, xyxy=_MIRROR.box(box.xyxy)) for box in laid.boxes)
-    mirrored = np.ascontiguousarray(shapes[:, :, ::-1])
-    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), replace(laid, boxes=boxes), mirrored
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), laid.mirrored(), np.ascontiguousarray(shapes[:, :, ::-1])
 
 
 def _selected(index: Index, layout_filter: LayoutFilter) -> tuple[array[int], DataReport]:

@@ -28,7 +28,7 @@ class Latents(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SampleStore:
-    """Samples as `latents.encode` and `annotate.make_samples` write them, in chunks of a .json (layouts) and a
+    """Samples as `latents.encode_dataset` and `samples.make_samples` write them, in chunks of a .json (layouts) and a
     .safetensors file; latents and masks are read from disk when they are asked for, layouts are held."""
 
     layouts: tuple[Layout, ...]
@@ -57,6 +57,7 @@ class SampleStore:
         return tuple(self._chunks[0].get_slice("latents").get_shape()[1:])
 
     def latents(self, index: int, *, flipped: bool = False) -> Latents:
+        """What the autoencoder made of an image, plain or mirrored."""
         name = "flipped" if flipped else "latents"
         chunk, row = self._place(index)
         std = f"{name}_std" in chunk.keys()  # noqa: SIM118 - no mapping
@@ -144,7 +145,7 @@ def make_batch(
     for position, drawn in zip(chosen, draws, strict=True):
         index = indices[position]
         latents.append(_drawn_latents(store.latents(index, flipped=drawn.flipped), drawn.generator))
-        layout = mirrored(store.layouts[index]) if drawn.flipped else store.layouts[index]
+        layout = store.layouts[index].mirrored() if drawn.flipped else store.layouts[index]
         layouts.append(None if drawn.dropped else _reorder(layout, drawn.order.tolist()))
         shapes = store.masks(index)[drawn.order]
         shapes = shapes.flip(-1) if drawn.flipped else shapes
@@ -153,8 +154,9 @@ def make_batch(
     if config.loss.per_picture:
         weights = object_mask / object_mask.sum(dim=1, keepdim=True).clamp(min=1) / config.batch
     else:
-        every = draws if positions is None else [draw(position) for position in range(config.batch)]
-        objects = sum(0 if one.dropped else len(one.order) for one in every)
+        emptied = _emptied(config.seed, config.prompt_dropout, config.batch, step, timesteps, store.shape)
+        shown = (index for index, empty in zip(indices, emptied, strict=True) if not empty)
+        objects = sum(len(store.layouts[index].boxes) for index in shown)
         weights = object_mask.float() / max(1, objects)
     return Batch(
         torch.stack(latents).to(device),
@@ -168,22 +170,32 @@ def make_batch(
     )
 
 
-def mirrored(layout: Layout) -> Layout:
-    """Left to right."""
-    boxes = (replace(box, xyxy=(1 - box.xyxy[2], box.xyxy[1], 1 - box.xyxy[0], box.xyxy[3])) for box in layout.boxes)
-    return replace(layout, boxes=tuple(boxes))
+@functools.lru_cache(maxsize=1)
+def _emptied(
+    seed: int, dropout: float, batch: int, step: int, timesteps: int, shape: tuple[int, ...]
+) -> tuple[bool, ...]:
+    """Whose prompts are emptied in a step, by place: asked once for all parts of the step, for a generator comes to
+    that choice only through the noise of its sample."""
+    return tuple(_begin(sample_generator(seed, step, place), dropout, timesteps, shape)[2] for place in range(batch))
 
 
 def _draw(
     config: GeneratorConfig, step: int, position: int, timesteps: int, shape: tuple[int, ...], objects: int
 ) -> Draw:
     generator = sample_generator(config.seed, step, position)
-    noise = torch.randn(shape, generator=generator)
-    timestep = torch.randint(timesteps, (), generator=generator)
-    dropped = float(torch.rand((), generator=generator)) < config.prompt_dropout
+    noise, timestep, dropped = _begin(generator, config.prompt_dropout, timesteps, shape)
     order = torch.randperm(objects, generator=generator)
     flipped = config.flip > 0 and float(torch.rand((), generator=generator)) < config.flip
     return Draw(noise, timestep, dropped, order, flipped, generator)
+
+
+def _begin(
+    generator: torch.Generator, dropout: float, timesteps: int, shape: tuple[int, ...]
+) -> tuple[Tensor, Tensor, bool]:
+    """A sample's first choices: its noise, its timestep, whether its prompt is emptied."""
+    noise = torch.randn(shape, generator=generator)
+    timestep = torch.randint(timesteps, (), generator=generator)
+    return noise, timestep, float(torch.rand((), generator=generator)) < dropout
 
 
 def _drawn_latents(latents: Latents, generator: torch.Generator) -> Tensor:

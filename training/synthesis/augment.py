@@ -39,16 +39,11 @@ def augmented(layout: Layout, seed: int, how: Augmentation = Augmentation.SIDEWA
 
 
 def _sideways(layout: Layout, rng: np.random.Generator) -> Layout:
-    boxes = tuple(map(_mirrored, layout.boxes)) if rng.random() < 0.5 else layout.boxes
+    boxes = layout.mirrored().boxes if rng.random() < 0.5 else layout.boxes
     shift = float(rng.uniform(-MAX_SHIFT, MAX_SHIFT))
     while not (kept := tuple(_shifted(boxes, shift))):
         shift = shift / 2 if abs(shift) > 0.01 else 0.0
     return replace(layout, boxes=kept)
-
-
-def _mirrored(box: Box) -> Box:
-    x1, y1, x2, y2 = box.xyxy
-    return replace(box, xyxy=(1 - x2, y1, 1 - x1, y2))
 
 
 def _shifted(boxes: tuple[Box, ...], shift: float) -> Iterator[Box]:

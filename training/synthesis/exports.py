@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 import yaml  # type: ignore[import-untyped]
 
+from detdiffusion.detectors.ultralytics.yolo_folder import yolo_line
 from detdiffusion.files import settle, write_whole
 from detdiffusion.layout import Attribute, Box, Layout
 from training.synthesis.data_card import Card
@@ -72,7 +73,7 @@ def write_yolo(chunks: Chunks, things: Sequence[str], out: Path) -> None:
         path = out / Path(row["file"].replace("images/", "labels/", 1)).with_suffix(".txt")
         path.parent.mkdir(parents=True, exist_ok=True)
         boxes = [box for box, _ in _kept(row) if box.label in numbers]
-        path.write_text("".join(_yolo_line(numbers[box.label], box) for box in boxes), encoding="utf-8")
+        path.write_text("".join(yolo_line(numbers[box.label], box.xyxy) for box in boxes), encoding="utf-8")
     about = {"train": "images", "val": "images", "names": dict(enumerate(things))}  # without a path: where the file is
     write_whole(out / "data.yaml", yaml.safe_dump(about, sort_keys=False))
 
@@ -157,8 +158,3 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     entry = tarfile.TarInfo(name)
     entry.size = len(content)
     tar.addfile(entry, io.BytesIO(content))
-
-
-def _yolo_line(number: int, box: Box) -> str:
-    x1, y1, x2, y2 = box.xyxy
-    return f"{number} {(x1 + x2) / 2:.6f} {(y1 + y2) / 2:.6f} {x2 - x1:.6f} {y2 - y1:.6f}\n"

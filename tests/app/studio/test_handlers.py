@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,7 +14,7 @@ from app.engine.insight import Insight
 from app.engine.models import ModelRegistry
 from app.engine.studio import Studio, open_studio
 from app.studio import handlers
-from app.studio.handlers import Figure, Form, Opening, Pair, Side, Sides, Single, share_in_box
+from app.studio.handlers import Figure, Form, Opening, Pair, Side, Sides, Single
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import Attribute, Layout, read_png
@@ -263,14 +262,6 @@ def test_inside_needs_the_model_that_drew_it(
     Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
     with pytest.raises(LayoutError, match="carries no layout"):
         handlers.show_inside(studio, tmp_path / "plain.png", Insight.MASKS)
-
-
-def test_the_share_of_a_box_that_a_mask_covers() -> None:
-    mask = np.zeros((10, 10), np.float32)
-    mask[:5, :5] = 1
-    assert share_in_box(mask, (0.0, 0.0, 0.5, 0.5)) == 1.0
-    assert share_in_box(mask, (0.0, 0.0, 1.0, 1.0)) == 0.25
-    assert share_in_box(mask, (0.99, 0.99, 1.0, 1.0)) == 0.0
 
 
 def test_a_figure_of_random_noises_has_the_own_one_first(studio: Studio, street: dict[str, Any]) -> None:

@@ -2,23 +2,23 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from detdiffusion.errors import DataError
-from detdiffusion.layout import Layout
-from training.generator.batch import Batch, SampleStore, batch_indices, make_batch, mirrored
+from training.generator.batch import Batch, SampleStore, batch_indices, make_batch
 from training.generator.config import GeneratorConfig
 
 CPU = torch.device("cpu")
 MakeStore = Callable[..., SampleStore]
 
 
-def batch(store: SampleStore, config: GeneratorConfig, step: int = 0, positions: list[int] | None = None) -> Batch:
+def batch(store: SampleStore, config: GeneratorConfig, step: int = 0, positions: Sequence[int] | None = None) -> Batch:
     return make_batch(store, config, step, 1000, CPU, positions)
 
 
@@ -150,7 +150,7 @@ def test_half_of_the_pictures_are_mirrored(make_store: MakeStore, tiny: Generato
 
 def test_mirrored_twice_is_the_layout_again(store: SampleStore) -> None:
     for layout in store.layouts:
-        twice: Layout = mirrored(mirrored(layout))
+        twice = layout.mirrored().mirrored()
         for one, other in zip(twice.boxes, layout.boxes, strict=True):
             assert one.xyxy == pytest.approx(other.xyxy)
 
@@ -209,3 +209,22 @@ def test_the_parts_of_a_batch_are_the_batch(
 def test_layouts_are_read_as_they_were_written(store: SampleStore, tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "store" / "chunk-00001.json").read_text())
     assert [layout.to_json() for layout in store.layouts[4:]] == rows
+
+
+def test_objects_are_counted_once_per_step(
+    store: SampleStore, tiny: GeneratorConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four parts of one step, weighed over all its objects: the noise of a place is drawn for its part, and once more
+    for all of them together."""
+    drawn: list[int] = []
+    randn = torch.randn
+
+    def counted(*shape: Any, **more: Any) -> torch.Tensor:
+        drawn.append(1)
+        return randn(*shape, **more)
+
+    config = dataclasses.replace(tiny, seed=77, batch=8, loss=dataclasses.replace(tiny.loss, per_picture=False))
+    monkeypatch.setattr(torch, "randn", counted)
+    for first in range(0, 8, 2):
+        batch(store, config, 3, range(first, first + 2))
+    assert len(drawn) == 8 + 8
