@@ -8,9 +8,10 @@ from pathlib import Path
 
 from detdiffusion.errors import ConfigError
 from training.report.blocks import Block, to_html, write_markdown
-from training.report.data import Ablation, Evaluation, Report, read_report
+from training.report.data import Evaluation, Report, read_report
 from training.report.sections import evaluation_sections
 from training.report.tables import ablation_sections, trainability_sections
+from training.studies.tables import AblationTable
 
 TITLE = "DetDiffusion: evaluation"
 
@@ -50,6 +51,6 @@ def _sections(report: Report) -> Iterator[Block]:
     match report:
         case Evaluation():
             return evaluation_sections(report)
-        case Ablation():
+        case AblationTable():
             return ablation_sections(report)
     return trainability_sections(report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,7 @@ from detdiffusion.errors import DataError
 from detdiffusion.layout import Layout
 from training.evaluation.report import FORMAT as EVALUATION
 from training.evaluation.report import EvaluationReport, ObjectRow
-from training.studies.ablation import FORMAT as ABLATION
-from training.studies.trainability import FORMAT as TRAINABILITY
+from training.studies.tables import ABLATION, TRAINABILITY, AblationTable, TrainabilityTable
 
 REAL = "real"
 
@@ -82,21 +81,7 @@ class Evaluation:
             raise DataError(f"{path} is damaged ({error}); run the evaluation again") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Ablation:
-    """A table of `python -m training ablation`."""
-
-    values: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Trainability:
-    """A table of `python -m training trainability`."""
-
-    values: Mapping[str, Any]
-
-
-Report = Evaluation | Ablation | Trainability
+Report = Evaluation | AblationTable | TrainabilityTable
 
 
 def read_report(path: Path) -> Report:
@@ -109,9 +94,9 @@ def read_report(path: Path) -> Report:
     if found == EVALUATION:
         return Evaluation(EvaluationReport.from_json(values, str(path)), path.with_name(f"{path.stem}.work"))
     if found == ABLATION:
-        return Ablation(values)
+        return AblationTable.from_json(values, str(path))
     if found == TRAINABILITY:
-        return Trainability(values)
+        return TrainabilityTable.from_json(values, str(path))
     raise DataError(
         f"{path} has format {found!r}; a report has {EVALUATION} (python -m training evaluate), {ABLATION!r} "
         f"(ablation) or {TRAINABILITY!r} (trainability): run the command again with this version"

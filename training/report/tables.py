@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from math import isnan
 
 from training.report.blocks import Block, Heading, Plot, Table, Text
-from training.report.data import Ablation, Trainability
 from training.report.plots import Bar, bars
-from training.studies.ablation import COLUMNS
-from training.studies.trainability import SCORES
+from training.studies.tables import (
+    ABLATION_COLUMNS,
+    TRAINABILITY_SCORES,
+    AblationTable,
+    SeedEstimate,
+    TrainabilityTable,
+    percent,
+)
 
 # DetDiffusion, CVPR 2024: the supplement's Table 1, and the main paper's trainability on COCO (mAP).
 PAPER_ABLATION = {
@@ -28,60 +33,60 @@ PAPER_TRAINABILITY = (
 )
 
 
-def ablation_sections(one: Ablation) -> Iterator[Block]:
-    generator = one.values["settings"]["generator"]
-    yield Heading(f"Ablation, preset {one.values['preset']}")
+def ablation_sections(one: AblationTable) -> Iterator[Block]:
+    generator, layouts = one.learned.generator, one.learned.layouts
+    height, width = generator.size
+    yield Heading(f"Ablation, preset {one.preset}")
     yield Text(
-        f"Trained alike but for the row's part: {generator['steps']:,} steps of {generator['batch']}, "
-        f"{generator['size'][1]}x{generator['size'][0]} pixels; scores in per cent of pictures asked to be easy, on "
-        f"{one.values['settings']['layouts']} unseen layouts; confidence lost from easy to hard; the perception head's "
+        f"Trained alike but for the row's part: {generator.steps:,} steps of {generator.batch}, "
+        f"{width}x{height} pixels; scores in per cent of pictures asked to be easy, on "
+        f"{layouts} unseen layouts; confidence lost from easy to hard; the perception head's "
         "masks against the true ones; means over seeds with 95 % intervals (Student's t)."
     )
     rows = tuple(
         (
-            row["name"],
-            *(_percent(row[name]) for name in COLUMNS),
-            str(len(row["seeds"])),
-            PAPER_ABLATION.get(row["name"], "-"),
+            row.name,
+            *(_percent(getattr(row, name)) for name in ABLATION_COLUMNS),
+            str(len(row.seeds)),
+            PAPER_ABLATION.get(row.name, "-"),
         )
-        for row in one.values["rows"]
+        for row in one.rows
     )
     yield Table("", ("", "mAP", "AP50", "AP75", "confidence lost", "mask IoU", "seeds", PAPER_COLUMN), rows)
     yield Text("The paper's rows are of Stable Diffusion v1.5 on COCO: compare the order, not the numbers.", note=True)
 
 
-def trainability_sections(one: Trainability) -> Iterator[Block]:
-    settings, rows = one.values["settings"], one.values["rows"]
-    counts = settings["pictures"]
-    updates = counts["epochs"] * -(-counts["an_epoch"] // settings["batch"])
-    yield Heading(f"What {settings['detector']} learns: {settings['real']}")
+def trainability_sections(one: TrainabilityTable) -> Iterator[Block]:
+    settings, rows = one.learned, one.rows
+    counts = settings.pictures
+    updates = counts.epochs * -(-counts.an_epoch // settings.batch)
+    yield Heading(f"What {settings.detector} learns: {settings.real}")
     yield Text(
-        f"Trained on {counts['real']:,} real pictures, and on generated ones beside them, with {updates:,} updates of "
-        f"{settings['batch']} in every row, {settings['image_size']} pixels; scores in per cent on "
-        f"{counts['validation']:,} real pictures that no row has seen; means over seeds with 95 % intervals (Student's "
+        f"Trained on {counts.real:,} real pictures, and on generated ones beside them, with {updates:,} updates of "
+        f"{settings.batch} in every row, {settings.image_size} pixels; scores in per cent on "
+        f"{counts.validation:,} real pictures that no row has seen; means over seeds with 95 % intervals (Student's "
         "t). Gains are over the first row, seed by seed."
     )
     cells = tuple(
         (
-            row["name"],
-            f"{row['pictures']['synthetic']:,}",
-            *(_percent(row[name]) for name in SCORES),
-            *(_percent(row["gain"][name]) for name in ("mAP", "AP50")),
-            str(len(row["seeds"])),
+            row.name,
+            f"{row.pictures.synthetic:,}",
+            *(_percent(getattr(row, name)) for name in TRAINABILITY_SCORES),
+            _percent(row.gain.mAP),
+            _percent(row.gain.AP50),
+            str(len(row.seeds)),
         )
         for row in rows
     )
-    yield Table("", ("", "generated", *SCORES, "gain, mAP", "gain, AP50", "seeds"), cells)
-    gains = [_bar(row) for row in rows if row["gain"]["mAP"] is not None]
+    yield Table("", ("", "generated", *TRAINABILITY_SCORES, "gain, mAP", "gain, AP50", "seeds"), cells)
+    gains = [_bar(row.name, row.gain.mAP) for row in rows if row.gain.mAP is not None]
     if gains:
-        yield Plot(f"{settings['real']}-gain", "Gain over real only", bars(gains, "points of mAP"))
-    labels = list(rows[0]["by_class"])
-    by_class = tuple((row["name"], *(_percent(row["by_class"].get(label)) for label in labels)) for row in rows)
+        yield Plot(f"{settings.real}-gain", "Gain over real only", bars(gains, "points of mAP"))
+    labels = list(rows[0].by_class)
+    by_class = tuple((row.name, *(_percent(row.by_class.get(label)) for label in labels)) for row in rows)
     yield Table("mAP by class", ("", *labels), by_class)
-    if rows[0]["recall50"] is not None:
-        found = tuple(
-            (row["name"], *(_percent((row["recall50"] or {}).get(k)) for k in ("easy", "hard"))) for row in rows
-        )
+    if rows[0].recall50 is not None:
+        found = tuple((row.name, *(_percent((row.recall50 or {}).get(k)) for k in ("easy", "hard"))) for row in rows)
         yield Table("Found, of the validation's objects", ("", "easy ones", "hard ones"), found)
     yield Table("The paper, on COCO (Faster R-CNN R50-FPN)", ("", "mAP"), PAPER_TRAINABILITY)
     yield Text(
@@ -89,14 +94,10 @@ def trainability_sections(one: Trainability) -> Iterator[Block]:
     )
 
 
-def _bar(row: Mapping[str, Any]) -> Bar:
-    gain = row["gain"]["mAP"]
-    low, high = (gain["mean"] if end is None else end for end in gain["ci95"])
-    return Bar(row["name"], 100 * gain["mean"], 100 * low, 100 * high)
+def _bar(name: str, gain: SeedEstimate) -> Bar:
+    low, high = (gain.mean if isnan(end) else end for end in gain.ci95)
+    return Bar(name, 100 * gain.mean, 100 * low, 100 * high)
 
 
-def _percent(found: Mapping[str, Any] | None) -> str:
-    if found is None:
-        return "-"
-    low, high = found["ci95"]
-    return f"{100 * found['mean']:.1f}" + ("" if low is None else f" \u00b1 {50 * (high - low):.1f}")
+def _percent(found: SeedEstimate | None) -> str:
+    return percent(found, sign="\u00b1")

@@ -11,8 +11,8 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +26,19 @@ from training.core.cli import add_device, claim, progress
 from training.data.papercut.classes import HELD_OUT_SEED
 from training.generator.config import VARIANTS, GeneratorConfig
 from training.studies.config import ABLATIONS, AblationConfig
+from training.studies.tables import (
+    ABLATION,
+    ABLATION_COLUMNS,
+    ABLATION_SCORES,
+    AblationRow,
+    AblationTable,
+    SeedEstimate,
+)
 
 if TYPE_CHECKING:
     import torch
 
-FORMAT = "ablation-2"
 RESULT = "ablation.json"
-SCORES = ("mAP", "AP50", "AP75")
-COLUMNS = (*SCORES, "drop", "mask_iou")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
         config = replace(config, generator=replace(config.generator, steps=arguments.steps))
     left = train_all(config, arguments.seeds, arguments.out, device, most=arguments.most, rows=rows)
     table = summarise(config, arguments.preset, arguments.seeds, arguments.out, rows)
-    (arguments.out / RESULT).write_text(json.dumps(table, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    print("\n".join(lines(table)))
+    (arguments.out / RESULT).write_text(json.dumps(table.to_json(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    print("\n".join(table.lines()))
     if left:
         print(f"{left} trainings are left; the same command goes on", file=sys.stderr)
     print(arguments.out / RESULT)
@@ -189,7 +194,7 @@ def _score(config: AblationConfig, model: Path, base: Path) -> dict[str, Any]:
     (system,) = report.systems
     views = {view.name: view.scores[report.lead] for view in system.views}
     scores = views.get(Strategy.EASY) or views[Strategy.ORIGIN]
-    found = {name: getattr(scores, name) for name in (*SCORES, "recall50")}
+    found = {name: getattr(scores, name) for name in (*ABLATION_SCORES, "recall50")}
     found["drop"] = math.nan if system.drop is None else system.drop[report.lead].confidence.mean
     found["mask_iou"] = math.nan if system.mask_iou is None else system.mask_iou.mean
     return {**numbers(found), "report": report.to_json()}
@@ -197,52 +202,15 @@ def _score(config: AblationConfig, model: Path, base: Path) -> dict[str, Any]:
 
 def summarise(
     config: AblationConfig, preset: str, seeds: Sequence[int], out: Path, wanted: Sequence[Row] = ROWS
-) -> dict[str, Any]:
+) -> AblationTable:
     """The table of what is there: means over seeds with 95 % intervals (Student's t), None where none is."""
     rows = []
     for row in wanted:
         paths = {seed: result_path(out, row, seed) for seed in seeds}
         results = {seed: json.loads(path.read_text()) for seed, path in paths.items() if path.exists()}
-        rows.append(
-            {
-                **asdict(row),
-                "seeds": list(results),
-                **{name: estimate([one[name] for one in results.values()]) for name in COLUMNS},
-            }
-        )
-    return {"format": FORMAT, "preset": preset, "rows": rows, "settings": config.to_json()}
-
-
-def estimate(values: Sequence[float | None]) -> dict[str, Any] | None:
-    """Mean and 95 % interval of the mean of N seeds, by Student's t; no interval from one seed, None without any."""
-    from scipy.stats import t
-
-    known = [value for value in values if value is not None]
-    if not known:
-        return None
-    count, mean = len(known), sum(known) / len(known)
-    half = math.nan
-    if count > 1:
-        deviation = math.sqrt(sum((value - mean) ** 2 for value in known) / (count - 1))
-        half = float(t.ppf(0.975, count - 1)) * deviation / math.sqrt(count)
-    return numbers({"mean": mean, "ci95": [mean - half, mean + half], "values": known})
-
-
-def lines(table: Mapping[str, Any]) -> list[str]:
-    """The table as text, in per cent, as the supplement prints it."""
-    shown = [f"{'':30}" + "".join(f"{head:>16}" for head in COLUMNS) + f"{'seeds':>8}"]
-    for row in table["rows"]:
-        cells = "".join(f"{_cell(row[head]):>16}" for head in COLUMNS)
-        shown.append(f"{row['name']:30}{cells}{len(row['seeds']):>8}")
-    return shown
-
-
-def _cell(found: Mapping[str, Any] | None) -> str:
-    if found is None:
-        return "-"
-    low, high = found["ci95"]
-    half = "" if low is None else f" +- {50 * (high - low):.1f}"
-    return f"{100 * found['mean']:.1f}{half}"
+        scores = {name: SeedEstimate.of([one[name] for one in results.values()]) for name in ABLATION_COLUMNS}
+        rows.append(AblationRow(row.name, row.variant, tuple(results), **scores))
+    return AblationTable(ABLATION, preset, tuple(rows), config.to_json())
 
 
 def rows_of(text: str) -> tuple[Row, ...]:

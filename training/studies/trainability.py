@@ -23,16 +23,23 @@ from detdiffusion.settings import keep_settings
 from training.core.cli import DEVICE, add_device, claim, progress
 from training.core.devices import device_of
 from training.data.datasets import Dataset, open_dataset
-from training.studies.ablation import estimate, seed_list
+from training.studies.ablation import seed_list
 from training.studies.config import TRAINABILITY, TrainabilityConfig
+from training.studies.tables import TRAINABILITY as TRAINABILITY_TABLE
+from training.studies.tables import (
+    TRAINABILITY_SCORES,
+    Gain,
+    ImageCounts,
+    SeedEstimate,
+    TrainabilityRow,
+    TrainabilityTable,
+)
 
 if TYPE_CHECKING:
     from detdiffusion.detection import Detector
     from training.studies.trainability_data import Plan, Row
 
-FORMAT = "trainability-1"
 RESULT = "trainability.json"
-SCORES = ("mAP", "AP50", "AP75", "APm", "APl")
 LOADERS = 2  # processes that prepare ultralytics' pictures
 # What ultralytics does to pictures beside mirroring them: nothing in plain rows, its own choice in the augmented one.
 PLAIN = {"mosaic": 0.0, "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0, "translate": 0.0, "scale": 0.0}
@@ -95,8 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
             if not arguments.keep:
                 shutil.rmtree(result.with_name("detector"))
     table = summarise(plan.rows, arguments.seeds, out, settings)
-    write_json(out / RESULT, table)
-    print("\n".join(lines(table)))
+    write_json(out / RESULT, table.to_json())
+    print("\n".join(table.lines()))
     left = len(waiting) - len(waiting[: arguments.most])
     if left:
         print(f"{left} trainings are left; the same command goes on", file=sys.stderr)
@@ -256,7 +263,7 @@ def _measure(
         found += detector.detect([image for _, image in pairs])
     scores = asdict(coco_ap(layouts, found, things))
     classes = {label: numbers(asdict(coco_ap(layouts, found, [label]))) for label in things}
-    result = {**numbers({name: scores[name] for name in SCORES}), "sha256": detector.sha256}
+    result = {**numbers({name: scores[name] for name in TRAINABILITY_SCORES}), "sha256": detector.sha256}
     result["by_class"] = {label: {name: one[name] for name in ("mAP", "AP50")} for label, one in classes.items()}
     if attributes is not None:
         labelled = [layout.with_attributes(attributes[key]) for key, layout in zip(ids, layouts, strict=True)]
@@ -280,26 +287,23 @@ def _attributes(path: Path | None, validation: Dataset) -> Mapping[str, Any] | N
     return read_attributes(path, validation)
 
 
-def summarise(rows: Sequence[Row], seeds: Sequence[int], out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Means over seeds; gains over the first row seed by seed. Intervals of 95 % by Student's t."""
+def summarise(rows: Sequence[Row], seeds: Sequence[int], out: Path, settings: Mapping[str, Any]) -> TrainabilityTable:
+    """Means over seeds; gains over the first row seed by seed."""
     results = {row.name: _results(row, seeds, out) for row in rows}
     base = results[rows[0].name]
-    return {
-        "format": FORMAT,
-        "settings": dict(settings),
-        "rows": [
-            {
-                "name": row.name,
-                "pictures": {"real": row.real, "synthetic": row.synthetic},
-                "seeds": list(results[row.name]),
-                **{name: estimate([one[name] for one in results[row.name].values()]) for name in SCORES},
-                "gain": {name: _gain(results[row.name], base, name) for name in ("mAP", "AP50")},
-                "by_class": _by_class(results[row.name]),
-                "recall50": _by_difficulty(results[row.name]),
-            }
-            for row in rows
-        ],
-    }
+    return TrainabilityTable(TRAINABILITY_TABLE, settings, tuple(_row(row, results[row.name], base) for row in rows))
+
+
+def _row(row: Row, results: Mapping[int, Any], base: Mapping[int, Any]) -> TrainabilityRow:
+    return TrainabilityRow(
+        name=row.name,
+        pictures=ImageCounts(row.real, row.synthetic),
+        seeds=tuple(results),
+        **{name: SeedEstimate.of([one[name] for one in results.values()]) for name in TRAINABILITY_SCORES},
+        gain=Gain(_gain(results, base, "mAP"), _gain(results, base, "AP50")),
+        by_class=_by_class(results),
+        recall50=_by_difficulty(results),
+    )
 
 
 def _results(row: Row, seeds: Sequence[int], out: Path) -> dict[int, dict[str, Any]]:
@@ -307,38 +311,20 @@ def _results(row: Row, seeds: Sequence[int], out: Path) -> dict[int, dict[str, A
     return {seed: json.loads(path.read_text(encoding="utf-8")) for seed, path in paths.items() if path.exists()}
 
 
-def _gain(results: Mapping[int, Any], base: Mapping[int, Any], name: str) -> dict[str, Any] | None:
+def _gain(results: Mapping[int, Any], base: Mapping[int, Any], name: str) -> SeedEstimate | None:
     """Row minus first row, for the seeds that both have."""
     pairs = [(results[seed][name], base[seed][name]) for seed in results if seed in base]
     if results is base or not pairs:
         return None
-    return estimate([None if None in pair else pair[0] - pair[1] for pair in pairs])
+    return SeedEstimate.of([None if None in pair else pair[0] - pair[1] for pair in pairs])
 
 
-def _by_class(results: Mapping[int, Any]) -> dict[str, Any]:
+def _by_class(results: Mapping[int, Any]) -> dict[str, SeedEstimate | None]:
     labels = dict.fromkeys(label for one in results.values() for label in one["by_class"])
-    return {label: estimate([one["by_class"][label]["mAP"] for one in results.values()]) for label in labels}
+    return {label: SeedEstimate.of([one["by_class"][label]["mAP"] for one in results.values()]) for label in labels}
 
 
-def _by_difficulty(results: Mapping[int, Any]) -> dict[str, Any] | None:
+def _by_difficulty(results: Mapping[int, Any]) -> dict[str, SeedEstimate | None] | None:
     if not results or any("recall50" not in one for one in results.values()):
         return None
-    return {name: estimate([one["recall50"][name] for one in results.values()]) for name in ("easy", "hard")}
-
-
-def lines(table: Mapping[str, Any]) -> list[str]:
-    """The table as text, in per cent."""
-    heads = (*SCORES, "gain in mAP")
-    shown = [f"{'':26}" + "".join(f"{head:>15}" for head in heads) + f"{'seeds':>7}"]
-    for row in table["rows"]:
-        cells = [*(row[name] for name in SCORES), row["gain"]["mAP"]]
-        shown.append(f"{row['name']:26}" + "".join(f"{cell(one):>15}" for one in cells) + f"{len(row['seeds']):>7}")
-    return shown
-
-
-def cell(found: Mapping[str, Any] | None) -> str:
-    """An estimate in per cent."""
-    if found is None:
-        return "-"
-    low, high = found["ci95"]
-    return f"{100 * found['mean']:.1f}" + ("" if low is None else f" +- {50 * (high - low):.1f}")
+    return {name: SeedEstimate.of([one["recall50"][name] for one in results.values()]) for name in ("easy", "hard")}

@@ -13,11 +13,16 @@ from detdiffusion.errors import ConfigError, DataError
 from training.__main__ import main
 from training.report.blocks import Heading, Picture, Plot, Table, Text, to_html, write_markdown
 from training.report.command import write_report
-from training.report.data import Ablation, Evaluation, Trainability, read_report
+from training.report.data import Evaluation, read_report
 from training.report.plots import Bar, Line, bars, curves, scatter
 from training.report.sections import evaluation_sections
 from training.report.tables import ablation_sections, trainability_sections
-from training.studies.ablation import COLUMNS, SCORES
+from training.studies.tables import (
+    ABLATION_COLUMNS,
+    ABLATION_SCORES,
+    AblationTable,
+    TrainabilityTable,
+)
 
 PICTURES = 12
 DETECTOR, JUDGE = "yolo11n", "yolov5n"
@@ -34,6 +39,10 @@ def block(value: float) -> dict[str, Any]:
 
 def estimate(value: float) -> dict[str, Any]:
     return {"mean": value, "ci95": [value - 0.03, value + 0.03]}
+
+
+def over_seeds(value: float) -> dict[str, Any]:
+    return {**estimate(value), "values": [value]}
 
 
 def evaluation() -> dict[str, Any]:
@@ -103,7 +112,7 @@ def report(tmp_path: Path) -> Path:
 
 def ablation() -> dict[str, Any]:
     def row(name: str, seeds: list[int], value: dict[str, Any] | None) -> dict[str, Any]:
-        scores = {**dict.fromkeys(COLUMNS), **dict.fromkeys(SCORES, value)}
+        scores = {**dict.fromkeys(ABLATION_COLUMNS), **dict.fromkeys(ABLATION_SCORES, value)}
         return {"name": name, "variant": None, "seeds": seeds, **scores}
 
     settings = {"generator": {"steps": 2000, "batch": 16, "size": [160, 160]}, "layouts": 150}
@@ -201,17 +210,17 @@ def test_damaged_rows_are_said(report: Path) -> None:
 
 
 def test_an_ablation_without_results() -> None:
-    table = next(block for block in ablation_sections(Ablation(ablation())) if isinstance(block, Table))
+    table = next(block for block in ablation_sections(AblationTable.from_json(ablation())) if isinstance(block, Table))
     assert table.rows[1] == ("without dice", "-", "-", "-", "-", "-", "0", "29.6 / 39.4 / 34.5")
 
 
 def trainability(seeds: int) -> dict[str, Any]:
     def row(name: str, value: float, gain: float | None) -> dict[str, Any]:
-        scores = dict.fromkeys(("mAP", "AP50", "AP75", "APm", "APl"), estimate(value))
-        gains = dict.fromkeys(("mAP", "AP50"), None if gain is None else estimate(gain))
+        scores = dict.fromkeys(("mAP", "AP50", "AP75", "APm", "APl"), over_seeds(value))
+        gains = dict.fromkeys(("mAP", "AP50"), None if gain is None else over_seeds(gain))
         about = {"name": name, "pictures": {"real": 59, "synthetic": 400}, "seeds": list(range(seeds))}
-        recall = {"easy": estimate(0.9), "hard": estimate(0.2)}
-        return {**about, **scores, "gain": gains, "by_class": {"cell": estimate(value)}, "recall50": recall}
+        recall = {"easy": over_seeds(0.9), "hard": over_seeds(0.2)}
+        return {**about, **scores, "gain": gains, "by_class": {"cell": over_seeds(value)}, "recall50": recall}
 
     counts = {"real": 59, "validation": 72, "an_epoch": 459, "epochs": 10}
     settings = {"detector": "yolo11n", "real": "cells", "batch": 16, "image_size": 320, "pictures": counts}
@@ -234,7 +243,7 @@ def test_a_table_without_trainings() -> None:
     for row in empty["rows"]:
         row |= dict.fromkeys(("mAP", "AP50", "AP75", "APm", "APl", "recall50"))
         row |= {"gain": {"mAP": None, "AP50": None}, "by_class": {}}
-    blocks = list(trainability_sections(Trainability(empty)))
+    blocks = list(trainability_sections(TrainabilityTable.from_json(empty)))
     assert not [block for block in blocks if isinstance(block, Plot)]
     table = next(block for block in blocks if isinstance(block, Table))
     assert table.rows[0] == ("real only", "400", *["-"] * 7, "0")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,6 @@ from training.generator.config import GeneratorConfig, SampleConfig
 from training.studies import ablation
 from training.studies.ablation import (
     ROWS,
-    estimate,
-    lines,
     result_path,
     seed_list,
     summarise,
@@ -24,6 +23,7 @@ from training.studies.ablation import (
     variant_config,
 )
 from training.studies.config import ABLATIONS, AblationConfig
+from training.studies.tables import SeedEstimate, percent
 
 CPU = torch.device("cpu")
 FEW = (ROWS[0], ROWS[-1])  # with everything, and with nothing
@@ -59,10 +59,10 @@ def test_in_pieces_to_a_table(config: AblationConfig, tmp_path: Path) -> None:
     assert train_all(config, [0, 1], tmp_path, CPU, rows=FEW) == 0
     assert first.stat().st_mtime_ns == written, "a result stays"
     table = summarise(config, "small", [0, 1], tmp_path, FEW)
-    assert [row["seeds"] for row in table["rows"]] == [[0, 1], [0, 1]]
-    assert table["rows"][0]["drop"] is not None
-    assert table["rows"][1]["drop"] is None, "it knows no easy and no hard"
-    assert [row["mask_iou"] is None for row in table["rows"]] == [False, True], "it has no perception head"
+    assert [row.seeds for row in table.rows] == [(0, 1), (0, 1)]
+    assert table.rows[0].drop is not None
+    assert table.rows[1].drop is None, "it knows no easy and no hard"
+    assert [row.mask_iou is None for row in table.rows] == [False, True], "it has no perception head"
     json.dumps(table, allow_nan=False)
     with pytest.raises(ConfigError, match=r"layouts was 2, is 3"):
         train_all(dataclasses.replace(config, layouts=3), [0], tmp_path, CPU)
@@ -83,19 +83,21 @@ def test_the_table_of_given_results(config: AblationConfig, tmp_path: Path) -> N
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps({"mAP": value, "AP50": 0.5, "AP75": None, "drop": 0.2, "mask_iou": 0.6}))
     table = summarise(config, "small", [0, 1, 2], tmp_path)
-    full, *others = table["rows"]
+    full, *others = table.to_json()["rows"]
     # Student's t for 2 degrees of freedom is 4.3027; the deviation is 0.1.
     assert full["mAP"]["mean"] == 0.4 and full["mAP"]["ci95"] == pytest.approx([0.151586, 0.648414], abs=1e-5)
     assert full["AP75"] is None and all(row["mAP"] is None and row["seeds"] == [] for row in others)
-    head, shown, *rest = lines(table)
+    head, shown, *rest = table.lines()
     assert head.split() == ["mAP", "AP50", "AP75", "drop", "mask_iou", "seeds"]
     assert " ".join(shown.split()) == "full 40.0 +- 24.8 50.0 +- 0.0 - 20.0 +- 0.0 60.0 +- 0.0 3"
     assert rest[0].split()[-6:] == ["-", "-", "-", "-", "-", "0"]
 
 
 def test_one_seed_has_no_interval() -> None:
-    assert estimate([0.5]) == {"mean": 0.5, "ci95": [None, None], "values": [0.5]}
-    assert estimate([None]) is None and estimate([]) is None
+    one = SeedEstimate.of([0.5])
+    assert one is not None and (one.mean, one.values) == (0.5, (0.5,)) and all(map(math.isnan, one.ci95))
+    assert percent(one) == "50.0"
+    assert SeedEstimate.of([None]) is None and SeedEstimate.of([]) is None
 
 
 @pytest.mark.parametrize("text", ["", "a", "1,1", "-1", "1,,2"])

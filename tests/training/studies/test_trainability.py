@@ -24,6 +24,7 @@ from training.data.papercut.coco_export import write_dataset
 from training.detector.recipe import DetectorTraining, Example, augmented
 from training.studies import trainability as command
 from training.studies.config import TrainabilityConfig
+from training.studies.tables import TRAINABILITY_SCORES
 from training.studies.trainability_data import AUGMENTED, REAL, Row, Union, make_plan, repeated, write_repeats
 
 SIZE = 96
@@ -147,7 +148,7 @@ def write_result(out: Path, row: Row, seed: int, value: float) -> None:
     path = command.result_path(out, row, seed)
     path.parent.mkdir(parents=True)
     by_class = {"car": {"mAP": value, "AP50": value}}
-    path.write_text(json.dumps(dict.fromkeys(command.SCORES, value) | {"by_class": by_class}))
+    path.write_text(json.dumps(dict.fromkeys(TRAINABILITY_SCORES, value) | {"by_class": by_class}))
 
 
 def test_gains_are_paired_by_seed(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_gains_are_paired_by_seed(tmp_path: Path) -> None:
     for row, values in zip(rows, (base, hard), strict=True):
         for seed, value in enumerate(values):
             write_result(tmp_path, row, seed, value)
-    first, second = command.summarise(rows, [0, 1, 2, 3], tmp_path, {})["rows"]
+    first, second = command.summarise(rows, [0, 1, 2, 3], tmp_path, {}).to_json()["rows"]
     assert first["gain"]["mAP"] is None and first["seeds"] == [0, 1, 2]
     gains = np.subtract(hard, base)
     half = stats.t.ppf(0.975, 2) * gains.std(ddof=1) / math.sqrt(3)
@@ -165,7 +166,7 @@ def test_gains_are_paired_by_seed(tmp_path: Path) -> None:
     assert second["mAP"]["mean"] == pytest.approx(np.mean(hard), abs=1e-6)
     assert second["by_class"]["car"]["mean"] == pytest.approx(np.mean(hard), abs=1e-6)
     assert second["recall50"] is None
-    table = "\n".join(command.lines(command.summarise(rows, [0, 1, 2], tmp_path, {})))
+    table = "\n".join(command.summarise(rows, [0, 1, 2], tmp_path, {}).lines())
     assert "3.3 +- 3.8" in table and "43.3" in table
 
 
@@ -173,7 +174,7 @@ def test_a_gain_needs_both(tmp_path: Path) -> None:
     rows = (Row(REAL, (0,), 1, 0), Row("real + hard", (0, 1), 1, 1))
     write_result(tmp_path, rows[0], 0, 0.3)
     write_result(tmp_path, rows[1], 1, 0.4)
-    _, second = command.summarise(rows, [0, 1], tmp_path, {})["rows"]
+    _, second = command.summarise(rows, [0, 1], tmp_path, {}).to_json()["rows"]
     assert second["gain"] == {"mAP": None, "AP50": None}
 
 
