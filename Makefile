@@ -77,5 +77,5 @@ $(RUNTIME): requirements.txt | $(BIN)/python
 
 $(EXTRAS): requirements-test.txt requirements-ray.txt requirements-mcp.txt $(RUNTIME)
 	@echo "== installing requirements-test.txt"
-	@$(PIP) install -r requirements-test.txt
+	@$(PIP) install -r requirements-test.txt -r requirements-mcp.txt -r requirements-ray.txt
 	@touch $@

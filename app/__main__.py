@@ -11,8 +11,9 @@ from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 
+from detdiffusion.assets import BUNDLED_MODEL, EXAMPLES
+
 HOST = "127.0.0.1"
-ROOT = Path(__file__).parents[1]
 MAX_UPLOAD = "10mb"
 QUEUE_LENGTH = 16
 
@@ -59,9 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--mcp", action="store_true", help="tools for agents at /gradio_api/mcp/ (pip install -r requirements-mcp.txt)"
     )
     parser.add_argument("--workspace", type=Path, default=Path("workspace"), help="folder for what the studio makes")
-    parser.add_argument(
-        "--model", type=Path, default=ROOT / "assets/models/papercut", help="model folder (default: the bundled one)"
-    )
+    parser.add_argument("--model", type=Path, default=BUNDLED_MODEL, help="model folder (default: the bundled one)")
     parser.add_argument(
         "--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: an accelerator where there is one)"
     )
@@ -155,7 +154,7 @@ def _serve(place: Place, workspace: Path, model: Path, device: str | None, *, mc
     try:
         evaluations = Runs(workspace / "evaluations", proofs=[PAGE])
         datasets = Runs(workspace / "datasets", proofs=PROOFS)
-        page = build(studio, Runs(workspace / "runs"), evaluations, datasets, examples(ROOT / "assets/layouts"))
+        page = build(studio, Runs(workspace / "runs"), evaluations, datasets, examples(EXAMPLES))
         page.queue(max_size=QUEUE_LENGTH)
         page.launch(
             server_name=place.host,

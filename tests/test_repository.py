@@ -56,6 +56,11 @@ def test_no_file_is_large() -> None:
     assert [str(path.relative_to(ROOT)) for path in repository_files() if path.lstat().st_size > FILE_LIMIT] == []
 
 
+def test_no_link_is_committed() -> None:
+    """Links break on Windows and in archives."""
+    assert [str(path.relative_to(ROOT)) for path in repository_files() if path.is_symlink()] == []
+
+
 def test_assets_stay_within_their_limits() -> None:
     assert total_size(under("assets")) <= ASSETS_LIMIT
     assert total_size(under("assets/models/papercut")) <= BUNDLED_MODEL_LIMIT

@@ -11,6 +11,7 @@ import json
 import shutil
 from pathlib import Path
 
+from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.errors import CheckpointError, ConfigError
 from detdiffusion.files import file_hash
 from detdiffusion.text.vocabulary import VOCABULARY_FILE, Vocabulary
@@ -72,6 +73,11 @@ def verify(folder: Path) -> None:
         CheckpointError: naming the file, and for a damaged one both hashes.
     """
     if not (folder / INDEX).is_file():
+        if folder.resolve() == BUNDLED_MODEL:
+            raise CheckpointError(
+                f"the bundled model is expected in {folder}, and is not there: copy it there from the repository's "
+                "assets/models/papercut, or name another model folder with --model"
+            )
         raise CheckpointError(f"{folder} is no model folder ({INDEX} is missing): give the folder that holds it")
     for component in components(folder):
         _refuse_pickles(part_folder(folder, component))
