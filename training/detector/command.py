@@ -10,7 +10,7 @@ import math
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,10 @@ from detdiffusion.arguments import natural, positive
 from detdiffusion.detectors import load_detector
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.settings import keep_settings
-from training.core.cli import DEVICE, add_device, progress
+from training.core.cli import DEVICE, add_device, add_set, progress
 from training.core.devices import device_of
 from training.core.reading import read_ahead
+from training.core.settings import SET, parse_settings, with_fields
 from training.data.datasets import Dataset, Sample, open_dataset
 
 if TYPE_CHECKING:
@@ -37,6 +38,29 @@ HELD_OUT = 200  # pictures, at most
 LOADERS = 2  # processes that prepare ultralytics' pictures
 AHEAD = 16  # pictures read before they are needed
 _LARGE = 400  # pixels; from here on Faster R-CNN learns from as many boxes as torchvision's own recipe
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorRequest:
+    """What one training of a detector is asked for.
+
+    settings: of `DetectorTraining` for torchvision, of ultralytics for the others. limit: pictures of the data, at
+    most; held_out: of these, to measure on. start: weights.
+    """
+
+    architecture: str
+    data: Path
+    out: Path
+    settings: Mapping[str, Any]
+    split: str | None = None
+    epochs: int = 12
+    image_size: int = 640  # pixels
+    batch: int = 16
+    seed: int = 0
+    limit: int | None = None
+    held_out: int | None = None
+    start: Path | None = None
+    device: str | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,15 +93,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="torchvision: weights to start from where they fit (.pth, .safetensors), of a detector or a backbone; "
         "default: from nothing",
     )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="FIELD=NUMBER",
-        help="torchvision: learning_rate, momentum, weight_decay, warmup_steps, clip_norm, proposals; ultralytics: any "
-        "of its settings that is a number, such as mosaic=0.3",
-    )
+    fields_of = "DetectorTraining (training/detector/recipe.py); for ultralytics, any of its settings that is a number"
+    add_set(parser, fields_of, "learning_rate=0.01 or mosaic=0.3")
     add_device(parser, f"torchvision: {DEVICE}")
 
 
@@ -86,12 +103,12 @@ def run(arguments: argparse.Namespace) -> int:
     from detdiffusion.files import write_json
     from training.detector.recipe import measure
 
-    out: Path = arguments.out
-    train = _training(arguments)
-    dataset = open_dataset(arguments.data, split=arguments.split)
+    request = request_of(arguments)
+    out, train = request.out, _training(request)
+    dataset = open_dataset(request.data, split=request.split)
     print("\n".join(dataset.describe()), file=sys.stderr)
-    pictures = choose_pictures(dataset, arguments.limit, arguments.held_out, arguments.seed)
-    _keep(arguments, pictures)
+    pictures = choose_pictures(dataset, request.limit, request.held_out, request.seed)
+    _keep(request, pictures)
     if not (out / DESCRIPTION_FILE).is_file():
         train(pictures)
     scores = measure(load_detector(out), pictures)
@@ -102,23 +119,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def settings_of(words: Sequence[str]) -> dict[str, Any]:
-    """ "mosaic=0.3" -> a number by its name.
-
-    Raises:
-        ConfigError: it is not of this form.
-    """
-    numbers: dict[str, float] = {}
-    for word in words:
-        name, _, text = word.partition("=")
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not name.isidentifier() or not math.isfinite(value):
-            raise ConfigError(f"--set {word} needs the form FIELD=NUMBER")
-        numbers[name] = int(text) if text.isdecimal() else value
-    return numbers
+def request_of(arguments: argparse.Namespace) -> DetectorRequest:
+    """The request that the arguments are."""
+    names = {field.name for field in fields(DetectorRequest)} - {"architecture", "settings"}
+    given = {name: getattr(arguments, name) for name in names}
+    return DetectorRequest(architecture=arguments.arch, settings=parse_settings(arguments.set), **given)
 
 
 def choose_pictures(dataset: Dataset, limit: int | None, held_out: int | None, seed: int) -> Pictures:
@@ -139,23 +144,21 @@ def choose_pictures(dataset: Dataset, limit: int | None, held_out: int | None, s
     return Pictures(dataset, sorted(places[count:]), sorted(places[:count]))
 
 
-def _keep(arguments: argparse.Namespace, pictures: Pictures) -> None:
+def _keep(request: DetectorRequest, pictures: Pictures) -> None:
     """Writes what the run was started with; ConfigError if it was something else."""
     from detdiffusion.files import file_hash
 
-    out: Path = arguments.out
+    out = request.out
     if (out / DESCRIPTION_FILE).exists() and not (out / RUN / "config.json").exists():
         raise ConfigError(f"{out} holds a detector of another origin; give another --out")
-    names = ("arch", "epochs", "image_size", "batch", "seed")
-    settings = {name: getattr(arguments, name) for name in names} | settings_of(arguments.set)
+    names = ("epochs", "image_size", "batch", "seed")
+    chosen = {"arch": request.architecture, **{name: getattr(request, name) for name in names}, **request.settings}
     counts = {"pictures": len(pictures.learned), "held_out": len(pictures.held_out)}
-    start = None if arguments.start is None else file_hash(arguments.start)
-    keep_settings(
-        out / RUN / "config.json", {**settings, **counts, "data": pictures.dataset.fingerprint, "start": start}
-    )
+    start = None if request.start is None else file_hash(request.start)
+    keep_settings(out / RUN / "config.json", {**chosen, **counts, "data": pictures.dataset.fingerprint, "start": start})
 
 
-def _training(arguments: argparse.Namespace) -> Callable[[Pictures], None]:
+def _training(request: DetectorRequest) -> Callable[[Pictures], None]:
     """What trains the architecture; all that can be seen to be wrong is said before the data are read.
 
     Raises:
@@ -164,55 +167,62 @@ def _training(arguments: argparse.Namespace) -> Callable[[Pictures], None]:
     """
     from detdiffusion.detectors.torchvision import ARCHITECTURES
 
-    numbers = settings_of(arguments.set)
-    if arguments.start is not None and not arguments.start.is_file():
-        raise DetectorError(f"{arguments.start}: no such file to start from")
-    if arguments.arch in ARCHITECTURES:
-        return partial(_train_torchvision, arguments, _config(arguments, numbers), device_of(arguments.device))
-    if arguments.start is not None or arguments.device is not None:
+    if request.start is not None and not request.start.is_file():
+        raise DetectorError(f"{request.start}: no such file to start from")
+    if request.architecture in ARCHITECTURES:
+        return partial(_train_torchvision, request, _config(request), device_of(request.device))
+    if request.start is not None or request.device is not None:
         raise ConfigError("--start and --device are for detectors of torchvision alone")
-    architecture = arguments.arch.removesuffix(".yaml") + ".yaml"
+    numbers = _numbers(request.settings)
+    architecture = request.architecture.removesuffix(".yaml") + ".yaml"
     try:
         from detdiffusion.detectors.ultralytics.library import check_architecture
 
         check_architecture(architecture)
     except DetectorError as error:
         raise DetectorError(f"{error}; of torchvision there are: {', '.join(ARCHITECTURES)}") from error
-    return partial(_train_ultralytics, arguments, architecture, numbers)
+    return partial(_train_ultralytics, request, architecture, numbers)
 
 
-def _config(arguments: argparse.Namespace, numbers: Mapping[str, Any]) -> DetectorTraining:
+def _config(request: DetectorRequest) -> DetectorTraining:
+    """What torchvision's detector learns by: the request's own numbers, then `--set`."""
     from training.detector.recipe import DetectorTraining
 
-    given = {"architecture": arguments.arch, "image_size": arguments.image_size, "epochs": arguments.epochs}
-    given |= {"batch": arguments.batch, "seed": arguments.seed}
-    free = [field.name for field in fields(DetectorTraining) if field.name not in given]
-    unknown = [name for name in numbers if name not in free]
-    if unknown:
-        raise ConfigError(f"--set {unknown[0]}: there is no such setting; known: {', '.join(free)}")
-    proposals = {"proposals": 512} if arguments.image_size >= _LARGE else {}
-    values: dict[str, Any] = {**given, **proposals, **numbers}
-    return DetectorTraining(**values)
+    given = {name: getattr(request, name) for name in ("architecture", "image_size", "epochs", "batch", "seed")}
+    proposals: dict[str, Any] = {"proposals": 512} if request.image_size >= _LARGE else {}
+    return with_fields(DetectorTraining(**given, **proposals), request.settings, SET, fixed=tuple(given))
+
+
+def _numbers(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of ultralytics, which checks their names itself.
+
+    Raises:
+        ConfigError: one is not a finite number.
+    """
+    for name, value in settings.items():
+        if type(value) not in (int, float) or not math.isfinite(value) or not name.isidentifier():
+            raise ConfigError(f"{SET}{name}={value}: ultralytics takes numbers, as mosaic=0.3")
+    return dict(settings)
 
 
 def _train_torchvision(
-    arguments: argparse.Namespace, config: DetectorTraining, device: torch.device, pictures: Pictures
+    request: DetectorRequest, config: DetectorTraining, device: torch.device, pictures: Pictures
 ) -> None:
     from training.detector.recipe import train_torchvision
 
-    work: Path = arguments.out / RUN
+    work = request.out / RUN
     with progress("detector") as report:
-        train_torchvision(pictures, config, arguments.out, work, device, report, start=arguments.start)
+        train_torchvision(pictures, config, request.out, work, device, report, start=request.start)
     shutil.rmtree(work / "checkpoints")
 
 
 def _train_ultralytics(
-    arguments: argparse.Namespace, architecture: str, numbers: Mapping[str, Any], pictures: Pictures
+    request: DetectorRequest, architecture: str, numbers: Mapping[str, Any], pictures: Pictures
 ) -> None:
     """By ultralytics' own loop, on a copy of the pictures that is gone afterwards."""
     from detdiffusion.detectors.ultralytics.training import train_ultralytics
 
-    work: Path = arguments.out / RUN
+    work = request.out / RUN
     for split, places in (("train", pictures.learned), ("val", pictures.held_out)):
         copy_pictures(pictures.dataset, places, work / "data", split)
     with progress("detector") as report:
@@ -220,12 +230,12 @@ def _train_ultralytics(
             architecture,
             work / "data",
             pictures.dataset.things,
-            image_size=arguments.image_size,
-            epochs=arguments.epochs,
-            batch=arguments.batch,
-            seed=arguments.seed,
+            image_size=request.image_size,
+            epochs=request.epochs,
+            batch=request.batch,
+            seed=request.seed,
             out=work / "ultralytics",
-            name=arguments.out.resolve().name,
+            name=request.out.resolve().name,
             workers=LOADERS,
             on_epoch=report,
             **numbers,
@@ -234,7 +244,7 @@ def _train_ultralytics(
         *sorted(made.glob("*.safetensors")),
         made / DESCRIPTION_FILE,
     ):
-        file.replace(arguments.out / file.name)
+        file.replace(request.out / file.name)
     for folder in (work / "data", work / "ultralytics"):
         shutil.rmtree(folder)
 

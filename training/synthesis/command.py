@@ -6,16 +6,17 @@ The same command goes on after a stop, a kill or a crash. docs/DATA_ENGINE.md ha
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
 from detdiffusion.arguments import amount, natural, positive, sampler_steps
 from detdiffusion.attributes import Strategy
 from training.core.cli import add_device
-from training.data.filters import NO_FILTER, add_filter_arguments
+from training.data.filters import NO_FILTER, add_filter_arguments, filter_of
 from training.data.layout_sources import layout_spec
 from training.evaluation.inputs import BATCH, GUIDANCE
 from training.synthesis.augment import Augmentation
-from training.synthesis.request import NO_DETECTOR, alone, begin, job_of
+from training.synthesis.request import NO_DETECTOR, Request, alone, begin
 from training.synthesis.store import REFINEMENTS, THREADS
 
 CHUNK = 64
@@ -84,14 +85,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_filter_arguments(parser, NO_FILTER)
 
 
+def request_of(arguments: argparse.Namespace) -> Request:
+    """The request that the arguments are."""
+    names = {field.name for field in fields(Request)} - {"bounds"}
+    return Request(bounds=filter_of(arguments), **{name: getattr(arguments, name) for name in names})
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     from training.synthesis.exports import export
     from training.synthesis.workers import run_local, run_ray
 
-    job = job_of(arguments)
-    with alone(job.out):
-        begin(job, arguments)
+    request = request_of(arguments)
+    with alone(request.out):
+        job = begin(request)
     if arguments.engine == "ray":
         run_ray(job)
     else:

@@ -1,13 +1,13 @@
-"""What `generate` was asked for: arguments -> a checked job, kept in its folder, where every worker reads it."""
+"""What `generate` is asked for, and the checked job that comes of it: every worker reads the request in its folder."""
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,51 +16,110 @@ from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError, DataError, LayoutError
 from detdiffusion.settings import keep_settings
 from training.core.devices import device_of
-from training.data.filters import filter_of
+from training.data.filters import NO_FILTER, LayoutFilter
 from training.data.layout_sources import open_source
 from training.synthesis.augment import Augmentation
-from training.synthesis.store import MANIFEST, Chunks, Job, missed_things
+from training.synthesis.store import MANIFEST, THREADS, Chunks, Job, missed_things
 
 if TYPE_CHECKING:
     from detdiffusion.text.vocabulary import Vocabulary
 
-ORDER = "order.json"  # the arguments
+ORDER = "order.json"  # the request
 NO_DETECTOR = "none"
 _FILES = ("out", "model", "attributes")
+_OLD_BOUNDS = {  # fields of LayoutFilter, as version 0.1 kept them
+    "min_area": "min_area",
+    "min_objects": "min_objects",
+    "max_objects": "max_objects",
+    "crowds": "crowds",
+    "ignored": "ignore",
+}
 
 
-def job_of(arguments: argparse.Namespace) -> Job:
-    """The job that the arguments ask for.
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What `generate` is asked for. Fields that are not described here are those of `Job`.
 
-    Raises:
-        DataError: the layouts cannot be read.
+    layouts: papercut:COUNT@FIRST_SEED, a data set's folder, or a file. detector: a name, a path, `none`, or None: the
+    model's own.
     """
-    drawing = ("strategy", "count", "seed", "steps", "guidance", "difficulty", "chunk", "batch", "threads")
-    names = (*drawing, "augment", "add_missed", "refine", "snap")
-    source = open_source(arguments.layouts, filter_of(arguments), arguments.split, arguments.attributes)
-    return Job(
-        out=arguments.out,
-        model=arguments.model,
-        source=source,
-        detector=_detector(arguments.detector, arguments.model),
-        device=arguments.device,
-        **{name: getattr(arguments, name) for name in names},
-    )
+
+    out: Path
+    model: Path
+    layouts: str
+    strategy: Strategy
+    count: int
+    seed: int = 0
+    bounds: LayoutFilter = NO_FILTER  # of a data set's objects
+    split: str | None = None
+    attributes: Path | None = None  # a file of `annotate`
+    detector: str | None = None
+    steps: int = 20
+    guidance: float = 3.0
+    difficulty: float = 0.0
+    chunk: int = 64
+    batch: int = 16
+    threads: int = THREADS
+    augment: Augmentation | None = None
+    add_missed: int = 0
+    refine: str | None = None
+    snap: bool = False
+    device: str | None = None
+
+    def job(self) -> Job:
+        """The job, with its layouts opened.
+
+        Raises:
+            DataError: the layouts cannot be read.
+        """
+        shared = {field.name for field in fields(Job)} & {field.name for field in fields(self)} - {"detector"}
+        return Job(
+            source=open_source(self.layouts, self.bounds, self.split, self.attributes),
+            detector=_detector(self.detector, self.model),
+            **{name: getattr(self, name) for name in shared},
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON has it; paths mean the same in every folder."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values |= {name: str(values[name].resolve()) for name in _FILES if values[name] is not None}
+        for name in ("layouts", "detector"):
+            if values[name] and Path(values[name]).exists():
+                values[name] = str(Path(values[name]).resolve())
+        return {**values, "bounds": {**asdict(self.bounds), "ignored": list(self.bounds.ignored)}}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Request:
+        """Also of a file of version 0.1, which lists the command's arguments: the bounds stand among them.
+
+        Raises:
+            KeyError, TypeError, ValueError: a value is missing or of the wrong kind.
+        """
+        bounds = values["bounds"] if "bounds" in values else {new: values[old] for new, old in _OLD_BOUNDS.items()}
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        known |= {name: Path(values[name]) for name in _FILES if values[name] is not None}
+        known["bounds"] = LayoutFilter(**{**bounds, "ignored": tuple(bounds["ignored"])})
+        known["strategy"] = Strategy(values["strategy"])
+        known["augment"] = Augmentation(values["augment"]) if values["augment"] else None
+        return cls(**known)
 
 
-def begin(job: Job, arguments: argparse.Namespace) -> None:
-    """Checks all that can be seen to be wrong, keeps the settings, and clears away what was damaged.
+def begin(request: Request) -> Job:
+    """The job that is asked for: checks all that can be seen to be wrong, keeps the request and the settings, and
+    clears away what was damaged.
 
     Raises:
         CheckpointError, DetectorError: model or detector is missing or damaged.
         ConfigError: the folder holds a job with other settings, the model knows no attributes, or there is no such
             device.
+        DataError: the layouts cannot be read.
         LayoutError: the model does not know a class of the layouts.
     """
     from detdiffusion.detectors import load_detector
     from detdiffusion.diffusion.manifest import model_hash, read_vocabulary, verify
 
-    device_of(job.device)
+    device_of(request.device)
+    job = request.job()
     verify(job.model)
     vocabulary = read_vocabulary(job.model)
     if not vocabulary.attribute_words and (job.strategy is not Strategy.ORIGIN or job.difficulty):
@@ -75,13 +134,14 @@ def begin(job: Job, arguments: argparse.Namespace) -> None:
     job.out.mkdir(parents=True, exist_ok=True)
     seen_by = None if detector is None else detector.sha256
     keep_settings(job.out / MANIFEST, job.settings(model_hash(job.model), seen_by, vocabulary))
-    (job.out / ORDER).write_text(json.dumps(_plain(arguments)) + "\n", encoding="utf-8")
+    (job.out / ORDER).write_text(json.dumps(request.to_json()) + "\n", encoding="utf-8")
     chunks = Chunks.of(job)
     chunks.sweep()
     for chunk in range(len(chunks)):
         if chunks.folder(chunk).exists() and (faults := chunks.faults(chunk)):
             print(f"{faults[0]}; its chunk is drawn again")
             chunks.take_away(chunk)
+    return job
 
 
 @contextmanager
@@ -106,24 +166,10 @@ def read_job(out: Path) -> Job:
         DataError: there is none.
     """
     try:
-        values: dict[str, Any] = json.loads((out / ORDER).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        request = Request.from_json(json.loads((out / ORDER).read_text(encoding="utf-8")))
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{out} holds no job of `python -m training generate`: {error}") from error
-    values |= {name: Path(values[name]) for name in _FILES if values[name] is not None}
-    values["strategy"] = Strategy(values["strategy"])
-    values["augment"] = Augmentation(values["augment"]) if values["augment"] else None
-    return job_of(argparse.Namespace(**values))
-
-
-def _plain(arguments: argparse.Namespace) -> dict[str, Any]:
-    """As JSON; paths mean the same in every folder."""
-    values = {name: value for name, value in vars(arguments).items() if not callable(value)}
-    paths = {name: str(Path(values[name]).resolve()) for name in _FILES if values[name] is not None}
-    if Path(arguments.layouts).exists():
-        paths["layouts"] = str(Path(arguments.layouts).resolve())
-    if arguments.detector and Path(arguments.detector).exists():
-        paths["detector"] = str(Path(arguments.detector).resolve())
-    return {**values, **paths}
+    return request.job()
 
 
 def _detector(asked: str | None, model: Path) -> str | None:

@@ -17,12 +17,13 @@ from detdiffusion.detectors.torchvision import SMALL, squared
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Box, Layout
 from training.core.checkpoints import latest_checkpoint
+from training.core.settings import parse_settings
 from training.data.datasets import Dataset, open_dataset
 from training.data.papercut.classes import THINGS
 from training.data.papercut.coco_export import write_dataset
 from training.detector import command
 from training.detector import recipe as detector_learning
-from training.detector.command import choose_pictures, settings_of
+from training.detector.command import choose_pictures
 from training.detector.recipe import DetectorTraining, Pictures, batches, make_example, train_torchvision
 
 CPU = torch.device("cpu")
@@ -219,10 +220,10 @@ def test_ultralytics_by_command(folder: Path, tmp_path: Path) -> None:
             f"'fasterrcnn.yaml' is no built-in .* of torchvision .*{SMALL}",
         ),
         (("--arch", SMALL, "--image-size", "32"), ConfigError, "image_size 32 needs to be a whole number of 64"),
-        (("--arch", SMALL, "--set", "mosaic=1"), ConfigError, "mosaic: there is no such setting; known: learning_rate"),
-        (("--arch", SMALL, "--set", "momentum=1"), ConfigError, "momentum 1 "),
-        (("--arch", SMALL, "--set", "proposals=8.5"), ConfigError, "proposals 8.5 "),
-        (("--arch", SMALL, "--set", "learning_rate"), ConfigError, "needs the form FIELD=NUMBER"),
+        (("--arch", SMALL, "--set", "mosaic=1"), ConfigError, "mosaic: there is no such field; known: learning_rate"),
+        (("--arch", SMALL, "--set", "momentum=1"), ConfigError, "momentum 1.0 "),
+        (("--arch", SMALL, "--set", "proposals=8.5"), ConfigError, "proposals=8.5: needs a value like 512"),
+        (("--arch", SMALL, "--set", "learning_rate"), ConfigError, "--set takes field=value"),
         (("--arch", SMALL, "--device", "abacus"), ConfigError, "--device abacus"),
         (("--arch", SMALL, "--start", "absent.pth"), DetectorError, r"absent\.pth: no such file"),
         (("--arch", SMALL, "--held-out", "10"), DataError, "10 pictures, 10 of them held out"),
@@ -232,6 +233,7 @@ def test_ultralytics_by_command(folder: Path, tmp_path: Path) -> None:
             ConfigError,
             "--start and --device are for detectors",
         ),
+        (("--arch", "yolo11n", "--set", "mosaic=much"), ConfigError, "mosaic=much: ultralytics takes numbers"),
         (("--arch", "yolo11n", "--set", "mosaik=1"), ConfigError, "ultralytics refuses a setting"),
     ],
 )
@@ -259,5 +261,6 @@ def test_the_pictures_hold_still(dataset: Dataset) -> None:
     ("words", "numbers"), [([], {}), (["a=1", "b=0.5", "c=-2e-3"], {"a": 1, "b": 0.5, "c": -0.002})]
 )
 def test_settings_are_numbers(words: list[str], numbers: dict[str, Any]) -> None:
-    assert settings_of(words) == numbers
-    assert all(type(value) is type(numbers[name]) for name, value in settings_of(words).items())
+    settings = parse_settings(words)
+    assert settings == numbers
+    assert all(type(value) is type(numbers[name]) for name, value in settings.items())

@@ -272,7 +272,7 @@ def test_workers_that_cannot_live_are_given_up(
 ) -> None:
     out = tmp_path / "dying"
     arguments = parse(words_of(world_model, out))
-    command.begin(command.job_of(arguments), arguments)
+    command.begin(command.request_of(arguments))
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(DataError, match="workers died 5 times without finishing a chunk"):
         run_local(read_job(out), 1)
@@ -281,7 +281,7 @@ def test_workers_that_cannot_live_are_given_up(
 def test_a_worker_says_why_it_cannot_go_on(world_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "odd"
     arguments = parse(words_of(world_model, out))
-    command.begin(command.job_of(arguments), arguments)
+    command.begin(command.request_of(arguments))
     (out / "images").write_text("a file where a folder needs to be")
     with pytest.raises(DataError, match="cannot be written"):
         run_local(read_job(out), 1)
@@ -371,7 +371,7 @@ def test_augmented_layouts_are_in_the_picture(world_model: Path, tmp_path: Path)
     ask(world_model, out, "--augment", "--strategy", "origin", "--count", 6)
     shifted = [Layout.from_json(row["layout"]) for row in Chunks.read(out).all_rows()]
     assert check(out) == 0
-    plain = command.job_of(parse(words_of(world_model, out))).source
+    plain = command.request_of(parse(words_of(world_model, out))).job().source
     assert all(one.boxes != plain.sample(place, (64, 64))[1].boxes for place, one in enumerate(shifted))
 
 

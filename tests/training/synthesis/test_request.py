@@ -1,0 +1,110 @@
+"""What `generate` is asked for: kept as it is, read again, also as version 0.1 wrote it."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detdiffusion.attributes import Strategy
+from detdiffusion.errors import DataError
+from training.data.filters import NO_FILTER, LayoutFilter
+from training.synthesis import command
+from training.synthesis.augment import Augmentation
+from training.synthesis.request import ORDER, Request, read_job
+
+# As version 0.1 wrote it: every argument of the command, paths resolved.
+OLD: dict[str, Any] = {
+    "model": "/models/m",
+    "layouts": "papercut:3@900000",
+    "strategy": "hard",
+    "count": 5,
+    "seed": 2,
+    "workers": 2,
+    "steps": 4,
+    "chunk": 8,
+    "engine": "local",
+    "out": "/data/made",
+    "detector": "none",
+    "difficulty": 0.5,
+    "guidance": 2.0,
+    "batch": 2,
+    "threads": 1,
+    "augment": "around",
+    "add_missed": 1,
+    "attributes": None,
+    "split": None,
+    "refine": None,
+    "snap": False,
+    "yolo": True,
+    "captions": False,
+    "webdataset": False,
+    "device": "cpu",
+    "min_area": 0.01,
+    "min_objects": 1,
+    "max_objects": 9,
+    "crowds": False,
+    "ignore": ["other"],
+}
+ASKED = Request(
+    out=Path("/data/made"),
+    model=Path("/models/m"),
+    layouts="papercut:3@900000",
+    strategy=Strategy.HARD,
+    count=5,
+    seed=2,
+    bounds=LayoutFilter(0.01, 1, 9, False, ("other",)),
+    detector="none",
+    steps=4,
+    guidance=2.0,
+    difficulty=0.5,
+    chunk=8,
+    batch=2,
+    augment=Augmentation.AROUND,
+    add_missed=1,
+    device="cpu",
+)
+
+
+def test_a_request_is_read_as_it_was_kept() -> None:
+    kept = json.loads(json.dumps(ASKED.to_json()))
+    assert Request.from_json(kept) == ASKED
+    assert kept["bounds"]["max_objects"] == 9 and "workers" not in kept
+
+
+def test_a_request_of_version_0_1_still_counts() -> None:
+    assert Request.from_json(OLD) == ASKED
+
+
+def test_paths_mean_the_same_in_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("layouts.jsonl", "d.pt"):
+        Path(name).touch()
+    asked = Request(Path("out"), Path("m"), "layouts.jsonl", Strategy.EASY, 1, detector="d.pt", attributes=Path("a"))
+    kept = asked.to_json()
+    assert [kept[name] for name in ("out", "model", "layouts", "detector", "attributes")] == [
+        str(tmp_path / name) for name in ("out", "m", "layouts.jsonl", "d.pt", "a")
+    ]
+
+
+def test_the_arguments_become_a_request() -> None:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    words = "--model m --layouts papercut:3@900000 --strategy easy --count 1 --out o --min-area 0.1"
+    request = command.request_of(parser.parse_args(words.split()))
+    assert request == Request(
+        Path("o"),
+        Path("m"),
+        "papercut:3@900000",
+        Strategy.EASY,
+        1,
+        bounds=LayoutFilter(0.1, 1, NO_FILTER.max_objects, True, ()),
+    )
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", json.dumps({**OLD, "strategy": "odd"})])
+def test_a_folder_without_a_job(tmp_path: Path, text: str) -> None:
+    (tmp_path / ORDER).write_text(text)
+    with pytest.raises(DataError, match="holds no job of `python -m training generate`"):
+        read_job(tmp_path)
