@@ -1,11 +1,12 @@
 """Curves as SVG in HTML: no script, no library. Text lies beside the drawing, so that it is not stretched with it."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
-Point = tuple[float, float]  # step, value
+from markupsafe import Markup
+
+from training.core.charts import Point, Scale, dots, line, nice_ceiling, path, svg
+from training.core.markup import element, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,7 @@ class Curve:
     """One line, points by step; `css` gives it its colour.
 
     A noisy one is smoothed (an exponential mean, `memory` points long), and drawn faintly as it is behind that.
-    One of few points, each of which counts, gets dots.
+    One of few points, each of which counts, gets dots. Points are (step, value).
     """
 
     name: str
@@ -45,65 +46,47 @@ class Chart:
     start: float = 0.0
     end: float | None = None  # None: where the curves end
 
-    def html(self) -> str:
+    def html(self) -> Markup:
         drawn = [(curve, curve.smooth()) for curve in self.curves if curve.points]
         if not drawn:
-            return f'<figure class="chart-box">{self._caption("")}<p class="hint">{escape(self.empty)}</p></figure>'
+            return element("figure", self._caption(), element("p", self.empty, class_="hint"), class_="chart-box")
         last = max(points[-1][0] for _, points in drawn)
         end = self.end or last or 1.0
         top = self.ceiling or nice_ceiling(max(value for _, points in drawn for _, value in points))
-        legend = "".join(
-            f'<span class="{curve.css}"><i></i>{escape(curve.name)} <b>{points[-1][1]:.3g}</b></span>'
-            for curve, points in drawn
-        )
-        frame = _Frame(self.start, end, top)
-        lines = "".join(_lines(curve, points, frame) for curve, points in drawn)
+        across, up = Scale(self.start, end, 0, 100), Scale(0, top, 100, 0)
         spoken = ", ".join(f"{curve.name} {points[-1][1]:.3g}" for curve, points in drawn)
-        label = escape(f"{self.title} at {self.axis} {last:g}: {spoken}", quote=True)
-        return (
-            f'<figure class="chart-box">{self._caption(legend)}<div class="plot">'
-            f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" role="img" aria-label="{label}">'
-            f'<path class="grid" d="M0 0H100M0 50H100M0 100H100"/>{lines}</svg>'
-            f'<span class="y">{top:g}</span><span class="y middle">{top / 2:g}</span><span class="y low">0</span>'
-            f'<span class="x">{self.axis} {_number(self.start)}</span><span class="x end">{_number(end)}</span></div>'
-            "</figure>"
+        label = f"{self.title} at {self.axis} {last:g}: {spoken}"
+        grid = path("grid", "M0 0H100M0 50H100M0 100H100")
+        lines = joined(_lines(curve, points, across, up) for curve, points in drawn)
+        plot = element(
+            "div",
+            svg(100, 100, label, grid, lines, stretched=True),
+            element("span", f"{top:g}", class_="y"),
+            element("span", f"{top / 2:g}", class_="y middle"),
+            element("span", "0", class_="y low"),
+            element("span", f"{self.axis} {_number(self.start)}", class_="x"),
+            element("span", _number(end), class_="x end"),
+            class_="plot",
         )
+        return element("figure", self._caption(*(_key(*one) for one in drawn)), plot, class_="chart-box")
 
-    def _caption(self, legend: str) -> str:
-        return f'<figcaption><h3>{escape(self.title)}</h3><p class="legend">{legend}</p></figcaption>'
-
-
-def nice_ceiling(value: float) -> float:
-    """The next 1, 1.5, 2, 3 or 5 with zeros: a number that reads well, and so does its half."""
-    if not value > 0 or not math.isfinite(value):
-        return 1.0
-    size = 10.0 ** math.floor(math.log10(value))
-    return next(size * step for step in (1, 1.5, 2, 3, 5, 10) if value <= size * step * (1 + 1e-9))
+    def _caption(self, *legend: Markup) -> Markup:
+        return element("figcaption", element("h3", self.title), element("p", joined(legend), class_="legend"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """The corners of the drawing, in what the curves are of."""
-
-    start: float
-    end: float
-    top: float
-
-    def place(self, point: Point) -> str:
-        step, value = point
-        x = (step - self.start) / (self.end - self.start)
-        return f"M{100 * x:.2f} {100 - 100 * min(1.0, max(0.0, value / self.top)):.2f}"
-
-    def path(self, points: Sequence[Point]) -> str:
-        first, *others = map(self.place, points)
-        return first + "h0" + "".join("L" + place[1:] for place in others)
+def _key(curve: Curve, points: Sequence[Point]) -> Markup:
+    """A curve's name and last value."""
+    last = element("b", f"{points[-1][1]:.3g}")
+    return element("span", element("i", ""), f"{curve.name} ", last, class_=curve.css)
 
 
-def _lines(curve: Curve, points: Sequence[Point], frame: _Frame) -> str:
-    raw = f'<path class="raw {curve.css}" d="{frame.path(curve.points)}"/>' if curve.memory > 1 else ""
-    dots = "".join(frame.place(point) + "h0" for point in points)  # of no length, with round ends: dots
-    marks = f'<path class="dots {curve.css}" d="{dots}"/>' if curve.dots else ""
-    return f'{raw}<path class="line {curve.css}" d="{frame.path(points)}"/>{marks}'
+def _lines(curve: Curve, points: Sequence[Point], across: Scale, up: Scale) -> Markup:
+    def placed(some: Sequence[Point]) -> list[Point]:
+        return [(across(step), up.within(value)) for step, value in some]
+
+    raw = [path(f"raw {curve.css}", line(placed(curve.points)))] if curve.memory > 1 else []
+    marks = [path(f"dots {curve.css}", dots(placed(points)))] if curve.dots else []
+    return joined((*raw, path(f"line {curve.css}", line(placed(points))), *marks))
 
 
 def _number(value: float) -> str:

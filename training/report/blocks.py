@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
+from itertools import groupby
 from pathlib import Path
 
+from markupsafe import Markup
 from PIL import Image
+
+from training.core.markup import element, joined
 
 FILES = "files"  # beside the Markdown
 
@@ -72,7 +75,7 @@ class Plot:
 
     name: str
     title: str
-    svg: str
+    svg: Markup
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,51 +89,55 @@ Block = Heading | Text | Table | Plot | Picture
 
 
 def to_html(title: str, blocks: Sequence[Block]) -> str:
-    """One page with styles, plots and pictures inside; it asks for nothing from anywhere."""
-    parts = [f"<h1>{escape(title)}</h1>"]
-    opened, beside = False, False
-    for block in blocks:
-        if beside and not isinstance(block, Plot):
-            parts.append("</div>")
-            beside = False
-        if isinstance(block, Heading):
-            parts.append(("</section>" if opened else "") + f"<section><h2>{escape(block.text)}</h2>")
-            opened = True
-            continue
-        if isinstance(block, Plot) and not beside:
-            parts.append('<div class="row">')
-            beside = True
-        parts.append(_html(block))
-    parts.append(("</div>" if beside else "") + ("</section>" if opened else ""))
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>\n<body><main>\n' + (
-        "\n".join(parts) + "\n</main></body></html>\n"
+    """One page with styles, plots and images inside; it asks for nothing from anywhere."""
+    sections = [element("section", *parts) if headed else joined(parts) for headed, parts in _sections(blocks)]
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width"),
+        element("title", title),
+        element("style", Markup(STYLE)),  # our own, as it stands
     )
+    body = element("body", element("main", Markup("\n").join([element("h1", title), *sections])))
+    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
-def _html(block: Text | Table | Plot | Picture) -> str:
+def _sections(blocks: Sequence[Block]) -> Iterator[tuple[bool, list[Markup]]]:
+    """What stands before the first heading, then a section for every heading; plots that follow each other in a row."""
+    headed, parts = False, list[Markup]()
+    for beside, group in groupby(blocks, key=lambda block: isinstance(block, Plot)):
+        if beside:
+            parts.append(element("div", *map(_html, group), class_="row"))
+            continue
+        for block in group:
+            if isinstance(block, Heading):
+                yield headed, parts
+                headed, parts = True, []
+            parts.append(_html(block))
+    yield headed, parts
+
+
+def _html(block: Block) -> Markup:
     match block:
+        case Heading():
+            return element("h2", block.text)
         case Text():
-            return f"<p{' class=note' if block.note else ''}>{escape(block.text)}</p>"
+            return element("p", block.text, class_="note" if block.note else None)
         case Table():
-            head = "".join(f"<th>{escape(column)}</th>" for column in block.columns)
-            rows = "".join(f"<tr>{_cells(block, row)}</tr>" for row in block.rows)
-            title = f"<h3>{escape(block.title)}</h3>" if block.title else ""
-            return f'{title}<div class="wide"><table><tr>{head}</tr>{rows}</table></div>'
+            head = element("tr", *(element("th", column) for column in block.columns))
+            rows = (element("tr", *_cells(block, row)) for row in block.rows)
+            title = element("h3", block.title) if block.title else Markup("")
+            return title + element("div", element("table", head, *rows), class_="wide")
         case Plot():
-            return f"<figure><h3>{escape(block.title)}</h3>{block.svg}</figure>"
+            return element("figure", element("h3", block.title), block.svg)
         case Picture():
             data = base64.b64encode(_jpeg(block.image)).decode()
-            alt = escape(block.title, quote=True)
-            return (
-                f'<h3>{escape(block.title)}</h3><figure><img alt="{alt}" src="data:image/jpeg;base64,{data}"></figure>'
-            )
+            image = element("img", alt=block.title, src=f"data:image/jpeg;base64,{data}")
+            return element("h3", block.title) + element("figure", image)
 
 
-def _cells(table: Table, row: Sequence[str]) -> str:
-    return "".join(
-        f"<td{' class=long' if column in table.long else ''}>{escape(cell)}</td>" for column, cell in enumerate(row)
-    )
+def _cells(table: Table, row: Sequence[str]) -> Iterator[Markup]:
+    return (element("td", cell, class_="long" if column in table.long else None) for column, cell in enumerate(row))
 
 
 def write_markdown(title: str, blocks: Sequence[Block], out: Path) -> None:
@@ -166,7 +173,7 @@ def _save(block: Plot | Picture, folder: Path) -> str:
     style = (
         "<style>:root { --paper: #fff; }" + STYLE.replace(":root {", "svg {", 1) + "svg { background: #fff }</style>"
     )
-    (folder / name).write_text(block.svg.replace(">", f">{style}", 1), encoding="utf-8")
+    (folder / name).write_text(str(block.svg).replace(">", f">{style}", 1), encoding="utf-8")
     return name
 
 

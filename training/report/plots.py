@@ -1,111 +1,95 @@
-"""Plots of a report as SVG text: small, sharp at every size, coloured by the page's style."""
+"""Plots of a report as SVG: small, sharp at every size, coloured by the page's style."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
+
+from markupsafe import Markup
+
+from training.core.charts import Point, Scale, line, path, svg, text
+from training.core.markup import element, joined
 
 SIDE = 300  # of a plot's area, in SVG units
 LEFT, TOP, BOTTOM = 44, 10, 34  # margins
+LABEL, STEP = 124, 19  # of bars: width of a name, height of a row
+SHARES = Scale(0, 1, TOP + SIDE, TOP)  # upwards
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
+    """A number with the ends of its interval."""
+
     name: str
     mean: float
-    low: float  # ends of the interval
+    low: float
     high: float
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`css` is easy, hard, or empty for the accent colour."""
+    """Values in 0..1 over x."""
 
     name: str
-    points: tuple[tuple[float, float], ...]
+    points: tuple[Point, ...]
     dashed: bool = False
 
 
-def scatter(points: Sequence[tuple[float, float]], x_name: str, y_name: str) -> str:
+def scatter(points: Sequence[Point], x_name: str, y_name: str) -> Markup:
     """Points in 0..1 by 0..1, and the diagonal."""
-    dots = "".join(f'<circle class="dot" cx="{_x(x):.1f}" cy="{_y(y):.1f}" r="2.6"/>' for x, y in points)
-    frame = f'<path class="axis" d="M{LEFT} {TOP}V{TOP + SIDE}H{LEFT + SIDE}M{LEFT} {TOP + SIDE}L{LEFT + SIDE} {TOP}"/>'
-    ticks = "".join(
-        _text(_x(v), TOP + SIDE + 14, f"{v:g}", "middle") + _text(LEFT - 6, _y(v) + 4, f"{v:g}", "end")
-        for v in (0, 0.5, 1)
-    )
-    names = _text(LEFT + SIDE / 2, TOP + SIDE + 29, x_name, "middle")
-    names += (
-        f'<text transform="translate(12 {TOP + SIDE / 2}) rotate(-90)" text-anchor="middle">{escape(y_name)}</text>'
-    )
-    return _svg(LEFT + SIDE + 12, TOP + SIDE + BOTTOM, frame + dots + ticks + names, f"{y_name} against {x_name}")
+    across = Scale(0, 1, LEFT, LEFT + SIDE)
+    diagonal = path("axis", line([(LEFT, TOP + SIDE), (LEFT + SIDE, TOP)]))
+    marks = joined(element("circle", class_="dot", cx=across(x), cy=SHARES(y), r=2.6) for x, y in points)
+    place = f"translate(12 {TOP + SIDE / 2}) rotate(-90)"
+    name = element("text", y_name, transform=place, text_anchor="middle")
+    axes = _axes(across, (0, 0.5, 1), x_name)
+    width, height = LEFT + SIDE + 12, TOP + SIDE + BOTTOM
+    return svg(width, height, f"{y_name} against {x_name}", axes, diagonal, marks, name)
 
 
-def bars(rows: Sequence[Bar], name: str) -> str:
+def bars(rows: Sequence[Bar], name: str) -> Markup:
     """Horizontal bars with intervals, from 0 (or below, where one is negative) to the largest end."""
-    label, width, step = 124, SIDE, 19
-    low = min(0.0, *(row.low for row in rows))
-    high = max(0.01, *(row.high for row in rows))
+    low, high = min(0.0, *(row.low for row in rows)), max(0.01, *(row.high for row in rows))
+    across = Scale(low, high, LABEL, LABEL + SIDE)
+    bottom = TOP + len(rows) * STEP
+    axis = path("axis", line([(across(0), TOP), (across(0), bottom)]))
+    drawn = joined(_bar(row, TOP + i * STEP, across) for i, row in enumerate(rows))
+    width = LABEL + SIDE + 40
+    return svg(width, bottom + 24, name, axis, drawn, text(LABEL, bottom + 16, name))
 
-    def x(value: float) -> float:
-        return label + (value - low) / (high - low) * width
 
-    drawn = []
-    for i, row in enumerate(rows):
-        y = TOP + i * step
-        left, right = sorted((x(0), x(row.mean)))
-        drawn.append(
-            f'<text class="name" x="{label - 6}" y="{y + 11}" text-anchor="end">{escape(row.name)}</text>'
-            f'<rect class="bar" x="{left:.1f}" y="{y + 2}" width="{right - left:.1f}" height="12" rx="2"/>'
-            f'<path class="whisker" d="M{x(row.low):.1f} {y + 8}H{x(row.high):.1f}"/>'
-            + _text(x(max(row.high, 0)) + 5, y + 12, f"{row.mean:.2f}")
+def _bar(row: Bar, y: float, across: Scale) -> Markup:
+    left, right = sorted((across(0), across(row.mean)))
+    return joined(
+        (
+            text(LABEL - 6, y + 11, row.name, "end", css="name"),
+            element("rect", class_="bar", x=left, y=y + 2, width=right - left, height=12, rx=2),
+            path("whisker", line([(across(row.low), y + 8), (across(row.high), y + 8)])),
+            text(across(max(row.high, 0)) + 5, y + 12, f"{row.mean:.2f}"),
         )
-    bottom = TOP + len(rows) * step
-    axis = f'<path class="axis" d="M{x(0):.1f} {TOP}V{bottom}"/>'
-    body = axis + "".join(drawn) + _text(label, bottom + 16, name)
-    return _svg(label + width + 40, bottom + 24, body, name)
+    )
 
 
-def curves(lines: Sequence[Line], x_name: str) -> str:
-    """Lines of values in 0..1 over x, each with its name at its end."""
-    xs = [x for line in lines for x, _ in line.points]
-    first, last = min(xs), max(max(xs), min(xs) + 1e-9)
-
-    def place(point: tuple[float, float]) -> str:
-        return f"{LEFT + (point[0] - first) / (last - first) * SIDE:.1f} {_y(point[1]):.1f}"
-
-    frame = f'<path class="axis" d="M{LEFT} {TOP}V{TOP + SIDE}H{LEFT + SIDE}"/>'
+def curves(lines: Sequence[Line], x_name: str) -> Markup:
+    """Lines of values in 0..1 over x, each with its name beside them."""
+    xs = sorted({x for one in lines for x, _ in one.points})
+    across = Scale(xs[0], max(xs[-1], xs[0] + 1e-9), LEFT, LEFT + SIDE)
     drawn = []
-    for number, line in enumerate(lines):
-        css = ("easy", "hard", "whisker")[number // 2 % 3]
-        dash = ' stroke-dasharray="5 4"' if line.dashed else ""
-        drawn.append(f'<path class="line {css}"{dash} d="M{"L".join(map(place, line.points))}"/>')
+    for number, one in enumerate(lines):
+        css = f"line {('easy', 'hard', 'whisker')[number // 2 % 3]}"
         key = TOP + 8 + 15 * number
-        drawn.append(f'<path class="line {css}"{dash} d="M{LEFT + SIDE + 12} {key}h22"/>')
-        drawn.append(_text(LEFT + SIDE + 40, key + 4, line.name))
-    ticks = "".join(_text(LEFT - 6, _y(v) + 4, f"{v:g}", "end") for v in (0, 0.5, 1))
-    ticks += "".join(
-        _text(LEFT + (x - first) / (last - first) * SIDE, TOP + SIDE + 14, f"{x:g}", "middle") for x in sorted(set(xs))
-    )
-    names = _text(LEFT + SIDE / 2, TOP + SIDE + 29, x_name, "middle")
-    return _svg(LEFT + SIDE + 190, TOP + SIDE + BOTTOM, frame + "".join(drawn) + ticks + names, x_name)
+        drawn += [
+            path(css, line([(across(x), SHARES(y)) for x, y in one.points]), dashed=one.dashed),
+            path(css, line([(LEFT + SIDE + 12, key), (LEFT + SIDE + 34, key)]), dashed=one.dashed),
+            text(LEFT + SIDE + 40, key + 4, one.name),
+        ]
+    width, height = LEFT + SIDE + 190, TOP + SIDE + BOTTOM
+    return svg(width, height, x_name, _axes(across, xs, x_name), *drawn)
 
 
-def _x(value: float) -> float:
-    return LEFT + value * SIDE
-
-
-def _y(value: float) -> float:
-    return TOP + (1 - value) * SIDE
-
-
-def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
-
-
-def _svg(width: float, height: float, body: str, label: str) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" role="img" '
-        f'aria-label="{escape(label, quote=True)}">{body}</svg>'
-    )
+def _axes(across: Scale, xs: Iterable[float], x_name: str) -> Markup:
+    """Of shares (0, 0.5, 1) over `xs`, with the numbers at both."""
+    frame = path("axis", line([(LEFT, TOP), (LEFT, TOP + SIDE), (LEFT + SIDE, TOP + SIDE)]))
+    up = (text(LEFT - 6, SHARES(value) + 4, f"{value:g}", "end") for value in (0, 0.5, 1))
+    along = (text(across(x), TOP + SIDE + 14, f"{x:g}", "middle") for x in xs)
+    return joined((frame, *up, *along, text(LEFT + SIDE / 2, TOP + SIDE + 29, x_name, "middle")))

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from app.components.charts import Chart, Curve, nice_ceiling
+from app.components.charts import Chart, Curve
 
 
 def points(html: str, css: str, kind: str = "line") -> list[tuple[float, float]]:
@@ -53,13 +53,6 @@ def test_nothing_to_draw() -> None:
     assert "no loss yet" in Chart("Loss", (Curve("total", "total", ()),), "no loss yet").html()
     flat = Chart("Loss", (Curve("total", "total", ((0, 0.0),)),), "").html()
     assert points(flat, "total") == [(0, 100)]
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"), [(0.031, 0.05), (0.5, 0.5), (1, 1), (1.01, 1.5), (7, 10), (0, 1), (float("inf"), 1)]
-)
-def test_ceiling_is_a_round_number(value: float, expected: float) -> None:
-    assert nice_ceiling(value) == pytest.approx(expected)
 
 
 def test_text_is_escaped() -> None:
