@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from training.synthesis.store import Chunks
+from training.synthesis.store import job_chunks
 
 ROOT = Path(__file__).resolve().parent.parent
 CHUNK = 8
@@ -51,7 +51,7 @@ def throughput(arguments: argparse.Namespace, out: Path, workers: int) -> float:
     process = subprocess.Popen(
         words(arguments.model, out, arguments.count, arguments.steps, workers), stdout=subprocess.DEVNULL
     )
-    chunks = Chunks(out, arguments.count, CHUNK)
+    chunks = job_chunks(out, arguments.count, CHUNK)
     done, began = 0, 0.0
     while process.poll() is None:
         time.sleep(0.02)

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from training.synthesis.store import Chunks
+from training.synthesis.store import job_chunks
 
 ROOT = Path(__file__).resolve().parent.parent
 CHUNK = 16
@@ -49,7 +49,7 @@ def words(arguments: argparse.Namespace, out: Path, workers: int) -> list[str]:
 
 def generate_and_kill(arguments: argparse.Namespace, out: Path) -> tuple[int, int]:
     """How many workers were killed, and how many committed files a kill took away or changed."""
-    chunks, rng, lost = Chunks(out, arguments.count, CHUNK), random.Random(0), 0
+    chunks, rng, lost = job_chunks(out, arguments.count, CHUNK), random.Random(0), 0
     process = subprocess.Popen(words(arguments, out, 2), stdout=subprocess.DEVNULL)
     wanted = [round((number + 1) * len(chunks) / (arguments.kills + 2)) for number in range(arguments.kills)]
     kills = 0
@@ -79,7 +79,7 @@ def children(process: int) -> list[int]:
 
 
 def hashes(out: Path, count: int) -> list[str]:
-    return [row["sha256"] for row in Chunks(out, count, CHUNK).all_rows()]
+    return [row["sha256"] for row in job_chunks(out, count, CHUNK).all_rows()]
 
 
 if __name__ == "__main__":

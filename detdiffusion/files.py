@@ -1,47 +1,213 @@
-"""Files that last: written aside and renamed, hashed."""
+"""Files that last: written beside their place and renamed, hashed, read back, locked.
+
+A writer that dies, and a disk that is full, leave the old file or the new one, never half of one. What a dead writer
+leaves beside it is removed by the next one that writes to that folder.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+from filelock import FileLock, Timeout
+
+from detdiffusion.errors import DetDiffusionError
+
+STALE_SECONDS = 86_400.0  # after which a half-written file of another machine has no writer any more
+_LONGEST = 100  # bytes of a name that are kept in the name of its half-written file
+_ASIDE = re.compile(r"\..+~(?P<host>[^~]+)~(?P<process>\d+)(\.\d+)?")
+
+Content = TypeVar("Content")
 
 
-def write_json(path: Path, value: object) -> None:
-    """Writes aside and renames, so that a reader sees the old file or the new one."""
+# --- writing --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def written_aside(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Where to write a file: beside `path`, where it is put when the block ends. If the block raises, nothing of it is
+    left and `path` is as it was.
+
+    durable: False for a file that is only shown while something goes on; it does not wait for the disk, and a power cut
+    may cost it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(path.suffix + ".partial")
-    aside.write_text(json.dumps(value, indent=2) + "\n")
-    aside.replace(path)
+    sweep(path.parent)
+    aside = _aside_of(path)
+    try:
+        yield aside
+        put_in_place(aside, path, durable=durable)
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@contextmanager
+def folder_written_aside(path: Path) -> Iterator[Path]:
+    """An empty folder to fill, beside `path`, where it is put when the block ends. If the block raises, nothing of it
+    is left. A folder that is there is never replaced: OSError."""
+    with scratch_beside(path) as aside:
+        yield aside
+        put_in_place(aside, path)
 
 
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+@contextmanager
+def scratch_beside(path: Path) -> Iterator[Path]:
+    """An empty folder on the same disk as `path`; it is gone when the block ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent)
+    aside = _aside_of(path)
+    shutil.rmtree(aside, ignore_errors=True)  # of a dead process that had this process's number
+    aside.mkdir()
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def put_in_place(made: Path, path: Path, *, durable: bool = True) -> None:
+    """Renames a file, or a folder with all that is in it, once its bytes are on the disk. An older file is replaced, a
+    folder with something in it is not: OSError."""
+    if durable:
+        for part in (*(made.rglob("*") if made.is_dir() else ()), made):
+            _sync(part)
+    made.replace(path)
+    if durable:
+        _sync(path.parent)
+
+
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """UTF-8, as `written_aside` does it."""
+    with written_aside(path, durable=durable) as aside:
+        aside.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: object, *, durable: bool = True) -> None:
+    """Indented, as `written_aside` does it."""
+    write_text(path, json.dumps(value, indent=2) + "\n", durable=durable)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what writers that are gone have left half written in a folder: those of this machine at once, those of
+    other machines (and of processes whose number lives again) after a day."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if (found := _ASIDE.fullmatch(entry.name)) and _abandoned(Path(entry.path), found):
+                _remove(Path(entry.path))
+
+
+def _aside_of(path: Path) -> Path:
+    """A name that tells its writer: nobody else writes there, and others see whether it is still at work."""
+    name = path.name if len(path.name.encode()) <= _LONGEST else text_hash(path.name)
+    return path.with_name(f".{name}~{socket.gethostname()}~{os.getpid()}.{threading.get_native_id()}")
+
+
+def _abandoned(path: Path, name: re.Match[str]) -> bool:
+    if name["host"] == socket.gethostname() and not psutil.pid_exists(int(name["process"])):
+        return True
+    try:
+        return time.time() - path.stat().st_mtime > STALE_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Its bytes are on the disk, or, of a folder, its names."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows has no such call for folders
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
-PARTIAL = ".partial"
+# --- hashes: SHA-256, hexadecimal -----------------------------------------------------------------
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes aside, then renames: a reader sees the old file or the new one, also after a power cut."""
-    aside = path.with_name(path.name + PARTIAL)
-    aside.write_text(text, encoding="utf-8")
-    settle(aside, path)
+def file_hash(path: Path) -> str:
+    """Of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def settle(aside: Path, path: Path) -> None:
-    """Renames a written file to its place once its bytes are on the disk."""
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    aside.replace(path)
+def text_hash(text: str) -> str:
+    """Of a text in UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def json_hash(value: object) -> str:
+    """Of a value's JSON, whatever the order of its keys."""
+    return text_hash(json.dumps(value, sort_keys=True))
+
+
+def hash_of_hashes(files: Mapping[str, str]) -> str:
+    """Of a set of files: over their names and hashes, by name."""
+    return text_hash("".join(f"{sha256}  {name}\n" for name, sha256 in sorted(files.items())))
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def read_json(path: Path, parse: Callable[[Any], Content], error: type[DetDiffusionError], remedy: str = "") -> Content:
+    """What `parse` makes of the content of a JSON file; it may raise as dict, int and the like do.
+
+    Raises:
+        error: it cannot be read, or it is damaged; the message ends with `remedy`.
+    """
+    hint = f"; {remedy}" if remedy else ""
+    try:
+        return parse(json.loads(path.read_bytes()))
+    except OSError as reason:
+        raise error(f"{path} cannot be read ({reason.strerror or reason}){hint}") from reason
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as reason:
+        raise error(f"{path} is damaged ({_why(reason)}){hint}") from reason
+
+
+def one_line(error: BaseException) -> str:
+    """The start of an error's text, for a message of ours."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _why(error: BaseException) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else one_line(error)
+
+
+# --- locks ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def claim(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Whether what this file stands for is ours now; it is until the end, or until the process dies.
+
+    wait: until it is, instead of False at once.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=wait)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()

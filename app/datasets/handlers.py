@@ -23,11 +23,13 @@ from app.runs.jobs import Runs, State, Status
 from app.runs.views import RunHead, log_html, run_row
 from detdiffusion.drawing import draw_layout
 from detdiffusion.errors import ConfigError, DataError, DetDiffusionError
+from detdiffusion.files import written_aside
 from detdiffusion.layout import Attribute, Layout
+from training.core.chunks import Chunks, Row
 from training.data.filters import NO_FILTER
 from training.data.layout_sources import open_source
 from training.loop import StageState, read_status
-from training.synthesis.store import MANIFEST, Chunks, Row
+from training.synthesis.store import MANIFEST, job_chunks, read_chunks
 
 LAYOUTS, PICTURES, NUMBERS = "Layouts", "Pictures", "Numbers"
 A_PAGE = 12  # layouts or pictures
@@ -104,17 +106,13 @@ def download(runs: Runs, chosen: str, into: Path) -> Path:
     folder, path = runs.folder(name) / SET, into / f"{name}.zip"
     if not (folder / MANIFEST).is_file():
         raise ConfigError(f"{name} holds no data set")
-    aside = path.with_suffix(".partial")
     try:
-        into.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as file:
+        with written_aside(path) as aside, zipfile.ZipFile(aside, "w") as file:
             for part in sorted(folder.rglob("*")):
                 inside = part.relative_to(folder)
                 if part.is_file() and inside.parts[0] not in ("claims", "logs"):
                     file.write(part, Path(name) / inside)
-        aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise DataError(f"{path} cannot be written ({error.strerror}): free some space") from error
     return path
 
@@ -216,7 +214,7 @@ def _measured(status: Status, folder: Path) -> Status:
     settings = read_object(folder / SET / MANIFEST)
     if settings is None:
         return status
-    chunks = Chunks(folder / SET, int(settings["count"]), int(settings["chunk"]))
+    chunks = job_chunks(folder / SET, int(settings["count"]), int(settings["chunk"]))
     return replace(status, step=sum(len(chunks.numbers(chunk)) for chunk in chunks.done()), steps=chunks.count)
 
 
@@ -242,7 +240,7 @@ def _dataset(folder: Path, view: str, page: int) -> tuple[str, int]:
     if view == NUMBERS:
         return (hint_html("The numbers appear when all pictures are there.") if card is None else _card(card)), 0
     try:
-        chunks = Chunks.read(folder / SET)
+        chunks = read_chunks(folder / SET)
     except DetDiffusionError:
         return hint_html("The pictures appear here."), 0
     done = sorted(chunks.done())
@@ -251,7 +249,7 @@ def _dataset(folder: Path, view: str, page: int) -> tuple[str, int]:
         return hint_html("The first pictures appear when a chunk of them is finished."), 0
     pages = -(-len(numbers) // A_PAGE)
     shown = numbers[min(max(page, 0), pages - 1) * A_PAGE :][:A_PAGE]
-    tiles = "".join(_picture(chunks.out, row) for row in _rows(chunks, shown))
+    tiles = "".join(_picture(chunks.root, row) for row in _rows(chunks, shown))
     return f'<div class="tiles pictures">{tiles}</div>', pages
 
 

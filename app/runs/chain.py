@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 from app.runs.files import JOB
+from detdiffusion.errors import DataError
+from detdiffusion.files import read_json, write_json
 
 DONE = "chain.json"
 
@@ -25,16 +27,16 @@ def main(run: Path) -> int:
         _announce(command)
         if code := subprocess.run(command, check=False).returncode:
             return code
-        (run / DONE).write_text(json.dumps({"finished": number}))
+        write_json(run / DONE, {"finished": number})
     _announce(last)
     return os.execvp(last[0], last)
 
 
 def _finished(run: Path) -> int:
     try:
-        return int(json.loads((run / DONE).read_text(encoding="utf-8"))["finished"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0  # a file that was cut off costs no more than doing it again
+        return read_json(run / DONE, lambda values: int(values["finished"]), DataError)
+    except DataError:
+        return 0  # there is none yet, or doing a command again costs no more than it did
 
 
 def _announce(command: list[str]) -> None:

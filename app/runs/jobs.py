@@ -5,7 +5,6 @@ written by those commands (see run_files.py). Nothing about a run is kept in mem
 workspace sees the same.
 """
 
-import json
 import os
 import re
 import shutil
@@ -22,6 +21,7 @@ from typing import Any
 from app.runs.files import JOB, LOG, MODEL, STATUS, log_tail, read_object
 from app.runs.processes import Leader, Table, end, leader, living, members
 from detdiffusion.errors import ConfigError
+from detdiffusion.files import write_json
 
 ROOT = Path(__file__).parents[2]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
@@ -242,10 +242,7 @@ class Runs:
             raise ConfigError(f"{path} cannot be read: the run cannot be resumed; its files are untouched") from error
 
     def _write(self, name: str, job: Job) -> None:
-        path = self.folder(name) / JOB
-        aside = path.with_suffix(".partial")
-        aside.write_text(json.dumps(job.to_json(), indent=2) + "\n", encoding="utf-8")
-        aside.replace(path)
+        write_json(self.folder(name) / JOB, job.to_json())
 
 
 def _state(job: Job, alive: bool, told: str) -> State:

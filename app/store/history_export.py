@@ -8,6 +8,7 @@ from typing import Any
 
 from app.store.history import Entry
 from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.files import written_aside
 from detdiffusion.layout import Attribute
 from training.synthesis.exports import ANNOTATIONS, caption
 
@@ -21,19 +22,14 @@ def export_zip(entries: Sequence[Entry], pictures: Path, path: Path) -> Path:
     """
     if not entries:
         raise ConfigError("no picture is shown: choose another filter, or generate some")
-    aside = path.with_suffix(".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as file:  # a PNG does not become smaller
+        with written_aside(path) as aside, zipfile.ZipFile(aside, "w") as file:  # stored: a PNG does not become smaller
             file.writestr(ANNOTATIONS, json.dumps(coco(entries), indent=1))
             for entry in entries:
                 file.write(pictures / entry.file, f"images/{entry.file}")
-        aside.replace(path)
     except FileNotFoundError as error:
-        aside.unlink(missing_ok=True)
         raise DataError("a picture has just been deleted: look at the gallery again") from error
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise DataError(f"{path} cannot be written ({error.strerror}): free some space") from error
     return path
 

@@ -1,11 +1,10 @@
 """The user's own layouts, saved by name in the workspace: one layout JSON a name."""
 
-import json
 import re
-from contextlib import suppress
 from pathlib import Path
 
 from detdiffusion.errors import ConfigError, LayoutError
+from detdiffusion.files import write_json
 from detdiffusion.layout import Layout
 
 MAX_NAME = 60  # characters
@@ -34,14 +33,9 @@ class LayoutStore:
             ConfigError: no name, or one that no file can have; or the disk is full.
         """
         path = self._path(name)
-        aside = path.with_suffix(".partial")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            aside.write_text(json.dumps(layout.to_json(), indent=2), encoding="utf-8")
-            aside.replace(path)
+            write_json(path, layout.to_json())
         except OSError as error:
-            with suppress(OSError):
-                aside.unlink()
             raise ConfigError(f"{path.name} cannot be written ({error.strerror})") from error
         return path.stem
 

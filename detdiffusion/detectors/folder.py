@@ -6,17 +6,16 @@ Weights that fit are one file, `model.safetensors`; larger ones are several, and
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
 from detdiffusion.errors import DetectorError
+from detdiffusion.files import file_hash, hash_of_hashes, one_line, read_json, write_json, written_aside
 
 if TYPE_CHECKING:  # commands read descriptions without torch
     from torch import Tensor, nn
@@ -59,7 +58,8 @@ def save_detector(model: nn.Module, folder: Path, about: Description) -> None:
     names = [WEIGHTS_FILE] if len(groups) == 1 else [_numbered(i, len(groups)) for i in range(1, len(groups) + 1)]
     try:
         for name, tensors in zip(names, groups, strict=True):
-            save_file(tensors, folder / name)
+            with written_aside(folder / name) as aside:
+                save_file(tensors, aside)
     except (OSError, SafetensorError) as error:
         raise DetectorError(f"{folder} cannot be written ({one_line(error)}); free some space") from error
     hashes = {name: file_hash(folder / name) for name in names}
@@ -76,9 +76,7 @@ def set_min_score(folder: Path, min_score: float) -> None:
 
 def _write_description(folder: Path, about: Description) -> None:
     values = {key: value for key, value in asdict(about).items() if key != "files" or value}
-    aside = folder / f"{DESCRIPTION_FILE}.partial"
-    aside.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    aside.replace(folder / DESCRIPTION_FILE)
+    write_json(folder / DESCRIPTION_FILE, values)
 
 
 def read_description(folder: Path) -> Description:
@@ -86,24 +84,24 @@ def read_description(folder: Path) -> Description:
     path = folder / DESCRIPTION_FILE
     if not path.is_file():
         raise DetectorError(f"{path} is missing: this is not a detector folder, or not all of it")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        about = Description(
-            name=str(values["name"]),
-            architecture=str(values["architecture"]),
-            labels=tuple(str(label) for label in values["labels"]),
-            imgsz=int(values["imgsz"]),
-            min_score=float(values["min_score"]),
-            sha256=str(values["sha256"]),
-            kind=str(values.get("kind", ULTRALYTICS)),
-            files={str(name): str(sha256) for name, sha256 in values.get("files", {}).items()},
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DetectorError(f"{path} is damaged: {one_line(error)}") from error
+    about = read_json(path, _described, DetectorError)
     outside = [name for name in about.files if Path(name).name != name]
     if outside or (about.files and _hash_of(about.files) != about.sha256):
         raise DetectorError(f"{path} is damaged: its files and their SHA-256 are not those that were written")
     return about
+
+
+def _described(values: Any) -> Description:
+    return Description(
+        name=str(values["name"]),
+        architecture=str(values["architecture"]),
+        labels=tuple(str(label) for label in values["labels"]),
+        imgsz=int(values["imgsz"]),
+        min_score=float(values["min_score"]),
+        sha256=str(values["sha256"]),
+        kind=str(values.get("kind", ULTRALYTICS)),
+        files={str(name): str(sha256) for name, sha256 in values.get("files", {}).items()},
+    )
 
 
 def read_weights(folder: Path, about: Description) -> dict[str, Tensor]:
@@ -148,22 +146,11 @@ def fill(model: nn.Module, stored: Mapping[str, Tensor], source: Path, architect
     model.load_state_dict(stored)
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
 def _hash_of(files: Mapping[str, str]) -> str:
     """One file: its own hash; several: that of the list of their hashes and names."""
     if len(files) == 1:
         return next(iter(files.values()))
-    lines = "".join(f"{sha256}  {name}\n" for name, sha256 in sorted(files.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return hash_of_hashes(files)
 
 
 def _numbered(number: int, count: int) -> str:

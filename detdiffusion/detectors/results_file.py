@@ -17,8 +17,9 @@ import numpy as np
 from PIL import Image
 
 from detdiffusion.detection import Detections
-from detdiffusion.detectors.folder import MIN_SCORE, file_hash
+from detdiffusion.detectors.folder import MIN_SCORE
 from detdiffusion.errors import DataError, DetectorError
+from detdiffusion.files import file_hash
 from detdiffusion.json_stream import BARE_LIST, elements
 
 _MAX_DETECTIONS = 100  # a picture, as the detectors that look at pictures themselves

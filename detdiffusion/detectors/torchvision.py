@@ -21,15 +21,14 @@ from detdiffusion.detectors.folder import (
     MIN_SCORE,
     TORCHVISION,
     Description,
-    file_hash,
     fill,
-    one_line,
     read_description,
     read_safetensors,
     read_weights,
 )
 from detdiffusion.detectors.names import is_class, names_beside
 from detdiffusion.errors import DetectorError
+from detdiffusion.files import file_hash, one_line
 
 SMALL = "fasterrcnn_resnet18_fpn"  # ours: made of torchvision's parts, for pictures of 128 to 320 pixels on a CPU
 _FASTER_RCNN = (

@@ -20,9 +20,10 @@ from torch.nn import functional as F
 
 from detdiffusion.detection import Detections
 from detdiffusion.detectors.darknet import Network, Section, YoloLayer, parse_cfg, read_weights
-from detdiffusion.detectors.folder import MIN_SCORE, file_hash
+from detdiffusion.detectors.folder import MIN_SCORE
 from detdiffusion.detectors.names import names_beside
 from detdiffusion.errors import DetectorError
+from detdiffusion.files import file_hash
 from detdiffusion.text.vocabulary import COCO_THINGS
 
 _LOWEST_SCORE = 0.001

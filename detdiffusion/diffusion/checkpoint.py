@@ -24,6 +24,7 @@ from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel
 
 from detdiffusion.diffusion.manifest import INDEX, components, part_folder, read_vocabulary, verify, write_manifest
 from detdiffusion.errors import CheckpointError
+from detdiffusion.files import read_json, write_json, write_text
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.blueprint import Blueprint
 from detdiffusion.models.control import control_scale
@@ -68,11 +69,12 @@ def save_pipeline(pipe: Any, folder: Path, *, dtype: torch.dtype = torch.float16
     with no_progress_bars():
         type(pipe)(**parts, vocabulary=pipe.vocabulary).save_pretrained(folder, max_shard_size=SHARD_SIZE)
     for path in (folder / INDEX, *folder.glob("*/config.json")):  # where a part was loaded from is nobody's business
-        values = json.loads(path.read_text())
+        values = read_json(path, dict, CheckpointError)
         if values.pop("_name_or_path", None) is not None:
-            path.write_text(json.dumps(values, indent=2) + "\n")
+            write_json(path, values)
     for path in folder.glob("tokenizer/tokenizer.json"):  # a line for every byte pair: 40 % of it is white space
-        path.write_text(json.dumps(json.loads(path.read_text()), ensure_ascii=False, separators=(",", ":")) + "\n")
+        values = read_json(path, dict, CheckpointError)
+        write_text(path, json.dumps(values, ensure_ascii=False, separators=(",", ":")) + "\n")
     write_manifest(folder)
 
 

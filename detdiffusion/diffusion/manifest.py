@@ -6,14 +6,14 @@ lies in the folder of that name beside this one (papercut/vae), and is verified 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.errors import CheckpointError, ConfigError
-from detdiffusion.files import file_hash
+from detdiffusion.files import file_hash, hash_of_hashes, read_json, write_text
 from detdiffusion.text.vocabulary import VOCABULARY_FILE, Vocabulary
 
 MANIFEST = "manifest.json"
@@ -31,6 +31,8 @@ COMPONENTS = (  # a component that is not named here is never loaded
     "scheduler",
     "feature_extractor",
 )
+
+_COPY = "copy the model folder again"
 
 
 def write_manifest(folder: Path) -> None:
@@ -105,8 +107,7 @@ def model_hash(folder: Path) -> str:
         if (folder / MANIFEST).exists()
         else {n: file_hash(folder / n) for n in _model_files(folder)}
     )
-    lines = [f"{sha256}  {name}\n" for name, sha256 in sorted(hashes.items()) if not name.startswith("detectors/")]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hash_of_hashes({name: sha256 for name, sha256 in hashes.items() if not name.startswith("detectors/")})
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:
@@ -126,11 +127,11 @@ def read_vocabulary(folder: Path) -> Vocabulary:
 
 def components(folder: Path) -> dict[str, tuple[str | None, str | None]]:
     """Components of model_index.json that a pipeline loads: (library, class) by name."""
-    try:
-        index = json.loads((folder / INDEX).read_text())
+
+    def listed(index: Any) -> dict[str, tuple[str | None, str | None]]:
         return {name: tuple(value) for name, value in index.items() if name in COMPONENTS}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{folder / INDEX} cannot be read: {error}") from error
+
+    return read_json(folder / INDEX, listed, CheckpointError, _COPY)
 
 
 def _refuse_pickles(folder: Path) -> None:
@@ -153,14 +154,15 @@ def _model_files(folder: Path) -> list[str]:
 
 def _read_manifest(folder: Path) -> dict[str, str]:
     path = folder / MANIFEST
-    try:
-        hashes = {str(name): str(sha256) for name, sha256 in json.loads(path.read_text())["sha256"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}; copy the model folder again") from error
+    hashes = read_json(path, lambda values: _texts(values["sha256"]), CheckpointError, _COPY)
     outside = [name for name in hashes if Path(name).is_absolute() or ".." in Path(name).parts]
     if outside:
         raise CheckpointError(f"{path} names a file outside the folder: {outside[0]}")
     return hashes
+
+
+def _texts(values: Any) -> dict[str, str]:
+    return {str(name): str(value) for name, value in values.items()}
 
 
 def shared_parts(folder: Path) -> dict[str, str]:
@@ -172,10 +174,7 @@ def shared_parts(folder: Path) -> dict[str, str]:
     path = folder / MANIFEST
     if not path.is_file():
         return {}
-    try:
-        shared = {str(part): str(name) for part, name in json.loads(path.read_text()).get("shared", {}).items()}
-    except (ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}; copy the model folder again") from error
+    shared = read_json(path, lambda values: _texts(values.get("shared", {})), CheckpointError, _COPY)
     for part, name in shared.items():
         if part not in COMPONENTS or name in ("", ".", "..") or "/" in name or "\\" in name:
             raise CheckpointError(f"{path} shares {part!r} with {name!r}: only a folder beside this one can be named")
@@ -195,4 +194,4 @@ def _remedy(folder: Path, name: str) -> str:
 
 def _write(folder: Path, hashes: dict[str, str], shared: dict[str, str]) -> None:
     content = {"sha256": hashes, **({"shared": shared} if shared else {})}
-    (folder / MANIFEST).write_text(json.dumps(content, indent=1) + "\n")
+    write_text(folder / MANIFEST, json.dumps(content, indent=1) + "\n")

@@ -6,7 +6,6 @@ Run the same command again after a stop: it goes on from the newest checkpoint.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from detdiffusion.detection import Detections, Detector
 from detdiffusion.detectors import load_detector
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.evaluation.comparison import mean, object_confidences
+from detdiffusion.files import text_hash, write_json, written_aside
 from detdiffusion.layout import MAX_OBJECTS, Box, Layout
 from detdiffusion.settings import keep_settings
 from training.autoencoder.config import OF_SCENES, AutoencoderConfig
@@ -107,14 +107,13 @@ def train(
         ConfigError: `out` was started with other settings or other pictures, or there is no such device.
         DataError: there are too few pictures, or one of them cannot be read.
     """
-    from detdiffusion.files import write_json
     from training.autoencoder.recipe import train_autoencoder
 
     device = device_of(device_name)
     files = picture_files(data, split)
     parts = split_files(files, held_out, config.seed)
     fields = {name: value for name, value in asdict(config).items() if name not in OF_SCENES}
-    names = hashlib.sha256("\n".join(path.relative_to(data).as_posix() for path in files).encode()).hexdigest()
+    names = text_hash("\n".join(path.relative_to(data).as_posix() for path in files))
     pictures = {"size": size, "trained_on": len(parts.trained), "held_out": len(parts.held_out)}
     keep_settings(out / "config.json", {**fields, **pictures, "pictures_sha256": names})
     stack = picture_stack([*parts.trained, *parts.held_out], size, out / "pictures.npy")
@@ -194,13 +193,11 @@ def picture_stack(files: Sequence[Path], size: int, path: Path) -> np.ndarray:
         DataError: a picture cannot be read, or the disk is full.
     """
     if not path.exists():
-        aside = path.with_suffix(".partial")
         try:
-            _write_stack(files, size, aside)
+            with written_aside(path) as aside:
+                _write_stack(files, size, aside)
         except OSError as error:
-            aside.unlink(missing_ok=True)
             raise DataError(f"{path} cannot be written ({error}); free some space, or make --size smaller") from error
-        aside.replace(path)
     pictures: np.ndarray = np.load(path, mmap_mode="c")  # the file is never written: torch only wants to be allowed to
     return pictures
 

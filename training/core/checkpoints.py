@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from detdiffusion.errors import DataError
-from detdiffusion.files import _fsync, file_hash
+from detdiffusion.files import file_hash, folder_written_aside, read_json
 
 WEIGHTS, MANIFEST = "state.safetensors", "manifest.json"
 
@@ -40,23 +41,18 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], keep
     Raises:
         DataError: it could not be written (disk full); the old ones stay whole.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    aside, final = folder / f".partial-{step:08d}", folder / f"step-{step:08d}"
-    for killed in folder.glob(".partial-*"):
+    for killed in folder.glob(".*"):  # a run has one writer
         shutil.rmtree(killed, ignore_errors=True)
-    aside.mkdir()
+    final = folder / f"step-{step:08d}"
     try:
-        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, aside / WEIGHTS)
-        (aside / MANIFEST).write_text(json.dumps({"step": step, "sha256": file_hash(aside / WEIGHTS)}))
-        _fsync(aside / WEIGHTS)
-        _fsync(aside / MANIFEST)
+        with folder_written_aside(final) as aside:
+            save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, aside / WEIGHTS)
+            (aside / MANIFEST).write_text(json.dumps({"step": step, "sha256": file_hash(aside / WEIGHTS)}))
+            shutil.rmtree(final, ignore_errors=True)  # one of this step that was damaged
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise DataError(
             f"{folder}: the checkpoint of step {step} could not be written ({error}); free some space"
         ) from error
-    shutil.rmtree(final, ignore_errors=True)
-    aside.rename(final)
     for old in sorted(folder.glob("step-*"))[:-keep]:
         shutil.rmtree(old)
     return final
@@ -64,19 +60,24 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], keep
 
 def latest_checkpoint(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
     """The newest whole checkpoint; damaged or partial ones are named on standard error and passed over (fault 2)."""
-    for partial in folder.glob(".partial-*"):
+    for partial in folder.glob(".*"):
         print(f"{partial}: an unfinished checkpoint, ignored", file=sys.stderr)
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
-            manifest = json.loads((path / MANIFEST).read_text())
+            written, sha256 = read_json(path / MANIFEST, _written, DataError)
             found = file_hash(path / WEIGHTS)
-        except (OSError, ValueError) as error:
+        except (OSError, DataError) as error:
             print(f"{path}: unreadable ({error}), ignored", file=sys.stderr)
             continue
-        if found == manifest["sha256"]:
-            return int(manifest["step"]), load_file(path / WEIGHTS)
-        print(f"{path}: SHA-256 is {found}, the manifest says {manifest['sha256']}; ignored", file=sys.stderr)
+        if found == sha256:
+            return written, load_file(path / WEIGHTS)
+        print(f"{path}: SHA-256 is {found}, the manifest says {sha256}; ignored", file=sys.stderr)
     return None
+
+
+def _written(manifest: Mapping[str, Any]) -> tuple[int, str]:
+    """Step and SHA-256."""
+    return int(manifest["step"]), str(manifest["sha256"])
 
 
 def checkpoint_step(folder: Path) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -56,16 +55,3 @@ class Report:
             self.bar.n = done - 1
         self.bar.set_postfix({k: f"{v:.3g}" for k, v in metrics.items()}, refresh=False)
         self.bar.update(done - self.bar.n)
-
-
-@contextmanager
-def claim(path: Path) -> Iterator[bool]:
-    """Whether what this file stands for is this process's now; it is until the end, or until the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from detdiffusion.errors import DataError
-from detdiffusion.files import write_json
+from detdiffusion.files import write_json, write_text
 
 STATUS_SECONDS = 2.0  # between two looks at the clock of status.json
 FLUSH_SECONDS = 10  # of TensorBoard, what a killed run loses at most
@@ -54,9 +54,7 @@ def cut_rows(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in path.read_text().splitlines() if _step(line) <= step]
-    aside = path.with_suffix(".partial")
-    aside.write_text("".join(line + "\n" for line in kept))
-    aside.replace(path)
+    write_text(path, "".join(line + "\n" for line in kept))
 
 
 def _step(line: str) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from detdiffusion.errors import DataError
+from detdiffusion.files import json_hash, text_hash
 from detdiffusion.layout import Box, Layout
 from training.data.checks import DataReport
 from training.data.coco import find_coco, unpack
@@ -94,8 +93,7 @@ class Dataset(Sequence[Sample]):
         self.things = tuple(name for name in index.things if name not in layout_filter.ignored)
         self.stuff = tuple(name for name in index.stuff if name not in layout_filter.ignored)
         self.mask_source = MaskSource.INSTANCES if index.has_masks else MaskSource.BOXES
-        identity = json.dumps({"contents": index.contents, "filter": asdict(layout_filter)}, sort_keys=True)
-        self.fingerprint = hashlib.sha256(identity.encode()).hexdigest()
+        self.fingerprint = json_hash({"contents": index.contents, "filter": asdict(layout_filter)})
         self._index = index
         self._numbers, self.report = _selected(index, layout_filter)
 
@@ -223,5 +221,5 @@ def _stretched(mask: Mask, width: int, height: int) -> Mask:
 def _cached_index(source: Source, split: str | None) -> Path:
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = source.root.resolve()
-    key = hashlib.sha256(f"{folder}\n{split or ''}".encode()).hexdigest()[:16]
+    key = text_hash(f"{folder}\n{split or ''}")[:16]
     return base / "detdiffusion" / "indexes" / f"{folder.name}-{key}.sqlite"

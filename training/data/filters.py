@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TextIO
 
 from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.files import put_in_place, scratch_beside
 from detdiffusion.layout import MAX_OBJECTS, Box, Layout
 from training.data.checks import DataReport, Reason, Tally
 from training.data.coco import read_coco
@@ -177,15 +177,14 @@ def write_layouts(instances: Path, stuff: Path | None, out: Path, layout_filter:
     """
     if out.is_dir():
         raise ConfigError(f"{out} is a folder; --out names the file to write")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the result, not among the temporary files, which often lie in memory.
-    with TemporaryDirectory(prefix=f"{out.name}.", suffix=".partial", dir=out.parent) as aside:
-        path, rows = Path(aside) / "index.sqlite", Path(aside) / "rows.jsonl"
+    # The index lies beside the result, not among the temporary files, which often lie in memory.
+    with scratch_beside(out) as work:
+        path, rows = work / "index.sqlite", work / "rows.jsonl"
         build_index(path, lambda writer: read_coco(writer, instances, stuff, masks=False))
         with rows.open("w", encoding="utf-8", newline="\n") as file:
             report = _write_rows(Index(path), layout_filter, file)
         if report.pictures:
-            rows.replace(out)
+            put_in_place(rows, out)
     return report
 
 

@@ -6,29 +6,25 @@ picture by picture. The index is made anew when a source file changes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
 import sqlite3
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
 from detdiffusion.errors import DataError
+from detdiffusion.files import file_hash, put_in_place, scratch_beside, text_hash
 from training.data.checks import Reason, Tally
 from training.data.images import Corners, Frame
 
 VERSION = 1  # of the tables below: an index of another version is made anew
-_STALE = 24 * 3600  # seconds after which an unfinished index is taken for one whose process was killed
 
 _TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT);
@@ -79,21 +75,16 @@ class Source:
 
     def stamp(self) -> str:
         """Another one whenever a file was replaced or edited, or pictures came or went."""
-        digest = hashlib.sha256(f"{VERSION} {self.form}".encode())
+        lines = [f"{VERSION} {self.form}"]
         for path in self.files:
             status = path.stat()
-            digest.update(f"\n{self._name(path)}\t{status.st_size}\t{status.st_mtime_ns}".encode())
-        for path in self.folders:
-            digest.update(f"\n{self._name(path)}/\t{path.stat().st_mtime_ns}".encode())
-        return digest.hexdigest()
+            lines.append(f"{self._name(path)}\t{status.st_size}\t{status.st_mtime_ns}")
+        lines += [f"{self._name(path)}/\t{path.stat().st_mtime_ns}" for path in self.folders]
+        return text_hash("\n".join(lines))
 
     def contents(self) -> str:
         """SHA-256 over the names and the contents of the annotation files."""
-        digest = hashlib.sha256()
-        for path in self.files:
-            with path.open("rb") as file:
-                digest.update(f"{self._name(path)}\t{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-        return digest.hexdigest()
+        return text_hash("".join(f"{self._name(path)}\t{file_hash(path)}\n" for path in self.files))
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -275,17 +266,14 @@ def build_index(path: Path, fill: Callable[[IndexWriter], None], stamp: str = ""
     Raises:
         DataError: the data cannot be read, or the index cannot be written (disk full).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _clear_unfinished(path)
-    with TemporaryDirectory(prefix=f"{path.name}.", suffix=".partial", dir=path.parent) as aside:
-        new = Path(aside) / "index.sqlite"
-        try:
-            with IndexWriter(new) as writer:
+    try:
+        with scratch_beside(path) as work:
+            with IndexWriter(work / "index.sqlite") as writer:
                 fill(writer)
                 writer.finish(stamp, contents)
-        except sqlite3.Error as error:
-            raise DataError(f"{path}: the index cannot be written ({error}); is the disk full?") from error
-        new.replace(path)
+            put_in_place(work / "index.sqlite", path)
+    except sqlite3.Error as error:
+        raise DataError(f"{path}: the index cannot be written ({error}); is the disk full?") from error
 
 
 def connect_for_writing(path: Path) -> sqlite3.Connection:
@@ -294,12 +282,6 @@ def connect_for_writing(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path)
     database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -16384;")
     return database
-
-
-def _clear_unfinished(path: Path) -> None:
-    for folder in path.parent.glob(f"{path.name}.*.partial"):
-        if time.time() - folder.stat().st_mtime > _STALE:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _entry(row: Sequence[Any]) -> Entry:

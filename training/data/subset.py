@@ -21,6 +21,7 @@ from pycocotools import mask as coco_mask
 
 from detdiffusion.arguments import fraction, natural, positive
 from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.files import written_aside
 from training.core.cli import progress
 from training.core.schedule import OnStep
 from training.data.datasets import Dataset, MaskSource, Sample, open_dataset
@@ -120,15 +121,14 @@ def _place(sample: Sample, path: Path) -> None:
 
 def _write(dataset: Dataset, places: Sequence[int], names: Mapping[str, str], labels: Sequence[str], to: Path) -> None:
     """One annotation file, a row at a time: large data sets do not fit into memory as objects."""
-    aside, categories = to.with_suffix(".partial"), {label: number for number, label in enumerate(labels, start=1)}
-    with aside.open("w", encoding="utf-8") as file:
+    categories = {label: number for number, label in enumerate(labels, start=1)}
+    with written_aside(to) as aside, aside.open("w", encoding="utf-8") as file:
         file.write('{"images": [')
         _rows(file, (_image(number, dataset[place], names) for number, place in enumerate(places, start=1)))
         file.write('], "annotations": [')
         _rows(file, _objects(dataset, places, categories))
         listed = [{"id": number, "name": label} for label, number in categories.items()]
         file.write(f'], "categories": {json.dumps(listed)}}}\n')
-    aside.replace(to)
 
 
 def _rows(file: TextIO, rows: Iterable[Mapping[str, object]]) -> None:

@@ -17,12 +17,13 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.detectors import BUNDLED, JUDGE
 from detdiffusion.drawing import grid
 from detdiffusion.errors import ConfigError
-from detdiffusion.files import write_whole
+from detdiffusion.files import write_text
+from training.core.chunks import Chunks
 from training.core.cli import add_device
 from training.data.filters import LayoutFilter, add_filter_arguments, filter_of
 from training.data.layout_sources import layout_spec, open_source
 from training.evaluation.inputs import BATCH, GUIDANCE, REAL, Plan
-from training.evaluation.store import Chunks
+from training.evaluation.store import SeenImages
 from training.evaluation.variants import View
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     work = out.with_name(f"{out.stem}.work")
     report = evaluate(plan, work)
-    write_whole(out, json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n")
+    write_text(out, json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n")
     if sheet_path is not None:
         sheet_path.parent.mkdir(parents=True, exist_ok=True)
         sheet_of(report, work).save(sheet_path, optimize=True, quality=90)
@@ -117,9 +118,10 @@ def run(arguments: argparse.Namespace) -> int:
 def sheet_of(report: EvaluationReport, work: Path) -> Image.Image:
     """The first layouts: a row of real pictures, where there are any, above a row of each view of the first system."""
     system, count = report.systems[0], min(SHEET, report.layouts.count)
-    folders = [work / REAL] if report.real is not None else []
-    folders += [work / system.name / View(view.strategy, view.difficulty).slug for view in system.views]
-    return sheet([Chunks(folder, count, count).load(range(count)) for folder in folders])
+    names = [REAL] if report.real is not None else []
+    names += [f"{system.name}/{View(view.strategy, view.difficulty).slug}" for view in system.views]
+    folders = [Chunks(work, name, count, report.sampler.batch) for name in names]
+    return sheet([SeenImages(folder).load(range(count)) for folder in folders])
 
 
 def sheet(rows: Sequence[Sequence[Image.Image]], columns: int = 8) -> Image.Image:

@@ -5,7 +5,6 @@ All pictures are read once more, chunk by chunk; the result stays beside them, s
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from detdiffusion.detection import Detector
 from detdiffusion.drawing import crop
+from detdiffusion.errors import DataError
 from detdiffusion.evaluation.fid import FeatureTeller, Inception, Moments, frechet_distance
-from detdiffusion.files import write_whole
+from detdiffusion.files import read_json, write_json
 from detdiffusion.layout import Layout
 from training.core.cli import progress
 from training.core.typed_json import from_json, to_json
 from training.evaluation.report import Distance
-from training.evaluation.store import Chunks
+from training.evaluation.store import SeenImages
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -44,14 +44,14 @@ class Distances:
         crops: also the FID of all objects' crops.
     """
 
-    real: Chunks | None
+    real: SeenImages | None
     layouts: Sequence[Layout]
     detector: Detector | None
     inception: Inception | None
     crops: bool
     _real: dict[str, Moments] | None = field(default=None, init=False)  # by the distance that needs them
 
-    def of(self, drawn: Chunks, name: str) -> Distance:
+    def of(self, drawn: SeenImages, name: str) -> Distance:
         """name: for the progress bar."""
         if self.real is None:
             return Distance(math.nan, NO_PICTURES, math.nan, math.nan)
@@ -59,17 +59,17 @@ class Distances:
         kept = _read(path)
         if kept.get("of") != key:
             kept = {"of": key, "values": to_json(self._measure(self.real, drawn, name))}
-            write_whole(path, json.dumps(kept, indent=2) + "\n")
+            write_json(path, kept)
         return from_json(Distance, kept["values"], str(path))
 
-    def _key(self, real: Chunks, drawn: Chunks) -> dict[str, Any]:
+    def _key(self, real: SeenImages, drawn: SeenImages) -> dict[str, Any]:
         """All that the values depend on."""
-        pictures = {"real": real.pictures_hash(), "drawn": drawn.pictures_hash()}
+        pictures = {"real": real.images_hash(), "drawn": drawn.images_hash()}
         inception = None if self.inception is None else self.inception.sha256
         detector = None if self.detector is None else self.detector.sha256
         return {**pictures, "detector": detector, "inception": inception, "crops": self.crops}
 
-    def _measure(self, real: Chunks, drawn: Chunks, name: str) -> Distance:
+    def _measure(self, real: SeenImages, drawn: SeenImages, name: str) -> Distance:
         if self._real is None:
             self._real = self._moments(real, "real pictures, features")
         here = self._moments(drawn, name)
@@ -78,7 +78,7 @@ class Distances:
         note = NO_FILE if self.inception is None else TOO_FEW if drawn.count < 2 else None
         return Distance(fid, note, seen, scenes)
 
-    def _moments(self, pictures: Chunks, name: str) -> dict[str, Moments]:
+    def _moments(self, pictures: SeenImages, name: str) -> dict[str, Moments]:
         """What is seen in all pictures of a folder, for every distance that can be told."""
         seen: dict[str, Moments] = {}
         detector: object = self.detector
@@ -105,7 +105,8 @@ def _crops(images: Sequence[Image.Image], layouts: Sequence[Layout]) -> Iterator
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """What was measured before; nothing where there is none, or it is damaged."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return read_json(path, dict, DataError)
+    except DataError:
         return {}

@@ -14,7 +14,7 @@ from detdiffusion.evaluation.bootstrap import Estimate, estimate_mean, resamples
 from detdiffusion.evaluation.effect import owners_of
 from detdiffusion.layout import Layout
 from training.data.layout_sources import PapercutLayouts
-from training.evaluation.store import Chunks
+from training.evaluation.store import SeenImages
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 SCENES = 256  # are looked at, at most
 
 
-def mask_iou(pipe: DetDiffusionPipeline, source: PapercutLayouts, real: Chunks, layouts: Sequence[Layout]) -> Estimate:
+def mask_iou(
+    pipe: DetDiffusionPipeline, source: PapercutLayouts, real: SeenImages, layouts: Sequence[Layout]
+) -> Estimate:
     """Mean intersection over union of the found and the true masks of all objects of real scenes, things and stuff.
 
     Objects of which nothing is visible do not count. layouts: as `real` has them, with true attributes.

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -18,10 +19,11 @@ from detdiffusion.detection import Detector
 from detdiffusion.errors import ConfigError, DetectorError, LayoutError
 from detdiffusion.evaluation.bootstrap import Estimate
 from detdiffusion.evaluation.effect import hard_share, numbers
-from detdiffusion.files import PARTIAL, file_hash, settle, write_whole
+from detdiffusion.files import claim, text_hash, write_text, written_aside
 from detdiffusion.layout import Attribute, Layout, save_png
 from detdiffusion.settings import keep_settings
-from training.core.cli import claim, progress
+from training.core.chunks import Chunks
+from training.core.cli import progress
 from training.data.layout_sources import LayoutSource, PapercutLayouts, Size
 from training.evaluation import summary as said
 from training.evaluation.image_distances import Distances
@@ -41,7 +43,7 @@ from training.evaluation.report import (
     VariantReport,
 )
 from training.evaluation.scoring import INDEX, Eyes, read_results, write_index
-from training.evaluation.store import Chunks, Looked, Meter, Save
+from training.evaluation.store import Looked, Meter, Save, SeenImages, stable_name
 from training.evaluation.variants import View, draw
 
 if TYPE_CHECKING:
@@ -61,8 +63,8 @@ class Truth:
 
     size: Size
     layouts: Sequence[Layout]
-    pictures: Chunks | None
-    fingerprint: str  # SHA-256 of layouts.jsonl
+    pictures: SeenImages | None
+    fingerprint: str  # SHA-256 of layouts.jsonl, with the files' names that do not depend on the batch
 
 
 def evaluate(plan: Plan, work: Path) -> EvaluationReport:
@@ -85,8 +87,7 @@ def evaluate(plan: Plan, work: Path) -> EvaluationReport:
         meter = Meter(work / PROGRESS, _pictures(plan, cast))
         truth = _truth(plan, cast, size, work, meter)
         eyes = _eyes(plan, cast, truth, work)
-        partial = work / f"objects.jsonl{PARTIAL}"
-        with partial.open("w", encoding="utf-8") as rows:
+        with written_aside(work / "objects.jsonl") as aside, aside.open("w", encoding="utf-8") as rows:
             real = None if truth.pictures is None else eyes.score(truth.pictures)
             if real is not None:
                 _write_rows(rows, said.object_rows(None, None, truth.layouts, real))
@@ -102,7 +103,6 @@ def evaluate(plan: Plan, work: Path) -> EvaluationReport:
                 f"{work / INDEX} lists (COCO annotations, file names relative to it), write its results there, and run "
                 "the same command again"
             )
-        settle(partial, work / "objects.jsonl")
     return _report(plan, cast, truth, eyes, real, systems)
 
 
@@ -155,10 +155,10 @@ class Stage:
             mask_iou=self._masks(name, pipe),
         )
 
-    def _chunks(self, name: str, part: str) -> Chunks:
-        return Chunks(self.work / name / part, len(self.truth.layouts), self.plan.batch)
+    def _chunks(self, name: str, part: str) -> SeenImages:
+        return SeenImages(Chunks(self.work, f"{name}/{part}", len(self.truth.layouts), self.plan.batch))
 
-    def _draw(self, name: str, pipe: DetDiffusionPipeline, view: View) -> Chunks:
+    def _draw(self, name: str, pipe: DetDiffusionPipeline, view: View) -> SeenImages:
         layouts, source, steps, guidance = self.truth.layouts, self.plan.source, self.plan.steps, self.plan.guidance
         about = {"model": name, "steps": steps, "guidance_scale": guidance, **numbers({"difficulty": view.difficulty})}
 
@@ -167,8 +167,8 @@ class Stage:
             images = draw(pipe, view, asked, [source.seed(place) for place in chunk], steps, guidance)
             return Looked(images, {key: one.detect(images) for key, one in self.cast.detectors.items()})
 
-        def save(path: Path, image: Image.Image, place: int) -> None:
-            save_png(path, image, view.asked(place, layouts[place]), {**about, "seed": source.seed(place)})
+        def save(path: Path, image: Image.Image, number: int) -> None:
+            save_png(path, image, view.asked(number, layouts[number]), {**about, "seed": source.seed(number)})
 
         chunks = self._chunks(name, view.slug)
         _fill(chunks, look, save, f"{name}: {view.name}", self.meter)
@@ -235,25 +235,28 @@ def _truth(plan: Plan, cast: Cast, size: Size, work: Path, meter: Meter) -> Trut
     if not plan.source.pictured:
         layouts = [vocabulary.resolve(plan.source.sample(place, size)[1]) for place in range(len(plan.source))]
     else:
-        pictures = Chunks(work / REAL, len(plan.source), plan.batch)
+        pictures = SeenImages(Chunks(work, REAL, len(plan.source), plan.batch))
         _look_at_real(plan.source, size, pictures, cast, vocabulary, meter)
         layouts = pictures.layouts()
     for name, words in cast.vocabularies.items():
         unknown = sorted({box.label for layout in layouts for box in layout.boxes} - set(words.labels))
         if unknown:
             raise LayoutError(f"{name} does not know these classes of the layouts: {', '.join(unknown)}")
-    rows = [
-        {"index": place, "seed": plan.source.seed(place), "image": pictures and f"{REAL}/{place:05d}.png"}
-        for place in range(len(layouts))
-    ]
-    pairs = zip(rows, layouts, strict=True)
-    path = work / "layouts.jsonl"
-    write_whole(path, "".join(json.dumps({**row, "layout": layout.to_json()}) + "\n" for row, layout in pairs))
-    return Truth(size, layouts, pictures, file_hash(path))
+
+    def listed(name: Callable[[int], str]) -> str:
+        rows = (
+            {"index": place, "seed": plan.source.seed(place), "image": pictures and name(place)}
+            for place in range(len(layouts))
+        )
+        pairs = zip(rows, layouts, strict=True)
+        return "".join(json.dumps({**row, "layout": layout.to_json()}) + "\n" for row, layout in pairs)
+
+    write_text(work / "layouts.jsonl", listed(Chunks(work, REAL, len(layouts), plan.batch).file))
+    return Truth(size, layouts, pictures, text_hash(listed(partial(stable_name, REAL))))
 
 
 def _look_at_real(
-    source: LayoutSource, size: Size, pictures: Chunks, cast: Cast, vocabulary: Vocabulary, meter: Meter
+    source: LayoutSource, size: Size, pictures: SeenImages, cast: Cast, vocabulary: Vocabulary, meter: Meter
 ) -> None:
     """Real pictures with what every detector sees; Eq. 2 by the labeller gives layouts without attributes theirs."""
 
@@ -278,25 +281,26 @@ def _labelled(
 def _eyes(plan: Plan, cast: Cast, truth: Truth, work: Path) -> Eyes:
     """Writes the index of all pictures, and reads what other frameworks' detectors have said of them."""
     labels = next(iter(cast.vocabularies.values())).labels
-    folders = [] if truth.pictures is None else [REAL]
+    names = [] if truth.pictures is None else [REAL]
     for name, words in cast.vocabularies.items():
-        folders += [f"{name}/{view.slug}" for view in views_for(plan, words)]
+        names += [f"{name}/{view.slug}" for view in views_for(plan, words)]
+    folders = [Chunks(work, name, len(truth.layouts), plan.batch) for name in names]
     write_index(work / INDEX, folders, truth.layouts, labels)
     results = read_results(cast.results, work / INDEX, labels)
     return Eyes(work, truth.layouts, {**cast.detectors, **results})
 
 
-def _fill(chunks: Chunks, look: Callable[[range], Looked], save: Save, name: str, meter: Meter) -> None:
+def _fill(images: SeenImages, look: Callable[[range], Looked], save: Save, name: str, meter: Meter) -> None:
     with progress(name) as report:
 
         def told(numbers: range, made: bool) -> None:
-            report(numbers.stop, chunks.count, {})
+            report(numbers.stop, images.count, {})
             meter.add(len(numbers), made=made)
 
-        chunks.fill(look, save, told)
+        images.fill(look, save, told)
 
 
-def _save_plain(path: Path, image: Image.Image, _: int) -> None:
+def _save_plain(path: Path, image: Image.Image, number: int) -> None:
     image.save(path, format="PNG")
 
 

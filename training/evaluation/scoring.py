@@ -18,9 +18,10 @@ from detdiffusion.detectors.names import speak
 from detdiffusion.detectors.results_file import load_results
 from detdiffusion.errors import DetectorError
 from detdiffusion.evaluation.effect import Block, measure
-from detdiffusion.files import write_whole
+from detdiffusion.files import write_text
 from detdiffusion.layout import Layout
-from training.evaluation.store import Chunks
+from training.core.chunks import Chunks
+from training.evaluation.store import SeenImages, stable_name
 
 INDEX = "pictures.json"
 RESULTS_SUFFIX = ".json"
@@ -37,40 +38,39 @@ class Eyes:
     layouts: Sequence[Layout]
     detectors: Mapping[str, Detector]
 
-    def score(self, pictures: Chunks) -> dict[str, Block]:
+    def score(self, pictures: SeenImages) -> dict[str, Block]:
         """Every detector's scores of one folder of pictures."""
         return {
             name: measure(self.layouts, self._seen(name, detector, pictures), detector)
             for name, detector in self.detectors.items()
         }
 
-    def _seen(self, name: str, detector: Detector, pictures: Chunks) -> list[Detections]:
+    def _seen(self, name: str, detector: Detector, pictures: SeenImages) -> list[Detections]:
         if not isinstance(detector, AnswersById):
             return pictures.detections(name)
-        folder = pictures.folder.relative_to(self.work).as_posix()
-        ids = [str(picture_id(picture_name(folder, place))) for place in range(pictures.count)]
+        ids = [str(picture_id(stable_name(pictures.chunks.inside, place))) for place in range(pictures.count)]
         return detector.for_images(ids, [(layout.width, layout.height) for layout in self.layouts])
 
 
-def picture_name(folder: str, place: int) -> str:
-    """File name in the index: relative to the folder that it lies in."""
-    return f"{folder}/{place:05d}.png"
-
-
 def picture_id(name: str) -> int:
-    """48 bits of a hash of the file name: a picture keeps its number whatever else is asked for later."""
+    """48 bits of a hash of its stable name: a picture keeps its number whatever else is asked for later."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6).digest(), "big")
 
 
-def write_index(path: Path, folders: Sequence[str], layouts: Sequence[Layout], labels: Sequence[str]) -> None:
-    """All pictures of an evaluation as COCO annotations: every folder holds one picture of each layout."""
+def write_index(path: Path, folders: Sequence[Chunks], layouts: Sequence[Layout], labels: Sequence[str]) -> None:
+    """All pictures of an evaluation as COCO annotations: every folder holds one picture of each layout. File names are
+    relative to the folder that the index lies in."""
     categories = {label: number for number, label in enumerate(labels, start=1)}
-    pictures = [(picture_name(folder, place), layout) for folder in folders for place, layout in enumerate(layouts)]
-    objects = [(picture_id(name), box, layout) for name, layout in pictures for box in layout.boxes]
+    pictures = [
+        (picture_id(stable_name(chunks.inside, place)), chunks.file(place), layout)
+        for chunks in folders
+        for place, layout in enumerate(layouts)
+    ]
+    objects = [(number, box, layout) for number, _, layout in pictures for box in layout.boxes]
     content = {
         "images": [
-            {"id": picture_id(name), "file_name": name, "width": layout.width, "height": layout.height}
-            for name, layout in pictures
+            {"id": number, "file_name": name, "width": layout.width, "height": layout.height}
+            for number, name, layout in pictures
         ],
         "annotations": [
             {"id": number, "image_id": image, "category_id": categories[box.label], **_box(box.xyxy, layout)}
@@ -78,7 +78,7 @@ def write_index(path: Path, folders: Sequence[str], layouts: Sequence[Layout], l
         ],
         "categories": [{"id": number, "name": label} for label, number in categories.items()],
     }
-    write_whole(path, json.dumps(content) + "\n")
+    write_text(path, json.dumps(content) + "\n")
 
 
 def read_results(files: Mapping[str, Path], index: Path, labels: Sequence[str]) -> dict[str, Detector]:

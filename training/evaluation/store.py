@@ -1,17 +1,15 @@
-"""Pictures of an evaluation in committed chunks: whatever kills the process, what is committed is not done again.
+"""Images of an evaluation with what detectors see in them, and how far it is.
 
-A chunk's pictures are written aside and renamed, then its commit with their SHA-256s. Chunks have a fixed size and are
-drawn whole, so that a picture does not depend on where an earlier run was stopped.
+Chunks have a fixed size and are drawn whole, so that an image does not depend on where an earlier run was stopped.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,11 @@ from PIL import Image
 
 from detdiffusion.detection import Detections
 from detdiffusion.errors import DataError
-from detdiffusion.files import PARTIAL, file_hash, settle, write_whole
+from detdiffusion.files import json_hash, write_json
 from detdiffusion.layout import Layout
+from training.core.chunks import Chunks
 
-Save = Callable[[Path, Image.Image, int], None]  # where to, the picture, its number
+Save = Callable[[Path, Image.Image, int], None]  # where to, the image, its number
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,35 +57,38 @@ class Meter:
             self._made, self._spent = self._made + pictures, self._spent + now - self._since
         self._since = now
         left = round((self.total - self._done) * self._spent / self._made) if self._made else None
-        write_whole(self.path, json.dumps({"pictures": self._done, "of": self.total, "seconds_left": left}) + "\n")
+        write_json(self.path, {"pictures": self._done, "of": self.total, "seconds_left": left}, durable=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Chunks:
-    """`count` pictures in chunks of `batch` in one folder: 00000.png, ..., chunk-00000.json, ..."""
+class SeenImages:
+    """Images in chunks, with what each detector sees in them, and their layouts where these were kept."""
 
-    folder: Path
-    count: int
-    batch: int
+    chunks: Chunks
 
     def __len__(self) -> int:
-        return -(-self.count // self.batch)
+        return len(self.chunks)
 
     def __iter__(self) -> Iterator[range]:
-        """The numbers of each chunk's pictures."""
-        return (range(first, min(first + self.batch, self.count)) for first in range(0, self.count, self.batch))
+        """The numbers of each chunk's images."""
+        return map(self.chunks.numbers, range(len(self.chunks)))
 
-    def picture(self, number: int) -> Path:
-        return self.folder / f"{number:05d}.png"
+    @property
+    def count(self) -> int:
+        return self.chunks.count
+
+    @property
+    def folder(self) -> Path:
+        return self.chunks.home
 
     def load(self, numbers: range) -> list[Image.Image]:
-        """Pictures of whole chunks.
+        """Images of chunks that are whole.
 
         Raises:
             DataError: one is gone or damaged since the evaluation began.
         """
         images = []
-        for path in map(self.picture, numbers):
+        for path in (self.chunks.root / self.chunks.file(number) for number in numbers):
             try:
                 with Image.open(path) as image:
                     images.append(image.convert("RGB"))
@@ -95,86 +97,68 @@ class Chunks:
         return images
 
     def fill(self, look: Callable[[range], Looked], save: Save, on_chunk: Callable[[range, bool], None]) -> None:
-        """Does every chunk that is not whole; `on_chunk` gets each one's numbers, and whether it was made now.
+        """Makes every chunk that is not whole; what is damaged is named on standard error. `on_chunk` gets each one's
+        numbers, and whether it was made now.
 
         Raises:
             DataError: the disk is full; the chunks that are committed stay.
         """
-        for numbers in self:
-            whole = self.whole(numbers)
-            if not whole:
-                self._commit(numbers, look(numbers), save)
-            on_chunk(numbers, not whole)
-
-    def whole(self, numbers: range) -> bool:
-        """Whether a chunk is committed with all of its pictures; damage is named on standard error."""
-        path = self._commit_path(numbers)
-        if not path.exists():
-            return False
-        try:
-            commit = _read_commit(path)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            print(f"{path} is damaged ({error}); its pictures are made again", file=sys.stderr)
-            return False
-        for number, sha256 in zip(numbers, commit["pictures"], strict=False):
-            picture = self.picture(number)
-            if not picture.is_file() or file_hash(picture) != sha256:
-                state = "damaged" if picture.is_file() else "missing"
-                print(f"{picture} is {state}; its chunk of pictures is made again", file=sys.stderr)
-                return False
-        return True
+        self.chunks.sweep()
+        _clear_version_0_1(self.folder)
+        for chunk, numbers in enumerate(self):
+            if fault := self.chunks.repair(chunk):
+                print(f"{fault}; its chunk of images is made again", file=sys.stderr)
+            made = not self.chunks.folder(chunk).exists()
+            if made:
+                self._commit(chunk, look(numbers), save)
+            on_chunk(numbers, made)
 
     def detections(self, detector: str) -> list[Detections]:
-        """What a detector saw on every picture. All chunks need to be whole."""
-        return [_detections(row) for commit in self._read() for row in commit["detections"][detector]]
+        """What a detector saw in every image. All chunks need to be whole."""
+        return [_detections(row["detections"][detector]) for row in self.chunks.all_rows()]
 
     def layouts(self) -> list[Layout]:
-        """The layouts that were kept with the pictures."""
-        return [Layout.from_json(row) for commit in self._read() for row in commit["layouts"]]
+        """The layouts that were kept with the images."""
+        return [Layout.from_json(row["layout"]) for row in self.chunks.all_rows()]
 
-    def pictures_hash(self) -> str:
-        """SHA-256 over the hashes of all pictures."""
-        return hashlib.sha256(json.dumps([commit["pictures"] for commit in self._read()]).encode()).hexdigest()
+    def images_hash(self) -> str:
+        """SHA-256 over the hashes of all images."""
+        hashes = [[row["sha256"] for row in self.chunks.rows(chunk)] for chunk in range(len(self.chunks))]
+        return json_hash(hashes)
 
-    def _read(self) -> Iterator[dict[str, Any]]:
-        return (_read_commit(self._commit_path(numbers)) for numbers in self)
-
-    def _commit_path(self, numbers: range) -> Path:
-        return self.folder / f"chunk-{numbers.start // self.batch:05d}.json"
-
-    def _commit(self, numbers: range, looked: Looked, save: Save) -> None:
-        path = self._commit_path(numbers)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)
-            hashes = []
-            for number, image in zip(numbers, looked.images or (), strict=looked.images is not None):
-                picture = self.picture(number)
-                aside = picture.with_name(picture.name + PARTIAL)
-                save(aside, image, number)
-                hashes.append(file_hash(aside))
-                settle(aside, picture)
-            content: dict[str, Any] = {"first": numbers.start, "pictures": hashes}
-            content["detections"] = {name: [_row(one) for one in found] for name, found in looked.detections.items()}
-            if looked.layouts is not None:
-                content["layouts"] = [layout.to_json() for layout in looked.layouts]
-            write_whole(path, json.dumps({"sha256": _content_hash(content), **content}) + "\n")
-        except OSError as error:
-            raise DataError(
-                f"{self.folder} cannot be written ({error}); free some space, the same command then goes on"
-            ) from error
+    def _commit(self, chunk: int, looked: Looked, save: Save) -> None:
+        numbers = self.chunks.numbers(chunk)
+        rows: list[dict[str, Any]] = [
+            {"detections": {name: _row(found[place]) for name, found in looked.detections.items()}}
+            for place in range(len(numbers))
+        ]
+        for row, layout in zip(rows, looked.layouts or (), strict=looked.layouts is not None):
+            row["layout"] = layout.to_json()
+        saves = None
+        if looked.images is not None:
+            pairs = zip(looked.images, numbers, strict=True)
+            saves = [partial(_save, save, image, number) for image, number in pairs]
+        self.chunks.commit(chunk, saves, rows)
 
 
-def _read_commit(path: Path) -> dict[str, Any]:
-    """ValueError unless it is what was written."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if content.pop("sha256") != _content_hash(content):
-        raise ValueError("its content has another SHA-256")
-    return content
+def _save(save: Save, image: Image.Image, number: int, path: Path) -> None:
+    save(path, image, number)
 
 
-def _content_hash(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def stable_name(folder: str, number: int) -> str:
+    """What version 0.1 called an image's file. It does not depend on the batch: ids and fingerprints are made of it."""
+    return f"{folder}/{number:05d}.png"
+
+
+def image_file(work: Path, folder: str, number: int) -> Path:
+    """Where an image of an evaluation lies, whatever its batch; version 0.1 kept all of them in the folder itself."""
+    return next((work / folder).glob(f"[0-9]*/{number:06d}.png"), work / stable_name(folder, number))
+
+
+def _clear_version_0_1(folder: Path) -> None:
+    """What version 0.1 had made lies otherwise, and is made again."""
+    for old in (*folder.glob("chunk-*.json*"), *folder.glob("[0-9]*.png*")):
+        old.unlink()
 
 
 def _row(found: Detections) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from detdiffusion.detectors.ultralytics.training import train_ultralytics
 from detdiffusion.detectors.ultralytics.yolo_folder import write_yolo_folder
 from detdiffusion.diffusion.checkpoint import save_pipeline
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
-from detdiffusion.files import write_json
+from detdiffusion.files import write_json, written_aside
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.settings import keep_settings
 from training.autoencoder.config import AutoencoderConfig
@@ -140,15 +140,13 @@ def train_detector(config: DetectorConfig, image_size: int, out: Path, workers: 
 def render_pictures(config: AutoencoderConfig, image_size: int, path: Path, workers: int) -> np.ndarray:
     """Scenes of every difficulty as one memory map [N, H, W, 3] uint8."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".partial")
-        stack = open_memmap(aside, mode="w+", dtype=np.uint8, shape=(config.scenes, image_size, image_size, 3))
         seeds = range(config.first_scene, config.first_scene + config.scenes)
         made = scenes(seeds, size=image_size, workers=workers)
-        for row, scene in enumerate(tqdm(made, "autoencoder: scenes", config.scenes, mininterval=5)):
-            stack[row] = np.asarray(scene.image)
-        stack.flush()
-        aside.rename(path)
+        with written_aside(path) as aside:
+            stack = open_memmap(aside, mode="w+", dtype=np.uint8, shape=(config.scenes, image_size, image_size, 3))
+            for row, scene in enumerate(tqdm(made, "autoencoder: scenes", config.scenes, mininterval=5)):
+                stack[row] = np.asarray(scene.image)
+            stack.flush()
     pictures: np.ndarray = np.load(path, mmap_mode="r")
     return pictures
 

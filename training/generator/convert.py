@@ -17,10 +17,10 @@ import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from detdiffusion.errors import CheckpointError, ConfigError
+from detdiffusion.files import put_in_place, scratch_beside
 from detdiffusion.text.vocabulary import COCO_STUFF, COCO_THINGS, Vocabulary, missing_words, new_words
 
 if TYPE_CHECKING:
@@ -148,10 +148,9 @@ def convert(
         raise ConfigError(
             f"{source} holds no {GENERATION_CONFIG}: --fill and --vocabulary are for GeoDiffusion's folders"
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as work:
-            _convert(source, Path(work), None if config is None else config.size, vocabulary).rename(target)
+        with scratch_beside(target) as work:
+            put_in_place(_convert(source, work, None if config is None else config.size, vocabulary), target)
     except SafetensorError as error:  # how a full disk shows when weights are written
         raise CheckpointError(f"{target} could not be written ({error}); free some space") from error
     return config

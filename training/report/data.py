@@ -15,6 +15,7 @@ from detdiffusion.errors import DataError
 from detdiffusion.layout import Layout
 from training.evaluation.report import FORMAT as EVALUATION
 from training.evaluation.report import EvaluationReport, ObjectRow
+from training.evaluation.store import image_file
 from training.studies.tables import ABLATION, TRAINABILITY, AblationTable, TrainabilityTable
 
 REAL = "real"
@@ -55,8 +56,8 @@ class Evaluation:
 
     def picture(self, system: str | None, view: str, number: int) -> Image.Image | None:
         """A drawn picture, or with `system` None the real one; None where it is not kept."""
-        folder = self.work / REAL if system is None else self.work / system / view.replace(" ", "-")
-        path = folder / f"{number:05d}.png"
+        folder = REAL if system is None else f"{system}/{view.replace(' ', '-')}"
+        path = image_file(self.work, folder, number)
         if not path.is_file():
             return None
         with Image.open(path) as image:

@@ -21,8 +21,9 @@ from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import Strategy
 from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
 from detdiffusion.evaluation.effect import numbers
+from detdiffusion.files import claim
 from detdiffusion.settings import keep_settings
-from training.core.cli import add_device, claim, progress
+from training.core.cli import add_device, progress
 from training.data.papercut.classes import HELD_OUT_SEED
 from training.generator.config import VARIANTS, GeneratorConfig
 from training.studies.config import ABLATIONS, AblationConfig

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from detdiffusion.arguments import natural, paths, positive
 from detdiffusion.errors import ConfigError
 from detdiffusion.evaluation.effect import numbers
+from detdiffusion.files import claim
 from detdiffusion.settings import keep_settings
-from training.core.cli import DEVICE, add_device, claim, progress
+from training.core.cli import DEVICE, add_device, progress
 from training.core.devices import device_of
 from training.data.datasets import Dataset, open_dataset
 from training.studies.ablation import seed_list

@@ -6,7 +6,6 @@ same updates under the same schedule, and see the same number of pictures.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from detdiffusion.errors import ConfigError, DataError
-from detdiffusion.files import file_hash
+from detdiffusion.files import file_hash, text_hash
 from training.data.datasets import Dataset, Sample
 from training.detector.recipe import Pictures
 
@@ -46,7 +45,7 @@ class Union:
 
     @cached_property
     def fingerprint(self) -> str:
-        return hashlib.sha256("".join(part.fingerprint for part in self.parts).encode()).hexdigest()
+        return text_hash("".join(part.fingerprint for part in self.parts))
 
     def places(self, part: int) -> range:
         """Of the pictures of one of the data sets."""

@@ -97,8 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     from training.synthesis.workers import run_local, run_ray
 
     request = request_of(arguments)
-    with alone(request.out):
-        job = begin(request)
+    job = begin(request)
     if arguments.engine == "ray":
         run_ray(job)
     else:

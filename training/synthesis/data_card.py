@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from training.synthesis.store import Row
+from training.core.chunks import Row
 
 ALL = "all"
 FOUND = 0.5  # confidence from which a detector has found an object

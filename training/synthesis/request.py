@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from detdiffusion.attributes import Strategy
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError, DataError, LayoutError
+from detdiffusion.files import claim, read_json, write_json
 from detdiffusion.settings import keep_settings
 from training.core.devices import device_of
 from training.data.filters import NO_FILTER, LayoutFilter
 from training.data.layout_sources import open_source
 from training.synthesis.augment import Augmentation
-from training.synthesis.store import MANIFEST, THREADS, Chunks, Job, missed_things
+from training.synthesis.store import MANIFEST, THREADS, Job, missed_things
 
 if TYPE_CHECKING:
     from detdiffusion.text.vocabulary import Vocabulary
@@ -131,32 +129,21 @@ def begin(request: Request) -> Job:
     _check_classes(job, vocabulary)
     if job.add_missed:
         missed_things(job.source)
-    job.out.mkdir(parents=True, exist_ok=True)
-    seen_by = None if detector is None else detector.sha256
-    keep_settings(job.out / MANIFEST, job.settings(model_hash(job.model), seen_by, vocabulary))
-    (job.out / ORDER).write_text(json.dumps(request.to_json()) + "\n", encoding="utf-8")
-    chunks = Chunks.of(job)
-    chunks.sweep()
-    for chunk in range(len(chunks)):
-        if chunks.folder(chunk).exists() and (faults := chunks.faults(chunk)):
-            print(f"{faults[0]}; its chunk is drawn again")
-            chunks.take_away(chunk)
+    settings = job.settings(model_hash(job.model), None if detector is None else detector.sha256, vocabulary)
+    with alone(job.out):  # only now: bad input leaves no trace
+        keep_settings(job.out / MANIFEST, settings)
+        write_json(job.out / ORDER, request.to_json())
+        chunks = job.chunks
+        chunks.sweep()
+        for chunk in range(len(chunks)):
+            if fault := chunks.repair(chunk):
+                print(f"{fault}; its chunk is drawn again")
     return job
 
 
-@contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Lets jobs on one folder begin and end one after the other; in between they share the work.
-
-    Nothing is made where the folder is not there yet: bad input leaves no trace.
-    """
-    place = next(folder for folder in out.absolute().parents if folder.is_dir())
-    handle = os.open(place, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+def alone(out: Path) -> AbstractContextManager[bool]:
+    """Lets jobs on one folder begin and end one after the other; in between they share the work."""
+    return claim(out / "claims" / "job", wait=True)
 
 
 def read_job(out: Path) -> Job:
@@ -166,8 +153,8 @@ def read_job(out: Path) -> Job:
         DataError: there is none.
     """
     try:
-        request = Request.from_json(json.loads((out / ORDER).read_text(encoding="utf-8")))
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        request = read_json(out / ORDER, Request.from_json, DataError)
+    except DataError as error:
         raise DataError(f"{out} holds no job of `python -m training generate`: {error}") from error
     return request.job()
 

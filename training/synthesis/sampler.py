@@ -18,11 +18,12 @@ from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.evaluation.comparison import object_confidences
 from detdiffusion.evaluation.effect import numbers
 from detdiffusion.layout import Attribute, Layout, save_png
+from training.core.chunks import Row
 from training.core.devices import device_of
 from training.evaluation.inputs import picture_size
 from training.synthesis.augment import augmented
 from training.synthesis.refinement import ATTEMPTS, Fate, fates, gone, snapped
-from training.synthesis.store import REDRAW, Chunks, Job, Row, missed_things, saver
+from training.synthesis.store import REDRAW, Job, missed_things, saver
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -72,7 +73,7 @@ class Generator:
         Raises:
             DataError: the disk is full.
         """
-        chunks = Chunks.of(self.job)
+        chunks = self.job.chunks
         asked = [self.asked(number) for number in chunks.numbers(chunk)]
         drawn = [
             one for first in range(0, len(asked), self.job.batch) for one in self._draw(asked[first:][: self.job.batch])

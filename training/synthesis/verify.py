@@ -9,8 +9,9 @@ from pathlib import Path
 
 from detdiffusion.errors import DataError
 from detdiffusion.json_stream import elements
+from training.core.chunks import COMMIT, Chunks
 from training.synthesis.exports import ANNOTATIONS
-from training.synthesis.store import COMMIT, IMAGES, Chunks
+from training.synthesis.store import read_chunks
 
 SHOWN = 10  # faults
 
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 1 when a picture is missing, double or damaged; bad input is a `DetDiffusionError` (exit code 2)."""
-    chunks = Chunks.read(arguments.folder)
+    chunks = read_chunks(arguments.folder)
     seen, faults = count(chunks)
     missing = [number for number in range(chunks.count) if not seen[number]]
     double = [number for number, times in seen.items() if times > 1]
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 def count(chunks: Chunks) -> tuple[Counter[int], list[str]]:
     """How often each picture is committed, and what is wrong with the commits and the files."""
     seen, faults = Counter[int](), list[str]()
-    for commit in sorted((chunks.out / IMAGES).glob(f"*/{COMMIT}")):
+    for commit in sorted(chunks.home.glob(f"*/{COMMIT}")):
         name = commit.parent.name
         if not name.isdecimal() or int(name) >= len(chunks):
             faults.append(f"{commit.parent} belongs to no chunk of this job")
@@ -54,7 +55,7 @@ def count(chunks: Chunks) -> tuple[Counter[int], list[str]]:
 
 def _annotated(chunks: Chunks) -> list[str]:
     """annotations.json lists every picture once, and no other."""
-    path = chunks.out / ANNOTATIONS
+    path = chunks.root / ANNOTATIONS
     if not path.exists():
         return [f"{path} is missing: run generate again"]
     try:

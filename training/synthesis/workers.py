@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detdiffusion.errors import ConfigError, DataError
-from training.core.cli import claim, progress
-from training.synthesis.store import Chunks, Job
+from detdiffusion.files import claim
+from training.core.chunks import Chunks
+from training.core.cli import progress
+from training.synthesis.store import Job
 
 if TYPE_CHECKING:
     from training.synthesis.sampler import Generator
@@ -36,7 +38,7 @@ def work(job: Job, index: int = 0) -> None:
     """
     from training.synthesis.sampler import Generator
 
-    chunks, parent = Chunks.of(job), os.getppid()
+    chunks, parent = job.chunks, os.getppid()
     generator = None
     while (missing := chunks.missing()) and os.getppid() == parent:
         for chunk in missing:
@@ -55,7 +57,7 @@ def run_local(job: Job, workers: int) -> None:
     Raises:
         DataError: a worker said why it cannot go on, or workers die without a chunk between them.
     """
-    chunks = Chunks.of(job)
+    chunks = job.chunks
     crew = [_Worker(job.out, index) for index in range(min(workers, len(chunks.missing())))]
     try:
         with progress("pictures") as report:
@@ -78,7 +80,7 @@ def run_ray(job: Job) -> None:
     except ImportError as error:
         raise ConfigError("--engine ray needs Ray: pip install -r requirements-ray.txt") from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    chunks = Chunks.of(job)
+    chunks = job.chunks
     here = {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "RAY_USAGE_STATS_ENABLED": "0"}
     ray.init(runtime_env={"env_vars": here}, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
     draw = ray.remote(max_retries=MAX_DEATHS, retry_exceptions=False, num_gpus=1 if _accelerated(job) else 0)(
@@ -106,7 +108,7 @@ def draw_chunk(out: str, chunk: int) -> None:
     from training.synthesis.sampler import Generator
 
     job = read_job(Path(out))
-    if chunk not in Chunks.of(job).done():
+    if chunk not in job.chunks.done():
         if out not in _GENERATORS:
             _GENERATORS.clear()
             _GENERATORS[out] = Generator(job)

@@ -11,15 +11,7 @@ import torch
 from PIL import Image
 
 from detdiffusion.detection import Detections
-from detdiffusion.detectors.folder import (
-    DESCRIPTION_FILE,
-    MIN_SCORE,
-    Description,
-    file_hash,
-    fill,
-    read_description,
-    read_weights,
-)
+from detdiffusion.detectors.folder import DESCRIPTION_FILE, MIN_SCORE, Description, fill, read_description, read_weights
 from detdiffusion.detectors.ultralytics.images import Frame, letterbox, stretch
 from detdiffusion.detectors.ultralytics.library import (
     LOWEST_SCORE,
@@ -30,6 +22,7 @@ from detdiffusion.detectors.ultralytics.library import (
     suppressed,
 )
 from detdiffusion.errors import DetectorError
+from detdiffusion.files import file_hash
 
 _IMAGES_PER_PASS = 32
 

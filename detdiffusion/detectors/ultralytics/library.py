@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from detdiffusion.detectors.folder import one_line
 from detdiffusion.errors import ConfigError, DetectorError
+from detdiffusion.files import one_line, written_aside
 from detdiffusion.models.precision import autocast
 
 _ENVIRONMENT = {
@@ -293,9 +293,9 @@ def _training_class(
             return {**batch, "img": batch["img"].contiguous(memory_format=torch.channels_last)}
 
         def save_model(self) -> bool:
-            self.last = last.with_suffix(".partial")
-            saved = bool(super().save_model())
-            self.last = self.last.replace(last)
+            with written_aside(last) as self.last:
+                saved = bool(super().save_model())
+            self.last = last
             return saved
 
         def final_eval(self) -> None:

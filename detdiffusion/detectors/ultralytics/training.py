@@ -12,7 +12,6 @@ from detdiffusion.detectors.folder import (
     DESCRIPTION_FILE,
     MIN_SCORE,
     Description,
-    file_hash,
     read_description,
     read_weights,
     save_detector,
@@ -27,6 +26,7 @@ from detdiffusion.detectors.ultralytics.library import (
 )
 from detdiffusion.detectors.ultralytics.yolo_folder import check_yolo_folder
 from detdiffusion.errors import ConfigError, DetectorError
+from detdiffusion.files import file_hash
 from detdiffusion.settings import keep_settings
 
 

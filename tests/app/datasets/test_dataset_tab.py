@@ -24,7 +24,7 @@ from detdiffusion.layout import Attribute, Layout, save_png
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.scene import scene
 from training.synthesis.exports import export
-from training.synthesis.store import MANIFEST, Chunks
+from training.synthesis.store import MANIFEST, job_chunks
 
 PATIENCE = 60.0  # seconds
 
@@ -153,7 +153,7 @@ def put_pictures(out: Path, count: int, chunks_done: int) -> None:
     classes = {"things": THINGS, "stuff": STUFF}
     settings = {"format": "generation-1", "count": count, "chunk": 5, "classes": classes, "strategy": "hard"}
     (out / MANIFEST).write_text(json.dumps(settings))
-    chunks = Chunks(out, count, 5)
+    chunks = job_chunks(out, count, 5)
     for chunk in range(chunks_done):
         rows, saves = [], []
         for number in chunks.numbers(chunk):

@@ -142,9 +142,9 @@ class _Bomb:
         (lambda folder: (folder / UNET).unlink(), "safetensors is missing"),
         (pickle_for_weights, r"diffusion_pytorch_model.bin is a pickle"),
         (lambda folder: shutil.copy(folder / UNET, folder / "unet/more.safetensors"), r"more.safetensors is not in"),
-        (lambda folder: (folder / "manifest.json").write_text("{"), r"manifest.json cannot be read"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), r"manifest.json is damaged"),
         (lambda folder: edit(folder / "manifest.json", sha256={"../x": "0"}), r"outside the folder: \.\./x"),
-        (lambda folder: (folder / "model_index.json").write_text("[]"), r"model_index.json cannot be read"),
+        (lambda folder: (folder / "model_index.json").write_text("[]"), r"model_index.json is damaged"),
     ],
 )
 def test_damaged_and_unsafe_folders_are_refused(model: Path, harm: Callable[[Path], Any], message: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from detdiffusion.arguments import natural, positive
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.settings import keep_settings
-from training.core.cli import claim, progress
+from training.core.cli import progress
 from training.core.reading import read_ahead
 
 SETTINGS = {"steps": 3, "rate": 0.1, "sizes": (1, 2), "name": None}
@@ -80,14 +80,6 @@ def test_progress_counts_from_where_a_run_goes_on(monkeypatch: pytest.MonkeyPatc
         report(60, 100, {"loss": 0.25})
         assert (report.bar.n, report.bar.total, report.bar.initial) == (60, 100, 40)
         assert "loss=0.25" in str(report.bar)
-
-
-def test_what_is_claimed_is_claimed_once(tmp_path: Path) -> None:
-    path = tmp_path / "claims" / "7"
-    with claim(path) as mine, claim(path) as again, claim(path.with_name("8")) as other:
-        assert (mine, again, other) == (True, False, True)
-    with claim(path) as mine:
-        assert mine, "whoever is done lets go of it"
 
 
 @pytest.mark.parametrize("text", ["-1", "1.5", "two", ""])

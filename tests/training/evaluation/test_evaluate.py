@@ -20,6 +20,7 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.detection import Detections
 from detdiffusion.errors import CheckpointError, ConfigError, DetectorError, LayoutError
 from detdiffusion.evaluation.effect import measure
+from detdiffusion.files import claim
 from detdiffusion.layout import Attribute, Box, Layout, read_png
 from detdiffusion.text.vocabulary import Vocabulary
 from training.core.typed_json import to_json
@@ -30,7 +31,8 @@ from training.evaluation import command
 from training.evaluation import summary as said
 from training.evaluation.inputs import Plan, distinct, unique_names
 from training.evaluation.run import evaluate
-from training.evaluation.scoring import picture_id, picture_name
+from training.evaluation.scoring import picture_id
+from training.evaluation.store import stable_name
 
 BuildWorldModel = Callable[..., Path]
 
@@ -233,23 +235,23 @@ def test_work_folder(whole: tuple[dict[str, Any], Path]) -> None:
     work = out.with_name("report.work")
     rows = [json.loads(line) for line in (work / "layouts.jsonl").read_text().splitlines()]
     assert [(row["index"], row["seed"], row["image"]) for row in rows] == [
-        (place, FIRST + place, f"real/{place:05d}.png") for place in range(COUNT)
+        (place, FIRST + place, f"real/{place // 2:05d}/{place:06d}.png") for place in range(COUNT)
     ]
     assert all(Layout.from_json(row["layout"]).boxes[0].attribute for row in rows)
-    layout, about = read_png(work / "tiny" / "hard" / "00003.png")
+    layout, about = read_png(work / "tiny" / "hard" / "00001" / "000003.png")
     assert (about["model"], about["seed"], about["steps"]) == ("tiny", FIRST + 3, 1)
     assert {box.attribute for box in layout.boxes} <= {Attribute.HARD, Attribute.BACKGROUND}
-    assert not list(work.rglob("*.partial"))
+    assert not list(work.rglob(".*")), "nothing is left half written"
     with Image.open(out.with_name("sheet.png")) as picture:  # real, and four views
         assert picture.size == ((64 + 4) * COUNT - 4, (64 + 4) * 5 - 4)
 
 
 def test_the_same_again_draws_nothing(whole: tuple[dict[str, Any], Path], model: Path, rival: Path) -> None:
     out = whole[1]
-    before, made = out.read_bytes(), (out.with_name("report.work") / "tiny/easy/00000.png").stat().st_mtime_ns
+    before, made = out.read_bytes(), (out.with_name("report.work") / "tiny/easy/00000/000000.png").stat().st_mtime_ns
     ask(model, out, "--one-hard", "--rivals", rival)
     assert out.read_bytes() == before
-    assert (out.with_name("report.work") / "tiny/easy/00000.png").stat().st_mtime_ns == made
+    assert (out.with_name("report.work") / "tiny/easy/00000/000000.png").stat().st_mtime_ns == made
 
 
 @pytest.mark.parametrize(
@@ -281,23 +283,18 @@ def test_another_model_of_the_same_name_is_refused(whole: tuple[dict[str, Any], 
 
 def test_damaged_picture_is_drawn_again(model: Path, tmp_path: Path) -> None:
     ask(model, tmp_path / "r.json", "--strategies", "easy", "--detector", "bundled")
-    report, picture = (tmp_path / "r.json").read_bytes(), tmp_path / "r.work" / "tiny" / "easy" / "00002.png"
+    report, picture = (tmp_path / "r.json").read_bytes(), tmp_path / "r.work" / "tiny" / "easy" / "00001" / "000002.png"
     content = picture.read_bytes()
     picture.write_bytes(content[:-40])
-    (tmp_path / "r.work" / "real" / "00001.png").unlink()
+    (tmp_path / "r.work" / "real" / "00000" / "000001.png").unlink()
     ask(model, tmp_path / "r.json", "--strategies", "easy", "--detector", "bundled")
     assert picture.read_bytes() == content
     assert (tmp_path / "r.json").read_bytes() == report
 
 
 def test_two_at_once_are_refused(model: Path, tmp_path: Path) -> None:
-    import fcntl
-
-    (tmp_path / "r.work").mkdir()
-    with (tmp_path / "r.work" / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(ConfigError, match="another evaluation is writing to"):
-            ask(model, tmp_path / "r.json")
+    with claim(tmp_path / "r.work" / "lock"), pytest.raises(ConfigError, match="another evaluation is writing to"):
+        ask(model, tmp_path / "r.json")
 
 
 def test_layouts_of_a_file_keep_their_attributes(model: Path, tmp_path: Path) -> None:
@@ -392,7 +389,7 @@ def test_results_of_other_pictures_are_refused(model: Path, tmp_path: Path) -> N
 
 def test_pictures_keep_their_numbers(tmp_path: Path) -> None:
     """Whatever else is asked for later; and no two are the same."""
-    names = [picture_name(f"tiny/{view}", place) for view in ("easy", "hard", "one-hard") for place in range(5000)]
+    names = [stable_name(f"tiny/{view}", place) for view in ("easy", "hard", "one-hard") for place in range(5000)]
     assert len({picture_id(name) for name in names}) == len(names)
     assert picture_id("tiny/easy/00003.png") == 253967433195548
 
@@ -416,7 +413,7 @@ def test_difficulty_views(model: Path, tmp_path: Path, monkeypatch: pytest.Monke
         ("difficulty 1.5", "origin", 1.5),
     ]
     assert given == [0.0] * 6 + [1.5] * 3
-    assert (tmp_path / "r.work" / "tiny" / "difficulty-1.5" / "00004.png").is_file()
+    assert (tmp_path / "r.work" / "tiny" / "difficulty-1.5" / "00002" / "000004.png").is_file()
 
 
 def test_masks_are_compared_with_the_true_ones(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -443,7 +440,7 @@ def test_killed_and_resumed_is_the_uninterrupted_report(model: Path, tmp_path: P
     killed, whole = tmp_path / "killed.json", tmp_path / "whole.json"
     line = [sys.executable, "-m", "training", "evaluate", *map(str, words), "--out", str(killed)]
     process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    mark = tmp_path / "killed.work" / "tiny" / "easy" / "chunk-00000.json"
+    mark = tmp_path / "killed.work" / "tiny" / "easy" / "00000" / "commit.json"
     deadline = time.monotonic() + 300
     while not mark.exists():
         assert process.poll() is None and time.monotonic() < deadline, "it ended before it could be killed"
@@ -451,14 +448,14 @@ def test_killed_and_resumed_is_the_uninterrupted_report(model: Path, tmp_path: P
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not killed.exists()
-    committed = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed.work").rglob("chunk-*.json")}
+    committed = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed.work").rglob("commit.json")}
     assert len(committed) >= 3 + 1, "all real pictures, and a chunk of easy"
 
     for out in (killed, whole):
         assert command.run(parse(*words, "--out", out)) == 0
     assert killed.read_bytes() == whole.read_bytes()
     for path, made in committed.items():
-        assert path.stat().st_mtime_ns == made, f"{path.name} was done again"
+        assert path.stat().st_mtime_ns == made, f"{path} was done again"
     for path in sorted((tmp_path / "whole.work").rglob("*.*")):
         twin = tmp_path / "killed.work" / path.relative_to(tmp_path / "whole.work")
         assert twin.read_bytes() == path.read_bytes(), path.name

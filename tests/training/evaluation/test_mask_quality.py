@@ -6,18 +6,19 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from training.core.chunks import Chunks
 from training.data.layout_sources import PapercutLayouts
 from training.evaluation import mask_quality
 from training.evaluation.mask_quality import mask_iou, save_masks
-from training.evaluation.store import Chunks, Looked
+from training.evaluation.store import Looked, SeenImages
 
 SIZE = (64, 64)
 SOURCE = PapercutLayouts(3, 900_000)
 
 
 @pytest.fixture
-def real(tmp_path: Path) -> Chunks:
-    chunks = Chunks(tmp_path, len(SOURCE), 2)
+def real(tmp_path: Path) -> SeenImages:
+    chunks = SeenImages(Chunks(tmp_path, "real", len(SOURCE), 2))
 
     def look(chunk: range) -> Looked:
         samples = [SOURCE.sample(place, SIZE) for place in chunk]
@@ -27,7 +28,7 @@ def real(tmp_path: Path) -> Chunks:
     return chunks
 
 
-def test_true_masks_are_perfect_and_empty_ones_nothing(real: Chunks, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_true_masks_are_perfect_and_empty_ones_nothing(real: SeenImages, monkeypatch: pytest.MonkeyPatch) -> None:
     layouts = real.layouts()
     places = {layout.boxes: place for place, layout in enumerate(layouts)}
 
@@ -45,7 +46,7 @@ def test_true_masks_are_perfect_and_empty_ones_nothing(real: Chunks, monkeypatch
     assert mask_iou(pipe, SOURCE, real, layouts).mean == 0
 
 
-def test_painted_masks_are_kept(real: Chunks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_painted_masks_are_kept(real: SeenImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mask_quality, "object_masks", lambda _, images, __: [np.ones((1, 64, 64), np.float32)] * 2)
     save_masks(cast(Any, None), real.load(range(2)), real.layouts()[:2], tmp_path / "masks")
     assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["00000.png", "00001.png"]

@@ -11,8 +11,9 @@ from PIL import Image
 from detdiffusion.detection import Detections
 from detdiffusion.errors import DataError
 from detdiffusion.layout import Attribute, Box, Layout
+from training.core.chunks import COMMIT, Chunks
 from training.evaluation import store as evaluation_job
-from training.evaluation.store import Chunks, Looked, Meter
+from training.evaluation.store import Looked, Meter, SeenImages, image_file
 
 COUNT, BATCH = 5, 2
 
@@ -35,7 +36,8 @@ class Job:
     """Fills the chunks of a folder and remembers which of them it was asked for."""
 
     def __init__(self, folder: Path) -> None:
-        self.chunks, self.asked = Chunks(folder, COUNT, BATCH), list[int]()
+        self.chunks = SeenImages(Chunks(folder.parent, folder.name, COUNT, BATCH))
+        self.asked = list[int]()
         self.told = list[tuple[int, bool]]()  # end of a chunk, whether it was made
 
     def look(self, chunk: range) -> Looked:
@@ -71,10 +73,16 @@ def test_what_is_committed_comes_back(job: Job) -> None:
     assert chunks.layouts() == [layout(number) for number in range(COUNT)]
     assert [np.asarray(image).max() for image in chunks.load(range(2, 4))] == [80, 120]
     assert sorted(path.name for path in chunks.folder.iterdir()) == [
-        *(f"{number:05d}.png" for number in range(COUNT)),
-        *(f"chunk-{number:05d}.json" for number in range(3)),
+        "00000",
+        "00001",
+        "00002",
     ]
+    assert sorted(path.name for path in (chunks.folder / "00001").iterdir()) == ["000002.png", "000003.png", COMMIT]
     assert job.run() == [] and job.told == [(2, False), (4, False), (5, False)]
+
+
+def content(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def tear(path: Path) -> None:
@@ -82,53 +90,73 @@ def tear(path: Path) -> None:
 
 
 def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(bytes(content))
+    flipped = bytearray(path.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    path.write_bytes(bytes(flipped))
 
 
 def change_score(path: Path) -> None:
     values = json.loads(path.read_text())
-    values["detections"]["eyes"][0]["scores"][0] = 0.5
+    values["pictures"][0]["detections"]["eyes"]["scores"][0] = 0.5
     path.write_text(json.dumps(values))
 
 
 @pytest.mark.parametrize(
     ("name", "harm", "reason"),
     [
-        ("00003.png", Path.unlink, "00003.png is missing"),
-        ("00002.png", tear, "00002.png is damaged"),
-        ("00002.png", flip, "00002.png is damaged"),
-        ("chunk-00001.json", Path.unlink, ""),
-        ("chunk-00001.json", tear, "chunk-00001.json is damaged"),
-        ("chunk-00001.json", change_score, "chunk-00001.json is damaged"),
-        ("chunk-00001.json", lambda path: path.write_text("[]"), "chunk-00001.json is damaged"),
+        ("000003.png", Path.unlink, "000003.png is missing"),
+        ("000002.png", tear, "000002.png is damaged"),
+        ("000002.png", flip, "000002.png is damaged"),
+        (COMMIT, Path.unlink, "00001/commit.json cannot be read"),
+        (COMMIT, tear, "00001/commit.json is damaged"),
+        (COMMIT, change_score, "00001/commit.json is damaged"),
+        (COMMIT, lambda path: path.write_text("[]"), "00001/commit.json is damaged"),
     ],
 )
 def test_a_damaged_chunk_alone_is_done_again(
     job: Job, name: str, harm: object, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = {path.name: path.read_bytes() for path in job.chunks.folder.iterdir()}
-    hash_before = job.chunks.pictures_hash()
+    before = content(job.chunks.folder)
+    hash_before = job.chunks.images_hash()
     assert callable(harm)
-    harm(job.chunks.folder / name)
+    harm(job.chunks.folder / "00001" / name)
     assert job.run() == [2]
     assert reason in capsys.readouterr().err
-    assert {path.name: path.read_bytes() for path in job.chunks.folder.iterdir()} == before
-    assert job.chunks.pictures_hash() == hash_before
+    assert content(job.chunks.folder) == before
+    assert job.chunks.images_hash() == hash_before
 
 
 def test_pictures_without_their_commit_are_not_trusted(tmp_path: Path) -> None:
-    """As a kill leaves them: whole pictures, one half written, no commit."""
+    """Whole pictures, and no commit."""
     folder = tmp_path / "view"
-    folder.mkdir()
-    picture(3).save(folder / "00000.png")
-    (folder / "00001.png.partial").write_bytes(b"half")
-    (folder / "chunk-00000.json.partial").write_text("{")
+    (folder / "00000").mkdir(parents=True)
+    picture(3).save(folder / "00000" / "000000.png")
+    picture(3).save(folder / "00000" / "000001.png")
     job = Job(folder)
     assert job.run() == [0, 2, 4]
     assert np.asarray(job.chunks.load(range(1))[0]).max() == 0
-    assert not list(folder.glob("*.partial"))
+
+
+def test_what_version_0_1_kept_is_made_again(tmp_path: Path) -> None:
+    """It lay flat: committed pictures, and what a kill had left half written."""
+    folder = tmp_path / "view"
+    folder.mkdir()
+    for name in ("00000.png", "00001.png"):
+        picture(3).save(folder / name)
+    (folder / "chunk-00000.json").write_text(json.dumps({"sha256": "0" * 64, "first": 0, "pictures": ["0" * 64] * 2}))
+    (folder / "00002.png.partial").write_bytes(b"half")
+    (folder / "distances.json").write_text("{}")
+    job = Job(folder)
+    assert job.run() == [0, 2, 4]
+    assert np.asarray(job.chunks.load(range(1))[0]).max() == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["00000", "00001", "00002", "distances.json"]
+
+
+def test_a_file_is_found_whatever_the_batch(job: Job, tmp_path: Path) -> None:
+    assert image_file(tmp_path, "view", 3) == job.chunks.folder / "00001" / "000003.png"
+    (tmp_path / "old").mkdir()
+    picture(1).save(tmp_path / "old" / "00003.png")
+    assert image_file(tmp_path, "old", 3) == tmp_path / "old" / "00003.png", "as version 0.1 kept it"
 
 
 def test_full_disk_stops_and_keeps_what_is_committed(tmp_path: Path) -> None:
@@ -146,7 +174,7 @@ def test_full_disk_stops_and_keeps_what_is_committed(tmp_path: Path) -> None:
 
 def test_detections_alone(tmp_path: Path) -> None:
     """Pictures that are not worth keeping."""
-    chunks, calls = Chunks(tmp_path, 3, 2), list[int]()
+    chunks, calls = SeenImages(Chunks(tmp_path, "view", 3, 2)), list[int]()
 
     def look(chunk: range) -> Looked:
         calls.append(chunk.start)
@@ -158,8 +186,8 @@ def test_detections_alone(tmp_path: Path) -> None:
 
 
 def test_lost_picture_is_named(job: Job) -> None:
-    job.chunks.picture(1).write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"00001\.png cannot be read .*run the same command again"):
+    (job.chunks.folder / "00000" / "000001.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"000001\.png cannot be read .*run the same command again"):
         job.chunks.load(range(2))
 
 

@@ -374,16 +374,16 @@ DIES_IN_ITS_SECOND_CHECKPOINT = """
 import os, pathlib, signal, sys
 from training.__main__ import main
 
-rename, written = pathlib.Path.rename, []
+replace, written = pathlib.Path.replace, []
 
 def die(self, target):
-    if self.name.startswith(".partial-"):
+    if self.name.startswith(".step-"):
         written.append(self)
         if len(written) == 2:
             os.kill(os.getpid(), signal.SIGKILL)
-    return rename(self, target)
+    return replace(self, target)
 
-pathlib.Path.rename = die
+pathlib.Path.replace = die
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -411,7 +411,7 @@ def test_kill_9_anywhere_changes_nothing(papercut: Any, cache: dict[str, str], t
     died = subprocess.run(command, cwd=ROOT, env=cache, capture_output=True, text=True, check=False)
     assert died.returncode == -signal.SIGKILL, died.stderr
     torn, *finished = sorted(path.name for path in (out / "checkpoints").iterdir())
-    assert torn.startswith(".partial-") and int(torn[-8:]) == int(finished[-1][-8:]) + 3, "written, not yet renamed"
+    assert torn.startswith(".step-") and int(torn[6:14]) == int(finished[-1][-8:]) + 3, "written, not yet renamed"
     kill_after(13, words, out, cache)
     assert main(words) == 0
     ends = [latest_checkpoint(folder / "checkpoints") for folder in (whole, out)]

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from detdiffusion.errors import ConfigError
+from detdiffusion.files import claim
 from training.__main__ import main
-from training.core.cli import claim
 from training.data.papercut.classes import HELD_OUT_SEED
 from training.generator.config import GeneratorConfig, SampleConfig
 from training.studies import ablation

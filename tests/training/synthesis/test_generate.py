@@ -22,7 +22,7 @@ from training.data.datasets import open_dataset
 from training.data.papercut.classes import STUFF, THINGS
 from training.synthesis import command, verify
 from training.synthesis.request import read_job
-from training.synthesis.store import Chunks
+from training.synthesis.store import job_chunks, read_chunks
 from training.synthesis.workers import run_local, work
 
 COUNT = 10
@@ -65,7 +65,7 @@ def made(world_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_pictures_and_rows(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(made) == 0
     assert "10 ids: 10 there, 0 missing, 0 double, 0 faults" in capsys.readouterr().out
-    rows = list(Chunks.read(made).all_rows())
+    rows = list(read_chunks(made).all_rows())
     assert [row["source"] for row in rows] == [number % 6 for number in range(COUNT)]
     assert len({row["seed"] for row in rows}) == COUNT
     for row in rows:
@@ -105,7 +105,7 @@ def test_coco_tools_read_it(made: Path) -> None:
 def test_our_own_reader_reads_it(made: Path) -> None:
     dataset = open_dataset(made)
     assert (len(dataset), dataset.things, dataset.stuff) == (COUNT, THINGS, ())
-    rows = list(Chunks.read(made).all_rows())
+    rows = list(read_chunks(made).all_rows())
     for sample, row in zip(dataset, rows, strict=True):
         things = [box for box in Layout.from_json(row["layout"]).boxes if box.label in THINGS]
         assert [box.label for box in sample.layout.boxes] == [box.label for box in things]
@@ -113,7 +113,7 @@ def test_our_own_reader_reads_it(made: Path) -> None:
 
 
 def test_card(made: Path) -> None:
-    card, rows = json.loads((made / "card.json").read_text()), list(Chunks.read(made).all_rows())
+    card, rows = json.loads((made / "card.json").read_text()), list(read_chunks(made).all_rows())
     known = [value for row in rows for value in row["confidence"] if value is not None]
     every = card["classes"]["all"]
     assert card["pictures"] == COUNT and every["objects"] == len(known) == every["asked"]["hard"]
@@ -187,7 +187,7 @@ def test_killed_workers_change_nothing(world_model: Path, made: Path, tmp_path: 
     """kill -9 of both workers, of the coordinator, and again: the pictures are those of one worker without a kill."""
     out = tmp_path / "killed"
     line = [sys.executable, "-m", "training", "generate", *words_of(world_model, out, "--workers", 2)]
-    chunks = Chunks(out, COUNT, 4)
+    chunks = job_chunks(out, COUNT, 4)
     for kills in range(3):
         process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         wait(lambda: workers_of(process.pid) or process.poll() is not None)  # noqa: B023
@@ -205,8 +205,8 @@ def test_killed_workers_change_nothing(world_model: Path, made: Path, tmp_path: 
     assert ask(world_model, out, "--workers", 2) == 0
     assert check(out) == 0
     assert pictures(out) == pictures(made)
-    assert [row["sha256"] for row in Chunks.read(out).all_rows()] == [
-        row["sha256"] for row in Chunks.read(made).all_rows()
+    assert [row["sha256"] for row in read_chunks(out).all_rows()] == [
+        row["sha256"] for row in read_chunks(made).all_rows()
     ]
 
 
@@ -215,7 +215,7 @@ def test_a_worker_leaves_with_who_started_it(world_model: Path, tmp_path: Path) 
     out = tmp_path / "left"
     line = [sys.executable, "-m", "training", "generate", *words_of(world_model, out, "--count", 4000, "--chunk", 2)]
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    chunks = Chunks(out, 4000, 2)
+    chunks = job_chunks(out, 4000, 2)
     wait(lambda: out.exists() and chunks.done())
     workers = workers_of(process.pid)
     process.kill()
@@ -236,7 +236,7 @@ def test_ray_with_a_killed_worker(world_model: Path, made: Path, tmp_path: Path)
     out = tmp_path / "ray"
     line = [sys.executable, "-m", "training", "generate", *words_of(world_model, out, "--engine", "ray", "--chunk", 2)]
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    chunks = Chunks(out, COUNT, 2)
+    chunks = job_chunks(out, COUNT, 2)
     killed = list[int]()
 
     def one_is_killed() -> bool:
@@ -362,14 +362,14 @@ def test_a_model_without_detector_or_attributes(build_world_model: Any, tmp_path
     words = Vocabulary(things=THINGS, stuff=STUFF, grid=(8, 8), attribute_words=())
     bare = build_world_model(tmp_path / "bare", words)
     assert ask(bare, tmp_path / "out", "--strategy", "origin", "--count", 3) == 0
-    for row in Chunks.read(tmp_path / "out").all_rows():
+    for row in read_chunks(tmp_path / "out").all_rows():
         assert set(row["confidence"]) == {None} == set(row["true"])
 
 
 def test_augmented_layouts_are_in_the_picture(world_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "shifted"
     ask(world_model, out, "--augment", "--strategy", "origin", "--count", 6)
-    shifted = [Layout.from_json(row["layout"]) for row in Chunks.read(out).all_rows()]
+    shifted = [Layout.from_json(row["layout"]) for row in read_chunks(out).all_rows()]
     assert check(out) == 0
     plain = command.request_of(parse(words_of(world_model, out))).job().source
     assert all(one.boxes != plain.sample(place, (64, 64))[1].boxes for place, one in enumerate(shifted))
@@ -384,7 +384,7 @@ def test_what_the_detector_misses_is_added(world_model: Path, tmp_path: Path) ->
     more = ("--layouts", tmp_path / "some.jsonl", "--add-missed", 3, "--augment", "around", "--strategy", "origin")
     ask(world_model, out, *more, "--count", 4)
     assert check(out) == 0
-    for row in Chunks.read(out).all_rows():
+    for row in read_chunks(out).all_rows():
         labels = [one["label"] for one in row["layout"]["objects"]]
         assert labels.count("car") > 1 or len(labels) > 2
         assert set(row["true"]) <= {"easy", "hard"}
@@ -399,7 +399,7 @@ def test_dropped_objects_leave_the_annotations(world_model: Path, tmp_path: Path
     """Random weights draw no object: hardly any of the easy ones stays, and the rows say what became of them."""
     out = tmp_path / "dropped"
     ask(world_model, out, "--strategy", "easy", "--refine", "drop", "--snap", "--count", 4, "--yolo")
-    rows, coco = list(Chunks.read(out).all_rows()), COCO(out / "annotations.json")
+    rows, coco = list(read_chunks(out).all_rows()), COCO(out / "annotations.json")
     things = [item["label"] in THINGS for row in rows for item in row["layout"]["objects"]]
     fates = [fate for row in rows for fate in row["fate"]]
     assert set(fates) <= {"detector", "gone", "unchecked"} and "gone" in fates
@@ -418,7 +418,7 @@ def test_pictures_are_drawn_again(world_model: Path, tmp_path: Path) -> None:
     few = ("--strategy", "easy", "--count", 4)
     ask(world_model, once, *few, "--refine", "drop")
     ask(world_model, thrice, *few, "--refine", "redraw")
-    pairs = list(zip(Chunks.read(once).all_rows(), Chunks.read(thrice).all_rows(), strict=True))
+    pairs = list(zip(read_chunks(once).all_rows(), read_chunks(thrice).all_rows(), strict=True))
     assert all(b["fate"].count("gone") <= a["fate"].count("gone") for a, b in pairs)
     assert {b["attempt"] for _, b in pairs} <= {0, 1, 2}
     for a, b in pairs:
