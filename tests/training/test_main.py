@@ -1,6 +1,7 @@
 """python -m training: what is typed wrong ends with 2 and one line; what is right with 0."""
 
 import argparse
+import ast
 import json
 import subprocess
 import sys
@@ -102,3 +103,13 @@ def test_a_device_that_is_not_there_ends_with_2_and_a_reason(
     said = capsys.readouterr()
     assert said.out == "" and said.err.startswith(f"error: --device {device}: ") and said.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_arguments_end_at_the_edge() -> None:
+    """A verb's `run`, and the functions that make a typed value of the arguments: nobody else sees a namespace."""
+    found = set()
+    for path in (ROOT / "training").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and "argparse.Namespace" in ast.unparse(node.args):
+                found.add(node.name)
+    assert found == {"run", "request_of", "filter_of"}

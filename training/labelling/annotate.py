@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ from training.data.attributes import (
     read_file,
 )
 from training.data.datasets import Dataset, Sample, annotation_file, open_dataset
-from training.data.filters import NO_FILTER, add_filter_arguments, filter_of
+from training.data.filters import NO_FILTER, LayoutFilter, add_filter_arguments, filter_of
 from training.labelling.folds import FoldConfig, Share, like_detector, train_folds
 from training.labelling.summary import AttributeReport
 
@@ -142,6 +143,34 @@ def _labelled(
 # --- python -m training annotate ------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class AnnotateRequest:
+    """What `annotate` is asked for.
+
+    detector: a name, a path, or with folds an architecture too. min_score, min_iou: gamma and beta of Eq. 2 (gamma
+    None: the detector's own). folds: detectors to train; seed, epochs, image_size are theirs.
+    """
+
+    data: Path
+    detector: str
+    out: Path
+    model: Path
+    bounds: LayoutFilter
+    split: str | None
+    min_score: float | None
+    min_iou: float
+    match_class: bool
+    batch: int
+    folds: int | None
+    seed: int
+    epochs: int
+    image_size: int | None
+
+    def rule(self, min_score: float) -> AttributeRule:
+        """Eq. 2 as it is asked for; `min_score` is what counts where none was."""
+        return AttributeRule(min_score if self.min_score is None else self.min_score, self.min_iou, self.match_class)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training annotate`."""
     rule, folds = AttributeRule(), FoldConfig("", 1)
@@ -172,15 +201,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    out: Path = arguments.out
+    request = request_of(arguments)
+    out = request.out
     if out.suffix != SUFFIX or out.is_dir():
         raise ConfigError(f"{out}: --out names the file to write, and needs to end with {SUFFIX}")
-    dataset = open_dataset(arguments.data, filter=filter_of(arguments), split=arguments.split)
+    dataset = open_dataset(request.data, filter=request.bounds, split=request.split)
     print("\n".join(dataset.describe()), file=sys.stderr)
-    shares, rule = _shares(arguments, dataset)
+    shares, rule = _shares(request, dataset)
     shares = [share._replace(detector=spoken(share.detector, dataset)) for share in shares]
     with progress("attributes") as report:
-        annotate_shares(dataset, shares, out, rule, batch=arguments.batch, on_step=report)
+        annotate_shares(dataset, shares, out, rule, batch=request.batch, on_step=report)
     written = write_report(dataset, out, [share.detector for share in shares])
     print("\n".join(written.lines()))
     if advice := _advice(written.total.easy_share, rule):
@@ -216,31 +246,34 @@ def write_report(dataset: Dataset, path: Path, detectors: Sequence[Detector]) ->
     return report
 
 
-def _shares(arguments: argparse.Namespace, dataset: Dataset) -> tuple[list[Share], AttributeRule]:
+def request_of(arguments: argparse.Namespace) -> AnnotateRequest:
+    """The request that the arguments are."""
+    own = {field.name for field in fields(AnnotateRequest)} - {"bounds", "match_class"}
+    given = {name: getattr(arguments, name) for name in own}
+    return AnnotateRequest(bounds=filter_of(arguments), match_class=not arguments.any_class, **given)
+
+
+def _shares(request: AnnotateRequest, dataset: Dataset) -> tuple[list[Share], AttributeRule]:
     """Who labels which pictures, and by which rule."""
-    match_class = not arguments.any_class
-    if arguments.folds is None:
-        annotations = annotation_file(arguments.data, arguments.split)
-        detector = load_detector(arguments.detector, arguments.model, annotations=annotations)
+    if request.folds is None:
+        annotations = annotation_file(request.data, request.split)
+        detector = load_detector(request.detector, request.model, annotations=annotations)
         check_answers(detector, dataset)
-        min_score = detector.min_score if arguments.min_score is None else arguments.min_score
-        rule = AttributeRule(min_score, arguments.min_iou, match_class)
-        return [Share(detector, range(len(dataset)))], rule
-    out, work = arguments.out, arguments.out.with_suffix(".folds")
-    min_score = AttributeRule().min_score if arguments.min_score is None else arguments.min_score
-    rule = AttributeRule(min_score, arguments.min_iou, match_class)
+        return [Share(detector, range(len(dataset)))], request.rule(detector.min_score)
+    out, work = request.out, request.out.with_suffix(".folds")
+    rule = request.rule(AttributeRule().min_score)
     check_same(out, make_header(dataset, rule))  # before the training, not after it
     if out.exists() and not work.exists():
         raise DataError(f"{out} holds attributes of another detector; delete it or give another --out")
-    architecture, image_size = like_detector(arguments.detector, arguments.model)
+    architecture, image_size = like_detector(request.detector, request.model)
     config = FoldConfig(
         architecture,
-        arguments.image_size or image_size,
-        folds=arguments.folds,
-        epochs=arguments.epochs,
-        seed=arguments.seed,
+        request.image_size or image_size,
+        folds=request.folds,
+        epochs=request.epochs,
+        seed=request.seed,
     )
-    return train_folds(dataset, config, work, min_score), rule
+    return train_folds(dataset, config, work, rule.min_score), rule
 
 
 def check_answers(detector: Detector, dataset: Dataset) -> None:

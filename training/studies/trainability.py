@@ -12,7 +12,7 @@ import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,38 @@ RESULT = "trainability.json"
 LOADERS = 2  # processes that prepare ultralytics' pictures
 # What ultralytics does to pictures beside mirroring them: nothing in plain rows, its own choice in the augmented one.
 PLAIN = {"mosaic": 0.0, "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0, "translate": 0.0, "scale": 0.0}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainabilityRequest:
+    """What a table of trainability is asked for.
+
+    real, split, val_split: the data set, what is learned of it, what is measured on. limit, subset_seed: how many of
+    its images, and which. synthetic: folders of `generate`; share: of them among what is shown (None: by number).
+    start: weights. most: trainings now, at most.
+    """
+
+    config: TrainabilityConfig
+    real: Path
+    synthetic: Sequence[Path]
+    detector: str
+    out: Path
+    seeds: Sequence[int]
+    split: str | None
+    val_split: str
+    limit: int | None
+    subset_seed: int
+    share: float | None
+    augment: bool
+    val_attributes: Path | None
+    start: Path | None
+    most: int | None
+    keep: bool
+    device: str | None
+
+    def __post_init__(self) -> None:
+        if self.share is not None and not 0 < self.share < 1:
+            raise ConfigError(f"--share {self.share} needs to be above 0 and below 1")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,38 +116,41 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     from detdiffusion.files import write_json
 
-    device_of(arguments.device)
-    config, out = config_of(arguments), arguments.out
-    plan, validation = _plan(arguments)
-    attributes = _attributes(arguments.val_attributes, validation)
-    settings = _settings(arguments, config, plan)
+    request = request_of(arguments)
+    device_of(request.device)
+    out = request.out
+    plan, validation = _plan(request)
+    attributes = _attributes(request.val_attributes, validation)
+    settings = _settings(request, plan)
     keep_settings(out / "config.json", settings)
-    waiting = [(row, seed) for seed in arguments.seeds for row in plan.rows if not result_path(out, row, seed).exists()]
-    for row, seed in waiting[: arguments.most]:
+    waiting = [(row, seed) for seed in request.seeds for row in plan.rows if not result_path(out, row, seed).exists()]
+    for row, seed in waiting[: request.most]:
         result = result_path(out, row, seed)
         with claim(result.with_name("claim")) as mine:
             if not mine or result.exists():  # another process on this folder has it
                 continue
             print(f"{row.name}, seed {seed}", file=sys.stderr)
-            detector = _train(arguments, config, plan, row, seed, result.parent)
+            detector = _train(request, plan, row, seed, result.parent)
             write_json(result, _measure(detector, validation, plan.union.things, attributes))
             shutil.rmtree(result.with_name("work"))
-            if not arguments.keep:
+            if not request.keep:
                 shutil.rmtree(result.with_name("detector"))
-    table = summarise(plan.rows, arguments.seeds, out, settings)
+    table = summarise(plan.rows, request.seeds, out, settings)
     write_json(out / RESULT, table.to_json())
     print("\n".join(table.lines()))
-    left = len(waiting) - len(waiting[: arguments.most])
+    left = len(waiting) - len(waiting[: request.most])
     if left:
         print(f"{left} trainings are left; the same command goes on", file=sys.stderr)
     print(out / RESULT)
     return 0
 
 
-def config_of(arguments: argparse.Namespace) -> TrainabilityConfig:
-    names = ("updates", "batch", "image_size", "learning_rate")
-    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    return replace(TRAINABILITY[arguments.preset], **given)
+def request_of(arguments: argparse.Namespace) -> TrainabilityRequest:
+    """The request that the arguments are: the preset, and what was given beside it."""
+    names = [field.name for field in fields(TrainabilityConfig) if getattr(arguments, field.name) is not None]
+    config = replace(TRAINABILITY[arguments.preset], **{name: getattr(arguments, name) for name in names})
+    own = {field.name for field in fields(TrainabilityRequest)} - {"config"}
+    return TrainabilityRequest(config=config, **{name: getattr(arguments, name) for name in own})
 
 
 def result_path(out: Path, row: Row, seed: int) -> Path:
@@ -125,30 +160,28 @@ def result_path(out: Path, row: Row, seed: int) -> Path:
 # --- what is learned ------------------------------------------------------------------------------
 
 
-def _plan(arguments: argparse.Namespace) -> tuple[Plan, Dataset]:
+def _plan(request: TrainabilityRequest) -> tuple[Plan, Dataset]:
     from training.data.subset import choose
     from training.studies.trainability_data import make_plan
 
-    if arguments.share is not None and not 0 < arguments.share < 1:
-        raise ConfigError(f"--share {arguments.share} needs to be above 0 and below 1")
-    real = open_dataset(arguments.real, split=arguments.split)
-    validation = open_dataset(arguments.real, split=arguments.val_split)
-    synthetic = [open_dataset(folder) for folder in arguments.synthetic]
-    chosen = choose(real, arguments.limit or len(real), arguments.subset_seed)
-    return make_plan(real, validation, synthetic, chosen, arguments.share), validation
+    real = open_dataset(request.real, split=request.split)
+    validation = open_dataset(request.real, split=request.val_split)
+    synthetic = [open_dataset(folder) for folder in request.synthetic]
+    chosen = choose(real, request.limit or len(real), request.subset_seed)
+    return make_plan(real, validation, synthetic, chosen, request.share), validation
 
 
-def _settings(arguments: argparse.Namespace, config: TrainabilityConfig, plan: Plan) -> dict[str, Any]:
+def _settings(request: TrainabilityRequest, plan: Plan) -> dict[str, Any]:
     """What every training depends on. Names, not paths."""
     from detdiffusion.files import file_hash
 
-    start = None if arguments.start is None else file_hash(arguments.start)
-    epochs = epochs_of(config, plan)
+    start = None if request.start is None else file_hash(request.start)
+    epochs = epochs_of(request.config, plan)
     counts = {"real": plan.rows[0].real, "validation": len(plan.held_out), "an_epoch": plan.epoch, "epochs": epochs}
     synthetic = [part.name for part in plan.union.parts[1:-1]]
-    about = {"real": plan.union.parts[0].name, "synthetic": synthetic, "detector": Path(arguments.detector).name}
-    more = {"share": arguments.share, "augment": arguments.augment, "start": start}
-    return {**about, "data": plan.union.fingerprint, **asdict(config), **more, "pictures": counts}
+    about = {"real": plan.union.parts[0].name, "synthetic": synthetic, "detector": Path(request.detector).name}
+    more = {"share": request.share, "augment": request.augment, "start": start}
+    return {**about, "data": plan.union.fingerprint, **asdict(request.config), **more, "pictures": counts}
 
 
 def epochs_of(config: TrainabilityConfig, plan: Plan) -> int:
@@ -156,45 +189,39 @@ def epochs_of(config: TrainabilityConfig, plan: Plan) -> int:
     return max(1, round(config.updates / math.ceil(plan.epoch / config.batch)))
 
 
-def _train(
-    arguments: argparse.Namespace, config: TrainabilityConfig, plan: Plan, row: Row, seed: int, folder: Path
-) -> Detector:
+def _train(request: TrainabilityRequest, plan: Plan, row: Row, seed: int, folder: Path) -> Detector:
     from detdiffusion.detectors import load_detector
     from detdiffusion.detectors.torchvision import ARCHITECTURES
 
     out = folder / "detector"
     if not (out / "detector.json").is_file():
-        torchvision = arguments.detector in ARCHITECTURES
-        (_train_torchvision if torchvision else _train_ultralytics)(arguments, config, plan, row, seed, out)
+        torchvision = request.detector in ARCHITECTURES
+        (_train_torchvision if torchvision else _train_ultralytics)(request, plan, row, seed, out)
     return load_detector(out)
 
 
-def _train_torchvision(
-    arguments: argparse.Namespace, config: TrainabilityConfig, plan: Plan, row: Row, seed: int, out: Path
-) -> None:
+def _train_torchvision(request: TrainabilityRequest, plan: Plan, row: Row, seed: int, out: Path) -> None:
     from training.detector.recipe import DetectorTraining, train_torchvision
 
     training = DetectorTraining(
-        arguments.detector,
-        config.image_size,
-        epochs_of(config, plan),
-        config.batch,
+        request.detector,
+        request.config.image_size,
+        epochs_of(request.config, plan),
+        request.config.batch,
         seed,
-        augment=row.augment or arguments.augment,
-        warmup_steps=min(200, config.updates // 10),
+        augment=row.augment or request.augment,
+        warmup_steps=min(200, request.config.updates // 10),
     )
-    if config.learning_rate is not None:
-        training = replace(training, learning_rate=config.learning_rate)
+    if request.config.learning_rate is not None:
+        training = replace(training, learning_rate=request.config.learning_rate)
     with progress(row.name) as report:
         # Nothing is measured while it learns: the last weights count, whatever the validation pictures say.
         pictures = replace(plan.pictures(row), held_out=())
-        device = device_of(arguments.device)
-        train_torchvision(pictures, training, out, out.parent / "work", device, report, start=arguments.start)
+        device = device_of(request.device)
+        train_torchvision(pictures, training, out, out.parent / "work", device, report, start=request.start)
 
 
-def _train_ultralytics(
-    arguments: argparse.Namespace, config: TrainabilityConfig, plan: Plan, row: Row, seed: int, out: Path
-) -> None:
+def _train_ultralytics(request: TrainabilityRequest, plan: Plan, row: Row, seed: int, out: Path) -> None:
     from detdiffusion.detectors.ultralytics.training import train_ultralytics
     from training.detector.command import copy_pictures
     from training.studies.trainability_data import write_repeats
@@ -208,19 +235,19 @@ def _train_ultralytics(
         where = {place: number for number, place in enumerate(different)}
         write_repeats(data, "train", [where[place] for place in row.learned])
         (data / "linked").touch()
-    architecture, start = _architecture(arguments.detector)
-    epochs = epochs_of(config, plan)
-    changes = {"close_mosaic": epochs // 5} if row.augment or arguments.augment else PLAIN
-    changes = {**changes, "nbs": config.batch}  # else the library gathers 64 pictures for an update
-    rate = {} if config.learning_rate is None else {"lr0": config.learning_rate}
+    architecture, start = _architecture(request.detector)
+    epochs = epochs_of(request.config, plan)
+    changes = {"close_mosaic": epochs // 5} if row.augment or request.augment else PLAIN
+    changes = {**changes, "nbs": request.config.batch}  # else the library gathers 64 pictures for an update
+    rate = {} if request.config.learning_rate is None else {"lr0": request.config.learning_rate}
     with progress(row.name) as report:
         made = train_ultralytics(
             architecture,
             data,
             plan.union.things,
-            image_size=config.image_size,
+            image_size=request.config.image_size,
             epochs=epochs,
-            batch=config.batch,
+            batch=request.config.batch,
             seed=seed,
             out=work / "ultralytics",
             name=row.slug,
