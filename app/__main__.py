@@ -141,10 +141,8 @@ def _check_port(place: Place) -> None:
 
 
 def _serve(place: Place, workspace: Path, model: Path, device: str | None, *, mcp: bool) -> None:
-    from app.datasets.form import PROOFS
     from app.engine.compute import Engine
     from app.engine.studio import open_studio
-    from app.evaluation.form import PAGE
     from app.page import STYLES, build, theme
     from app.runs.jobs import Runs
     from app.studio.handlers import examples
@@ -152,8 +150,8 @@ def _serve(place: Place, workspace: Path, model: Path, device: str | None, *, mc
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` closes as cleanly as Ctrl+C
     studio = open_studio(model, workspace, engine=Engine(device))
     try:
-        evaluations = Runs(workspace / "evaluations", proofs=[PAGE])
-        datasets = Runs(workspace / "datasets", proofs=PROOFS)
+        evaluations = Runs(workspace / "evaluations")
+        datasets = Runs(workspace / "datasets")
         page = build(studio, Runs(workspace / "runs"), evaluations, datasets, examples(EXAMPLES))
         page.queue(max_size=QUEUE_LENGTH)
         page.launch(

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from app.api import add_endpoints
-from app.components.messages import QUIET, USE, Messages, Updates, say
+from app.components.messages import QUIET, Messages, Updates, say
 from app.datasets.tab import DatasetView
 from app.engine.studio import Studio
 from app.evaluation.tab import EvaluationView
@@ -21,7 +21,7 @@ from app.studio.shown import MODEL_QUEUE
 from app.studio.tab import StudioView
 from app.training import handlers as training_handlers
 from app.training.handlers import Chosen
-from app.training.tab import TrainingView
+from app.training.tab import USE, TrainingView
 from detdiffusion.sampling_config import SamplingConfig
 
 STYLES = [
@@ -110,7 +110,7 @@ class _Page:
         gr.on(None, self._on_load, None, self.header, queue=False, **QUIET)  # no trigger given: when the page loads
         training, drawing = self.training, self.drawing
         changed = [self.header, self.views, *drawing.of_model, training.use, training.back]
-        training.use.click(self._on_use, [training.chosen, drawing.card.editor], changed, **QUIET, **MODEL_QUEUE)
+        training.use.click(self._on_use, [training.panel.chosen, drawing.card.editor], changed, **QUIET, **MODEL_QUEUE)
         self.settings.wire()
         settings = self.settings
         self.settings_tab.select(settings.now, None, settings.values, queue=False, **QUIET)
@@ -127,7 +127,7 @@ class _Page:
         """A click on a layout opens it in the studio, one on a class filters."""
         dataset, drawing = self.dataset, self.drawing
         changed = [self.views, *drawing.card.shown, *dataset.shown, dataset.label]
-        dataset.page.choose(self._on_tile, dataset.place, changed, **QUIET)
+        dataset.page.choose(self._on_tile, dataset.values, changed, **QUIET)
 
     def _on_tile(self, event: gr.EventData, *values: Any) -> Updates:
         name = str(event.name)

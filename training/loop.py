@@ -16,25 +16,18 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import ConfigError
+from training.core.status import STATUS, RunState, StageStatus, StatusWriter, telling
 
-STATUS = "loop.json"
 COMMAND = (sys.executable, "-m", "training")
 TRAIN, VALIDATION = "train", "val"  # splits of the loop's own copy of the data
 GEODIFFUSION = "geodiffusion"
+_STOPPED = (-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT)  # exit codes of a stage that was asked to end
 _VERBS = ("annotate", "autoencoder", "train", "generate", "trainability")
-
-
-class StageState(StrEnum):
-    WAITING = "waiting"
-    RUNNING = "running"
-    FINISHED = "finished"
-    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,19 +210,22 @@ def perform(plan: Sequence[Stage], out: Path) -> int:
     """
     record = _Record(out)
     record.check(plan)
-    for stage in plan:
-        if record.done(stage):
-            continue
-        print("$", shlex.join(["python", "-m", "training", *stage.words]), file=sys.stderr, flush=True)
-        record.tell(plan, stage, StageState.RUNNING)
-        began = time.monotonic()
-        code = _run([*COMMAND, *stage.words])
-        if code or not stage.proof.exists():
-            record.tell(plan, stage, StageState.FAILED)
-            print(f"error: {stage.name} ended with code {code}; the same command goes on from there", file=sys.stderr)
-            return code or 1
-        record.finish(stage, time.monotonic() - began)
-        record.tell(plan, stage, StageState.FINISHED)
+    with telling(out / STATUS, "stage") as status:
+        for stage in plan:
+            if record.done(stage):
+                continue
+            print("$", shlex.join(["python", "-m", "training", *stage.words]), file=sys.stderr, flush=True)
+            record.tell(status, plan, stage, RunState.RUNNING)
+            began = time.monotonic()
+            code = _run([*COMMAND, *stage.words])
+            if code or not stage.proof.exists():
+                said = f"{stage.name} ended with code {code}; the same command goes on from there"
+                record.tell(status, plan, stage, RunState.FAILED)
+                status.say(RunState.STOPPED if code in _STOPPED else RunState.FAILED, said)
+                print(f"error: {said}", file=sys.stderr)
+                return code or 1
+            record.finish(stage, time.monotonic() - began)
+        record.tell(status, plan, plan[-1], RunState.FINISHED)
     print(plan[-1].proof)
     return 0
 
@@ -247,17 +243,8 @@ def _run(command: Sequence[str]) -> int:
             signal.signal(signal.SIGTERM, before)
 
 
-def read_status(out: Path) -> dict[str, StageState]:
-    """The state of every stage of the loop in a folder, in order; empty where none was begun."""
-    path = out / STATUS
-    if not path.exists():
-        return {}
-    rows = json.loads(path.read_text(encoding="utf-8"))["stages"]
-    return {str(row["name"]): StageState(row["state"]) for row in rows}
-
-
 class _Record:
-    """What is done, in `out/stages/`, and where the whole stands, in `out/loop.json`."""
+    """What is done, in `out/stages/`, and where the whole stands, in `out/status.json`."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
@@ -281,15 +268,14 @@ class _Record:
         self._path(stage).parent.mkdir(parents=True, exist_ok=True)
         write_json(self._path(stage), {"command": list(stage.words), "seconds": round(seconds)})
 
-    def tell(self, plan: Sequence[Stage], now: Stage, state: StageState) -> None:
-        from detdiffusion.files import write_json
+    def tell(self, status: StatusWriter, plan: Sequence[Stage], now: Stage, state: RunState) -> None:
+        """Which stages are finished, and which one the loop is at."""
+        rows = [StageStatus(stage.name, state if stage is now else self._state(stage)) for stage in plan]
+        done = [row.state for row in rows].count(RunState.FINISHED)
+        status.say(state, stage=now.name, done=done, total=len(rows), stages=tuple(rows))
 
-        self.out.mkdir(parents=True, exist_ok=True)
-        rows = [{"name": stage.name, "state": state if stage is now else self._state(stage)} for stage in plan]
-        write_json(self.out / STATUS, {"stages": rows})
-
-    def _state(self, stage: Stage) -> StageState:
-        return StageState.FINISHED if self.done(stage) else StageState.WAITING
+    def _state(self, stage: Stage) -> RunState:
+        return RunState.FINISHED if self.done(stage) else RunState.WAITING
 
     def _path(self, stage: Stage) -> Path:
         return self.out / "stages" / f"{stage.name.replace(': ', '-')}.json"

@@ -57,7 +57,5 @@ class Messages:
         return error is None or isinstance(error, Exception)
 
 
-LOOK_SECONDS = 2.0
-
-
-START, USE = "Start", "Load into the studio"
+LOOK_SECONDS = 2.0  # between two looks at what runs have written
+START = "Start"

@@ -1,23 +1,31 @@
 """A data set, or a closed loop, as a person orders it -> the commands that make it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from app.evaluation.form import MAX_STEPS, model_folder, model_name
+from app.runs.form import (
+    FIRST_SCENE,
+    SAMPLER_STEPS,
+    TRAINING,
+    RunPlan,
+    Source,
+    data_folder,
+    detector_of,
+    model_folder,
+    model_name,
+    whole_number,
+)
 from app.runs.jobs import Runs
-from app.training.form import TRAINING, Source, data_folder, detector_of, whole_number
 from detdiffusion.attributes import Strategy
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError
 from detdiffusion.sampling_config import MAX_SEED
+from training.core.status import STATUS
 from training.loop import LoopConfig, check, stages
 from training.synthesis.store import REFINEMENTS
 
-SET, CARD, PAGE = "set", "set/card.json", "page/report.html"
-PROOFS = (CARD, PAGE)  # of a finished data set, and of a finished loop
-FIRST_SCENE = 100_000  # layouts that the bundled model was not trained on, nor is measured on
+SET, PAGE = "set", "page/report.html"
 MAX_COUNT, MAX_WORKERS = 1_000_000, 64
 KEEP = "Keep all"
 
@@ -46,13 +54,6 @@ class DatasetOrder:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetPlan:
-    name: str
-    commands: tuple[tuple[str, ...], ...]
-    about: Mapping[str, str]  # what a person reads of it
-
-
 def layouts_spec(order: DatasetOrder) -> str:
     """What --layouts gets.
 
@@ -67,7 +68,7 @@ def layouts_spec(order: DatasetOrder) -> str:
     return f"papercut:{count}@{FIRST_SCENE}"
 
 
-def make_dataset(order: DatasetOrder, runs: Runs, home: Path) -> DatasetPlan:
+def make_dataset(order: DatasetOrder, runs: Runs, home: Path) -> RunPlan:
     """`generate`, then `verify`. home: the model folder whose detector looks where a model has none.
 
     Raises:
@@ -84,7 +85,7 @@ def make_dataset(order: DatasetOrder, runs: Runs, home: Path) -> DatasetPlan:
         raise ConfigError("say how many pictures to make")
     words = ["--model", str(model), "--layouts", spec, "--strategy", order.strategy, "--count", str(count)]
     for option, what, text, least, most in (
-        ("--steps", "steps", order.steps, 1, MAX_STEPS),
+        ("--steps", "steps", order.steps, 1, SAMPLER_STEPS),
         ("--seed", "seed", order.seed, 0, MAX_SEED),
         ("--workers", "workers", order.workers, 1, MAX_WORKERS),
     ):
@@ -96,10 +97,11 @@ def make_dataset(order: DatasetOrder, runs: Runs, home: Path) -> DatasetPlan:
     words += ["--augment"] * order.augment + ["--yolo"] * order.yolo
     shown = f"Papercut, {order.layouts} layouts" if order.source == Source.PAPERCUT else Path(spec).name
     commands = ((*TRAINING, "generate", *words, "--out", str(out)), (*TRAINING, "verify", str(out)))
-    return DatasetPlan(name, commands, {"kind": Kind.DATASET, "model": model_name(model), "data": shown})
+    about = {"kind": Kind.DATASET, "model": model_name(model), "data": shown}
+    return RunPlan(name, commands, about, (f"{SET}/{STATUS}",))
 
 
-def make_loop(text: str, runs: Runs) -> DatasetPlan:
+def make_loop(text: str, runs: Runs) -> RunPlan:
     """`loop`, then its report as a page of the run.
 
     Raises:
@@ -117,4 +119,5 @@ def make_loop(text: str, runs: Runs) -> DatasetPlan:
         (*TRAINING, "loop", "--config", str(path)),
         (*TRAINING, "report", str(table), "--out", str(page)),
     )
-    return DatasetPlan(name, commands, {"kind": Kind.LOOP, "data": Path(config.data).name, "out": config.out})
+    about = {"kind": Kind.LOOP, "data": Path(config.data).name, "out": config.out}
+    return RunPlan(name, commands, about, (str(Path(config.out) / STATUS), f"{Path(PAGE).parent}/{STATUS}"))

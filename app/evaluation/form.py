@@ -5,15 +5,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.runs.files import MODEL
+from app.runs.form import (
+    SAMPLER_STEPS,
+    TRAINING,
+    RunPlan,
+    Source,
+    data_folder,
+    detector_of,
+    model_folder,
+    model_name,
+    whole_number,
+)
 from app.runs.jobs import Runs
-from app.training.form import TRAINING, Source, data_folder, detector_of, whole_number
 from detdiffusion.detectors import BUNDLED, JUDGE
 from detdiffusion.errors import ConfigError
 from training.data.papercut.classes import HELD_OUT_SEED
 
-REPORT, PAGE, PROGRESS = "report.json", "page/report.html", "report.work/progress.json"
-MAX_LAYOUTS, MAX_STEPS = 100_000, 1000
+REPORT, PAGE = "report.json", "page/report.html"
+STATUS = ("report.work/status.json", "page/status.json")  # of its commands
+MAX_LAYOUTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +42,7 @@ class EvaluationOrder:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluationPlan:
-    name: str
-    commands: tuple[tuple[str, ...], ...]
-    about: dict[str, str]  # what a person reads of it
-
-
-def model_name(folder: Path) -> str:
-    """A model folder as a person would name it: that of a run by the run's name."""
-    return folder.parent.name if folder.name == MODEL else folder.name
-
-
-def make_evaluation(order: EvaluationOrder, runs: Runs, home: Path) -> EvaluationPlan:
+def make_evaluation(order: EvaluationOrder, runs: Runs, home: Path) -> RunPlan:
     """The commands of an order; `home` is the model folder whose detectors look where a model has none.
 
     Raises:
@@ -63,7 +61,7 @@ def make_evaluation(order: EvaluationOrder, runs: Runs, home: Path) -> Evaluatio
     words += ["--rivals", ",".join(map(str, rivals))] if rivals else []
     detectors = _detectors(order.detectors, model, home)
     words += ["--detector", ",".join(detectors)] if detectors else []
-    steps = whole_number("steps", order.steps, 1, MAX_STEPS)
+    steps = whole_number("steps", order.steps, 1, SAMPLER_STEPS)
     words += ["--steps", str(steps)] if steps else []
     amounts = _amounts(order.difficulties)
     words += [f"--difficulties={','.join(map(str, amounts))}"] if amounts else []
@@ -74,15 +72,7 @@ def make_evaluation(order: EvaluationOrder, runs: Runs, home: Path) -> Evaluatio
         (*TRAINING, "evaluate", *words, "--out", str(folder / REPORT)),
         (*TRAINING, "report", str(folder / REPORT), "--out", str((folder / PAGE).parent)),
     )
-    return EvaluationPlan(name, commands, {"model": model_name(model), "data": shown, **against})
-
-
-def model_folder(text: str) -> Path:
-    """ConfigError where it is none."""
-    folder = Path(text.strip()).expanduser().resolve()
-    if not (folder / "model_index.json").is_file():
-        raise ConfigError(f"{folder} is no model folder (model_index.json is missing)")
-    return folder
+    return RunPlan(name, commands, {"model": model_name(model), "data": shown, **against}, STATUS)
 
 
 def _detectors(text: str, model: Path, home: Path) -> list[str]:

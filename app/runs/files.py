@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, BinaryIO
 
-JOB, STATUS, METRICS, PROBE = "job.json", "status.json", "metrics.jsonl", "probe.jsonl"
+JOB, METRICS, PROBE = "job.json", "metrics.jsonl", "probe.jsonl"
 LOG, SAMPLES, MODEL = "log.txt", "samples", "model"
 
 MAX_ROWS = 400  # of a chart; more would be finer than a screen

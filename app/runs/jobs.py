@@ -18,13 +18,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from app.runs.files import JOB, LOG, MODEL, STATUS, log_tail, read_object
+from app.runs.files import JOB, LOG, MODEL, log_tail, read_object
 from app.runs.processes import Leader, Table, end, leader, living, members
 from detdiffusion.errors import ConfigError
 from detdiffusion.files import write_json
+from training.core.status import STATUS, RunState, RunStatus, StageStatus
 
 ROOT = Path(__file__).parents[2]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
+# Of a run of version 0.1, whose commands told nothing: files that it has when it is finished.
+PROOFS_0_1 = ("page/report.html", "set/card.json")
 STOP_SECONDS = 180.0  # a large checkpoint and a model folder are written in this time
 
 
@@ -43,7 +46,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to run and what runs it. `about` is what a person chose, by name, for the page."""
+    """What to run and what runs it. `about` is what a person chose, by name, for the page.
+
+    status: files in which its commands tell how far they are, in the order of the commands, relative to the run's
+        folder: the first one counts, the last one says how the run ended. None of a job of version 0.1.
+    """
 
     commands: tuple[tuple[str, ...], ...]
     about: Mapping[str, str]
@@ -51,6 +58,7 @@ class Job:
     online: bool = False  # may ask a model hub: only for a base model that a person named there
     stop_asked: bool = False
     process: Leader | None = None
+    status: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Job":
@@ -63,6 +71,7 @@ class Job:
             bool(values["online"]),
             bool(values["stop_asked"]),
             Leader(int(process["pid"]), str(process["start"])) if process else None,
+            tuple(map(str, values.get("status", ()))),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -71,7 +80,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How far a run is. `message` says what it does, or why it ended; `steps` is 0 until the training has begun."""
+    """How far a run is: `step` of `steps` `unit`s (0: not known yet). `message` says what it does, or why it ended."""
 
     name: str
     state: State
@@ -81,19 +90,16 @@ class Status:
     message: str = ""
     has_model: bool = False
     about: Mapping[str, str] = field(default_factory=dict)
+    unit: str = "step"
+    stages: tuple[StageStatus, ...] = ()
 
 
 class Runs:
-    """The runs of one kind in a workspace.
+    """The runs of one kind in a workspace."""
 
-    proofs: files of which a finished run has one, for commands that write no status.json; their log says how far they
-        are.
-    """
-
-    def __init__(self, folder: Path, stop_seconds: float = STOP_SECONDS, proofs: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, stop_seconds: float = STOP_SECONDS) -> None:
         self.root = folder.resolve()
         self.stop_seconds = stop_seconds
-        self.proofs = tuple(proofs)
         self._lock = threading.Lock()  # two clicks start one process
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
 
@@ -120,8 +126,17 @@ class Runs:
         if self.folder(name).exists():
             raise ConfigError(f"there is a run {name!r} already: choose another name, or resume it")
 
-    def start(self, name: str, commands: Sequence[Sequence[str]], about: Mapping[str, str], online: bool) -> None:
+    def start(
+        self,
+        name: str,
+        commands: Sequence[Sequence[str]],
+        about: Mapping[str, str],
+        online: bool,
+        status: Sequence[str] = (STATUS,),
+    ) -> None:
         """Starts a new run in a session of its own, which outlives the studio.
+
+        status: files in which the commands tell how far they are (see `Job`).
 
         Raises:
             ConfigError: the name is taken, or the folder cannot be written.
@@ -134,7 +149,8 @@ class Runs:
             except OSError as error:
                 raise ConfigError(f"the run's folder {folder} cannot be made: {error.strerror}") from error
             try:
-                self._launch(name, Job(tuple(map(tuple, commands)), dict(about), time.time(), online))
+                job = Job(tuple(map(tuple, commands)), dict(about), time.time(), online, status=tuple(status))
+                self._launch(name, job)
             except OSError as error:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise ConfigError(f"{name} cannot be started in {self.root}: {error.strerror}") from error
@@ -208,29 +224,25 @@ class Runs:
             if not (folder / JOB).exists():
                 raise
             return Status(name, State.FAILED, message=str(error))
-        told = read_object(folder / STATUS) or {}
         alive = job.process is not None and bool(members(job.process, table))
-        current = job.process is not None and told.get("pid") == job.process.pid  # else it is of an earlier start
-        says = str(told.get("state")) if current else ""
-        state = self._proven(job, alive, folder) if self.proofs else _state(job, alive, says)
+        told = _Told.read(job, folder)
+        state = told.state(job, alive)
+        if not (alive or job.status) and any((folder / proof).is_file() for proof in PROOFS_0_1):
+            state = State.FINISHED
+        count = told.count or RunStatus(RunState.PREPARING)
+        now = told.now or RunStatus(RunState.PREPARING)
         return Status(
             name,
             state,
-            step=_whole(told.get("step")),
-            steps=_whole(told.get("steps")),
-            seconds_left=_seconds(told.get("seconds_left")) if state is State.RUNNING else None,
-            message=str(told.get("message") or "") if says == state else _last_words(state, folder / LOG),
+            step=count.done,
+            steps=count.total,
+            seconds_left=now.seconds_left if state is State.RUNNING else None,
+            message=now.message if told.now and now.state.value == state.value else _last_words(state, folder / LOG),
             has_model=(folder / MODEL / "model_index.json").is_file(),
             about=job.about,
+            unit=count.unit,
+            stages=count.stages,
         )
-
-    def _proven(self, job: Job, alive: bool, folder: Path) -> State:
-        """The state of a run that tells nothing of itself but its log, and its proof when it is finished."""
-        if alive:
-            return State.STOPPING if job.stop_asked else State.RUNNING
-        if any((folder / proof).is_file() for proof in self.proofs):
-            return State.FINISHED
-        return State.STOPPED if job.stop_asked else State.FAILED
 
     def _job(self, name: str) -> Job:
         path = self.folder(name) / JOB
@@ -245,15 +257,32 @@ class Runs:
         write_json(self.folder(name) / JOB, job.to_json())
 
 
-def _state(job: Job, alive: bool, told: str) -> State:
-    """From whether it lives, what was asked of it, and what it says about itself (in this start, not an earlier)."""
-    if alive:
-        if job.stop_asked:
-            return State.STOPPING
-        return State.PREPARING if told in ("", State.PREPARING) else State.RUNNING
-    if told in (State.FINISHED, State.FAILED):
-        return State(told)
-    return State.STOPPED if job.stop_asked or told == State.STOPPED else State.FAILED
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the commands of a run tell: how much is done, what they do now (in this start, not an earlier), and what the
+    last one of them says."""
+
+    count: RunStatus | None
+    now: RunStatus | None
+    last: RunStatus | None
+
+    @classmethod
+    def read(cls, job: Job, folder: Path) -> "_Told":
+        told = [RunStatus.read(folder / path) for path in job.status or (STATUS,)]
+        ours = [one for one in told if one is not None and job.process and one.group == job.process.pid]
+        now = ours[-1] if ours else None
+        return cls(told[0], now, now if now is told[-1] else None)
+
+    def state(self, job: Job, alive: bool) -> State:
+        """From whether it lives, what was asked of it, and what it says about itself."""
+        says = self.now.state if self.now else RunState.PREPARING
+        if alive:
+            if job.stop_asked:
+                return State.STOPPING
+            return State.PREPARING if says is RunState.PREPARING else State.RUNNING
+        if says is RunState.FAILED or (self.last and says is RunState.FINISHED):
+            return State(says)
+        return State.STOPPED if job.stop_asked or says is RunState.STOPPED else State.FAILED
 
 
 def _last_words(state: State, log: Path) -> str:
@@ -268,10 +297,6 @@ def _last_words(state: State, log: Path) -> str:
 
 def _begun(job: Path) -> float:
     return _seconds((read_object(job) or {}).get("begun")) or 0.0
-
-
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
 
 
 def _seconds(value: object) -> float | None:

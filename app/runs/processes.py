@@ -1,4 +1,9 @@
-"""Which processes live, told apart from later ones with the same number: what is stopped has to be the right one."""
+"""Which processes live, told apart from later ones with the same number: what is stopped has to be the right one.
+
+Not by psutil: its `create_time` is counted from the boot time by the wall clock, so that after a step of that clock a
+run of before would be taken for a stranger; it knows no process groups; and a look took it no less time (5.1 to 7.1 ms
+of CPU for 170 processes, 4.6 to 5.2 ms here).
+"""
 
 import os
 import signal

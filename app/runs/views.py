@@ -1,58 +1,68 @@
-"""What the page shows of runs: heads, rows of a list, samples, logs, as HTML. Everything from a user is escaped."""
+"""What the page shows of runs: heads, rows of a list, samples, logs, as HTML. What is put into it is escaped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+
+from markupsafe import Markup
 
 from app.components.views import hint_html
 from app.runs.jobs import State, Status
 
+HEAD = Markup(
+    '<div class="run {state}"><p class="facts"><strong>{name}</strong><b class="state">{title}</b><span>{facts}</span>'
+    '<small>{about}</small></p><div class="meter"><i style="width:{share:.1%}"></i></div>{message}</div>'
+)
+MESSAGE = Markup('<p class="message">{}</p>')
+ROW = Markup(
+    '<button type="button" class="{state}" data-name="{name}" aria-pressed="{chosen}"><i></i><span>{name}</span>'
+    "<small>{state}{done}</small></button>"
+)
+CHOICE = Markup('<button type="button" data-name="{name}" aria-pressed="{chosen}">{text}</button>')
+SAMPLE = Markup(
+    '<figure><img src="{address}" alt="samples of step {step}"><figcaption>'
+    "Same layouts and noise at every step. Rows: origin, all easy, all hard</figcaption></figure>"
+)
+LOG = Markup('<div class="end"><pre>{}</pre></div>')
+FRAME = Markup('<iframe sandbox title="report of {name}" srcdoc="{page}"></iframe>')
+
 
 @dataclass(frozen=True, slots=True)
 class RunHead:
-    """Which run is shown and how far it is, counted in `unit`s."""
+    """Which run is shown and how far it is."""
 
-    status: Status | None = None
-    unit: str = "step"
+    status: Status
 
     def html(self) -> str:
+        """Name, state, counts, time left, what was chosen, a meter, and why it ended."""
         status = self.status
-        if status is None:
-            return hint_html("No run yet. Choose data and a preset, then press Start: curves and samples appear here.")
-        facts = [f"{self.unit} {status.step:,} of {status.steps:,}"] if status.steps else []
+        facts = [f"{status.unit} {status.step:,} of {status.steps:,}"] if status.steps else []
         if status.seconds_left is not None:
             facts.append(f"{duration(status.seconds_left)} left")
-        about = " · ".join(status.about.values())
-        message = f'<p class="message">{escape(status.message)}</p>' if status.message else ""
-        return (
-            f'<div class="run {status.state}"><p class="facts"><strong>{escape(status.name)}</strong>'
-            f'<b class="state">{status.state.capitalize()}</b><span>{" · ".join(facts)}</span>'
-            f'<small>{escape(about)}</small></p><div class="meter"><i style="width:{share(status):.1%}"></i></div>'
-            f"{message}</div>"
+        return HEAD.format(
+            state=status.state,
+            name=status.name,
+            title=status.state.capitalize(),
+            facts=" · ".join(facts),
+            about=" · ".join(status.about.values()),
+            share=share(status),
+            message=MESSAGE.format(status.message) if status.message else "",
         )
 
 
-def run_row(status: Status, *, chosen: bool) -> str:
+def run_row(status: Status, *, chosen: bool) -> Markup:
     """One row of the list of runs."""
-    name = escape(status.name)
     done = f" {share(status):.0%}" if status.state.alive and status.steps else ""
-    return (
-        f'<button type="button" class="{status.state}" data-name="{name}" aria-pressed="{_bool(chosen)}">'
-        f"<i></i><span>{name}</span><small>{status.state}{done}</small></button>"
-    )
+    return ROW.format(state=status.state, name=status.name, chosen=_bool(chosen), done=done)
 
 
-def choice_html(name: str, text: str, *, chosen: bool) -> str:
+def choice_html(name: str, text: str, *, chosen: bool) -> Markup:
     """One of some buttons, of which one is pressed."""
-    return f'<button type="button" data-name="{escape(name)}" aria-pressed="{_bool(chosen)}">{escape(text)}</button>'
+    return CHOICE.format(name=name, text=text, chosen=_bool(chosen))
 
 
 def sample_html(address: str, step: int) -> str:
     """A sample grid; `address` is a data address."""
-    return (
-        f'<figure><img src="{address}" alt="samples of step {step}"><figcaption>'
-        "Same layouts and noise at every step. Rows: origin, all easy, all hard</figcaption></figure>"
-    )
+    return SAMPLE.format(address=address, step=step)
 
 
 def _bool(value: bool) -> str:
@@ -81,7 +91,9 @@ def duration(seconds: float) -> str:
 
 def log_html(lines: Sequence[str]) -> str:
     """The end of a run's log; the style keeps its last line in sight."""
-    if not lines:
-        return hint_html("The run's log stands here.")
-    text = escape("\n".join(lines))
-    return f'<div class="end"><pre>{text}</pre></div>'
+    return LOG.format("\n".join(lines)) if lines else hint_html("The run's log stands here.")
+
+
+def report_frame(name: str, page: str) -> str:
+    """A report in a frame of its own, which runs no scripts."""
+    return FRAME.format(name=name, page=page)

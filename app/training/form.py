@@ -5,34 +5,26 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from app.runs.files import MODEL
+from app.runs.form import FIRST_SCENE, TRAINING, Source, data_folder, detector_of, whole_number
 from app.runs.jobs import ROOT, Runs
-from detdiffusion.detectors import BUNDLED, detector_path
-from detdiffusion.errors import ConfigError, DetectorError
+from detdiffusion.detectors import BUNDLED
+from detdiffusion.errors import ConfigError
 from detdiffusion.sampling_config import MAX_SEED
 from training.data.papercut.coco_export import write_dataset
 from training.generator.config import TRAIN_PRESETS
 
-TRAINING = (sys.executable, "-m", "training")
-FIRST_SCENE = 100_000  # scenes below have trained the bundled detectors, which would find everything in them
 MAX_SCENES, MAX_STEPS, MAX_BATCH = 200_000, 10_000_000, 4096
 SCENE_BYTES = 120_000  # a scene's picture and annotations: 60 kB measured at 512 pixels, twice over
 AS_PRESET = "As the preset says"  # no --base
 CHECK_SCENES = 4
 CHECK_SECONDS = 900.0  # an annotation file of 1 GB is read in this time
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-
-
-class Source(StrEnum):
-    PAPERCUT = "Papercut"
-    FOLDER = "Folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,16 +174,6 @@ def _train(order: Order, run: Path, data: Path, base: str, attributes: tuple[str
 # --- what a person typed ---
 
 
-def whole_number(name: str, text: str, least: int, most: int) -> int | None:
-    """None where nothing was typed."""
-    typed = text.strip().replace(",", "")
-    if not typed:
-        return None
-    if not (re.fullmatch(r"-?\d{1,18}", typed) and least <= int(typed) <= most):
-        raise ConfigError(f"{name} {text.strip()!r} needs to be a whole number from {least} to {most:,}")
-    return int(typed)
-
-
 def _rate(text: str) -> float | None:
     """None where nothing was typed."""
     if not text.strip():
@@ -211,23 +193,6 @@ def _lines(settings: str) -> list[str]:
         if not re.fullmatch(r"[\w.]+=\S.*", line):
             raise ConfigError(f"{line!r} is no setting: write field=value, one a line")
     return lines
-
-
-def data_folder(text: str) -> Path:
-    if not text.strip():
-        raise ConfigError("name the folder that holds the pictures and their annotations")
-    folder = Path(text.strip()).expanduser().resolve()
-    if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder")
-    return folder
-
-
-def detector_of(text: str, home: Path) -> str:
-    """By path, so that the run does not depend on what a name means elsewhere."""
-    try:
-        return detector_path(text.strip() or BUNDLED, home)
-    except DetectorError as error:
-        raise ConfigError(str(error)) from error
 
 
 def _base(text: str | None) -> tuple[str, bool]:

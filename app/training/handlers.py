@@ -3,21 +3,25 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from markupsafe import Markup
 from PIL import Image
 
 from app.components.charts import Chart, Curve
 from app.components.views import data_address, hint_html
 from app.engine.studio import Studio
-from app.runs.files import LOG, METRICS, MODEL, PROBE, Row, log_tail, read_rows, sample_files
-from app.runs.jobs import Runs, State, Status
-from app.runs.views import RunHead, choice_html, log_html, run_row, sample_html
+from app.runs import handlers as shared
+from app.runs.files import METRICS, MODEL, PROBE, Row, read_rows, sample_files
+from app.runs.handlers import RunScreen
+from app.runs.jobs import Runs, State
+from app.runs.views import choice_html, sample_html
 from app.training.form import AS_PRESET, Order, check_disk, make_plan, rehearse
 from detdiffusion.errors import ConfigError
 
 LATEST = "latest"
 SAMPLE_SIZE = (1200, 900)  # pixels; larger grids are shown smaller
 LOSSES = ("total", "denoise", "mask", "dice")
-NO_RUNS = "None yet."
+NO_RUN = "there is no run yet: start one"
+NOTHING_SHOWN = "No run yet. Choose data and a preset, then press Start: curves and samples appear here."
 NO_LOSS = "The curves begin with the first step."
 NO_PROBE = "How many objects of fixed layouts the detector finds, asked for easy and for hard."
 NO_SAMPLE = "The first samples appear here."
@@ -33,18 +37,13 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """Everything that the page shows of the runs, as HTML. `sample` is None where the page has it already (`seen`)."""
+    """Everything that the page shows of the runs. `sample` is None where the page has it already (`seen`)."""
 
-    runs: str
-    head: str
+    run: RunScreen
     charts: str
     sample_steps: str
     sample: str | None
     seen: str
-    log: str
-    may_stop: bool = False
-    stopping: bool = False
-    may_resume: bool = False
     may_use: bool = False
 
 
@@ -56,8 +55,8 @@ def bases(studio: Studio, runs: Runs) -> list[tuple[str, str]]:
 
 def settle(runs: Runs, chosen: Chosen) -> Chosen:
     """The choice with the name of the run that is shown: presses are about that one, whatever starts meanwhile."""
-    status = _find(runs.statuses(), chosen)
-    return chosen if status is None or status.name == chosen.run else Chosen(status.name)
+    name = shared.settle(runs, chosen.run)
+    return chosen if name == chosen.run else Chosen(name)
 
 
 def start(studio: Studio, runs: Runs, order: Order) -> Chosen:
@@ -75,7 +74,7 @@ def start(studio: Studio, runs: Runs, order: Order) -> Chosen:
 
 def stop(runs: Runs, chosen: Chosen) -> str:
     """Returns what happens now. ConfigError if there is nothing to stop."""
-    status = _current(runs, chosen)
+    status = shared.current(runs, chosen.run, NO_RUN)
     runs.stop(status.name)
     if status.state is State.STOPPING:
         return f"{status.name} is ended at once; Resume goes on from its last checkpoint."
@@ -85,7 +84,7 @@ def stop(runs: Runs, chosen: Chosen) -> str:
 
 def resume(runs: Runs, chosen: Chosen) -> None:
     """ConfigError if there is no run, or it is running."""
-    runs.resume(_current(runs, chosen).name)
+    shared.resume(runs, chosen.run, NO_RUN)
 
 
 def use_model(studio: Studio, runs: Runs, chosen: Chosen) -> str:
@@ -95,7 +94,7 @@ def use_model(studio: Studio, runs: Runs, chosen: Chosen) -> str:
         ConfigError: the run has no model, or is just writing it.
         CheckpointError, DetectorError: the model cannot be loaded.
     """
-    status = _current(runs, chosen)
+    status = shared.current(runs, chosen.run, NO_RUN)
     if status.state.alive or not status.has_model:
         raise ConfigError(f"{status.name} has no finished model: stop it first, or wait until it is finished")
     studio.models.exchange(runs.folder(status.name) / MODEL, status.name)
@@ -104,30 +103,24 @@ def use_model(studio: Studio, runs: Runs, chosen: Chosen) -> str:
 
 def choose_sample(runs: Runs, chosen: Chosen, name: str) -> Chosen:
     """A press on one of the sample steps."""
-    return Chosen(_current(runs, chosen).name, None if name == LATEST else int(name))
+    return Chosen(shared.current(runs, chosen.run, NO_RUN).name, None if name == LATEST else int(name))
 
 
 def look(runs: Runs, chosen: Chosen, seen: str) -> Screen:
     """The runs as they are now; `seen` names the sample grid that the page holds."""
-    statuses = runs.statuses()
-    status = _find(statuses, chosen)
-    listed = "".join(run_row(other, chosen=other is status) for other in statuses) or hint_html(NO_RUNS)
+    run = shared.look(runs, chosen.run, NOTHING_SHOWN)
+    status = run.status
     if status is None:
-        return Screen(listed, RunHead().html(), charts_html([], []), "", hint_html(NO_SAMPLE), "", log_html([]))
+        return Screen(run, charts_html([], []), "", hint_html(NO_SAMPLE), "")
     folder = runs.folder(status.name)
     samples = sample_files(folder)
     sample, now = _sample(status.name, samples, chosen.step, seen)
     return Screen(
-        listed,
-        RunHead(status).html(),
+        run,
         charts_html(read_rows(folder / METRICS), read_rows(folder / PROBE)),
         steps_html(list(samples), chosen.step),
         sample,
         now,
-        log_html(log_tail(folder / LOG)),
-        may_stop=status.state.alive,
-        stopping=status.state is State.STOPPING,
-        may_resume=status.state in (State.STOPPED, State.FAILED),
         may_use=status.has_model and not status.state.alive,
     )
 
@@ -140,14 +133,14 @@ def charts_html(metrics: list[Row], probes: list[Row]) -> str:
     loss = tuple(Curve(name, name, points, memory) for name, points in parts if any(value for _, value in points))
     found = tuple(Curve(tag, tag, _points(probes, f"recall_{tag}"), dots=True) for tag in ("easy", "hard"))
     charts = (Chart("Loss", loss, NO_LOSS), Chart("Found by the detector", found, NO_PROBE, ceiling=1.0))
-    return f'<div class="charts">{"".join(chart.html() for chart in charts)}</div>'
+    return Markup('<div class="charts">{}</div>').format(Markup("").join(chart.html() for chart in charts))
 
 
 def steps_html(steps: list[int], chosen: int | None) -> str:
     """The steps of which there are samples, newest first."""
-    latest = choice_html(LATEST, "Latest", chosen=chosen not in steps)
+    latest = [choice_html(LATEST, "Latest", chosen=chosen not in steps)] if steps else []
     others = (choice_html(str(step), f"{step:,}", chosen=step == chosen) for step in reversed(steps))
-    return f'<div class="strip"><h3>Samples</h3>{latest if steps else ""}{"".join(others)}</div>'
+    return Markup('<div class="strip"><h3>Samples</h3>{}</div>').format(Markup("").join([*latest, *others]))
 
 
 def _points(rows: list[Row], name: str) -> tuple[tuple[float, float], ...]:
@@ -172,20 +165,3 @@ def _small(path: Path) -> str:
         picture = image.convert("RGB")
     picture.thumbnail(SAMPLE_SIZE)
     return data_address(picture)
-
-
-def _current(runs: Runs, chosen: Chosen) -> Status:
-    """What a press is about: never another run than the one that was shown. ConfigError if it is there no more."""
-    if chosen.run:
-        return runs.status(chosen.run)
-    status = _find(runs.statuses(), chosen)
-    if status is None:
-        raise ConfigError("there is no run yet: start one")
-    return status
-
-
-def _find(statuses: list[Status], chosen: Chosen) -> Status | None:
-    """The run of that name; without one, the first that lives, or the newest."""
-    by_name = [status for status in statuses if status.name == chosen.run]
-    alive = [status for status in statuses if status.state.alive]
-    return next(iter((*by_name, *alive, *statuses)), None)

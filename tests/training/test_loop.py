@@ -12,7 +12,8 @@ import pytest
 
 from detdiffusion.errors import ConfigError
 from training import loop as closed_loop
-from training.loop import LoopConfig, Stage, StageState, perform, stages
+from training.core.status import STATUS, RunState, RunStatus
+from training.loop import LoopConfig, Stage, perform, stages
 
 SMALL = LoopConfig(
     "data",
@@ -127,6 +128,12 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Stage]:
     return [Stage(name, (name, str(tmp_path / f"{name}.done")), tmp_path / f"{name}.done") for name in "abc"]
 
 
+def told(out: Path) -> dict[str, RunState]:
+    status = RunStatus.read(out / STATUS)
+    assert status is not None
+    return {stage.name: stage.state for stage in status.stages}
+
+
 def diary(folder: Path) -> str:
     return (folder / "diary").read_text()
 
@@ -135,15 +142,15 @@ def test_a_failure_is_gone_on_from(plan: list[Stage], tmp_path: Path, capsys: py
     (tmp_path / "no-b").touch()
     assert perform(plan, tmp_path) == 3
     assert "b ended with code 3" in capsys.readouterr().err
-    assert closed_loop.read_status(tmp_path) == {
-        "a": StageState.FINISHED,
-        "b": StageState.FAILED,
-        "c": StageState.WAITING,
+    assert told(tmp_path) == {
+        "a": RunState.FINISHED,
+        "b": RunState.FAILED,
+        "c": RunState.WAITING,
     }
     (tmp_path / "no-b").unlink()
     assert perform(plan, tmp_path) == 0
     assert diary(tmp_path) == "a b b c "
-    assert set(closed_loop.read_status(tmp_path).values()) == {StageState.FINISHED}
+    assert set(told(tmp_path).values()) == {RunState.FINISHED}
     assert perform(plan, tmp_path) == 0
     assert diary(tmp_path) == "a b b c ", "nothing is done twice"
 
@@ -186,4 +193,4 @@ def test_what_runs_is_stopped_with_the_loop(tmp_path: Path) -> None:
     assert running.returncode == 256 - signal.SIGTERM and "a ended with code -15" in said
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
-    assert closed_loop.read_status(tmp_path) == {"a": StageState.FAILED}
+    assert told(tmp_path) == {"a": RunState.FAILED}

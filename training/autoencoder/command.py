@@ -30,6 +30,7 @@ from training.core.cli import add_device, add_set, progress
 from training.core.devices import device_of
 from training.core.reading import read_ahead
 from training.core.settings import with_settings
+from training.core.status import STATUS, tells
 from training.data.datasets import find_source, open_dataset
 from training.data.images import SUFFIXES, load_picture
 
@@ -67,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
+@tells(lambda arguments: arguments.out / STATUS)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     steps = [] if arguments.steps is None else [f"steps={arguments.steps}"]
@@ -204,7 +206,7 @@ def picture_stack(files: Sequence[Path], size: int, path: Path) -> np.ndarray:
 
 def _write_stack(files: Sequence[Path], size: int, path: Path) -> None:
     """By plain writes: on a full disk they raise, where a memory map would end the process."""
-    with path.open("wb") as file, progress("pictures") as report:
+    with path.open("wb") as file, progress("pictures", "image") as report:
         shape = (len(files), size, size, 3)
         write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for done, (_, picture) in enumerate(read_ahead(files, lambda name: _square(name, size), BATCH), start=1):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from training.core.status import StatusWriter, status_writer
+
 DEVICE = "cpu, cuda, cuda:1, ... (default: cuda where there is one)"
 
 
@@ -33,20 +35,28 @@ def add_set(parser: argparse.ArgumentParser, of: str, example: str) -> None:
 
 
 @contextmanager
-def progress(name: str) -> Iterator[Report]:
-    """A progress bar with time left, on standard error; one line every ten seconds where that is not a terminal."""
+def progress(name: str, unit: str = "step", *, tell: bool = True) -> Iterator[Report]:
+    """A progress bar with time left, on standard error; one line every ten seconds where that is not a terminal.
+
+    What it is told goes into the command's `status.json` too (training/core/status.py).
+
+    Args:
+        unit: what is counted, one of it.
+        tell: False: the bar alone, of a part whose command counts the whole by itself.
+    """
     bar = tqdm(desc=name, dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 10.0)
     try:
-        yield Report(bar)
+        yield Report(bar, status_writer() if tell else StatusWriter(None), name, unit)
     finally:
         bar.close()
 
 
 class Report:
-    """Callable(done, total, metrics); the time left is counted from this run's own first report."""
+    """Callable(done, total, metrics) that feeds a bar and a status file; the time left is counted from this run's own
+    first report."""
 
-    def __init__(self, bar: tqdm[None]) -> None:
-        self.bar = bar
+    def __init__(self, bar: tqdm[None], status: StatusWriter, stage: str, unit: str) -> None:
+        self.bar, self.status, self.stage, self.unit = bar, status, stage, unit
 
     def __call__(self, done: int, total: int, metrics: Mapping[str, float]) -> None:
         if self.bar.total is None:
@@ -55,3 +65,4 @@ class Report:
             self.bar.n = done - 1
         self.bar.set_postfix({k: f"{v:.3g}" for k, v in metrics.items()}, refresh=False)
         self.bar.update(done - self.bar.n)
+        self.status.progress(done, total, self.stage, self.unit)

@@ -1,18 +1,234 @@
-"""What a run says of itself while it goes on: metrics.jsonl, TensorBoard, status.json."""
+"""What a run says of itself while it goes on: status.json of every long command, metrics.jsonl, TensorBoard."""
+
+from __future__ import annotations
 
 import contextlib
 import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from functools import cache, wraps
 from pathlib import Path
+from typing import Any
 
-from detdiffusion.errors import DataError
-from detdiffusion.files import write_json, write_text
+from detdiffusion.errors import DataError, DetDiffusionError
+from detdiffusion.files import claim, write_json, write_text
 
-STATUS_SECONDS = 2.0  # between two looks at the clock of status.json
+STATUS = "status.json"
+STATUS_SECONDS = 2.0  # between two writes of status.json
 FLUSH_SECONDS = 10  # of TensorBoard, what a killed run loses at most
+
+
+class RunState(StrEnum):
+    """Of a run, or of one of its stages."""
+
+    WAITING = "waiting"  # a stage whose turn has not come
+    PREPARING = "preparing"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+    @property
+    def over(self) -> bool:
+        """Whether the command has ended."""
+        return self in (RunState.STOPPED, RunState.FINISHED, RunState.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class StageStatus:
+    """One of the commands that a run works through."""
+
+    name: str
+    state: RunState
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """`status.json` of a long command: what it does, how far it is, how long it will take, why it ended.
+
+    Raises:
+        DataError: a count or the time left is negative.
+    """
+
+    state: RunState
+    stage: str = ""  # what is counted now, in the command's own words
+    done: int = 0
+    total: int = 0  # 0: not known yet
+    unit: str = "step"  # what is counted, one of it
+    seconds_left: float | None = None
+    message: str = ""  # why it ended, or what it prepares
+    started: float = 0.0  # seconds since 1970, of this start
+    updated: float = 0.0
+    pid: int = 0
+    group: int = 0  # of processes: that of the session which started the command
+    stages: tuple[StageStatus, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value in (("done", self.done), ("total", self.total), ("seconds_left", self.seconds_left or 0.0)):
+            if not 0 <= value < math.inf:
+                raise DataError(f"status: {name} {value} needs to be 0 or more")
+
+    def to_json(self) -> dict[str, Any]:
+        """As `from_json` reads it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> RunStatus:
+        """Also what version 0.1 has written, which counted `step` of `steps`.
+
+        Raises:
+            DataError: it is something else.
+        """
+        try:
+            pid, left = int(values.get("pid", 0)), values.get("seconds_left")
+            return cls(
+                RunState(values["state"]),
+                stage=str(values.get("stage", "")),
+                done=int(values.get("done", values.get("step", 0))),
+                total=int(values.get("total", values.get("steps", 0))),
+                unit=str(values.get("unit", "step")),
+                seconds_left=None if left is None else float(left),
+                message=str(values.get("message") or ""),
+                started=float(values.get("started", 0.0)),
+                updated=float(values.get("updated", 0.0)),
+                pid=pid,
+                group=int(values.get("group", pid)),
+                stages=tuple(StageStatus(str(row["name"]), RunState(row["state"])) for row in values.get("stages", ())),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"this is no status of a run: {error}") from error
+
+    @classmethod
+    def read(cls, path: Path) -> RunStatus | None:
+        """The status in a file; None where there is none, or something else."""
+        try:
+            return cls.from_json(json.loads(path.read_bytes()))
+        except (OSError, ValueError, DataError):
+            return None
+
+
+def status_beside(out: Path) -> Path:
+    """The status file of a command that writes one file and no folder."""
+    return out.parent / f"{out.stem}.{STATUS}"
+
+
+class StatusWriter:
+    """Writes the `status.json` of one command. A disk that is full ends no work and hides no reason: it is passed over.
+
+    path: None: nothing is written, as by a process that does not lead.
+    leads: asked before every word: False: another process tells.
+    """
+
+    def __init__(self, path: Path | None, unit: str = "step", leads: Callable[[], bool] = lambda: True) -> None:
+        self.path, self.leads, now = path, leads, time.time()
+        group = os.getpgrp() if hasattr(os, "getpgrp") else os.getpid()
+        self.last = RunStatus(RunState.PREPARING, unit=unit, started=now, updated=now, pid=os.getpid(), group=group)
+        self._written = -math.inf
+        self._made, self._spent, self._since = 0, 0.0, None  # type: int, float, float | None
+
+    def say(self, state: RunState, message: str = "", **changes: Any) -> None:
+        """Writes at once. changes: other fields of `RunStatus`; the rest stays."""
+        self.last = replace(self.last, state=state, message=message, **{"seconds_left": None, **changes})
+        self._write()
+
+    def progress(self, done: int, total: int, stage: str = "", unit: str = "", *, made: bool = True) -> None:
+        """`done` of `total` units are there; writes now and then.
+
+        The time left is counted from the first call about the same total. made: what is new was made since the last
+        call, not found: only that says something about the time left.
+        """
+        now, last = time.monotonic(), self.last
+        unit = unit or last.unit
+        anew = self._since is None or (total, unit) != (last.total, last.unit) or done < last.done
+        if anew:
+            self._made, self._spent = 0, 0.0
+        elif made and self._since is not None:
+            self._made, self._spent = self._made + done - last.done, self._spent + now - self._since
+        self._since = now
+        left = max(0, total - done) * self._spent / self._made if self._made else None
+        about: dict[str, Any] = {"done": done, "total": total, "stage": stage, "unit": unit, "seconds_left": left}
+        self.last = replace(last, state=RunState.RUNNING, message="", **about)
+        if anew or done >= total or now - self._written >= STATUS_SECONDS:
+            self._write()
+
+    def add(self, count: int, stage: str = "", *, made: bool) -> None:
+        """`count` more of the total that `say` has named."""
+        self.progress(self.last.done + count, self.last.total, stage, made=made)
+
+    def end(self, state: RunState, message: str = "") -> None:
+        """Where the last word left it; nothing where no word was said: bad input leaves no trace."""
+        if self.path is not None and self.path.exists():
+            self.say(state, message)
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        self.last = replace(self.last, updated=time.time())
+        if self.path is not None and self.leads():
+            with contextlib.suppress(OSError):
+                write_json(self.path, self.last.to_json(), durable=False)
+
+
+_writer: ContextVar[StatusWriter | None] = ContextVar("status_writer", default=None)
+
+
+def status_writer() -> StatusWriter:
+    """That of the command which runs; one that writes nothing where there is none."""
+    return _writer.get() or StatusWriter(None)
+
+
+@contextmanager
+def telling(path: Path | None, unit: str = "step", *, shared: bool = False) -> Iterator[StatusWriter]:
+    """A command tells in a status file how far it is: progress bars inside feed it, how it ends is its last word.
+
+    Args:
+        path: None: this process does not lead, and tells nothing.
+        shared: several processes may do this work together: only the one that came first tells.
+    """
+    with ExitStack() as stack:
+
+        @cache  # the lock is taken with the first word: bad input leaves no trace
+        def leads() -> bool:
+            return path is None or not shared or stack.enter_context(claim(path.with_suffix(".lock")))
+
+        writer = StatusWriter(path, unit, leads)
+        stack.callback(_writer.reset, _writer.set(writer))
+        if path is not None and (before := RunStatus.read(path)):
+            writer.say(RunState.PREPARING, done=before.done, total=before.total)  # its state is over, its work stands
+        try:
+            yield writer
+        except KeyboardInterrupt:
+            if not writer.last.state.over:
+                writer.end(RunState.STOPPED, "stopped; the same command goes on from here")
+            raise
+        except Exception as error:
+            known = isinstance(error, DetDiffusionError | OSError)
+            text = " ".join(str(error).split())
+            writer.end(RunState.FAILED, text if known else f"{type(error).__name__}: {text}")
+            raise
+        if not writer.last.state.over:
+            writer.say(RunState.FINISHED)
+
+
+def tells(
+    file: Callable[[Any], Path | None], unit: str = "step", *, shared: bool = False
+) -> Callable[[Callable[[Any], int]], Callable[[Any], int]]:
+    """The same for a command's `run`: `file` finds the status file in its arguments."""
+
+    def decorate(run: Callable[[Any], int]) -> Callable[[Any], int]:
+        @wraps(run)
+        def told(arguments: Any) -> int:
+            with telling(file(arguments), unit, shared=shared):
+                return run(arguments)
+
+        return told
+
+    return decorate
 
 
 class MetricsLog:
@@ -62,32 +278,3 @@ def _step(line: str) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return math.inf
-
-
-class RunStatus:
-    """`out/status.json`: what the run does, how far it is and how long it will take."""
-
-    def __init__(self, out: Path, steps: int) -> None:
-        self.path, self.steps = out / "status.json", steps
-        self.step = 0  # the last that was said
-        self._written, self._first = 0.0, (0, 0.0)
-
-    def say(self, state: str, step: int, message: str = "", seconds_left: float | None = None) -> None:
-        """`state`: preparing, running, stopped, finished or failed."""
-        about = {"state": state, "pid": os.getpid(), "step": step, "steps": self.steps}
-        write_json(self.path, {**about, "seconds_left": seconds_left, "message": message})
-        self.step, self._written = step, time.monotonic()
-
-    def end(self, state: str, message: str) -> None:
-        """Where the last word left it; a disk that is full must not hide why the run ends."""
-        with contextlib.suppress(OSError):
-            self.say(state, self.step, message)
-
-    def running(self, step: int) -> None:
-        """After every step; time left is counted from this run's own first step."""
-        now = time.monotonic()
-        if self._first == (0, 0.0):
-            self._first = (step, now)
-        if now - self._written >= STATUS_SECONDS or step == self._first[0]:
-            steps, seconds = step - self._first[0], now - self._first[1]
-            self.say("running", step, seconds_left=(self.steps - step) * seconds / steps if steps else None)

@@ -23,6 +23,7 @@ from training.core.cli import DEVICE, add_device, add_set, progress
 from training.core.devices import device_of
 from training.core.reading import read_ahead
 from training.core.settings import SET, parse_settings, with_fields
+from training.core.status import STATUS, tells
 from training.data.datasets import Dataset, Sample, open_dataset
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser, f"torchvision: {DEVICE}")
 
 
+@tells(lambda arguments: arguments.out / RUN / STATUS)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     from detdiffusion.files import write_json
@@ -225,7 +227,7 @@ def _train_ultralytics(
     work = request.out / RUN
     for split, places in (("train", pictures.learned), ("val", pictures.held_out)):
         copy_pictures(pictures.dataset, places, work / "data", split)
-    with progress("detector") as report:
+    with progress("detector", "epoch") as report:
         made = train_ultralytics(
             architecture,
             work / "data",
@@ -255,7 +257,7 @@ def copy_pictures(dataset: Samples, places: Sequence[int], folder: Path, split: 
 
     if (folder / split / "written").exists():
         return
-    with progress(f"pictures: {split}") as report:
+    with progress(f"pictures: {split}", "image") as report:
 
         def pairs() -> Iterator[tuple[Image.Image, Layout]]:
             read = read_ahead((dataset[place] for place in places), Sample.load_image, AHEAD)

@@ -83,7 +83,7 @@ class Distances:
         seen: dict[str, Moments] = {}
         detector: object = self.detector
         teller = detector if isinstance(detector, FeatureTeller) else None
-        with progress(name) as report:
+        with progress(name, tell=False) as report:
             for chunk in pictures:
                 images = pictures.load(chunk)
                 if teller is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from detdiffusion.layout import Attribute, Layout, save_png
 from detdiffusion.settings import keep_settings
 from training.core.chunks import Chunks
 from training.core.cli import progress
+from training.core.status import STATUS, RunState, StatusWriter, telling
 from training.data.layout_sources import LayoutSource, PapercutLayouts, Size
 from training.evaluation import summary as said
 from training.evaluation.image_distances import Distances
@@ -43,7 +44,7 @@ from training.evaluation.report import (
     VariantReport,
 )
 from training.evaluation.scoring import INDEX, Eyes, read_results, write_index
-from training.evaluation.store import Looked, Meter, Save, SeenImages, stable_name
+from training.evaluation.store import Looked, Save, SeenImages, stable_name
 from training.evaluation.variants import View, draw
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
     from detdiffusion.text.vocabulary import Vocabulary
 
-PROGRESS = "progress.json"
 AUTOENCODER, MASKS = "autoencoder", "masks"  # folders beside those of the views
 MASKED = 8  # generated pictures whose masks are kept
 
@@ -82,9 +82,11 @@ def evaluate(plan: Plan, work: Path) -> EvaluationReport:
     first = next(iter(cast.systems))
     loaded = {first: load_pipeline(plan.model, device=cast.device)}
     size = picture_size(loaded[first])
-    with _alone(work):
+    with ExitStack() as stack:
+        stack.enter_context(_alone(work))
         _keep_configs(plan, cast, size, work)
-        meter = Meter(work / PROGRESS, _pictures(plan, cast))
+        meter = stack.enter_context(telling(work / STATUS))
+        meter.say(RunState.PREPARING, done=0, total=_pictures(plan, cast), unit="picture")
         truth = _truth(plan, cast, size, work, meter)
         eyes = _eyes(plan, cast, truth, work)
         with written_aside(work / "objects.jsonl") as aside, aside.open("w", encoding="utf-8") as rows:
@@ -118,7 +120,7 @@ class Stage:
         eyes: Eyes,
         real: said.Blocks | None,
         rows: IO[str],
-        meter: Meter,
+        meter: StatusWriter,
     ) -> None:
         self.plan, self.work, self.cast, self.truth, self.eyes, self.real = plan, work, cast, truth, eyes, real
         self.rows, self.meter = rows, meter
@@ -228,7 +230,7 @@ def _pictures(plan: Plan, cast: Cast) -> int:
     return len(plan.source) * (plan.source.pictured + drawn + restored)
 
 
-def _truth(plan: Plan, cast: Cast, size: Size, work: Path, meter: Meter) -> Truth:
+def _truth(plan: Plan, cast: Cast, size: Size, work: Path, meter: StatusWriter) -> Truth:
     """Looks at the real pictures, or takes the layouts as they are, and writes layouts.jsonl."""
     vocabulary = next(iter(cast.vocabularies.values()))
     pictures = None
@@ -256,7 +258,7 @@ def _truth(plan: Plan, cast: Cast, size: Size, work: Path, meter: Meter) -> Trut
 
 
 def _look_at_real(
-    source: LayoutSource, size: Size, pictures: SeenImages, cast: Cast, vocabulary: Vocabulary, meter: Meter
+    source: LayoutSource, size: Size, pictures: SeenImages, cast: Cast, vocabulary: Vocabulary, meter: StatusWriter
 ) -> None:
     """Real pictures with what every detector sees; Eq. 2 by the labeller gives layouts without attributes theirs."""
 
@@ -290,12 +292,12 @@ def _eyes(plan: Plan, cast: Cast, truth: Truth, work: Path) -> Eyes:
     return Eyes(work, truth.layouts, {**cast.detectors, **results})
 
 
-def _fill(images: SeenImages, look: Callable[[range], Looked], save: Save, name: str, meter: Meter) -> None:
-    with progress(name) as report:
+def _fill(images: SeenImages, look: Callable[[range], Looked], save: Save, name: str, meter: StatusWriter) -> None:
+    with progress(name, tell=False) as report:
 
         def told(numbers: range, made: bool) -> None:
             report(numbers.stop, images.count, {})
-            meter.add(len(numbers), made=made)
+            meter.add(len(numbers), name, made=made)
 
         images.fill(look, save, told)
 

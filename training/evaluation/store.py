@@ -6,9 +6,8 @@ Chunks have a fixed size and are drawn whole, so that an image does not depend o
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from PIL import Image
 
 from detdiffusion.detection import Detections
 from detdiffusion.errors import DataError
-from detdiffusion.files import json_hash, write_json
+from detdiffusion.files import json_hash
 from detdiffusion.layout import Layout
 from training.core.chunks import Chunks
 
@@ -33,31 +32,6 @@ class Looked:
     images: Sequence[Image.Image] | None
     detections: Mapping[str, Sequence[Detections]]
     layouts: Sequence[Layout] | None = None
-
-
-@dataclass(slots=True)
-class Meter:
-    """How far an evaluation is, kept in a file for whoever shows it: {"pictures", "of", "seconds_left"}.
-
-    total: pictures of all folders. Those that an earlier run has made say nothing about the time left.
-    """
-
-    path: Path
-    total: int
-    _done: int = field(default=0, init=False)
-    _made: int = field(default=0, init=False)
-    _since: float = field(default_factory=lambda: time.monotonic(), init=False)
-    _spent: float = field(default=0.0, init=False)
-
-    def add(self, pictures: int, *, made: bool) -> None:
-        """`pictures` more are there: `made` since the last call, or found to be there already."""
-        now = time.monotonic()
-        self._done += pictures
-        if made:
-            self._made, self._spent = self._made + pictures, self._spent + now - self._since
-        self._since = now
-        left = round((self.total - self._done) * self._spent / self._made) if self._made else None
-        write_json(self.path, {"pictures": self._done, "of": self.total, "seconds_left": left}, durable=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def _run_stage(stage: Stage, config: BundleConfig, out: Path, device: torch.devi
         case Stage.ATTRIBUTES:
             detector = load_detector(out / Stage.DETECTOR / "model")
             autoencoder = _autoencoder(out).to(device)
-            with progress("attributes") as report:
+            with progress("attributes", "chunk") as report:
                 make_samples(config.samples, config.image_size, detector, autoencoder, out / stage, report)
         case Stage.GENERATOR:
             assemble(learn(config.generator, _autoencoder(out), out / Stage.ATTRIBUTES, out / stage, device), out)
@@ -121,7 +121,7 @@ def train_detector(config: DetectorConfig, image_size: int, out: Path, workers: 
         )
         write_yolo_folder(out / "data", samples, THINGS, split)
         (out / "data" / split / "written").touch()
-    with progress(out.name) as report:
+    with progress(out.name, "epoch") as report:
         folder = train_ultralytics(
             config.architecture,
             out / "data",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from detdiffusion.arguments import positive
 from training.core.cli import add_device
+from training.core.status import STATUS, tells
 from training.generator.config import PRESETS, VARIANTS, Stage
 
 
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser, "cpu, cuda, ... (default: cuda for the gpu preset, else cpu)")
 
 
+@tells(lambda arguments: arguments.out / STATUS)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     from training.core.devices import device_of

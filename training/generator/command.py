@@ -22,10 +22,11 @@ from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.detection import AnswersById
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.detectors.names import speak
-from detdiffusion.errors import ConfigError, DataError, DetDiffusionError
+from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.settings import keep_settings
 from training.core.cli import add_config, add_set, progress
 from training.core.settings import read_settings, with_fields, with_settings
+from training.core.status import STATUS, RunState, StatusWriter, telling
 from training.data.attributes import read_attributes
 from training.data.datasets import Dataset, open_dataset
 from training.data.filters import NO_FILTER, LayoutFilter, add_filter_arguments, filter_of
@@ -128,22 +129,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _dry_run(request)
     from training.core.processes import join_processes, leave_processes
-    from training.core.status import RunStatus
 
     processes, device = join_processes()
-    status = RunStatus(request.out, request.config.steps)
     stop = _Stop()
     try:
-        with stop.signals():
-            return _train(request, processes, device, status, stop)
-    except KeyboardInterrupt:
-        if processes.main:
-            status.end("stopped", "stopped without a new checkpoint; the same command goes on from the last one")
-        raise
-    except (DetDiffusionError, OSError) as error:
-        if processes.main and request.out.is_dir():
-            status.end("failed", " ".join(str(error).split()))
-        raise
+        with telling(request.out / STATUS if processes.main else None) as status, stop.signals():
+            try:
+                return _train(request, processes, device, status, stop)
+            except KeyboardInterrupt:
+                said = "stopped without a new checkpoint; the same command goes on from the last one"
+                status.say(RunState.STOPPED, said)
+                raise
     finally:
         leave_processes()
 
@@ -184,7 +180,7 @@ def _train(
     request: TrainRequest,
     processes: Processes,
     device: torch.device,
-    status: Any,
+    status: StatusWriter,
     stop: _Stop,
 ) -> int:
     from detdiffusion.diffusion.checkpoint import save_pipeline
@@ -203,29 +199,27 @@ def _train(
         print("\n".join(dataset.describe()), file=sys.stderr)
         keep_settings(out / "config.json", _kept(request, dataset))
         check_disk(out, needs(pipe, config, dataset))
-        status.say("preparing", checkpoint_step(out / "checkpoints"), "encoding the pictures")
-    with _bar("latents", processes) as report:
+        known = {"done": checkpoint_step(out / "checkpoints"), "total": config.steps}
+        status.say(RunState.PREPARING, "encoding the pictures", **known)
+    with _bar("latents", processes, tell=False) as report:
         encode_dataset(dataset, attributes, pipe.vae, config, out / "latents", device, report, processes)
     store = SampleStore.load(out / "latents")
     start = checkpoint_step(out / "checkpoints")
     probe = Probe.of(pipe, store, config, detector, out, start) if processes.main else None
     stop.deferred = True
     with _bar("training", processes) as report:
-
-        def on_step(done: int, total: int, metrics: dict[str, float]) -> None:
-            report(done, total, metrics)
-            status.running(done)
-
         done = train_generator(
-            pipe, store, config, out, device, on_step, processes=processes, watch=probe, stopped=lambda: stop.asked
+            pipe, store, config, out, device, report, processes=processes, watch=probe, stopped=lambda: stop.asked
         )
     if processes.main:
         if detector is not None:
             _copy_detector(request.detector, request.base, out / "model")
         save_pipeline(pipe, out / "model")
         print(out / "model")
-        finished = done == config.steps
-        status.say("finished" if finished else "stopped", done, "" if finished else "the same command goes on")
+        if done == config.steps:
+            status.say(RunState.FINISHED, done=done)
+        else:
+            status.say(RunState.STOPPED, "the same command goes on", done=done)
     return 0 if done == config.steps else STOPPED
 
 
@@ -362,10 +356,10 @@ class _Stop:
 
 
 @contextmanager
-def _bar(name: str, processes: Processes) -> Iterator[Any]:
+def _bar(name: str, processes: Processes, *, tell: bool = True) -> Iterator[Any]:
     """A progress bar in the first process, nothing in the others."""
     if not processes.main:
         yield lambda done, total, metrics: None
         return
-    with progress(name) as report:
+    with progress(name, tell=tell) as report:
         yield report

@@ -25,6 +25,7 @@ from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Attribute, Layout
 from training.core.cli import progress
 from training.core.reading import read_ahead
+from training.core.status import status_beside, tells
 from training.data.attributes import (
     check_same,
     continue_file,
@@ -199,6 +200,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--image-size", type=positive, metavar="PIXELS", help="default: as --detector has it")
 
 
+@tells(lambda arguments: status_beside(arguments.out))
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     request = request_of(arguments)
@@ -209,7 +211,7 @@ def run(arguments: argparse.Namespace) -> int:
     print("\n".join(dataset.describe()), file=sys.stderr)
     shares, rule = _shares(request, dataset)
     shares = [share._replace(detector=spoken(share.detector, dataset)) for share in shares]
-    with progress("attributes") as report:
+    with progress("attributes", "image") as report:
         annotate_shares(dataset, shares, out, rule, batch=request.batch, on_step=report)
     written = write_report(dataset, out, [share.detector for share in shares])
     print("\n".join(written.lines()))

@@ -143,7 +143,7 @@ def _train(dataset: Dataset, config: FoldConfig, work: Path, folds: Sequence[int
     data = out / "data"
     for other in folds:
         _link(_pictures(work, other), data / ("val" if other == fold else "train"), prefix=f"{other}-")
-    with progress(f"fold {fold + 1} of {config.folds}") as report:
+    with progress(f"fold {fold + 1} of {config.folds}", "epoch") as report:
         train_ultralytics(
             config.architecture,
             data,
@@ -166,7 +166,7 @@ def _copy_pictures(dataset: Dataset, places: Sequence[int], folder: Path) -> Non
 
     if (folder / "written").exists():
         return
-    with progress(f"pictures of {folder.name}") as report:
+    with progress(f"pictures of {folder.name}", "image") as report:
 
         def pairs() -> Iterator[tuple[Image.Image, Layout]]:
             read = read_ahead((dataset[place] for place in places), Sample.load_image, AHEAD)

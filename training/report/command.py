@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from detdiffusion.errors import ConfigError
+from training.core.status import STATUS, tells
 from training.report.blocks import Block, to_html, write_markdown
 from training.report.data import Evaluation, Report, read_report
 from training.report.sections import evaluation_sections
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets report.html, report.md and files/")
 
 
+@tells(lambda arguments: arguments.out / STATUS)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     print(write_report([read_report(path) for path in arguments.reports], arguments.out))

@@ -24,6 +24,7 @@ from detdiffusion.evaluation.effect import numbers
 from detdiffusion.files import claim
 from detdiffusion.settings import keep_settings
 from training.core.cli import add_device, progress
+from training.core.status import STATUS, RunState, status_writer, tells
 from training.data.papercut.classes import HELD_OUT_SEED
 from training.generator.config import VARIANTS, GeneratorConfig
 from training.studies.config import ABLATIONS, AblationConfig
@@ -91,6 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@tells(lambda arguments: arguments.out / STATUS, shared=True)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     from training.core.devices import device_of
@@ -104,7 +106,9 @@ def run(arguments: argparse.Namespace) -> int:
     (arguments.out / RESULT).write_text(json.dumps(table.to_json(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     print("\n".join(table.lines()))
     if left:
-        print(f"{left} trainings are left; the same command goes on", file=sys.stderr)
+        said = f"{left} trainings are left; the same command goes on"
+        status_writer().end(RunState.STOPPED, said)
+        print(said, file=sys.stderr)
     print(arguments.out / RESULT)
     return 0
 
@@ -162,7 +166,7 @@ def _make_samples(config: AblationConfig, out: Path, base: Path, device: torch.d
     if (out / "summary.json").exists():
         return
     autoencoder = load_autoencoder(base).to(device)
-    with progress("samples") as report:
+    with progress("samples", "chunk") as report:
         make_samples(config.samples, config.generator.size[0], load_detector(BUNDLED, base), autoencoder, out, report)
 
 

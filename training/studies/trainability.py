@@ -23,6 +23,7 @@ from detdiffusion.files import claim
 from detdiffusion.settings import keep_settings
 from training.core.cli import DEVICE, add_device, progress
 from training.core.devices import device_of
+from training.core.status import STATUS, RunState, status_writer, tells
 from training.data.datasets import Dataset, open_dataset
 from training.studies.ablation import seed_list
 from training.studies.config import TRAINABILITY, TrainabilityConfig
@@ -112,6 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser, f"torchvision: {DEVICE}")
 
 
+@tells(lambda arguments: arguments.out / STATUS, shared=True)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     from detdiffusion.files import write_json
@@ -140,7 +142,9 @@ def run(arguments: argparse.Namespace) -> int:
     print("\n".join(table.lines()))
     left = len(waiting) - len(waiting[: request.most])
     if left:
-        print(f"{left} trainings are left; the same command goes on", file=sys.stderr)
+        said = f"{left} trainings are left; the same command goes on"
+        status_writer().end(RunState.STOPPED, said)
+        print(said, file=sys.stderr)
     print(out / RESULT)
     return 0
 
@@ -240,7 +244,7 @@ def _train_ultralytics(request: TrainabilityRequest, plan: Plan, row: Row, seed:
     changes = {"close_mosaic": epochs // 5} if row.augment or request.augment else PLAIN
     changes = {**changes, "nbs": request.config.batch}  # else the library gathers 64 pictures for an update
     rate = {} if request.config.learning_rate is None else {"lr0": request.config.learning_rate}
-    with progress(row.name) as report:
+    with progress(row.name, "epoch") as report:
         made = train_ultralytics(
             architecture,
             data,

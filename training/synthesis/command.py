@@ -12,6 +12,7 @@ from pathlib import Path
 from detdiffusion.arguments import amount, natural, positive, sampler_steps
 from detdiffusion.attributes import Strategy
 from training.core.cli import add_device
+from training.core.status import STATUS, tells
 from training.data.filters import NO_FILTER, add_filter_arguments, filter_of
 from training.data.layout_sources import layout_spec
 from training.evaluation.inputs import BATCH, GUIDANCE
@@ -91,6 +92,7 @@ def request_of(arguments: argparse.Namespace) -> Request:
     return Request(bounds=filter_of(arguments), **{name: getattr(arguments, name) for name in names})
 
 
+@tells(lambda arguments: arguments.out / STATUS, "picture", shared=True)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     from training.synthesis.exports import export

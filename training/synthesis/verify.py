@@ -10,6 +10,7 @@ from pathlib import Path
 from detdiffusion.errors import DataError
 from detdiffusion.json_stream import elements
 from training.core.chunks import COMMIT, Chunks
+from training.core.status import STATUS, RunState, status_writer, tells
 from training.synthesis.exports import ANNOTATIONS
 from training.synthesis.store import read_chunks
 
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="--out of python -m training generate")
 
 
+@tells(lambda arguments: arguments.folder / STATUS, "picture")
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 1 when a picture is missing, double or damaged; bad input is a `DetDiffusionError` (exit code 2)."""
     chunks = read_chunks(arguments.folder)
@@ -34,6 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{chunks.count} ids: {whole} there, {len(missing)} missing, {len(double)} double, {len(faults)} faults")
     for fault in faults[:SHOWN]:
         print(fault, file=sys.stderr)
+    if faults:
+        status_writer().end(RunState.FAILED, faults[0])
     return 1 if faults else 0
 
 

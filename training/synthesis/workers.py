@@ -10,7 +10,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.files import claim
 from training.core.chunks import Chunks
-from training.core.cli import progress
+from training.core.cli import Report, progress
 from training.synthesis.store import Job
 
 if TYPE_CHECKING:
@@ -51,6 +52,14 @@ def work(job: Job, index: int = 0) -> None:
             time.sleep(POLL_SECONDS)  # others draw what is left; if they die, it is ours
 
 
+@contextmanager
+def _counted(chunks: Chunks) -> Iterator[Report]:
+    """A progress bar of the pictures; those that are there already say nothing about the time left."""
+    with progress("pictures", "picture") as report:
+        report.status.progress(_pictures(chunks), chunks.count, report.stage, report.unit, made=False)
+        yield report
+
+
 def run_local(job: Job, workers: int) -> None:
     """Draws what is missing with processes of this machine; those that die are started again.
 
@@ -60,7 +69,7 @@ def run_local(job: Job, workers: int) -> None:
     chunks = job.chunks
     crew = [_Worker(job.out, index) for index in range(min(workers, len(chunks.missing())))]
     try:
-        with progress("pictures") as report:
+        with _counted(chunks) as report:
             _watch(chunks, crew, lambda done: report(done, job.count, {}))
     finally:
         for worker in crew:
@@ -88,7 +97,7 @@ def run_ray(job: Job) -> None:
     )
     try:
         waiting = [draw.remote(str(job.out.resolve()), chunk) for chunk in chunks.missing()]
-        with progress("pictures") as report:
+        with _counted(chunks) as report:
             while waiting:
                 finished, waiting = ray.wait(waiting, timeout=POLL_SECONDS)
                 ray.get(finished)

@@ -13,14 +13,16 @@ from typing import Any, cast
 import pytest
 
 from app.datasets import handlers
-from app.datasets.form import KEEP, PROOFS, DatasetOrder, layouts_spec, make_dataset, make_loop
+from app.datasets.form import KEEP, SET, DatasetOrder, layouts_spec, make_dataset, make_loop
 from app.datasets.handlers import A_PAGE, LAYOUTS, NUMBERS, PICTURES
+from app.datasets.views import tile_html
 from app.engine.studio import Studio
+from app.runs.form import Source
 from app.runs.jobs import Runs, State
-from app.training.form import Source
 from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Attribute, Layout, save_png
+from training.core.status import RunState, RunStatus, StageStatus
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.scene import scene
 from training.synthesis.exports import export
@@ -31,7 +33,7 @@ PATIENCE = 60.0  # seconds
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Runs:
-    return Runs(tmp_path / "datasets", stop_seconds=PATIENCE, proofs=PROOFS)
+    return Runs(tmp_path / "datasets", stop_seconds=PATIENCE)
 
 
 @pytest.fixture
@@ -140,7 +142,7 @@ def test_layouts_of_a_file_are_escaped(home: Path, tmp_path: Path) -> None:
     with pytest.raises(Exception, match="no data set in a known form"):
         handlers.browse(order, "", 0)
     assert layouts_spec(order) == str(tmp_path / "data")
-    tile = handlers._tile(3, Layout.from_json({"width": 9, "height": 9, "objects": [bad]}))
+    tile = tile_html(3, Layout.from_json({"width": 9, "height": 9, "objects": [bad]}))
     assert "<b>" not in tile and 'data-name="layout 3"' in tile and 'class="hard"' in tile
 
 
@@ -172,9 +174,23 @@ def put_pictures(out: Path, count: int, chunks_done: int) -> None:
         assert chunks.commit(chunk, saves, rows)
 
 
+# What `generate` tells of itself, in short.
+TELLS = """
+import json, os, pathlib, sys, time
+def tell(state, **more):
+    path = pathlib.Path(sys.argv[1], "set", "status.json")
+    aside = path.parent.with_name("aside")
+    aside.write_text(json.dumps({"state": state, "pid": os.getpid(), "unit": "picture", **more}))
+    aside.replace(path)
+while not pathlib.Path(sys.argv[1], "set", "images").exists():
+    time.sleep(0.02)
+"""
+
+
 def begin(runs: Runs, name: str, code: str) -> Path:
     folder = runs.folder(name)
-    runs.start(name, [[sys.executable, "-c", code, str(folder)]], {"kind": "Data set"}, online=False)
+    command = [sys.executable, "-c", TELLS + code, str(folder)]
+    runs.start(name, [command], {"kind": "Data set"}, online=False, status=[f"{SET}/status.json"])
     return folder
 
 
@@ -187,12 +203,16 @@ def wait(runs: Runs, name: str) -> None:
 
 def test_pictures_while_they_are_made(runs: Runs) -> None:
     empty = handlers.look(runs, "", PICTURES, 0)
-    assert "None yet" in empty.runs and "No data set yet" in empty.head
-    folder = begin(runs, "one", "import time; time.sleep(60)")
+    assert "None yet" in empty.run.runs and "No data set yet" in empty.run.head
+    folder = begin(runs, "one", "tell('running', done=15, total=40); time.sleep(60)")
     assert "pictures appear here" in handlers.look(runs, "one", PICTURES, 0).page
     put_pictures(folder / "set", 40, 3)
+    deadline = time.monotonic() + PATIENCE
+    while runs.status("one").state is not State.RUNNING:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     screen = handlers.look(runs, "one", PICTURES, 0)
-    assert "picture 15 of 40" in screen.head and screen.pages == 2 and screen.may_stop
+    assert "picture 15 of 40" in screen.run.head and screen.pages == 2 and screen.run.may_stop
     assert screen.page.count("<img") == A_PAGE and " 0.25" in screen.page
     assert screen.page.count(">background alone<") == 1 and "no detector" not in screen.page
     assert handlers.look(runs, "one", PICTURES, 1).page.count("<img") == 3
@@ -202,17 +222,17 @@ def test_pictures_while_they_are_made(runs: Runs) -> None:
         handlers.download(Runs(runs.root.parent / "none"), "", runs.root.parent)
     runs.stop("one")
     wait(runs, "one")
-    assert handlers.look(runs, "one", PICTURES, 0).may_resume
+    assert handlers.look(runs, "one", PICTURES, 0).run.may_resume
 
 
 def test_a_finished_data_set(runs: Runs) -> None:
-    folder = begin(runs, "one", "pass")
+    folder = begin(runs, "one", "tell('finished', done=10, total=10)")
     put_pictures(folder / "set", 10, 2)
     export(folder / "set", yolo=True)
     wait(runs, "one")
     assert runs.status("one").state is State.FINISHED
     screen = handlers.look(runs, "one", NUMBERS, 0)
-    assert screen.may_download and "<td>all</td>" in screen.page and "picture 10 of 10" in screen.head
+    assert screen.may_download and "<td>all</td>" in screen.page and "picture 10 of 10" in screen.run.head
     path = handlers.download(runs, "one", runs.root.parent / "cache")
     with zipfile.ZipFile(path) as file:
         names = set(file.namelist())
@@ -246,18 +266,22 @@ def test_stages_of_a_loop(runs: Runs, tmp_path: Path) -> None:
     path = write_config(tmp_path)
     folder = runs.folder("loop-1")
     about = {"kind": "Closed loop", "out": str(tmp_path / "run")}
-    runs.start("loop-1", [[sys.executable, "-c", "import time; time.sleep(60)"]], about, online=False)
+    told = [str(tmp_path / "run" / "status.json"), "page/status.json"]
+    runs.start("loop-1", [[sys.executable, "-c", "import time; time.sleep(60)"]], about, online=False, status=told)
     assert "stages appear here" in handlers.look(runs, "loop-1", PICTURES, 0).page
-    rows = [{"name": "data: train", "state": "finished"}, {"name": "attributes", "state": "running"}]
+    rows = (StageStatus("data: train", RunState.FINISHED), StageStatus("attributes", RunState.RUNNING))
+    group = json.loads((folder / "job.json").read_text())["process"]["pid"]
+    status = RunStatus(RunState.RUNNING, "attributes", 1, 2, "stage", group=group, stages=rows)
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "loop.json").write_text(json.dumps({"stages": rows}))
+    (tmp_path / "run" / "status.json").write_text(json.dumps(status.to_json()))
     screen = handlers.look(runs, "loop-1", PICTURES, 0)
-    assert "stage 1 of 2" in screen.head and '<li class="running"><i></i><span>attributes' in screen.page
+    assert "stage 1 of 2" in screen.run.head and '<li class="running"><i></i><span>attributes' in screen.page
     assert not screen.may_download
     runs.stop("loop-1")
     wait(runs, "loop-1")
     (folder / "page").mkdir()
     (folder / "page" / "report.html").write_text("<p>gain</p>")
+    (folder / "page" / "status.json").write_text(json.dumps(RunStatus(RunState.FINISHED, group=group).to_json()))
     assert "srcdoc" in handlers.look(runs, "loop-1", PICTURES, 0).page
     assert path.exists()
 

@@ -5,16 +5,15 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from app.engine.studio import Studio
 from app.evaluation import handlers
-from app.evaluation.form import PAGE, EvaluationOrder, make_evaluation
+from app.evaluation.form import STATUS, EvaluationOrder, make_evaluation
+from app.runs import handlers as shared
+from app.runs.form import Source
 from app.runs.jobs import Runs, State
-from app.training.form import Source
 from detdiffusion.errors import ConfigError
 
 PATIENCE = 30.0  # seconds
@@ -22,7 +21,7 @@ PATIENCE = 30.0  # seconds
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Runs:
-    return Runs(tmp_path / "evaluations", stop_seconds=PATIENCE, proofs=[PAGE])
+    return Runs(tmp_path / "evaluations", stop_seconds=PATIENCE)
 
 
 @pytest.fixture
@@ -88,9 +87,20 @@ def test_what_cannot_work_is_refused(change: dict[str, Any], reason: str, runs: 
     assert not runs.root.exists()
 
 
+# What `evaluate` and `report` tell of themselves, in short.
+TELLS = """
+import json, os, pathlib, sys
+def tell(part, state, **more):
+    path = pathlib.Path(sys.argv[1], part, "status.json")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"state": state, "pid": os.getpid(), "group": os.getpgrp(), **more}))
+"""
+
+
 def begin(runs: Runs, name: str, code: str) -> Path:
     folder = runs.folder(name)
-    runs.start(name, [[sys.executable, "-c", code, str(folder)]], {"model": "home"}, online=False)
+    command = [sys.executable, "-c", TELLS + code, str(folder)]
+    runs.start(name, [command], {"model": "home"}, online=False, status=STATUS)
     return folder
 
 
@@ -103,45 +113,44 @@ def wait(runs: Runs, name: str) -> None:
 
 WRITES = (
     "import pathlib, sys; page = pathlib.Path(sys.argv[1], 'page'); page.mkdir(exist_ok=True); "
-    "(page / 'report.html').write_text('<p class=\"a\">it & that</p>')"
+    "(page / 'report.html').write_text('<p class=\"a\">it & that</p>'); tell('page', 'finished')"
 )
 
 
 def test_from_nothing_to_a_report_in_a_frame(runs: Runs) -> None:
     empty = handlers.look(runs, "", "")
-    assert "None yet" in empty.runs and "No evaluation yet" in empty.head and not empty.may_stop
+    assert "None yet" in empty.run.runs and "No evaluation yet" in empty.run.head and not empty.run.may_stop
     with pytest.raises(ConfigError, match="nothing yet"):
-        handlers.stop(runs, "")
+        shared.stop(runs, "")
     begin(runs, "one", WRITES)
     wait(runs, "one")
     screen = handlers.look(runs, "", "")
-    assert screen.may_open and not screen.may_resume and "Finished" in screen.head
+    assert screen.may_open and not screen.run.may_resume and "Finished" in screen.run.head
     assert screen.page is not None and "<iframe sandbox" in screen.page
-    assert "&lt;p class=&quot;a&quot;&gt;it &amp; that" in screen.page, "as text of an attribute"
+    assert "&lt;p class=&#34;a&#34;&gt;it &amp; that" in screen.page, "as text of an attribute"
     assert handlers.look(runs, "one", screen.seen).page is None, "the page holds it"
 
 
 def test_running_stopped_resumed(runs: Runs) -> None:
     code = (
         "import pathlib, sys, time; here = pathlib.Path(sys.argv[1], 'second')\n"
-        "work = pathlib.Path(sys.argv[1], 'report.work'); work.mkdir(exist_ok=True)\n"
-        '(work / \'progress.json\').write_text(\'{"pictures": 64, "of": 1280, "seconds_left": 90}\')\n'
         "print('papercut: easy: 50%', flush=True)\n"
+        "tell('report.work', 'running', done=64, total=1280, unit='picture', seconds_left=90)\n"
         "if not here.exists(): here.touch(); time.sleep(60)\n" + WRITES.replace("; ", "\n")
     )
     begin(runs, "one", code)
     deadline = time.monotonic() + PATIENCE
-    while "50%" not in handlers.look(runs, "one", "").head:
+    while "picture 64" not in (screen := handlers.look(runs, "one", "")).run.head:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    screen = handlers.look(runs, "one", "")
-    assert "picture 64 of 1,280 · 2 min left" in screen.head and "width:5.0%" in screen.head
-    assert "running 5%" in screen.runs
-    assert screen.may_stop and screen.page is not None and "when the evaluation is finished" in screen.page
-    assert "one ends" in handlers.stop(runs, "one")
+    assert "papercut: easy: 50%" in screen.run.log
+    assert "picture 64 of 1,280 · 2 min left" in screen.run.head and "width:5.0%" in screen.run.head
+    assert "running 5%" in screen.run.runs
+    assert screen.run.may_stop and screen.page is not None and "when the evaluation is finished" in screen.page
+    assert "one ends" in shared.stop(runs, "one")
     wait(runs, "one")
-    assert runs.status("one").state is State.STOPPED and handlers.look(runs, "one", "").may_resume
-    handlers.resume(runs, "one")
+    assert runs.status("one").state is State.STOPPED and handlers.look(runs, "one", "").run.may_resume
+    shared.resume(runs, "one")
     wait(runs, "one")
     assert handlers.look(runs, "one", "").may_open
 
@@ -150,7 +159,7 @@ def test_a_failure_tells_its_reason(runs: Runs) -> None:
     begin(runs, "one", "import sys; print('error: there is no such folder', file=sys.stderr); sys.exit(2)")
     wait(runs, "one")
     screen = handlers.look(runs, "", "")
-    assert "Failed" in screen.head and "there is no such folder" in screen.head and screen.may_resume
+    assert "Failed" in screen.run.head and "there is no such folder" in screen.run.head and screen.run.may_resume
 
 
 def test_models_to_choose_from(home: Path, tmp_path: Path) -> None:
@@ -160,5 +169,4 @@ def test_models_to_choose_from(home: Path, tmp_path: Path) -> None:
     (made / "model" / "model_index.json").write_text("{}")
     job = {"commands": [["true"]], "about": {}, "begun": 1.0, "online": False, "stop_asked": False, "process": None}
     (made / "job.json").write_text(json.dumps(job))
-    studio = cast(Studio, SimpleNamespace(models=SimpleNamespace(home=home)))
-    assert [name for name, _ in handlers.models(studio, trainings)] == ["home", "rival", "trained"]
+    assert [name for name, _ in shared.models(home, trainings)] == ["home", "rival", "trained"]

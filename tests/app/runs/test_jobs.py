@@ -207,6 +207,53 @@ def test_killed_run_is_told_from_one_that_stopped(runs: Runs) -> None:
     assert "ended without saying why" in reach(runs, "killed", State.FAILED).message
 
 
+TELLS = """
+import json, os, pathlib, sys
+path = pathlib.Path(sys.argv[1])
+path.parent.mkdir(exist_ok=True)
+path.write_text(json.dumps({"state": sys.argv[2], "pid": os.getpid(), "group": os.getpgrp(), "done": 4, "total": 4}))
+"""
+
+
+def test_the_first_status_counts_and_the_last_one_says_how_it_ended(runs: Runs) -> None:
+    work, page = runs.folder("two") / "work/status.json", runs.folder("two") / "page/status.json"
+    commands = [python(TELLS, work, "finished"), python(TELLS + "sys.exit('error: no page')", page, "failed")]
+    runs.start("two", commands, {}, online=False, status=["work/status.json", "page/status.json"])
+    failed = reach(runs, "two", State.FAILED)
+    assert (failed.step, failed.steps) == (4, 4)
+    job = json.loads((runs.folder("two") / "job.json").read_text())
+    for last, state, message in (
+        (python("pass"), State.FAILED, "without saying why"),  # the first command's end is not the run's
+        (python(TELLS, page, "finished"), State.FINISHED, ""),
+    ):
+        job["commands"][1] = last
+        (runs.folder("two") / "job.json").write_text(json.dumps(job))
+        runs.resume("two")
+        ended = wait(runs, "two", lambda status: not status.state.alive)
+        assert ended.state is state and message in ended.message and ended.steps == 4
+
+
+@pytest.mark.parametrize(
+    ("proof", "asked", "state"),
+    [
+        ("page/report.html", False, State.FINISHED),
+        ("set/card.json", True, State.FINISHED),
+        (None, True, State.STOPPED),
+        (None, False, State.FAILED),
+    ],
+)
+def test_a_run_of_version_0_1_that_told_nothing(runs: Runs, proof: str | None, asked: bool, state: State) -> None:
+    folder = runs.folder("old")
+    folder.mkdir(parents=True)
+    job = {"commands": [["true"]], "about": {}, "begun": 1.0, "online": False, "stop_asked": asked, "process": None}
+    (folder / "job.json").write_text(json.dumps(job))
+    if proof is not None:
+        (folder / proof).parent.mkdir()
+        (folder / proof).touch()
+    assert runs.status("old").state is state
+    assert [status.name for status in runs.statuses()] == ["old"]
+
+
 def test_what_an_earlier_process_said_does_not_count(runs: Runs) -> None:
     folder = runs.folder("twice")
     start(runs, "twice", python(TRAINER, folder))

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from app.runs.form import Source
 from app.runs.jobs import Runs
 from app.training import form as training_orders
-from app.training.form import Order, Plan, Source, check_disk, make_plan, presets, rehearse
+from app.training.form import Order, Plan, check_disk, make_plan, presets, rehearse
 from detdiffusion.errors import ConfigError
 
 PRESET = "papercut-cpu"

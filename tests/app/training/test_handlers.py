@@ -12,9 +12,10 @@ from PIL import Image
 
 from app.engine.studio import Studio
 from app.runs.files import log_tail
+from app.runs.form import Source
 from app.runs.jobs import Runs, State
 from app.training import handlers
-from app.training.form import Order, Plan, Source, presets
+from app.training.form import Order, Plan, presets
 from app.training.handlers import Chosen
 from detdiffusion.errors import ConfigError
 
@@ -56,10 +57,10 @@ def write_sample(folder: Path, step: int, colour: str) -> None:
 
 def test_before_the_first_run(runs: Runs) -> None:
     screen = handlers.look(runs, Chosen(), "")
-    assert "None yet" in screen.runs
-    assert "No run yet" in screen.head
+    assert "None yet" in screen.run.runs
+    assert "No run yet" in screen.run.head
     assert screen.sample is not None
-    assert not (screen.may_stop or screen.may_resume or screen.may_use)
+    assert not (screen.run.may_stop or screen.run.may_resume or screen.may_use)
     for press in (handlers.stop, handlers.resume):
         with pytest.raises(ConfigError, match="there is no run yet"):
             press(runs, Chosen())
@@ -119,7 +120,7 @@ def test_a_sample_that_is_being_written_is_looked_at_later(runs: Runs) -> None:
 def test_what_may_be_done_with_an_ended_run(runs: Runs, state: str, resumable: bool) -> None:
     folder = ended(runs, "street-1", state)
     screen = handlers.look(runs, Chosen(), "")
-    assert (screen.may_stop, screen.may_resume, screen.may_use) == (False, resumable, False)
+    assert (screen.run.may_stop, screen.run.may_resume, screen.may_use) == (False, resumable, False)
     (folder / "model").mkdir()
     (folder / "model" / "model_index.json").touch()
     assert handlers.look(runs, Chosen(), "").may_use
@@ -136,12 +137,12 @@ def test_stop_says_what_happens_and_is_offered_until_it_has(runs: Runs) -> None:
         time.sleep(0.02)
     assert "ends; Resume goes on" in handlers.stop(runs, Chosen())
     screen = handlers.look(runs, Chosen(), "")
-    assert (screen.may_stop, screen.stopping) == (True, True)
+    assert (screen.run.may_stop, screen.run.stopping) == (True, True)
     assert "ended at once" in handlers.stop(runs, Chosen())
     while runs.status("street-1").state is not State.STOPPED:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    assert not handlers.look(runs, Chosen(), "").may_stop
+    assert not handlers.look(runs, Chosen(), "").run.may_stop
 
 
 def test_model_of_a_run_goes_into_the_studio(runs: Runs, studio: Studio, model_folder: Path) -> None:
@@ -181,4 +182,4 @@ def test_started_run_is_the_one_that_is_shown(
     while runs.status("mine").state is not State.FAILED:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    assert "mine" in handlers.look(runs, chosen, "").head
+    assert "mine" in handlers.look(runs, chosen, "").run.head

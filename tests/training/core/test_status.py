@@ -1,5 +1,7 @@
 """What a run says of itself: rows that stand once, JSON without NaN, and a status with the time left."""
 
+import argparse
+import contextlib
 import json
 import math
 import os
@@ -9,7 +11,19 @@ import pytest
 
 from detdiffusion.errors import DataError
 from training.core import status as metrics
-from training.core.status import MetricsLog, RunStatus, cut_rows
+from training.core.cli import progress
+from training.core.status import (
+    STATUS,
+    MetricsLog,
+    RunState,
+    RunStatus,
+    StageStatus,
+    StatusWriter,
+    cut_rows,
+    status_writer,
+    telling,
+    tells,
+)
 
 
 def read(path: Path) -> list[dict[str, object]]:
@@ -89,35 +103,158 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
     log.close()
 
 
-def test_status_and_time_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def said(folder: Path) -> RunStatus:
+    status = RunStatus.read(folder / STATUS)
+    assert status is not None
+    return status
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     clock = [100.0]
     monkeypatch.setattr(metrics.time, "monotonic", lambda: clock[0])
-    status = RunStatus(tmp_path, 50)
+    return clock
 
-    def said() -> dict[str, object]:
-        return dict(json.loads((tmp_path / "status.json").read_text()))
 
-    status.say("preparing", 20, "encoding")
-    about = {"pid": os.getpid(), "step": 20, "steps": 50, "seconds_left": None, "message": "encoding"}
-    assert said() == {"state": "preparing", **about}
-    status.running(21)  # the first of this run: nothing to count from
-    assert (said()["state"], said()["step"], said()["seconds_left"]) == ("running", 21, None)
+def test_status_and_time_left(tmp_path: Path, clock: list[float]) -> None:
+    status = StatusWriter(tmp_path / STATUS)
+    status.say(RunState.PREPARING, "encoding", done=20, total=50)
+    told = said(tmp_path)
+    assert (told.state, told.done, told.total, told.message) == (RunState.PREPARING, 20, 50, "encoding")
+    assert (told.pid, told.group, told.seconds_left, told.unit) == (os.getpid(), os.getpgrp(), None, "step")
+    status.progress(21, 50)  # the first of this run: nothing to count from
+    assert (said(tmp_path).state, said(tmp_path).done, said(tmp_path).seconds_left) == (RunState.RUNNING, 21, None)
     clock[0] += 1.0
-    status.running(22)
-    assert said()["step"] == 21, "not yet worth a look at the disk"
+    status.progress(22, 50)
+    assert said(tmp_path).done == 21, "not yet worth a look at the disk"
     clock[0] += 9.0
-    status.running(26)
-    assert (said()["step"], said()["seconds_left"]) == (26, 24 * 10.0 / 5)
-    status.end("failed", "why")
-    assert (said()["state"], said()["step"], said()["message"]) == ("failed", 26, "why")
+    status.progress(26, 50)
+    assert (said(tmp_path).done, said(tmp_path).seconds_left) == (26, 24 * 10.0 / 5)
+    status.end(RunState.FAILED, "why")
+    assert (said(tmp_path).state, said(tmp_path).done, said(tmp_path).message) == (RunState.FAILED, 26, "why")
 
 
-def test_a_full_disk_does_not_hide_why_a_run_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+def test_what_was_found_does_not_promise_an_early_end(tmp_path: Path, clock: list[float]) -> None:
+    """Chunks of an earlier run pass in no time."""
+    status = StatusWriter(tmp_path / STATUS)
+    status.say(RunState.PREPARING, done=0, total=40, unit="picture")
+    told = []
+    for made, seconds in ((False, 1.0), (True, 4.0), (True, 4.0)):
+        clock[0] += seconds
+        status.add(8, "easy", made=made)
+        told.append(said(tmp_path))
+    assert [one.done for one in told] == [8, 16, 24] and {one.total for one in told} == {40}
+    assert [one.seconds_left for one in told] == [None, 12, 8]
+    assert {(one.stage, one.unit) for one in told} == {("easy", "picture")}
+
+
+def test_the_time_left_is_counted_anew_for_another_stage(tmp_path: Path, clock: list[float]) -> None:
+    status = StatusWriter(tmp_path / STATUS)
+    for stage, seconds in (("a", 4.0), ("b", 40.0)):
+        status.progress(1, 10, stage)
+        assert said(tmp_path).seconds_left is None
+        clock[0] += seconds
+        status.progress(2, 10, stage)
+        assert said(tmp_path).seconds_left == 8 * seconds
+
+
+def test_a_full_disk_ends_no_run_and_hides_no_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    status = RunStatus(tmp_path, 50)
-    status.say("running", 3)
+    status = StatusWriter(tmp_path / STATUS)
+    status.progress(3, 50)
     monkeypatch.setattr(metrics, "write_json", full)
-    status.end("failed", "the reason")
-    assert json.loads((tmp_path / "status.json").read_text())["state"] == "running"
+    status.progress(50, 50)
+    status.end(RunState.FAILED, "the reason")
+    assert said(tmp_path).state is RunState.RUNNING
+
+
+def test_a_status_comes_back_as_it_was(tmp_path: Path) -> None:
+    stages = (StageStatus("data", RunState.FINISHED), StageStatus("train", RunState.WAITING))
+    status = RunStatus(RunState.RUNNING, "train", 1, 2, "stage", 2.5, "why", 1.0, 2.0, 7, 6, stages)
+    (tmp_path / STATUS).write_text(json.dumps(status.to_json()))
+    assert RunStatus.read(tmp_path / STATUS) == status
+
+
+def test_a_status_of_version_0_1_is_read() -> None:
+    old = {"state": "running", "pid": 7, "step": 3, "steps": 10, "seconds_left": 70.5, "message": ""}
+    status = RunStatus.from_json(old)
+    assert (status.done, status.total, status.seconds_left, status.pid, status.group) == (3, 10, 70.5, 7, 7)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "3",
+        "[]",
+        "{}",
+        '{"state": "odd"}',
+        '{"state": "running", "done": -1}',
+        '{"state": "running", "pid": "x"}',
+    ],
+)
+def test_what_is_no_status(tmp_path: Path, text: str) -> None:
+    assert RunStatus.read(tmp_path / "absent.json") is None
+    (tmp_path / STATUS).write_text(text)
+    assert RunStatus.read(tmp_path / STATUS) is None
+
+
+# --- how a command ends ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "message"),
+    [
+        (None, RunState.FINISHED, ""),
+        (DataError("the reason\nin two lines"), RunState.FAILED, "the reason in two lines"),
+        (ValueError("a fault"), RunState.FAILED, "ValueError: a fault"),
+        (KeyboardInterrupt(), RunState.STOPPED, "stopped; the same command goes on from here"),
+    ],
+)
+def test_how_a_command_ends_is_its_last_word(
+    tmp_path: Path, error: BaseException | None, state: RunState, message: str
+) -> None:
+    with contextlib.suppress(BaseException), telling(tmp_path / STATUS):
+        with progress("work", "image") as report:
+            report(1, 4, {})
+            report(3, 4, {})
+        assert (status_writer().last.stage, status_writer().last.unit) == ("work", "image")
+        if error is not None:
+            raise error
+    told = said(tmp_path)
+    assert (told.state, told.message, told.done, told.seconds_left) == (state, message, 3, None)
+    assert status_writer().path is None, "nobody tells after the end"
+
+
+def test_bad_input_leaves_no_trace(tmp_path: Path) -> None:
+    with pytest.raises(DataError), telling(tmp_path / "new" / STATUS, shared=True):
+        raise DataError("there are no images")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_an_earlier_start_said_is_over_but_its_work_stands(tmp_path: Path) -> None:
+    StatusWriter(tmp_path / STATUS).say(RunState.FAILED, "full", done=3, total=9)
+    with telling(tmp_path / STATUS):
+        assert (said(tmp_path).state, said(tmp_path).done, said(tmp_path).total) == (RunState.PREPARING, 3, 9)
+
+
+def test_of_many_processes_the_first_tells(tmp_path: Path) -> None:
+    with telling(tmp_path / STATUS, shared=True) as first:
+        first.progress(1, 10, "first")
+        with telling(tmp_path / STATUS, shared=True) as second:
+            second.progress(9, 10, "second")
+        assert (said(tmp_path).stage, said(tmp_path).state) == ("first", RunState.RUNNING)
+    assert said(tmp_path).state is RunState.FINISHED
+
+
+def test_a_verb_tells(tmp_path: Path) -> None:
+    @tells(lambda arguments: arguments.out / STATUS, "scene")
+    def run(arguments: argparse.Namespace) -> int:
+        status_writer().progress(2, 2)
+        return 0
+
+    assert run(argparse.Namespace(out=tmp_path)) == 0
+    assert (said(tmp_path).state, said(tmp_path).done, said(tmp_path).unit) == (RunState.FINISHED, 2, "scene")

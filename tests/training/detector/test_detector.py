@@ -185,6 +185,7 @@ def test_torchvision_by_command(folder: Path, tmp_path: Path, capsys: pytest.Cap
         "config.json",
         "metrics.jsonl",
         "report.json",
+        "status.json",
         "tensorboard",
     ]
     report = json.loads((out / "run" / "report.json").read_text())
@@ -206,7 +207,7 @@ def test_ultralytics_by_command(folder: Path, tmp_path: Path) -> None:
     assert command.run(parse(*words)) == 0
     detector = load_detector(out)
     assert (detector.name, detector.labels, detector.min_score) == ("mine", THINGS, 0.5)
-    assert sorted(path.name for path in (out / "run").iterdir()) == ["config.json", "report.json"]
+    assert sorted(path.name for path in (out / "run").iterdir()) == ["config.json", "report.json", "status.json"]
     assert json.loads((out / "run" / "report.json").read_text())["trained_on"] == 4
 
 

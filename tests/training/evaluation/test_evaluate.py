@@ -457,5 +457,7 @@ def test_killed_and_resumed_is_the_uninterrupted_report(model: Path, tmp_path: P
     for path, made in committed.items():
         assert path.stat().st_mtime_ns == made, f"{path} was done again"
     for path in sorted((tmp_path / "whole.work").rglob("*.*")):
+        if path.name == "status.json":  # when, and by which process
+            continue
         twin = tmp_path / "killed.work" / path.relative_to(tmp_path / "whole.work")
         assert twin.read_bytes() == path.read_bytes(), path.name

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +11,7 @@ from detdiffusion.detection import Detections
 from detdiffusion.errors import DataError
 from detdiffusion.layout import Attribute, Box, Layout
 from training.core.chunks import COMMIT, Chunks
-from training.evaluation import store as evaluation_job
-from training.evaluation.store import Looked, Meter, SeenImages, image_file
+from training.evaluation.store import Looked, SeenImages, image_file
 
 COUNT, BATCH = 5, 2
 
@@ -189,19 +187,3 @@ def test_lost_picture_is_named(job: Job) -> None:
     (job.chunks.folder / "00000" / "000001.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"000001\.png cannot be read .*run the same command again"):
         job.chunks.load(range(2))
-
-
-# --- how far it is --------------------------------------------------------------------------------
-
-
-def test_time_left_counts_what_was_made_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks of an earlier run pass in no time and must not promise an early end."""
-    clock = iter((0.0, 1.0, 5.0, 9.0))
-    monkeypatch.setattr(evaluation_job, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    meter = Meter(tmp_path / "progress.json", 40)
-    told = []
-    for made in (False, True, True):
-        meter.add(8, made=made)
-        told.append(json.loads((tmp_path / "progress.json").read_text()))
-    assert [one["pictures"] for one in told] == [8, 16, 24] and {one["of"] for one in told} == {40}
-    assert [one["seconds_left"] for one in told] == [None, 12, 8]

@@ -71,7 +71,7 @@ def test_a_run_leaves_a_model_that_draws(papercut: Any, tmp_path: Path, capsys: 
     assert saved["preset"] == "papercut-cpu" and saved["config"]["steps"] == 8
     assert saved["data"]["masks"] == "instances" and len(saved["data"]["fingerprint"]) == 64
     assert len(saved["attributes"]) == 64 and saved["base"] == str(papercut.base)
-    assert (status(tmp_path)["state"], status(tmp_path)["step"]) == ("finished", 8)
+    assert (status(tmp_path)["state"], status(tmp_path)["done"]) == ("finished", 8)
     labels = {box.attribute for layout in SampleStore.load(tmp_path / "latents").layouts for box in layout.boxes}
     assert len(labels) == 3, "the attributes of the file"
 
@@ -285,25 +285,25 @@ def test_a_signal_before_the_training_ends_the_command(
         patch.setattr(train, "open_dataset", stopped_by_a_person)
         assert main(papercut.words(tmp_path)) == 130
     assert "the same command goes on from here" in said(capsys)
-    assert (status(tmp_path)["state"], status(tmp_path)["step"]) == ("stopped", 0)
+    assert (status(tmp_path)["state"], status(tmp_path)["done"]) == ("stopped", 0)
     assert main(papercut.words(tmp_path, "steps=1")) == 0
 
 
 def test_a_second_signal_ends_a_training_at_once(
     papercut: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training.core.status import RunStatus
+    from training.core.status import StatusWriter
 
-    running = RunStatus.running
+    progress = StatusWriter.progress
 
-    def insist(self: RunStatus, step: int) -> None:
-        running(self, step)
+    def insist(self: StatusWriter, step: int, *words: Any, **more: Any) -> None:
+        progress(self, step, *words, **more)
         if step == 5:
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunStatus, "running", insist)
+        patch.setattr(StatusWriter, "progress", insist)
         assert main(papercut.words(tmp_path)) == 130
     assert status(tmp_path)["state"] == "stopped" and not (tmp_path / "model").exists()
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
@@ -314,23 +314,21 @@ def test_a_run_fails_and_says_where(
     papercut: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from detdiffusion.errors import DataError
-    from training.core.status import RunStatus
+    from training.core.status import StatusWriter
 
-    running = RunStatus.running
+    progress = StatusWriter.progress
 
-    def fail(self: RunStatus, step: int) -> None:
-        running(self, step)
+    def fail(self: StatusWriter, step: int, *words: Any, **more: Any) -> None:
+        progress(self, step, *words, **more)
         if step == 5:
-            self._written = 0.0
-            running(self, step)
             raise DataError("the reason\nin two lines")
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunStatus, "running", fail)
+        patch.setattr(StatusWriter, "progress", fail)
         assert main(papercut.words(tmp_path)) == 2
     assert said(capsys) == "error: the reason in two lines"
     found = status(tmp_path)
-    assert (found["state"], found["message"]) == ("failed", "the reason in two lines") and found["step"] >= 1
+    assert (found["state"], found["message"]) == ("failed", "the reason in two lines") and found["done"] >= 1
 
 
 def test_a_damaged_base_is_refused(papercut: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

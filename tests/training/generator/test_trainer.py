@@ -425,29 +425,29 @@ def test_kill_9_anywhere_changes_nothing(papercut: Any, cache: dict[str, str], t
 
 @pytest.mark.usefixtures("at_home")
 def test_a_stop_is_a_checkpoint_a_model_and_130(papercut: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training.core.status import RunStatus
+    from training.core.status import StatusWriter
 
-    running = RunStatus.running
+    progress = StatusWriter.progress
 
-    def stop(self: RunStatus, step: int) -> None:
-        running(self, step)
+    def stop(self: StatusWriter, step: int, *words: Any, **more: Any) -> None:
+        progress(self, step, *words, **more)
         if step == 4:
             os.kill(os.getpid(), signal.SIGTERM)
 
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     with monkeypatch.context() as patch:
-        patch.setattr(RunStatus, "running", stop)
+        patch.setattr(StatusWriter, "progress", stop)
         assert main(papercut.words(tmp_path)) == 130
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
     saved = latest_checkpoint(tmp_path / "checkpoints")
     assert saved is not None and saved[0] == 5
     status = json.loads((tmp_path / "status.json").read_text())
-    assert (status["state"], status["step"], status["steps"]) == ("stopped", 5, 8)
+    assert (status["state"], status["done"], status["total"]) == ("stopped", 5, 8)
     assert "the same command goes on" in status["message"]
     assert (tmp_path / "model" / "model_index.json").is_file()
     assert main(papercut.words(tmp_path)) == 0
     status = json.loads((tmp_path / "status.json").read_text())
-    assert (status["state"], status["step"], status["message"]) == ("finished", 8, "")
+    assert (status["state"], status["done"], status["message"]) == ("finished", 8, "")
     assert [row["step"] for row in rows(tmp_path)] == list(range(1, 9))
     assert main(papercut.words(tmp_path)) == 0, "a finished run has nothing to do"
 

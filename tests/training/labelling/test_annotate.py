@@ -343,6 +343,7 @@ def test_the_command_writes_attributes_summary_and_chart(
     assert sorted(file.name for file in out.parent.iterdir()) == [
         "attributes.jsonl",
         "attributes.png",
+        "attributes.status.json",
         "attributes.summary.json",
     ]
 

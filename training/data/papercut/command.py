@@ -7,6 +7,7 @@ from pathlib import Path
 
 from detdiffusion.arguments import natural, positive, share
 from training.core.cli import progress
+from training.core.status import STATUS, tells
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,11 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
 
 
+@tells(lambda arguments: arguments.out / STATUS, "scene")
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     from training.data.papercut.coco_export import write_dataset
 
-    with progress("papercut") as report:
+    with progress("papercut", "scene") as report:
         write_dataset(
             arguments.out,
             range(arguments.seed, arguments.seed + arguments.images),

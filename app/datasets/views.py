@@ -1,0 +1,100 @@
+"""What the page shows of data sets, as HTML: layouts to choose from, stages of a loop, pictures, the data card's table.
+What is put into it is escaped."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from app.components.views import hint_html, layout_svg
+from detdiffusion.layout import Attribute, Layout
+from training.core.markup import joined
+from training.core.status import StageStatus
+
+FACTS = Markup('<p class="facts">{about} · {objects:,} objects: {tags}</p><div class="strip">{classes}</div>{tiles}')
+TILES = Markup('<div class="{kind}">{tiles}</div>')
+CLASS = Markup(
+    '<button type="button" data-name="class {name}" aria-pressed="{chosen}">{name} <small>{count:,}</small></button>'
+)
+TILE = Markup(
+    '<button type="button" class="tile" data-name="layout {number}" title="Open in the Studio: {names}">'
+    "{drawing}</button>"
+)
+STAGE = Markup('<li class="{state}"><i></i><span>{name}</span><small>{state}</small></li>')
+STAGES = Markup('<ol class="stages">{}</ol>')
+PICTURE = Markup('<figure><img src="{address}" alt="{said}"><figcaption>{said}</figcaption></figure>')
+TABLE = Markup('<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{fates}')
+ROW, NAME, NUMBER = Markup("<tr>{}{}</tr>"), Markup("<{0}>{1}</{0}>"), Markup("<{0} class=number>{1}</{0}>")
+FATE = Markup("<p class=facts>Asked {}: {}</p>")
+HEADS = ("Objects", "Easy before", "Hard before", "Asked easy", "Asked hard", "Found", "Missed", "Mean")
+
+
+def layouts_html(counted: Sequence[Layout], whole: int, label: str, shown: Sequence[Layout]) -> str:
+    """Classes by number of objects, each a button that filters, tags, and a tile for each layout of a page.
+
+    Args:
+        counted: the first layouts of `whole` ones.
+        label: the class that is filtered by.
+        shown: those of the page.
+    """
+    classes = Counter(box.label for layout in counted for box in layout.boxes)
+    tags = Counter(str(box.attribute or "things") for layout in counted for box in layout.boxes)
+    about = f"{whole:,} layouts" if whole == len(counted) else f"{whole:,} layouts, the first {len(counted):,} shown"
+    return FACTS.format(
+        about=about,
+        objects=classes.total(),
+        tags=", ".join(f"{count:,} {tag}" for tag, count in sorted(tags.items())),
+        classes=joined(
+            CLASS.format(name=name, chosen=str(name == label).lower(), count=count)
+            for name, count in classes.most_common()
+        ),
+        tiles=TILES.format(kind="tiles", tiles=joined(tile_html(number, one) for number, one in enumerate(shown))),
+    )
+
+
+def tile_html(number: int, layout: Layout) -> Markup:
+    """A layout of the page: a press opens it in the studio."""
+    return TILE.format(number=number, names=", ".join(layout.labels), drawing=Markup(layout_svg(layout)))
+
+
+def stages_html(stages: Sequence[StageStatus]) -> str:
+    """The stages of a loop, each with its state."""
+    rows = joined(STAGE.format(name=stage.name, state=stage.state) for stage in stages)
+    return STAGES.format(rows) if rows else hint_html("The stages appear here.")
+
+
+def pictures_html(pictures: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+    """Pictures of a page: the data address of each, and its row in the commit."""
+    tiles = (PICTURE.format(address=address, said=_said(row)) for address, row in pictures)
+    return TILES.format(kind="tiles pictures", tiles=joined(tiles))
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    """What the detector says of a picture's objects."""
+    objects = row["layout"]["objects"]
+    known = [(item["label"], value) for item, value in zip(objects, row["confidence"], strict=True)]
+    said = ", ".join(f"{label} {value:.2f}" for label, value in known if value is not None)
+    if said:
+        return said
+    empty = all(item["attribute"] == Attribute.BACKGROUND for item in objects)
+    return "background alone" if empty else "no detector looked"
+
+
+def card_html(card: Mapping[str, Any]) -> str:
+    """The data card's table, and what became of objects that were asked to be easy or hard."""
+    return TABLE.format(
+        head=NAME.format("th", "Class") + joined(NUMBER.format("th", head) for head in HEADS),
+        body=joined(_class_row(name, counts) for name, counts in card["classes"].items()),
+        fates=joined(
+            FATE.format(tag, ", ".join(f"{count:,} {fate}" for fate, count in counts.items()))
+            for tag, counts in card["fates"].items()
+        ),
+    )
+
+
+def _class_row(name: str, counts: Mapping[str, Any]) -> Markup:
+    parts = [counts[when][tag] for when in ("before", "asked", "after") for tag in ("easy", "hard")]
+    mean = counts["mean_confidence"]
+    cells = [f"{number:,}" for number in (counts["objects"], *parts)] + ["–" if mean is None else f"{mean:.2f}"]
+    return ROW.format(NAME.format("td", name), joined(NUMBER.format("td", cell) for cell in cells))

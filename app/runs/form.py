@@ -1,0 +1,76 @@
+"""What the forms of training, evaluation and data sets share: data, models, detectors, numbers as typed. No gradio."""
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from app.runs.files import MODEL
+from detdiffusion.detectors import BUNDLED, detector_path
+from detdiffusion.errors import ConfigError, DetectorError
+
+TRAINING = (sys.executable, "-m", "training")
+
+
+FIRST_SCENE = 100_000  # scenes below have trained the bundled detectors, which would find everything in them
+
+
+SAMPLER_STEPS = 1000  # at most
+
+
+class Source(StrEnum):
+    PAPERCUT = "Papercut"
+    FOLDER = "Folder"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """A run as it is to be started. `about` is what a person reads of it; `status` as `app.runs.jobs.Job` has it."""
+
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+    about: Mapping[str, str]
+    status: tuple[str, ...]
+
+
+def whole_number(name: str, text: str, least: int, most: int) -> int | None:
+    """None where nothing was typed."""
+    typed = text.strip().replace(",", "")
+    if not typed:
+        return None
+    if not (re.fullmatch(r"-?\d{1,18}", typed) and least <= int(typed) <= most):
+        raise ConfigError(f"{name} {text.strip()!r} needs to be a whole number from {least} to {most:,}")
+    return int(typed)
+
+
+def data_folder(text: str) -> Path:
+    """ConfigError where there is none."""
+    if not text.strip():
+        raise ConfigError("name the folder that holds the pictures and their annotations")
+    folder = Path(text.strip()).expanduser().resolve()
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder")
+    return folder
+
+
+def detector_of(text: str, home: Path) -> str:
+    """By path, so that the run does not depend on what a name means elsewhere."""
+    try:
+        return detector_path(text.strip() or BUNDLED, home)
+    except DetectorError as error:
+        raise ConfigError(str(error)) from error
+
+
+def model_name(folder: Path) -> str:
+    """A model folder as a person would name it: that of a run by the run's name."""
+    return folder.parent.name if folder.name == MODEL else folder.name
+
+
+def model_folder(text: str) -> Path:
+    """ConfigError where it is none."""
+    folder = Path(text.strip()).expanduser().resolve()
+    if not (folder / "model_index.json").is_file():
+        raise ConfigError(f"{folder} is no model folder (model_index.json is missing)")
+    return folder

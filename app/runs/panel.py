@@ -1,0 +1,192 @@
+"""The widgets that the tabs of runs share, and the wiring between them: source of data, start, list, head, log, stop,
+resume, and a clock that looks while the tab is open."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import gradio as gr
+
+from app.components.messages import CHOOSE, LOOK_SECONDS, QUIET, START, Messages, Updates, say
+from app.runs.form import Source
+from app.runs.handlers import RunScreen
+
+FOLDER_LABEL = "Folder (COCO, YOLO or Pascal VOC)"
+
+
+@dataclass(frozen=True, slots=True)
+class PanelWords:
+    """How a tab calls its runs."""
+
+    one: str  # such as "run"
+    heading: str  # above their list
+
+
+class RunView(Protocol):
+    """What a tab does in its own way. Its methods get the values of widgets in the order of `form` and `place`."""
+
+    form: list[Any]  # as the form's dataclass has its fields
+    place: list[Any]  # what a look depends on; the run that is chosen comes first
+    shown: list[Any]  # what a look changes
+    opens: list[Any]  # what also changes when the tab is opened
+    turns: list[Any]  # what also changes when another run is chosen or started
+
+    def look(self, chosen: Any, *place: Any) -> Updates:
+        """The runs as they are now."""
+
+    def opened(self, *values: Any) -> Updates:
+        """The tab was opened: the run that is settled on, and what the form offers."""
+
+    def choose(self, name: str, *place: Any) -> Updates:
+        """A press on a run of the list."""
+
+    def begin(self, *values: Any) -> Any:
+        """Starts a run and returns it as the choice. DetDiffusionError if it cannot work."""
+
+    def begun(self, chosen: Any, *values: Any, started: bool) -> Updates:
+        """What is shown after a start, or after it was refused."""
+
+    def stop(self, chosen: Any) -> str:
+        """Stops the run and returns what happens now. DetDiffusionError if there is nothing to stop."""
+
+    def resume(self, chosen: Any) -> None:
+        """DetDiffusionError if there is nothing to resume."""
+
+
+class RunPanel:
+    """The shared widgets of one tab, each made where its card has its place.
+
+    tab: the prefix of its element ids.
+    """
+
+    def __init__(self, tab: str, words: PanelWords) -> None:
+        self.tab, self.words = tab, words
+
+    # --- widgets ---
+
+    def data(self, source: str, element: str, count: str, count_label: str, count_element: str) -> None:
+        """Where the data come from: how many are drawn, or which folder."""
+        self.source = gr.Radio(
+            [one.value for one in Source],
+            value=source,
+            show_label=False,
+            container=False,
+            elem_id=element,
+            elem_classes="choice run-source",
+        )
+        self.count = gr.Textbox(count, label=count_label, max_lines=1, elem_id=count_element)
+        self.folder = gr.Textbox(label=FOLDER_LABEL, max_lines=1, visible=False, elem_id=f"{self.tab}-folder")
+
+    def launch(self) -> None:
+        """Name and start."""
+        with gr.Row(elem_id=f"{self.tab}-launch", elem_classes="run-launch"):
+            self.name = gr.Textbox(
+                label="Name",
+                show_label=False,
+                container=False,
+                placeholder="Name",
+                max_lines=1,
+                elem_id=f"{self.tab}-name",
+                elem_classes="run-name",
+            )
+            self.start = gr.Button(
+                START, size="sm", variant="primary", elem_id=f"{self.tab}-start", elem_classes="run-start"
+            )
+
+    def runs(self) -> None:
+        """The list."""
+        gr.HTML(f"<h3>{self.words.heading}</h3>", elem_classes="title")
+        self.list = gr.HTML(
+            js_on_load=CHOOSE, elem_id=f"{self.tab}-runs", elem_classes="run-list", apply_default_css=False
+        )
+
+    def buttons(self) -> None:
+        """Of the run that is shown."""
+        self.resume = gr.Button("Resume", size="sm", visible=False, elem_id=f"{self.tab}-resume")
+        self.stop = gr.Button("Stop", size="sm", visible=False, elem_id=f"{self.tab}-stop")
+
+    def headline(self) -> None:
+        """How far the run is."""
+        self.head = gr.HTML(elem_id=f"{self.tab}-head", elem_classes="run-head", apply_default_css=False)
+
+    def logbook(self) -> None:
+        """The end of its log."""
+        self.log = gr.HTML(elem_id=f"{self.tab}-log", elem_classes="run-log", apply_default_css=False)
+
+    def states(self, chosen: Any) -> None:
+        """What the tab remembers, and its clock."""
+        self.chosen = gr.State(chosen)
+        self.clock = gr.Timer(LOOK_SECONDS, active=False)
+        self.shown = [self.list, self.head, self.log, self.stop, self.resume]
+
+    def show(self, screen: RunScreen) -> Updates:
+        """What `shown` shows of it."""
+        return {
+            self.list: screen.runs,
+            self.head: screen.head,
+            self.log: screen.log,
+            self.stop: gr.update(visible=screen.may_stop, value="Stop now" if screen.stopping else "Stop"),
+            self.resume: gr.update(visible=screen.may_resume),
+        }
+
+    # --- wiring ---
+
+    def wire(self, view: RunView, opened: gr.Tab, closed: list[gr.Tab]) -> None:
+        """`opened` is the view's tab: the page looks while it is selected, until one of `closed` is."""
+        quick: dict[str, Any] = {"queue": False, **QUIET}  # cannot show messages
+        values, moved = [*view.form, *view.place], [*view.shown, self.chosen, *view.turns]
+        opened.select(self._on_open(view), values, [*view.shown, self.chosen, *view.opens, self.clock], **quick)
+        for tab in closed:
+            tab.select(lambda: gr.update(active=False), None, self.clock, **quick)
+        self.clock.tick(view.look, view.place, view.shown, **quick)
+        self.list.choose(_on_choose(view), view.place, moved, **quick)
+        self.stop.click(self._on_stop(view), view.place, view.shown, **QUIET)
+        self.resume.click(self._on_resume(view), view.place, view.shown, **QUIET)
+        self.source.change(self._on_source, self.source, [self.count, self.folder], **quick)
+        self.start.click(self._on_start(view), values, [*moved, self.start, self.name], **QUIET)
+
+    def _on_open(self, view: RunView) -> Callable[..., Updates]:
+        return lambda *values: {**view.opened(*values), self.clock: gr.update(active=True)}
+
+    def _on_stop(self, view: RunView) -> Callable[..., Updates]:
+        def stopped(*place: Any) -> Updates:
+            with Messages("Not stopped", f"The {self.words.one} goes on."):
+                say("Stopping", view.stop(place[0]))
+            return view.look(*place)
+
+        return stopped
+
+    def _on_resume(self, view: RunView) -> Callable[..., Updates]:
+        def resumed(*place: Any) -> Updates:
+            with Messages("Not resumed", f"The {self.words.one}'s files are as they were."):
+                view.resume(place[0])
+            return view.look(*place)
+
+        return resumed
+
+    def _on_source(self, source: str) -> Updates:
+        return {
+            self.count: gr.update(visible=source == Source.PAPERCUT),
+            self.folder: gr.update(visible=source == Source.FOLDER),
+        }
+
+    def _on_start(self, view: RunView) -> Callable[..., Iterator[Updates]]:
+        chosen_at = len(view.form)
+
+        def started(*values: Any) -> Iterator[Updates]:
+            chosen, done = values[chosen_at], False
+            yield {self.start: gr.update(interactive=False, value="Checking…")}
+            with Messages("Not started", "Nothing was written."):
+                chosen, done = view.begin(*values), True
+                yield {self.chosen: chosen, self.name: ""}
+            shown = view.begun(chosen, *values, started=done)
+            yield {**shown, self.start: gr.update(interactive=True, value=START)}
+
+        return started
+
+
+def _on_choose(view: RunView) -> Callable[..., Updates]:
+    def chosen(event: gr.EventData, *values: Any) -> Updates:
+        return view.choose(str(event.name), *values)
+
+    return chosen
