@@ -1,6 +1,8 @@
 """What import-linter does not ask: packages load without heavy libraries, and nobody stands on tests or benchmarks."""
 
 import ast
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,3 +37,31 @@ def test_nobody_imports_tests_or_benchmarks(folder: str) -> None:
 def test_every_room_says_what_is_in_it(package: str) -> None:
     for path in (ROOT / package).rglob("__init__.py"):
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+@pytest.fixture(scope="module")
+def house() -> dict[str, list[dict[str, object]]]:
+    command = [sys.executable, "-m", "benchmarks.rooms", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found: dict[str, list[dict[str, object]]] = json.loads(done.stdout)
+    return found
+
+
+def test_rooms_are_few_and_loosely_joined(house: dict[str, list[dict[str, object]]]) -> None:
+    for package, rooms in house.items():
+        assert len(rooms) <= 17, package
+        assert sum(len(room["inside"]) for room in rooms) <= 60, package
+
+
+def test_picture_and_table_of_the_docs_are_of_today(house: dict[str, list[dict[str, object]]]) -> None:
+    """`python -m benchmarks.rooms --docs` writes them."""
+    page = (ROOT / "docs/ARCHITECTURE.md").read_text(encoding="utf-8")
+    picture = (ROOT / "docs/rooms.svg").read_text(encoding="utf-8")
+    rooms = [room for found in house.values() for room in found]
+    table = page.partition("<!-- rooms -->")[2].partition("<!-- /rooms -->")[0].strip().splitlines()[2:]
+    assert table == [f"| `{str(room['name']).replace('.', '/')}` | {room['about']} |" for room in rooms]
+    assert re.findall(r"<text[^>]*>([^<]*)</text>", picture)[1:] == [
+        text
+        for package, found in house.items()
+        for text in (f"{package}/", *(str(room["name"]).partition(".")[2] for room in found))
+    ]
