@@ -21,7 +21,9 @@ from detdiffusion.detection import Detections
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.errors import ConfigError, DetDiffusionError, LayoutError
 from detdiffusion.evaluation.comparison import Comparison, PairRow, compare, mean, object_confidences
-from detdiffusion.layout import Attribute, Layout, read_png, save_png
+from detdiffusion.image_record import ImageRecord, read_image, save_image
+from detdiffusion.layout import Attribute, Layout
+from detdiffusion.sampling_config import SamplingConfig
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -87,10 +89,10 @@ class _Job:
         ).images
         return images, self.detector.detect(images)
 
-    def save(self, name: str, image: Image.Image, layout: Layout, seed: int, strategy: Strategy) -> None:
-        made = {"model": self.model["name"], "model_sha256": self.model["sha256"], "detector": self.detector.name}
-        how = {"seed": seed, "strategy": strategy.value}
-        save_png(self.out / name, image, layout, {**made, **how, **self.sampler})
+    def save(self, name: str, image: Image.Image, layout: Layout, seed: int, strategy: Strategy, batch: int) -> None:
+        how = SamplingConfig(seed, self.steps, self.guidance, self.difficulty)
+        made_by = (self.model["name"], self.model["sha256"], self.detector.name, *self.pipeline.computed_in())
+        save_image(self.out / name, image, ImageRecord(layout, how, strategy, *made_by, batch=batch))
 
     def write(self, name: str, values: dict[str, Any]) -> Path:
         """A JSON file: the values, and which model, detector and settings they belong to."""
@@ -146,7 +148,7 @@ def _generate(job: _Job, seed: int) -> Path:
     started = time.perf_counter()
     images, detections = job.draw([job.layout], [seed])
     seconds = time.perf_counter() - started
-    job.save("image.png", images[0], job.layout, seed, job.strategy)
+    job.save("image.png", images[0], job.layout, seed, job.strategy, 1)
     confidences = job.confidences(job.layout, detections[0])
     objects = [
         {
@@ -171,7 +173,7 @@ def _compare(job: _Job, seeds: Sequence[int]) -> Path:
         images, detections = job.draw([easy, hard] * len(drawn), [seed for seed in drawn for _ in range(2)])
         for i, (image, found) in enumerate(zip(images, detections, strict=True)):
             seed, layout, strategy = drawn[i // 2], (easy, hard)[i % 2], (Strategy.EASY, Strategy.HARD)[i % 2]
-            job.save(f"pairs/{seed:04d}-{strategy.value}.png", image, layout, seed, strategy)
+            job.save(f"pairs/{seed:04d}-{strategy.value}.png", image, layout, seed, strategy, len(images))
             confidences[strategy].append(job.confidences(layout, found))
     limit = job.detector.min_score
     result = compare([easy] * len(seeds), confidences[Strategy.EASY], confidences[Strategy.HARD], limit)
@@ -214,7 +216,7 @@ def _read_layout(path: Path) -> Layout:
     """A layout file, or a picture that carries one."""
     if not path.is_file():
         raise LayoutError(f"{path}: no such file")
-    return read_png(path)[0] if path.suffix.lower() == ".png" else Layout.from_json(path.read_bytes())
+    return read_image(path).layout if path.suffix.lower() == ".png" else Layout.from_json(path.read_bytes())
 
 
 def _number(value: float) -> float | None:

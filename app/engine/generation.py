@@ -25,7 +25,8 @@ from detdiffusion.detection import Detections, Detector
 from detdiffusion.diffusion.pipeline import StepInfo
 from detdiffusion.errors import Cancelled
 from detdiffusion.evaluation.comparison import object_confidences
-from detdiffusion.layout import Layout, save_png
+from detdiffusion.image_record import ImageRecord, save_image
+from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import SamplingConfig
 from training.core.devices import memory_gb
 
@@ -226,18 +227,21 @@ class GenerationService:
         flags = drawn.flagged or [False] * len(layouts)
         eyes = [self._detectors.get(name) for name in asked[0].detectors] or [model.detector]
         seen = [eye.detect(drawn.images) for eye in eyes]
+        computed_in = model.pipeline.computed_in(self._models.engine.dtype)
         made = []
         for place, (ask, layout, image, flagged) in enumerate(zip(asked, layouts, drawn.images, flags, strict=True)):
             looks = []
             for eye, found in zip(eyes, seen, strict=True):
                 visible, known = (NOTHING, ()) if flagged else (found[place], eye.labels)
                 looks.append(Look(eye, visible, object_confidences(layout, visible, known_labels=known)))
-            made.append(_Drawn(replace(ask, layout=layout), model, image, tuple(looks), flagged))
+            made.append(
+                _Drawn(replace(ask, layout=layout), model, image, tuple(looks), flagged, computed_in, len(asked))
+            )
         return made
 
     def _finish(self, drawn: "_Drawn", seconds: float) -> Result:
         ask = drawn.ask
-        file = self._save(drawn.model, drawn.image, ask)
+        file = self._save(drawn)
         memory = memory_gb(self._models.engine.torch_device)
         return Result(
             file, ask.layout, ask.recipe, ask.strategy, drawn.model, drawn.looks, seconds, memory, drawn.flagged
@@ -250,16 +254,12 @@ class GenerationService:
         except Exception as error:  # whatever it is, the pictures are there, and are shown
             log.error("not in the history: %s", error)
 
-    def _save(self, model: Model, image: Image.Image, ask: Ask) -> Path:
-        recipe = ask.recipe
-        file = self._history.pictures / f"{time.strftime('%Y%m%d-%H%M%S')}-seed{recipe.seed}-{uuid.uuid4().hex[:6]}.png"
-        made_by = {"model": model.name, "model_sha256": model.sha256, "detector": model.detector.name}
-        how = {"seed": recipe.seed, "steps": recipe.steps, "guidance": recipe.guidance_scale}
-        if recipe.attribute_guidance:
-            how["difficulty"] = recipe.attribute_guidance
-        if recipe.sampler:
-            made_by["sampler"] = recipe.sampler
-        save_png(file, image, ask.layout, {**made_by, **how, "strategy": ask.strategy.value})
+    def _save(self, drawn: "_Drawn") -> Path:
+        ask, model, seed = drawn.ask, drawn.model, drawn.ask.recipe.seed
+        file = self._history.pictures / f"{time.strftime('%Y%m%d-%H%M%S')}-seed{seed}-{uuid.uuid4().hex[:6]}.png"
+        made_by = (model.name, model.sha256, model.detector.name, *drawn.computed_in)
+        record = ImageRecord(ask.layout, ask.recipe, ask.strategy, *made_by, batch=drawn.batch)
+        save_image(file, drawn.image, record)
         return file
 
 
@@ -295,6 +295,8 @@ class _Drawn:
     image: Image.Image
     looks: tuple[Look, ...]
     flagged: bool
+    computed_in: tuple[str, str]  # precision and device
+    batch: int  # images drawn together
 
 
 def _together(asked: Sequence[Ask]) -> list[list[Ask]]:

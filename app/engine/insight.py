@@ -9,7 +9,8 @@ from PIL import Image
 
 from app.engine.studio import Studio
 from detdiffusion.diffusion.masks import object_attention, object_masks
-from detdiffusion.layout import Layout, read_png
+from detdiffusion.image_record import read_image
+from detdiffusion.layout import Layout
 from detdiffusion.text.prompt import Token, prompt_tokens
 
 
@@ -45,10 +46,11 @@ def look_inside(studio: Studio, file: Path, what: Insight) -> Inside:
         LayoutError: the file is no such picture.
         ConfigError: its model is not among `Studio.models`.
     """
-    layout, record = read_png(file)
+    record = read_image(file)
+    layout = record.layout
     with Image.open(file) as opened:
         picture = opened.convert("RGB")
-    with studio.models.lend(record.get("model")) as model:
+    with studio.models.lend(record.model or None) as model:
         pipe, maps = model.pipeline, None
         if what is Insight.ATTENTION:
             maps = object_attention(pipe, [picture], [layout])[0]

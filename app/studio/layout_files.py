@@ -8,7 +8,7 @@ import shutil
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -20,9 +20,11 @@ from PIL import Image
 
 from app.components.canvas_sizes import nearest_size
 from app.components.views import data_address
+from app.engine.limits import check_limits
 from app.engine.studio import Studio
 from detdiffusion.errors import ConfigError, DataError, LayoutError
-from detdiffusion.layout import MAX_OBJECTS, PNG_KEY, Box, Layout, read_png
+from detdiffusion.image_record import ImageRecord, read_image
+from detdiffusion.layout import MAX_OBJECTS, PNG_KEY, Box, Layout
 from detdiffusion.sampling_config import SamplingConfig
 from training.data.datasets import open_dataset
 from training.data.images import SUFFIXES, load_picture
@@ -86,8 +88,7 @@ def open_files(studio: Studio, paths: Sequence[Path]) -> Opened:
 
 def _open_picture(studio: Studio, path: Path) -> Opened:
     if _is_studio_picture(path):
-        layout, record = read_png(path)
-        return Opened(studio.model.vocabulary.resolve(layout).to_json(), _origin(studio, record), _recipe(record))
+        return _restored(studio, read_image(path))
     image = load_picture(path)
     model, detector = studio.model, studio.model.detector
     seen = detector.detect([image])[0].at_least(detector.min_score)
@@ -331,23 +332,34 @@ def _is_studio_picture(path: Path) -> bool:
         return False
 
 
-def _recipe(record: Mapping[str, Any]) -> SamplingConfig | None:
+def _restored(studio: Studio, record: ImageRecord) -> Opened:
+    """The layout, with the settings where the studio draws with such; the note says what will differ."""
+    layout = studio.model.vocabulary.resolve(record.layout).to_json()
+    sampling, fault = record.sampling, record.fault
     try:
-        return SamplingConfig(
-            int(record["seed"]),
-            int(record.get("steps", 20)),
-            float(record.get("guidance", 3.0)),
-            float(record.get("difficulty", 0.0)),
-            str(record.get("sampler", "")),
-        )
-    except (KeyError, TypeError, ValueError, ConfigError):
-        return None  # the layout is still worth having
+        if sampling is not None:
+            check_limits(sampling)
+    except ConfigError as error:
+        sampling, fault = None, str(error)
+    back = (
+        "Layout, seed and settings of this picture are back"
+        if sampling
+        else f"The layout is back, not its settings: {fault}"
+    )
+    return Opened(layout, ". ".join([back, *_differences(studio, record)]), sampling)
 
 
-def _origin(studio: Studio, record: Mapping[str, Any]) -> str:
-    if record.get("model_sha256") in (None, studio.model.sha256):
-        return "Layout, seed and settings of this picture are back"
-    return f"Made by another model ({record.get('model', 'unknown')}): this one will draw it differently"
+def _differences(studio: Studio, record: ImageRecord) -> Iterator[str]:
+    """Why the studio would draw another image now, a sentence each."""
+    if record.model_sha256 and record.model_sha256 != studio.model.sha256:
+        yield f"Made by another model ({record.model or 'unknown'}): this one will draw it differently"
+        return
+    now = studio.model.pipeline.computed_in(studio.models.engine.dtype)
+    made = (record.precision or now[0], record.device or now[1])
+    if made != now:
+        yield f"Made in {' on '.join(made)}: {' on '.join(now)} may draw details differently"
+    elif record.batch > 1:
+        yield f"Drawn together with {record.batch - 1} others: alone, some pixels may differ by rounding"
 
 
 def _inside(box: Any) -> tuple[float, float, float, float]:

@@ -339,9 +339,16 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         return np.asarray(pixels.permute(0, 2, 3, 1).cpu())  # [B, 3, H, W] -> [B, H, W, 3]
 
     def _autocast(self, dtype: torch.dtype | None) -> torch.autocast:
-        device = self.unet.device
-        stored = self.unet.dtype
-        return autocast(device, dtype or (preferred_dtype(device) if stored == torch.float32 else stored))
+        return autocast(self.unet.device, self.arithmetic(dtype))
+
+    def arithmetic(self, dtype: torch.dtype | None = None) -> torch.dtype:
+        """What a call with this `dtype` computes in."""
+        stored: torch.dtype = self.unet.dtype
+        return dtype or (preferred_dtype(self.unet.device) if stored == torch.float32 else stored)
+
+    def computed_in(self, dtype: torch.dtype | None = None) -> tuple[str, str]:
+        """Precision and kind of device of a call with this `dtype`, as an image file names them."""
+        return str(self.arithmetic(dtype)).removeprefix("torch."), str(self.unet.device.type)
 
 
 def load_pipeline(

@@ -18,9 +18,11 @@ from detdiffusion.attributes import AttributeRule, Strategy, label_attributes
 from detdiffusion.detection import Detector
 from detdiffusion.errors import ConfigError, DetectorError, LayoutError
 from detdiffusion.evaluation.bootstrap import Estimate
-from detdiffusion.evaluation.effect import hard_share, numbers
+from detdiffusion.evaluation.effect import hard_share
 from detdiffusion.files import claim, text_hash, write_text, written_aside
-from detdiffusion.layout import Attribute, Layout, save_png
+from detdiffusion.image_record import ImageRecord, save_image
+from detdiffusion.layout import Attribute, Layout
+from detdiffusion.sampling_config import SamplingConfig
 from detdiffusion.settings import keep_settings
 from training.core.chunks import Chunks
 from training.core.cli import progress
@@ -161,8 +163,11 @@ class Stage:
         return SeenImages(Chunks(self.work, f"{name}/{part}", len(self.truth.layouts), self.plan.batch))
 
     def _draw(self, name: str, pipe: DetDiffusionPipeline, view: View) -> SeenImages:
+        from detdiffusion.diffusion.manifest import model_hash
+
         layouts, source, steps, guidance = self.truth.layouts, self.plan.source, self.plan.steps, self.plan.guidance
-        about = {"model": name, "steps": steps, "guidance_scale": guidance, **numbers({"difficulty": view.difficulty})}
+        asked_for = Strategy(view.strategy) if view.strategy in tuple(Strategy) else Strategy.ORIGIN
+        made_by = (name, model_hash(self.cast.systems[name]), "", *pipe.computed_in())
 
         def look(chunk: range) -> Looked:
             asked = [view.asked(place, layouts[place]) for place in chunk]
@@ -170,7 +175,11 @@ class Stage:
             return Looked(images, {key: one.detect(images) for key, one in self.cast.detectors.items()})
 
         def save(path: Path, image: Image.Image, number: int) -> None:
-            save_png(path, image, view.asked(number, layouts[number]), {**about, "seed": source.seed(number)})
+            how = SamplingConfig(source.seed(number), steps, guidance, view.difficulty)
+            first = self.plan.batch * (number // self.plan.batch)  # number of the first image of its batch
+            batch = min(self.plan.batch, len(layouts) - first)
+            layout = view.asked(number, layouts[number])
+            save_image(path, image, ImageRecord(layout, how, asked_for, *made_by, batch=batch))
 
         chunks = self._chunks(name, view.slug)
         _fill(chunks, look, save, f"{name}: {view.name}", self.meter)

@@ -13,11 +13,14 @@ from detdiffusion.attributes import AttributeRule, apply_strategy, label_attribu
 from detdiffusion.detection import Detections, Detector
 from detdiffusion.detectors import load_detector
 from detdiffusion.detectors.names import speak
+from detdiffusion.diffusion.manifest import model_hash
 from detdiffusion.diffusion.masks import object_masks
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.evaluation.comparison import object_confidences
 from detdiffusion.evaluation.effect import numbers
-from detdiffusion.layout import Attribute, Layout, save_png
+from detdiffusion.image_record import ImageRecord, save_image
+from detdiffusion.layout import Attribute, Layout
+from detdiffusion.sampling_config import SamplingConfig
 from training.core.chunks import Row
 from training.core.devices import device_of
 from training.evaluation.inputs import picture_size
@@ -50,6 +53,7 @@ class Drawn:
     fates: tuple[Fate, ...] | None = None  # None: nobody asked whether the objects are there
     boxes: tuple[tuple[float, ...] | None, ...] | None = None  # of sure detections, where boxes snap to them
     attempt: int = 0
+    batch: int = 1  # images drawn together
 
 
 class Generator:
@@ -61,6 +65,7 @@ class Generator:
         if self.device.type == "cpu":
             torch.set_num_threads(job.threads)
         self.pipe: DetDiffusionPipeline = load_pipeline(job.model, device=self.device)
+        self.sha256 = model_hash(job.model)
         self.size = picture_size(self.pipe)
         self.missed = missed_things(job.source) if job.add_missed else None
         self.detector: Detector | None = None
@@ -78,15 +83,9 @@ class Generator:
         drawn = [
             one for first in range(0, len(asked), self.job.batch) for one in self._draw(asked[first:][: self.job.batch])
         ]
-        about: dict[str, Any] = {
-            "model": self.job.model.resolve().name,
-            "strategy": self.job.strategy.value,
-            "steps": self.job.steps,
-        }
-        about |= {"guidance_scale": self.job.guidance, **numbers({"difficulty": self.job.difficulty})}
         saves, rows = [], []
         for one, made in zip(asked, drawn, strict=True):
-            saves.append(saver(made.image, self._writer(made, about)))
+            saves.append(saver(made.image, self._writer(made)))
             rows.append(_row(one, made))
         return chunks.commit(chunk, saves, rows)
 
@@ -130,7 +129,7 @@ class Generator:
         masks = self._masks(images, layouts)
         drawn = []
         for layout, image, seed, seen, shapes in zip(layouts, images, seeds, found, masks, strict=True):
-            one = Drawn(image, seed, layout, self._confidences(layout, seen), attempt=attempt)
+            one = Drawn(image, seed, layout, self._confidences(layout, seen), attempt=attempt, batch=len(asked))
             drawn.append(one if seen is None else self._refined(one, seen, shapes))
         return drawn
 
@@ -174,9 +173,15 @@ class Generator:
         values = object_confidences(layout, found, known_labels=self.detector.labels).tolist()
         return tuple(numbers({"values": values})["values"])
 
-    def _writer(self, made: Drawn, about: dict[str, Any]) -> Any:
+    def _writer(self, made: Drawn) -> Any:
+        job = self.job
+        how = SamplingConfig(made.seed, job.steps, job.guidance, job.difficulty)
+        detector = "" if self.detector is None else self.detector.name
+        made_by = (job.model.resolve().name, self.sha256, detector, *self.pipe.computed_in())
+        record = ImageRecord(made.layout, how, job.strategy, *made_by, batch=made.batch)
+
         def write(path: Path, image: Image.Image) -> None:
-            save_png(path, image, made.layout, {**about, "seed": made.seed})
+            save_image(path, image, record)
 
         return write
 

@@ -56,11 +56,13 @@ def test_picture_file_carries_layout_seed_and_model(studio: Studio, layout: Layo
     kept_layout, record = read_png(result.file)
     assert kept_layout == layout
     assert record["generated"] is True
-    kept = {key: record[key] for key in ("seed", "steps", "guidance", "strategy", "model", "model_sha256", "detector")}
+    kept = {
+        key: record[key] for key in ("seed", "steps", "guidance_scale", "strategy", "model", "model_sha256", "detector")
+    }
     assert kept == {
         "seed": 5,
         "steps": 3,
-        "guidance": 3.0,
+        "guidance_scale": 3.0,
         "strategy": "hard",
         "model": "tiny",
         "model_sha256": studio.model.sha256,
@@ -172,7 +174,7 @@ def test_difficulty_goes_into_the_picture(studio: Studio, layout: Layout) -> Non
         [Ask(layout, QUICK), Ask(layout, SamplingConfig(5, 3, attribute_guidance=1.5))], "me"
     )
     assert (np.asarray(Image.open(plain.file)) != np.asarray(Image.open(harder.file))).any()
-    assert read_png(harder.file)[1]["difficulty"] == 1.5
-    assert "difficulty" not in read_png(plain.file)[1]
+    assert read_png(harder.file)[1]["attribute_guidance"] == 1.5
+    assert "attribute_guidance" not in read_png(plain.file)[1]
     with pytest.raises(ConfigError, match="attribute guidance 9 needs to be"):
         Ask(layout, SamplingConfig(5, 3, attribute_guidance=9))

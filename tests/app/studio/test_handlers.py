@@ -105,7 +105,7 @@ def test_both_sides_take_what_stands_under_more(studio: Studio, street: dict[str
     for side in (view.a, view.b):
         assert side.file is not None
         record = read_png(side.file)[1]
-        assert (record["difficulty"], record["sampler"]) == (0.5, "ddim")
+        assert (record["attribute_guidance"], record["sampler"]) == (0.5, "ddim")
     assert (view.a.name, view.b.name) == ("Easy", "Hard")
 
 
@@ -119,11 +119,15 @@ def test_compare_needs_something_to_compare(studio: Studio, street: dict[str, An
     [
         (Sides(), ("Easy", "Hard"), [{"strategy": "easy"}, {"strategy": "hard"}]),
         (Sides(Side(), Side(Strategy.HARD)), ("As drawn", "Hard"), [{"strategy": "origin"}, {"strategy": "hard"}]),
-        (Sides(Side(), Side(guidance_scale=5.0)), ("guidance 3", "guidance 5"), [{"guidance": 3.0}, {"guidance": 5.0}]),
+        (
+            Sides(Side(), Side(guidance_scale=5.0)),
+            ("guidance 3", "guidance 5"),
+            [{"guidance_scale": 3.0}, {"guidance_scale": 5.0}],
+        ),
         (
             Sides(Side(attribute_guidance=-1.0), Side(Strategy.HARD, attribute_guidance=1.5)),
             ("As drawn · attribute guidance -1", "Hard · attribute guidance 1.5"),
-            [{"difficulty": -1.0}, {"difficulty": 1.5}],
+            [{"attribute_guidance": -1.0}, {"attribute_guidance": 1.5}],
         ),
     ],
 )
@@ -222,7 +226,7 @@ def test_difficulty_rises_from_picture_to_picture(studio: Studio, street: dict[s
     assert [len(view.tables) for view in (first, last)] == [0, 6] and last.sheet.progress is None
     files = [panel.file for panel in last.sheet.panels]
     records = [read_png(file)[1] for file in files if file]
-    assert [record.get("difficulty", 0.0) for record in records] == list(first.levels)
+    assert [record.get("attribute_guidance", 0.0) for record in records] == list(first.levels)
     assert {record["seed"] for record in records} == {5}
     html = last.html()
     assert html.count("<tr>") == 3, "head, bus and car; no detector knows a road"

@@ -1,0 +1,101 @@
+"""What an image file says of its making: the one writer and the one reader of it, for every program that draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from detdiffusion.attributes import Strategy
+from detdiffusion.errors import ConfigError
+from detdiffusion.layout import Layout, read_png, save_png
+from detdiffusion.sampling_config import SamplingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """How an image was made.
+
+    Attributes:
+        layout: as it was drawn, with the attributes that the strategy gave it.
+        sampling: None where the file does not say it, or says what no model can do; `fault` is then why.
+        strategy: which attributes were asked for.
+        model, model_sha256: of the model folder; empty where it is not known.
+        detector: its name, where one was run on the image.
+        precision: of the arithmetic, by torch's name; device: kind of device. Empty in files of version 0.1.
+        batch: how many images were drawn together; 0 where it is not known.
+    """
+
+    layout: Layout
+    sampling: SamplingConfig | None
+    strategy: Strategy = Strategy.ORIGIN
+    model: str = ""
+    model_sha256: str = ""
+    detector: str = ""
+    precision: str = ""
+    device: str = ""
+    batch: int = 0
+    fault: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """What stands in the file beside the layout; settings that are off are left out."""
+        sampling: dict[str, Any] = {}
+        if self.sampling is not None:
+            how = self.sampling
+            sampling = {"seed": how.seed, "steps": how.steps, "guidance_scale": how.guidance_scale}
+            sampling |= {"attribute_guidance": how.attribute_guidance} if how.attribute_guidance else {}
+            sampling |= {"sampler": how.sampler} if how.sampler else {}
+        names = ("model", "model_sha256", "detector", "precision", "device", "batch")
+        known = {name: value for name in names if (value := getattr(self, name))}
+        return {**sampling, "strategy": self.strategy.value, **known}
+
+    @classmethod
+    def from_json(cls, layout: Layout, values: Mapping[str, Any]) -> ImageRecord:
+        """The inverse of `to_json`; also of the files of version 0.1, with `guidance` or `guidance_scale`, and
+        `difficulty`, and of files in which keys are missing."""
+        sampling, fault = None, ""
+        try:
+            sampling = SamplingConfig(
+                int(values["seed"]),
+                int(values.get("steps", 20)),
+                float(values.get("guidance_scale", values.get("guidance", 3.0))),
+                float(values.get("attribute_guidance", values.get("difficulty", 0.0))),
+                str(values.get("sampler") or ""),
+            )
+        except KeyError:
+            fault = "the file names no seed"
+        except (TypeError, ValueError, OverflowError, ConfigError) as error:
+            fault = str(error)
+        strategy, batch = values.get("strategy"), values.get("batch")
+        names = ("model", "model_sha256", "detector", "precision", "device")
+        model, sha256, detector, precision, device = (str(values.get(name) or "") for name in names)
+        return cls(
+            layout,
+            sampling,
+            Strategy(strategy) if strategy in tuple(Strategy) else Strategy.ORIGIN,
+            model,
+            sha256,
+            detector,
+            precision,
+            device,
+            batch if isinstance(batch, int) else 0,
+            fault,
+        )
+
+
+def save_image(path: Path, image: Image.Image, record: ImageRecord) -> None:
+    """Writes a PNG that says how it was made, and in words that it is generated."""
+    save_png(path, image, record.layout, record.to_json())
+
+
+def read_image(path: Path) -> ImageRecord:
+    """How the image of `save_image`, or of version 0.1, was made.
+
+    Raises:
+        LayoutError: the file is missing, is no image, is too large, or carries no layout of ours.
+    """
+    layout, values = read_png(path)
+    return ImageRecord.from_json(layout, values)
