@@ -1,4 +1,5 @@
-"""Whatever made an image: the studio, given its file, draws it again to the pixel."""
+"""Whatever made an image: the studio, given its file, draws it again to the pixel; where it was one of a batch, to one
+level of one pixel value in a thousand."""
 
 import json
 from pathlib import Path
@@ -37,7 +38,10 @@ def draw_again(studio: Studio, file: Path) -> tuple[Opened, SamplingConfig]:
     assert opened.recipe is not None, opened.note
     (again,) = studio.generation.results([Ask(Layout.from_json(opened.layout), opened.recipe)], "me")
     with Image.open(file) as first, Image.open(again.file) as second:
-        np.testing.assert_array_equal(np.asarray(first), np.asarray(second))
+        difference = np.abs(np.asarray(first).astype(int) - np.asarray(second))
+    alone = read_image(file).batch == 1
+    assert difference.max() <= (0 if alone else 1), "to the pixel; of a batch, sums are rounded in another order"
+    assert (difference > 0).mean() <= 0.001
     assert "are back" in opened.note
     return opened, opened.recipe
 
@@ -71,11 +75,15 @@ def test_of_the_command(
         draw_again(studio, file)
 
 
-def test_of_generate(studio: Studio, street: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("batch", [1, 16])
+def test_of_generate(
+    studio: Studio, street: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
     monkeypatch.setattr(workers, "run_local", lambda job, _: workers.work(job))  # in this process: see `_float32`
     threads = torch.get_num_threads()
     words = ["generate", "--model", str(studio.model.folder), "--layouts", str(layouts(tmp_path, street))]
     words += ["--strategy", "hard", "--count", "3", "--steps", "2", "--guidance", "5", "--difficulty", "0.5"]
+    words += ["--batch", str(batch)]
     assert training([*words, "--detector", "none", "--device", "cpu", "--out", str(tmp_path / "made")]) == 0
     torch.set_num_threads(threads)
     files = sorted((tmp_path / "made").rglob("*.png"))
@@ -84,16 +92,20 @@ def test_of_generate(studio: Studio, street: dict[str, Any], tmp_path: Path, mon
         opened, how = draw_again(studio, file)
         assert (how.steps, how.guidance_scale, how.attribute_guidance) == (2, 5.0, 0.5)
         assert {item["attribute"] for item in opened.layout["objects"]} <= {"hard", "background"}
-        assert "Drawn together with 2 others" in opened.note
+        assert ("Drawn together with 2 others" in opened.note) == (batch > 1)
 
 
-def test_of_evaluate(studio: Studio, street: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("batch", [1, 16])
+def test_of_evaluate(
+    studio: Studio, street: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
     watcher: Detector = studio.model.detector
     monkeypatch.setattr(inputs, "load_detector", lambda *_: watcher)
     words = ["evaluate", "--model", str(studio.model.folder), "--layouts", str(layouts(tmp_path, street))]
     words += ["--detector", "watcher", "--steps", "2", "--guidance", "5", "--difficulties", "1.5", "--one-hard"]
+    words += ["--batch", str(batch)]
     assert training([*words, "--device", "cpu", "--out", str(tmp_path / "report.json")]) == 0
-    files = sorted((tmp_path / "report.work" / "tiny").glob("*/0*.png"))
+    files = sorted((tmp_path / "report.work" / "tiny").rglob("0*.png"))
     assert len(files) == 3 * 5, "origin, easy, hard, more difficult, one hard object"
     strengths = {draw_again(studio, file)[1].attribute_guidance for file in files}
     assert strengths == {0.0, 1.5}
@@ -105,8 +117,8 @@ def test_the_note_says_what_differs(studio: Studio, street: dict[str, Any], tmp_
     own = ("tiny", studio.model.sha256, "watcher")
     how = SamplingConfig(5, 3)
     for record, note in (
-        (ImageRecord(layout, SamplingConfig(5, 500)), "not the settings: 500 steps; choose 1 to 100"),
-        (ImageRecord(layout, None), "not the settings: the file names no seed"),
+        (ImageRecord(layout, SamplingConfig(5, 500)), "not its settings: 500 steps; choose 1 to 100"),
+        (ImageRecord(layout, None), "not its settings: the file names no seed"),
         (ImageRecord(layout, how, model="other", model_sha256="f00"), "Made by another model (other)"),
         (
             ImageRecord(layout, how, Strategy.ORIGIN, *own, "bfloat16", "cpu"),
@@ -119,4 +131,4 @@ def test_the_note_says_what_differs(studio: Studio, street: dict[str, Any], tmp_
         opened = open_files(studio, [file])
         assert note in opened.note
         assert opened.layout == street
-        assert (opened.recipe is None) == ("not the settings" in note)
+        assert (opened.recipe is None) == ("not its settings" in note)
