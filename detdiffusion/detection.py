@@ -52,10 +52,14 @@ class Detector(Protocol):
     """A trained detector. Its name and the hash of its weights stand beside every score that it gives."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """How reports call it."""
+        ...
 
     @property
-    def sha256(self) -> str: ...
+    def sha256(self) -> str:
+        """Of its weights or results: who it is, whatever its name."""
+        ...
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -77,7 +81,9 @@ class AnswersById(Protocol):
     """A detector that has looked at the pictures of a data set before: it knows them by their ids alone."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """How reports call it."""
+        ...
 
     @property
     def ids(self) -> Collection[str]:

@@ -37,7 +37,8 @@ from detdiffusion.detection import mask_coverage
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.diffusion.masks import object_colour
 from detdiffusion.errors import ConfigError, LayoutError
-from detdiffusion.evaluation.comparison import bootstrap_ci, compare, mean
+from detdiffusion.evaluation.bootstrap import bootstrap_ci
+from detdiffusion.evaluation.comparison import compare, mean
 from detdiffusion.layout import Attribute, Layout
 from detdiffusion.sampling_config import MAX_SEED, SamplingConfig
 from detdiffusion.text.prompt import readable_prompt

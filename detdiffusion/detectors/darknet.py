@@ -75,12 +75,14 @@ class Section:
         return self._numbers(key, parts)
 
     def wholes(self, key: str) -> list[int]:
+        """Whole numbers with commas between. DetectorError where the key is missing or holds others."""
         try:
             return [int(part) for part in self.values[key].strip().removesuffix(",").split(",")]
         except (KeyError, ValueError):
             raise self.error(f"{key} needs to be whole numbers with commas between") from None
 
     def error(self, reason: str) -> DetectorError:
+        """A fault of this section, with its place in the file."""
         return DetectorError(f"[{self.kind}] of line {self.line}: {reason}")
 
     def _numbers(self, key: str, parts: Sequence[str]) -> list[float]:
@@ -129,6 +131,7 @@ class Convolution(nn.Module):
         self.conv = nn.Conv2d(channels, self.filters, size, stride, padding, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, filters, h, w]."""
         return _activate(self.conv(x), self.activation)
 
     def file_shapes(self) -> list[tuple[int, ...]]:
@@ -160,6 +163,7 @@ class MaxPool(nn.Module):
         self.padding = section.whole("padding", self.size - 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, h, w]."""
         left = self.padding // 2
         right = self.padding - left
         return F.max_pool2d(F.pad(x, (left, right, left, right), value=-torch.inf), self.size, self.stride)
@@ -176,6 +180,7 @@ class Route(nn.Module):
             raise section.error(f"group_id={self.group} is not one of {self.groups} groups")
 
     def forward(self, _: Tensor, others: Sequence[Tensor]) -> Tensor:
+        """The outputs of earlier layers, or a group of their channels, one behind the other."""
         if any(other.shape[1] % self.groups for other in others):
             raise ValueError(f"{[other.shape[1] for other in others]} channels in {self.groups} groups")
         return torch.cat([other.chunk(self.groups, dim=1)[self.group] for other in others], dim=1)
@@ -190,6 +195,7 @@ class Shortcut(nn.Module):
         self.activation = _activation(section, "linear")
 
     def forward(self, x: Tensor, others: Sequence[Tensor]) -> Tensor:
+        """The input and the outputs of earlier layers, added up; they need the same shape."""
         for other in others:
             if other.shape != x.shape:
                 raise ValueError(f"{_size(other)} cannot be added to {_size(x)}")
@@ -208,6 +214,7 @@ class YoloLayer:
 
     @classmethod
     def of(cls, section: Section, channels: int) -> YoloLayer:
+        """The layer that a section of a .cfg file describes. `channels`: of its input."""
         numbers, mask = section.numbers("anchors"), section.wholes("mask")
         pairs = list(zip(numbers[::2], numbers[1::2], strict=False))
         if len(numbers) % 2 or not all(0 <= i < len(pairs) for i in mask):

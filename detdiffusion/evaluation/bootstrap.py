@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detdiffusion.errors import ConfigError
 from detdiffusion.evaluation.coco_ap import ClassMatches
 
 RESAMPLES = 400
@@ -31,6 +32,7 @@ class Estimate:
     ci95: tuple[float, float]
 
     def to_json(self) -> dict[str, Any]:
+        """As reports have it: mean, and both ends of the interval."""
         return {"mean": self.mean, "ci95": list(self.ci95)}
 
 
@@ -48,6 +50,27 @@ def interval(samples: Samples) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.percentile(known, [2.5, 97.5])
     return float(low), float(high)
+
+
+def bootstrap_ci(
+    values: Sequence[float] | Samples, groups: Sequence[int] | None = None, seed: int = 0, count: int = 2000
+) -> tuple[float, float]:
+    """95 % percentile interval of the mean of `values` (NaN without any).
+
+    With `groups` (one per value) whole groups are drawn, for values of one image are not independent.
+
+    Raises:
+        ConfigError: there are more or fewer groups than values.
+    """
+    values = np.asarray(values, np.float64)
+    if len(values) == 0:
+        return float("nan"), float("nan")
+    if groups is not None and len(groups) != len(values):
+        raise ConfigError(f"{len(groups)} groups for {len(values)} values: give one per value")
+    _, member = np.unique(np.arange(len(values)) if groups is None else groups, return_inverse=True)
+    sums, counts = np.bincount(member, values), np.bincount(member)  # [G]
+    drawn = resamples(len(sums), seed, count)
+    return interval(drawn @ sums / (drawn @ counts))
 
 
 def estimate_mean(values: Samples, pictures: Sequence[int] | Counts, drawn: Counts) -> Estimate:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detdiffusion.detection import Detections, iou
-from detdiffusion.errors import ConfigError
+from detdiffusion.evaluation.bootstrap import bootstrap_ci
 from detdiffusion.layout import Attribute, Layout
 
 MIN_IOU = 0.5
@@ -92,26 +92,6 @@ def compare(
         miss_rate_easy=mean([row.missed_easy for row in rows]),
         miss_rate_hard=mean([row.missed_hard for row in rows]),
     )
-
-
-def bootstrap_ci(
-    values: Sequence[float] | Values, groups: Sequence[int] | None = None, seed: int = 0, n: int = 2000
-) -> tuple[float, float]:
-    """95 % percentile interval of the mean of `values` (NaN without any).
-
-    With `groups` (one a value) whole groups are drawn, for values of one picture are not independent.
-    """
-    values = np.asarray(values, np.float64)
-    if len(values) == 0:
-        return float("nan"), float("nan")
-    if groups is not None and len(groups) != len(values):
-        raise ConfigError(f"{len(groups)} groups for {len(values)} values: give one a value")
-    _, member = np.unique(np.arange(len(values)) if groups is None else groups, return_inverse=True)
-    sums, counts = np.bincount(member, values), np.bincount(member)  # [G]
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=n)  # [n, G]: how often each is drawn
-    low, high = np.percentile(drawn @ sums / (drawn @ counts), [2.5, 97.5])
-    return float(low), float(high)
 
 
 def mean(values: Sequence[float] | NDArray[Any]) -> float:

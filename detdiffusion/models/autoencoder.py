@@ -18,21 +18,29 @@ class PointLatent(NamedTuple):
     latents: Tensor  # [B, C, H/f, W/f]
 
     def mode(self) -> Tensor:
+        """The latents themselves."""
         return self.latents
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """The latents themselves: there is no spread."""
         return self.latents
 
 
 class Encoded(NamedTuple):
+    """What `encode` returns, in the form of diffusers' autoencoders."""
+
     latent_dist: PointLatent
 
 
 class Decoded(NamedTuple):
+    """What `decode` returns, in the form of diffusers' autoencoders."""
+
     sample: Tensor  # [B, 3, H, W], about -1..1
 
 
 class ResidualBlock(nn.Module):
+    """Two convolutions [B, C, H, W] -> [B, C, H, W] beside the identity."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
@@ -42,6 +50,7 @@ class ResidualBlock(nn.Module):
                 parameter.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W]."""
         change: Tensor = self.conv2(nn.functional.silu(self.conv1(nn.functional.silu(x))))
         return x + change
 
@@ -84,7 +93,9 @@ class SmallAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return int(2 ** len(self.config.block_out_channels))
 
     def encode(self, pictures: Tensor) -> Encoded:
+        """Images [B, 3, H, W] in -1..1 -> latents [B, C, h, w]."""
         return Encoded(PointLatent(self.encoder(pictures)))
 
     def decode(self, latents: Tensor) -> Decoded:
+        """Latents [B, C, h, w] -> images [B, 3, H, W], about -1..1."""
         return Decoded(self.decoder(latents))

@@ -106,9 +106,11 @@ class Vocabulary:
             raise LayoutError(self._unknown(label)) from None
 
     def is_thing(self, label: str) -> bool:
+        """Whether a class is of things, not stuff. LayoutError for an unknown one."""
         return self.class_index(label) < len(self.things)
 
     def attribute_index(self, attribute: Attribute) -> int:
+        """An attribute's place in the fixed order of all of them."""
         return ATTRIBUTES.index(attribute)
 
     @property
@@ -127,6 +129,7 @@ class Vocabulary:
         return self.location_index(x1, y1), self.location_index(x2, y2)
 
     def location_word(self, index: int) -> str:
+        """The word for a cell of the grid."""
         return self.location_format.format(index)
 
     def resolve(self, layout: Layout) -> Layout:
@@ -168,6 +171,7 @@ class Vocabulary:
         return json.dumps(self.to_json(), indent=1) + "\n"
 
     def to_json(self) -> dict[str, Any]:
+        """The public fields; `from_json` is its inverse."""
         return {name: value for name, value in asdict(self).items() if not name.startswith("_")}
 
     @classmethod

@@ -91,6 +91,7 @@ def to_tensor(pictures: np.ndarray) -> Tensor:
 
 
 def latent_noise(latents: Tensor, config: AutoencoderConfig, step: int) -> Tensor:
+    """Noise [B, C, h, w] for the latents of a step, of a strength drawn for each image (our choice)."""
     generator = sample_generator(config.seed, step, 0)
     strength = config.latent_noise * torch.rand(len(latents), 1, 1, 1, generator=generator)
     noise = torch.randn(latents.shape, generator=generator) * strength
@@ -122,6 +123,7 @@ def reconstruct(autoencoder: SmallAutoencoder | AutoencoderKL, images: Sequence[
 
 @torch.no_grad()
 def latent_deviation(model: SmallAutoencoder, pictures: np.ndarray) -> float:
+    """Standard deviation of the latents of images [N, H, W, 3] uint8: the scaling factor is its inverse."""
     latents = [
         model.encode(to_tensor(pictures[i : i + 16]).to(model.device)).latent_dist.mode()
         for i in range(0, len(pictures), 16)

@@ -23,6 +23,7 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
+        """The place of a value on the axis, in SVG units."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def within(self, value: float) -> float:
@@ -50,6 +51,7 @@ def dots(points: Iterable[Point]) -> str:
 
 
 def path(css: str, d: str, *, dashed: bool = False) -> Markup:
+    """An SVG path with a class for its style."""
     return element("path", class_=css, d=d, stroke_dasharray="5 4" if dashed else None)
 
 

@@ -1,7 +1,7 @@
 """Exact resume: a checkpoint is one safetensors file, written aside and renamed, with its SHA-256 beside it.
 
 Randomness is a function of (seed, step, index of the sample), so a checkpoint holds no generator states: the same
-command run again goes on where it stopped, bit-equal on a CPU (fault 1).
+command run again goes on where it stopped, bit-equal on a CPU, whenever it was killed.
 """
 
 import hashlib
@@ -59,7 +59,7 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], keep
 
 
 def latest_checkpoint(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
-    """The newest whole checkpoint; damaged or partial ones are named on standard error and passed over (fault 2)."""
+    """The newest whole checkpoint; damaged or partial ones are named on standard error and passed over."""
     for partial in folder.glob(".*"):
         print(f"{partial}: an unfinished checkpoint, ignored", file=sys.stderr)
     for path in sorted(folder.glob("step-*"), reverse=True):
@@ -95,6 +95,7 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Inverse of `pack_optimizer`."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
@@ -108,10 +109,12 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Ten
 
 
 def pack_modules(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """The tensors of modules, as NAME.KEY."""
     return {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
 
 
 def unpack_modules(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]) -> None:
+    """Inverse of `pack_modules`."""
     for name, module in modules.items():
         prefix = name + "."
         module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})

@@ -44,6 +44,7 @@ class Chunks:
         return range(chunk * self.size, min((chunk + 1) * self.size, self.count))
 
     def folder(self, chunk: int) -> Path:
+        """Where the files of a chunk lie."""
         return self.home / f"{chunk:05d}"
 
     def file(self, number: int) -> str:
@@ -118,6 +119,7 @@ class Chunks:
         return faults[0]
 
     def take_away(self, chunk: int) -> None:
+        """Deletes a chunk, so that it is made again."""
         shutil.rmtree(self.folder(chunk))
 
     def sweep(self) -> None:

@@ -59,6 +59,7 @@ class Report:
         self.bar, self.status, self.stage, self.unit = bar, status, stage, unit
 
     def __call__(self, done: int, total: int, metrics: Mapping[str, float]) -> None:
+        """Moves the bar to the finished steps."""
         if self.bar.total is None:
             self.bar.reset(total)
             self.bar.initial = done - 1

@@ -28,6 +28,7 @@ class Processes:
 
     @property
     def main(self) -> bool:
+        """Whether this is the first process, which writes and reports."""
         return self.rank == 0
 
     def positions(self, batch: int, micro_batch: int) -> list[range]:
@@ -87,5 +88,6 @@ def join_processes() -> tuple[Processes, torch.device]:
 
 
 def leave_processes() -> None:
+    """Ends the group of processes, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -262,6 +262,7 @@ class MetricsLog:
             raise DataError(f"{self.path}: step {step} cannot be written ({error}); free some space") from error
 
     def close(self) -> None:
+        """Closes the files of TensorBoard."""
         self._board.close()
 
 

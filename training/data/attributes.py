@@ -52,6 +52,7 @@ def make_header(dataset: Dataset, rule: AttributeRule, detectors: Sequence[Detec
 
 
 def write_header(path: Path, header: Mapping[str, Any]) -> None:
+    """Begins an attribute file: its first row says by whom and how."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(_encoded(header))
 

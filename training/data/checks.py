@@ -56,6 +56,7 @@ class DataReport:
         return text + [f"note: {count:,} x {reason}" for reason, count in _largest_first(self.notes)]
 
     def to_json(self) -> dict[str, Any]:
+        """Counts by reason, for a manifest."""
         return {
             "pictures": self.pictures,
             "objects": self.objects,
@@ -74,9 +75,11 @@ class Tally:
     notes: Counter[str] = field(default_factory=Counter)
 
     def report(self, pictures: int, objects: int) -> DataReport:
+        """The counts so far, frozen."""
         return DataReport(pictures, objects, dict(self.pictures), dict(self.objects), dict(self.notes))
 
     def copy(self) -> Tally:
+        """A tally that counts on by itself."""
         return Tally(self.pictures.copy(), self.objects.copy(), self.notes.copy())
 
 

@@ -161,6 +161,7 @@ class IndexWriter:
         self._stuff = tuple(name for name in dict.fromkeys(stuff) if name not in self._things)
 
     def finish(self, stamp: str, contents: str) -> None:
+        """Writes the header, last: an index without one is not whole. `stamp`, `contents`: of which files it is."""
         if 0 < self._masks < self._objects:
             self.tally.notes[Reason.NO_MASK] = self._objects - self._masks
         meta = {
@@ -208,6 +209,7 @@ class Index:
         return {**self.__dict__, "_held": None}
 
     def picture(self, number: int) -> Picture:
+        """An image by its number in the index."""
         columns = "image_id, path, width, height, orientation, numeric"
         ((image_id, path, width, height, orientation, numeric),) = self._rows(
             f"SELECT {columns} FROM picture WHERE number = ?", number

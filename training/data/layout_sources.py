@@ -48,7 +48,9 @@ class LayoutSource(Protocol):
         ...
 
     @property
-    def pictured(self) -> bool: ...
+    def pictured(self) -> bool:
+        """Whether every layout has a real image."""
+        ...
 
     @property
     def labelled(self) -> bool:
@@ -136,19 +138,23 @@ class PapercutLayouts:
 
     @property
     def spec(self) -> str:
+        """As `--layouts` takes it."""
         return f"papercut:{self.count}@{self.first}"
 
     @property
     def fingerprint(self) -> str:
+        """Seeds say it all."""
         return self.spec
 
     def __len__(self) -> int:
         return self.count
 
     def labels(self) -> Collection[str]:
+        """All classes of the built-in world."""
         return (*THINGS, *STUFF)
 
     def seed(self, place: int) -> int:
+        """Of the scene at a place."""
         return self.first + place
 
     def scene(self, place: int, size: Size) -> Scene:
@@ -156,9 +162,11 @@ class PapercutLayouts:
         return scene(self.seed(place), size=max(size))
 
     def layout(self, place: int, size: Size) -> Layout:
+        """Of a scene, for an image of (height, width) pixels."""
         return _resized(self.scene(place, size).layout, size)
 
     def sample(self, place: int, size: Size) -> tuple[Image.Image, Layout]:
+        """A scene and its layout, stretched to (height, width) pixels."""
         made = self.scene(place, size)
         return _stretched(made.image, size), _resized(made.layout, size)
 
@@ -180,22 +188,27 @@ class DatasetLayouts:
 
     @property
     def bounds(self) -> LayoutFilter:
+        """What is left out."""
         return self.dataset.layout_filter
 
     @property
     def spec(self) -> str:
+        """The data set's name, and its split."""
         return self.dataset.name if self.split is None else f"{self.dataset.name}, {self.split}"
 
     @property
     def labelled(self) -> bool:
+        """Whether a file of attributes was given."""
         return self.attributes is not None
 
     @property
     def attributes_by(self) -> Any:
+        """The detector that found the attributes; None where there are none."""
         return None if self.attributes is None else read_file(self.attributes).header["detector"]
 
     @cached_property
     def fingerprint(self) -> str:
+        """Hash of the data set, its filter and the attributes."""
         given = "" if self.attributes is None else f"+{file_hash(self.attributes)}"
         return f"{self.dataset.fingerprint}{given}"
 
@@ -207,17 +220,21 @@ class DatasetLayouts:
         return len(self.dataset)
 
     def labels(self) -> Collection[str]:
+        """The classes that occur."""
         return {label for sample in self.dataset for label in sample.layout.labels}
 
     def seed(self, place: int) -> int:
+        """Of the noise for the layout at a place."""
         return place
 
     def layout(self, place: int, size: Size) -> Layout:
+        """For an image of (height, width) pixels, with attributes where they were given."""
         found = self.dataset[place]
         layout = found.layout.with_attributes(self._given[found.image_id]) if self.labelled else found.layout
         return _resized(layout, size)
 
     def sample(self, place: int, size: Size) -> tuple[Image.Image, Layout]:
+        """An image and its layout, stretched to (height, width) pixels."""
         return _stretched(self.dataset[place].load_image(), size), self.layout(place, size)
 
 
@@ -249,25 +266,31 @@ class FileLayouts:
 
     @property
     def spec(self) -> str:
+        """The file's name."""
         return self.path.name
 
     @cached_property
     def fingerprint(self) -> str:
+        """The file's hash."""
         return file_hash(self.path)
 
     def __len__(self) -> int:
         return len(self.layouts)
 
     def labels(self) -> Collection[str]:
+        """The classes that occur."""
         return {label for layout in self.layouts for label in layout.labels}
 
     def seed(self, place: int) -> int:
+        """Of the noise for the layout at a place."""
         return place
 
     def layout(self, place: int, size: Size) -> Layout:
+        """For an image of (height, width) pixels."""
         return _resized(self.layouts[place], size)
 
     def sample(self, place: int, size: Size) -> tuple[None, Layout]:
+        """The layout alone: there are no images."""
         return None, self.layout(place, size)
 
 

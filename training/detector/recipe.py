@@ -84,10 +84,14 @@ class Samples(Protocol):
     """A data set, or several as one."""
 
     @property
-    def things(self) -> tuple[str, ...]: ...
+    def things(self) -> tuple[str, ...]:
+        """Classes that the detector learns."""
+        ...
 
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Hash of what is learned from."""
+        ...
 
     def __getitem__(self, place: int) -> Sample: ...
 
@@ -182,6 +186,7 @@ def new_model(config: DetectorTraining, classes: int, device: torch.device, star
 
 
 def new_optimizer(model: nn.Module, config: DetectorTraining) -> torch.optim.Optimizer:
+    """SGD with weight decay on weights, none on biases and norms."""
     weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]

@@ -35,7 +35,6 @@ class Plan:
 
     detectors: names in the model's folder, or paths, results files of other detectors among them. Without one that
         looks, the model's own: bundled and judge. The first one leads.
-    attributes: by whom those of the source were given, as the report has it; None: by Eq. 2 on its pictures, here.
     """
 
     model: Path
@@ -139,6 +138,7 @@ def picture_size(pipe: DetDiffusionPipeline) -> Size:
 
 
 def views_for(plan: Plan, vocabulary: Vocabulary) -> list[View]:
+    """The variants of every layout that a model with this vocabulary can draw."""
     attributes = bool(vocabulary.attribute_words)
     return views_of(plan.strategies, plan.difficulties, one_hard=plan.one_hard, attributes=attributes)
 

@@ -66,6 +66,7 @@ class Scores:
         return Estimate(getattr(self, name), getattr(self, f"{name}_ci95"))
 
     def to_json(self) -> dict[str, Any]:
+        """As `report.json` has it."""
         return typed_json.to_json(self)
 
 
@@ -172,6 +173,8 @@ class DetectorReport:
 
 @dataclass(frozen=True, slots=True)
 class InceptionReport:
+    """The Inception network whose features FID compares."""
+
     sha256: str
 
 
@@ -202,6 +205,7 @@ class EvaluationReport:
 
     @property
     def labellers(self) -> tuple[Labeller, ...]:
+        """By whom the attributes were given: one, many, or nobody."""
         by = self.attributes_by
         return by if isinstance(by, tuple) else () if by is None else (by,)
 
@@ -230,6 +234,7 @@ class ObjectRow:
     confidence: Mapping[str, Number]  # by detector; NaN: does not count
 
     def to_json(self) -> dict[str, Any]:
+        """A row of `objects.jsonl`."""
         return typed_json.to_json(self)
 
     @classmethod

@@ -49,10 +49,12 @@ class SeenImages:
 
     @property
     def count(self) -> int:
+        """Images, in all."""
         return self.chunks.count
 
     @property
     def folder(self) -> Path:
+        """Where the chunks lie."""
         return self.chunks.home
 
     def load(self, numbers: range) -> list[Image.Image]:

@@ -24,6 +24,7 @@ Blocks = Mapping[str, Block]  # of one set of images, by detector
 
 
 def scores_of(blocks: Blocks) -> dict[str, Scores]:
+    """Scores by the names of the detectors."""
     return {name: Scores.of(block) for name, block in blocks.items()}
 
 
@@ -67,6 +68,7 @@ def kept_of(real: Block, restored: Block) -> Kept:
 
 
 def kind_of(pipe: DetDiffusionPipeline) -> str:
+    """The method that a pipeline follows, told by its parts."""
     if getattr(pipe, "controlnet", None) is not None:
         return "ControlNet"
     return "DetDiffusion" if pipe.vocabulary.attribute_words else "GeoDiffusion"

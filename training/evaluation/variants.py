@@ -28,6 +28,7 @@ class View:
 
     @property
     def name(self) -> str:
+        """As reports show it."""
         return self.strategy if self.difficulty == 0 else f"difficulty {self.difficulty:g}"
 
     @property

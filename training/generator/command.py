@@ -62,6 +62,7 @@ class TrainRequest:
     detector: str | None = None
 
     def dataset(self) -> Dataset:
+        """The data set that is asked for, opened."""
         return open_dataset(self.data, filter=self.bounds, split=self.split)
 
 
@@ -76,9 +77,11 @@ class Needs:
 
     @property
     def disk(self) -> int:
+        """Bytes, in all."""
         return self.latents + self.checkpoints + self.model
 
     def lines(self) -> list[str]:
+        """What a run needs, for people."""
         gb = 1e9
         return [
             f"memory: {self.memory / gb:.2f} GB for weights, gradients, AdamW and the average; activations on top",

@@ -114,6 +114,7 @@ class GeneratorConfig:
             raise ConfigError("control_only needs a controlnet")
 
     def to_json(self) -> dict[str, Any]:
+        """Every field, nested, as JSON holds it."""
         tree: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return tree
 
@@ -147,6 +148,7 @@ class BundleConfig:
         return self.generator.size[0]
 
     def to_json(self) -> dict[str, Any]:
+        """Every field, nested, as JSON holds it."""
         tree: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return tree
 
@@ -278,6 +280,8 @@ PRESETS: Mapping[str, BundleConfig] = {"cpu": _CPU, "gpu": _GPU}
 
 
 class Stage(StrEnum):
+    """What `bundle` makes, in this order."""
+
     DETECTOR = "detector"
     JUDGE = "judge"
     AUTOENCODER = "autoencoder"

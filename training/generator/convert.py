@@ -64,6 +64,7 @@ class GenerationConfig:
 
     @classmethod
     def read(cls, path: Path) -> GenerationConfig:
+        """From a file of GeoDiffusion; ConfigError where a field is missing or of another kind."""
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             columns, rows = values["num_bucket_per_side"]

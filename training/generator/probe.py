@@ -55,6 +55,7 @@ class Probe:
         return cls(pipe, chosen, detector, out, config.sampler_steps)
 
     def __call__(self, step: int) -> None:
+        """Draws the layouts in every strategy, and writes the grid and what the detector says of it."""
         strategies = list(Strategy) if self.pipe.vocabulary.attribute_words else [Strategy.ORIGIN]
         pictures: list[Image.Image] = []
         row: dict[str, float] = {}

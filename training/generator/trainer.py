@@ -43,6 +43,7 @@ class MovingAverage:
         self.decay = decay
 
     def update(self, step: int) -> None:
+        """Moves the average towards the weights after a step; early steps count more."""
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
 
@@ -223,6 +224,7 @@ def _gradients(parameters: Sequence[Tensor]) -> list[Tensor]:
 
 
 def state(modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, average: MovingAverage) -> dict[str, Tensor]:
+    """All that a checkpoint holds: modules, optimizer, average."""
     averages = {f"average.{i}": tensor for i, tensor in enumerate(average.average)}
     return pack_modules(modules) | pack_optimizer(optimizer) | averages
 
@@ -230,6 +232,7 @@ def state(modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, avera
 def restore(
     folder: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, average: MovingAverage
 ) -> int:
+    """Puts the newest whole checkpoint back and returns its step; 0 where there is none."""
     saved = latest_checkpoint(folder)
     if saved is None:
         return 0

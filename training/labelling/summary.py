@@ -26,6 +26,7 @@ class ClassRow:
 
     @property
     def objects(self) -> int:
+        """Of the class, in all."""
         return self.easy + self.hard + self.background
 
     @property
@@ -66,6 +67,7 @@ class AttributeReport:
 
     @property
     def total(self) -> ClassRow:
+        """All classes together."""
         return ClassRow(
             "all",
             sum(row.easy for row in self.rows),
@@ -83,6 +85,7 @@ class AttributeReport:
         return {row.label: row.counts() for row in sorted(self.rows, key=lambda row: row.label)}
 
     def to_json(self) -> dict[str, Any]:
+        """Counts and shares, for the header of the attribute file."""
         return {
             "pictures": self.pictures,
             "objects": self.by_class(),

@@ -55,6 +55,8 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Text:
+    """A paragraph."""
+
     text: str
     note: bool = False  # smaller, paler
 
@@ -80,6 +82,8 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
+    """An image with a title; `name` is its file."""
+
     name: str
     title: str
     image: Image.Image

@@ -30,6 +30,7 @@ class Evaluation:
 
     @property
     def title(self) -> str:
+        """What was drawn, and how many layouts."""
         layouts = self.report.layouts
         return f"{layouts.spec} ({layouts.count:,} layouts)"
 
@@ -40,6 +41,7 @@ class Evaluation:
 
     @property
     def detectors(self) -> list[str]:
+        """Names, the leading one first."""
         return [one.name for one in self.report.detectors]
 
     @cached_property
@@ -52,6 +54,7 @@ class Evaluation:
 
     @cached_property
     def layouts(self) -> list[Layout]:
+        """All of them, in the order of the images."""
         return [Layout.from_json(row["layout"]) for row in self._lines("layouts.jsonl")]
 
     def picture(self, system: str | None, view: str, number: int) -> Image.Image | None:
@@ -64,6 +67,7 @@ class Evaluation:
             return image.convert("RGB")
 
     def masks(self, system: str) -> list[Image.Image]:
+        """Images with masks painted over them; none where they are not kept."""
         found = []
         for path in sorted((self.work / system / "masks").glob("*.png")):
             with Image.open(path) as image:

@@ -10,8 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from detdiffusion.drawing import ATTRIBUTE_COLOURS, grid
-from detdiffusion.evaluation.bootstrap import Estimate
-from detdiffusion.evaluation.comparison import bootstrap_ci
+from detdiffusion.evaluation.bootstrap import Estimate, bootstrap_ci
 from detdiffusion.layout import Attribute, Layout
 from training.evaluation.report import ObjectRow, Scores, SystemReport
 from training.report.blocks import Block, Heading, Picture, Plot, Table, Text
@@ -47,10 +46,12 @@ class Pair:
 
     @property
     def drop(self) -> float:
+        """Confidence lost from easy to hard."""
         return self.easy - self.hard
 
 
 def evaluation_sections(one: Evaluation) -> Iterator[Block]:
+    """The blocks of one evaluation, from what was run to what it looks like."""
     yield Heading(f"Evaluation: {one.title}")
     yield from _what_was_run(one)
     yield from _scores(one)

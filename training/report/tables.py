@@ -34,6 +34,7 @@ PAPER_TRAINABILITY = (
 
 
 def ablation_sections(one: AblationTable) -> Iterator[Block]:
+    """The blocks of one ablation."""
     generator, layouts = one.learned.generator, one.learned.layouts
     height, width = generator.size
     yield Heading(f"Ablation, preset {one.preset}")
@@ -57,6 +58,7 @@ def ablation_sections(one: AblationTable) -> Iterator[Block]:
 
 
 def trainability_sections(one: TrainabilityTable) -> Iterator[Block]:
+    """The blocks of one trainability study."""
     settings, rows = one.learned, one.rows
     counts = settings.pictures
     updates = counts.epochs * -(-counts.an_epoch // settings.batch)

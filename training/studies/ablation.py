@@ -151,10 +151,12 @@ def train_all(
 
 
 def result_path(out: Path, row: Row, seed: int) -> Path:
+    """Where the scores of one training of a row are kept."""
     return out / "runs" / f"{row.slug}-seed{seed}" / "result.json"
 
 
 def variant_config(config: GeneratorConfig, row: Row, seed: int) -> GeneratorConfig:
+    """The generator's config for a row and a seed."""
     changed = VARIANTS[row.variant](config) if row.variant else config
     return replace(changed, seed=seed)
 

@@ -25,6 +25,7 @@ class AblationConfig:
             raise ConfigError(f"the ablation would learn from scenes from {HELD_OUT_SEED} up, which are held out")
 
     def to_json(self) -> dict[str, Any]:
+        """Every field, nested, as JSON holds it."""
         tree: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return tree
 

@@ -158,6 +158,7 @@ def request_of(arguments: argparse.Namespace) -> TrainabilityRequest:
 
 
 def result_path(out: Path, row: Row, seed: int) -> Path:
+    """Where the scores of one training of a row are kept."""
     return out / "runs" / f"{row.slug}-seed{seed}" / "result.json"
 
 

@@ -41,10 +41,12 @@ class Union:
 
     @property
     def things(self) -> tuple[str, ...]:
+        """Classes, the same in every part."""
         return self.parts[0].things
 
     @cached_property
     def fingerprint(self) -> str:
+        """Hash of all parts."""
         return text_hash("".join(part.fingerprint for part in self.parts))
 
     def places(self, part: int) -> range:
@@ -85,6 +87,7 @@ class Plan:
     held_out: range
 
     def pictures(self, row: Row) -> Pictures:
+        """What a row learns from, and what it is measured on."""
         return Pictures(self.union, row.learned, self.held_out)
 
     @property

@@ -29,6 +29,7 @@ class Counts:
     confidence: float = 0.0  # of all that the detector can judge, added up
 
     def add(self, asked: str, true: str | None, confidence: float | None) -> None:
+        """Counts an object: the attribute asked for, the one in the source, and what the detector then said."""
         self.objects += 1
         for counts, attribute in ((self.asked, asked), (self.true, true)):
             if attribute in counts:
@@ -39,6 +40,7 @@ class Counts:
             self.confidence += confidence
 
     def to_json(self) -> dict[str, Any]:
+        """Attributes before and after, and the mean confidence."""
         judged = self.found + self.missed
         mean = round(self.confidence / judged, 4) if judged else None
         after = {"easy": self.found, "hard": self.missed}
@@ -58,6 +60,7 @@ class Card:
 
     @classmethod
     def of(cls, rows: Iterable[Row], things: Sequence[str]) -> Card:
+        """Counted from the rows of all images."""
         pictures, redrawn, moved, classes = 0, 0, 0, defaultdict[str, Counts](Counts)
         fates = defaultdict[str, Counter[str]](Counter)
         for row in rows:
@@ -75,6 +78,7 @@ class Card:
         return cls(pictures, {name: classes[name] for name in order}, counted, redrawn, moved)
 
     def to_json(self) -> dict[str, Any]:
+        """All counts, by class."""
         about = {"pictures": self.pictures, "fates": self.fates, "redrawn": self.redrawn, "snapped": self.snapped}
         return {**about, "classes": {name: counts.to_json() for name, counts in self.classes.items()}}
 

@@ -77,4 +77,5 @@ def _surest(
 
 
 def gone(row: Sequence[Fate]) -> int:
+    """How many objects were not found."""
     return sum(fate is Fate.GONE for fate in row)

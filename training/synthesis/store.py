@@ -54,6 +54,7 @@ class Job:
 
     @property
     def chunks(self) -> Chunks:
+        """The chunks of its images."""
         return job_chunks(self.out, self.count, self.chunk)
 
     def settings(self, model: str, detector: str | None, vocabulary: Vocabulary) -> dict[str, Any]:
@@ -110,6 +111,7 @@ def read_chunks(out: Path) -> Chunks:
 
 
 def saver(image: Image.Image, write: Callable[[Path, Image.Image], None]) -> Save:
+    """Writes an image to whatever path it is given."""
     return lambda path: write(path, image)
 
 

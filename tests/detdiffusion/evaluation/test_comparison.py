@@ -7,7 +7,8 @@ import pytest
 
 from detdiffusion.detection import Detections
 from detdiffusion.errors import ConfigError
-from detdiffusion.evaluation.comparison import bootstrap_ci, compare, mean, object_confidences
+from detdiffusion.evaluation.bootstrap import bootstrap_ci
+from detdiffusion.evaluation.comparison import compare, mean, object_confidences
 from detdiffusion.layout import Attribute, Box, Layout
 
 CAR, BUS, SKY = (0.0, 0.0, 0.5, 0.5), (0.5, 0.5, 1.0, 1.0), (0.0, 0.0, 1.0, 1.0)
@@ -82,9 +83,9 @@ def test_bootstrap_against_a_plain_one() -> None:
     rng = np.random.default_rng(0)
     groups = [rng.normal(rng.normal(0.4, 0.3), 0.1, size=size) for size in rng.integers(1, 6, size=40)]
     member = [i for i, group in enumerate(groups) for _ in group]
-    interval = bootstrap_ci(np.concatenate(groups), groups=member, n=4000)
+    interval = bootstrap_ci(np.concatenate(groups), groups=member, count=4000)
     np.testing.assert_allclose(interval, plain_bootstrap(groups, 4000), atol=0.015)
-    alone = bootstrap_ci(np.concatenate(groups), n=4000)
+    alone = bootstrap_ci(np.concatenate(groups), count=4000)
     assert alone[1] - alone[0] < interval[1] - interval[0]  # objects of one picture are not independent
 
 
