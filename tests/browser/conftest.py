@@ -28,7 +28,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-START_SECONDS = 90  # a test machine may be busy; the promise of 20 s is for an idle one
+START_SECONDS = 300  # a test machine may be busy; the promise of 20 s is for an idle one
 LAPTOP = {"width": 1366, "height": 768}
 SECONDS = 120  # for whatever the page has to do
 
@@ -60,9 +60,8 @@ def serving(model: Path, workspace: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "app", "--port", str(port), "--workspace", str(workspace), "--model", str(model)]
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     with (workspace / "errors.log").open("w") as errors:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True)
         killer = threading.Timer(START_SECONDS, process.kill)
         killer.start()
         assert process.stdout is not None
@@ -92,44 +91,87 @@ def serve(tmp_path: Path) -> Iterator[Callable[[Path], str]]:
         yield lambda model: stack.enter_context(serving(model, tmp_path))
 
 
-@pytest.fixture
-def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """`visit(address, device_scale_factor=2)`: the page as it opens, example pair finished, on a laptop's screen or
-    another. It may ask for nothing beyond this machine, and nothing in it may fail."""
-    asked: list[str] = []
-    errors: list[str] = []
-    contexts: list[BrowserContext] = []
-    addresses: list[str] = []
+@pytest.fixture(scope="session")
+def laptop(chromium: Browser) -> Iterator[BrowserContext]:
+    """A laptop's screen. Its pages share the browser's cache: what Gradio is made of is fetched and compiled once."""
+    context = new_screen(chromium, viewport=LAPTOP)
+    yield context
+    context.close()
 
-    def forget_what_was_cut_off(_: Page) -> None:
-        """A page was left: what Gradio says of a stream that ends with it is no fault of the page."""
-        cut_off = ("AbortError", "Unexpected error Connection errored out")
-        errors[:] = [error for error in errors if not error.startswith(cut_off)]
 
-    def visit(address: str, **screen: Any) -> Page:
-        context = chromium.new_context(**{"viewport": LAPTOP, "accept_downloads": True, **screen})
-        context.set_default_timeout(SECONDS * 1000)
-        contexts.append(context)
-        addresses.append(address)
+def new_screen(chromium: Browser, **screen: Any) -> BrowserContext:
+    context = chromium.new_context(**{"accept_downloads": True, **screen})
+    context.set_default_timeout(SECONDS * 1000)
+    return context
+
+
+class Visits:
+    """Pages as they open, example pair finished. They may ask for nothing beyond this machine, and nothing may fail."""
+
+    def __init__(self, chromium: Browser, laptop: BrowserContext) -> None:
+        self.chromium, self.laptop = chromium, laptop
+        self.asked: list[str] = []
+        self.errors: list[str] = []
+        self.pages: list[Page] = []
+        self.addresses: list[str] = []
+
+    def __call__(self, address: str, **screen: Any) -> Page:
+        """`visit(address, device_scale_factor=2)`: on a laptop's screen, or another one like it."""
+        context = new_screen(self.chromium, **{"viewport": LAPTOP, **screen}) if screen else self.laptop
         page = context.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
-        page.on("domcontentloaded", forget_what_was_cut_off)
+        self.pages.append(page)
+        self.addresses.append(address)
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        page.on("domcontentloaded", self._forget_what_was_cut_off)
         page.goto(address)
         page.locator("#pair table").wait_for()
         at_rest(page)
         return page
 
-    yield visit
-    for context in contexts:
-        context.close()
-    assert [url for url in asked if not url.startswith((*addresses, "data:", "blob:"))] == []
-    assert errors == []
+    def _forget_what_was_cut_off(self, _: Page) -> None:
+        """A page was left: what Gradio says of a stream that ends with it is no fault of the page."""
+        cut_off = ("AbortError", "Unexpected error Connection errored out")
+        self.errors[:] = [error for error in self.errors if not error.startswith(cut_off)]
+
+    def check(self) -> None:
+        asked, errors = list(self.asked), list(self.errors)
+        self.asked.clear()
+        self.errors.clear()
+        assert [url for url in asked if not url.startswith((*self.addresses, "data:", "blob:"))] == []
+        assert errors == []
+
+    def end(self) -> None:
+        """Closes the pages; what they remember for the next visit is forgotten."""
+        for page in self.pages:
+            if page.context is not self.laptop:
+                page.context.close()
+            elif not page.is_closed():
+                page.evaluate("localStorage.clear()")
+                page.close()
+        self.pages.clear()
+        self.laptop.clear_cookies()
 
 
 @pytest.fixture
-def page(visit: Callable[..., Page], address: str) -> Page:
+def visit(chromium: Browser, laptop: BrowserContext) -> Iterator[Visits]:
+    visits = Visits(chromium, laptop)
+    yield visits
+    visits.end()
+    visits.check()
+
+
+@pytest.fixture(scope="module")
+def book(chromium: Browser, laptop: BrowserContext) -> Iterator[Visits]:
+    """For files whose tests take turns on one page."""
+    visits = Visits(chromium, laptop)
+    yield visits
+    visits.end()
+
+
+@pytest.fixture
+def page(visit: Visits, address: str) -> Page:
     return visit(address)
 
 

@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,22 @@ FRAMES = 30.0  # a second, while a box is dragged among a hundred
 
 
 @pytest.fixture
+def page(book: Any, address: str, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """One page for all: every test leaves nothing but an undo history behind. After a failure comes a new one."""
+    pages = [page for page in book.pages if page.context is book.laptop] or [book(address)]
+    failed = request.session.testsfailed
+    yield pages[0]
+    if request.session.testsfailed > failed:
+        book.end()
+    book.check()
+
+
+@pytest.fixture
 def canvas(studio: Any) -> Any:
-    """An empty canvas."""
+    """An empty canvas: no tool, no zoom, no class for every box."""
+    studio.press("Escape", "Escape")
+    studio.canvas.focus()
+    studio.press("Escape", "0")
     studio.clear()
     return studio
 
@@ -222,6 +236,7 @@ def test_by_keyboard_alone_from_nothing_to_a_comparison(canvas: Any) -> None:
     assert all(names), names
 
 
+@pytest.mark.alone
 def test_a_hundred_boxes_stay_fluid(canvas: Any) -> None:
     crowd = [
         {"label": "bird", "box": [x / 10, y / 10, x / 10 + 0.08, y / 10 + 0.08], "attribute": "easy"}
@@ -295,10 +310,15 @@ def detail(shot: bytes) -> float:
     return float(np.abs(np.asarray(picture, float) - np.asarray(merged, float)).mean())
 
 
+@pytest.fixture(scope="module")
+def screens(book: Any, address: str) -> list[Page]:
+    """The same page on two screens, the finer one first."""
+    return [book(address, device_scale_factor=ratio) for ratio in (2, 1)]
+
+
 @pytest.mark.parametrize("place", [".editor .canvas", "#pair table", "#pair .side.a", "#actions", "#header"])
-def test_two_device_pixels_are_used(visit: Callable[..., Page], address: str, place: str) -> None:
-    fine, coarse = (visit(address, device_scale_factor=ratio) for ratio in (2, 1))
-    shots = [page.locator(place).first.screenshot() for page in (fine, coarse)]
+def test_two_device_pixels_are_used(screens: list[Page], place: str) -> None:
+    shots = [page.locator(place).first.screenshot() for page in screens]
     large, small = (Image.open(io.BytesIO(shot)) for shot in shots)
     assert np.allclose(large.size, 2 * np.array(small.size), atol=2)
     blown_up = io.BytesIO()

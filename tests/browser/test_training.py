@@ -76,7 +76,7 @@ def test_a_run_from_start_to_picture(training: Training) -> None:
 
     training.fill(scenes=24, steps=STEPS, batch=2, name="tiny")
     page.locator("#train-more > button").click()
-    training.fill(settings="sample_steps=10\ncheckpoint_steps=10")
+    training.fill(settings="sample_steps=10\ncheckpoint_steps=10\nsampler_steps=2\nsample_layouts=2")
     training.start()
     training.reaches("preparing")
     expect(page.locator("#train-log")).to_contain_text("papercut --images 24")

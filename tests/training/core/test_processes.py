@@ -17,7 +17,7 @@ from training.core.processes import Processes, join_processes
 ROOT = Path(__file__).resolve().parents[3]
 LOSSES = ("total", "denoise", "mask", "dice", "gradient_norm", "learning_rate")
 TORCHRUN = ("torch.distributed.run", "--nproc-per-node", "2")
-SECONDS = 120  # for a whole launch
+SECONDS = 300  # for a whole launch, on a busy machine
 
 RANK_1_DIES = """
 import os, signal, sys
@@ -123,36 +123,29 @@ def alone(papercut: Any, cache: dict[str, str], tmp_path_factory: pytest.TempPat
 
 
 def check_same(found: list[dict[str, float]], expected: list[dict[str, float]]) -> None:
-    assert [row["step"] for row in found] == list(range(1, 11))
+    assert [row["step"] for row in found] == list(range(1, len(expected) + 1))
     for one, other in zip(expected, found, strict=True):
         for name in LOSSES:
             assert other[name] == pytest.approx(one[name], rel=1e-4, abs=1e-4), (one["step"], name)
 
 
-def test_torchrun_with_a_rank_that_dies_equals_one_process(
+@pytest.mark.process
+def test_a_rank_that_dies_under_torchrun_and_accelerate_goes_on(
     papercut: Any, cache: dict[str, str], alone: list[dict[str, float]], tmp_path: Path, free_port: int
 ) -> None:
-    out, driver = tmp_path / "run", tmp_path / "driver.py"
-    driver.write_text(RANK_1_DIES)
+    """Together they equal one process. accelerate starts with `--multi_gpu`, which takes what devices there are; with
+    `--cpu` it leaves starting to MPI."""
+    out, dying, counting = tmp_path / "run", tmp_path / "dying.py", tmp_path / "counting.py"
+    dying.write_text(RANK_1_DIES)
+    counting.write_text(COUNTS_ITSELF)
     words = papercut.words(out, "steps=10")
-    launcher = (*TORCHRUN, "--master-port", free_port)
-    died = launch(*launcher, driver, *words, environment=cache)
+    died = launch(*TORCHRUN, "--master-port", free_port, dying, *words, environment=cache)
     assert died.returncode not in (0, None), "all stop within the timeout"
     assert len(rows(out)) == 4 and (out / "checkpoints" / "step-00000003").is_dir()
-    resumed = launch(*launcher, "-m", "training", *words, environment=cache)
+    check_same(rows(out), alone[:4])
+    launcher = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--main_process_port", free_port)
+    resumed = launch(*launcher, counting, tmp_path, *words, environment=cache)
     assert resumed.returncode == 0, resumed.stderr
-    check_same(rows(out), alone)
-    assert resumed.stdout.splitlines() == [str(out / "model")], "the first process alone speaks"
-
-
-def test_accelerate_equals_one_process(
-    papercut: Any, cache: dict[str, str], alone: list[dict[str, float]], tmp_path: Path, free_port: int
-) -> None:
-    """With `--multi_gpu`, which takes what devices there are; with `--cpu` accelerate leaves starting to MPI."""
-    out, driver = tmp_path / "run", tmp_path / "driver.py"
-    driver.write_text(COUNTS_ITSELF)
-    words = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--main_process_port", free_port)
-    done = launch(*words, driver, tmp_path, *papercut.words(out, "steps=10"), environment=cache)
-    assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.glob("rank-*")) == ["rank-0", "rank-1"]
     check_same(rows(out), alone)
+    assert resumed.stdout.splitlines() == [str(out / "model")], "the first process alone speaks"

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,15 @@ from detdiffusion.layout import Attribute, Layout, read_png
 from detdiffusion.text.vocabulary import Vocabulary
 from training.data.datasets import open_dataset
 from training.data.papercut.classes import STUFF, THINGS
-from training.synthesis import command, verify
+from training.synthesis import command, verify, workers
 from training.synthesis.request import read_job
-from training.synthesis.store import job_chunks, read_chunks
+from training.synthesis.store import Job, job_chunks, read_chunks
 from training.synthesis.workers import run_local, work
 
 COUNT = 10
 SCENES = "papercut:6@900000"
-MINUTES = 180.0  # seconds of patience
+Start = Callable[..., subprocess.Popen[str]]
+MINUTES = 600.0  # seconds of patience with a busy machine
 
 
 def words_of(model: Path, out: Path, *more: object) -> list[str]:
@@ -42,7 +44,16 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 
 def ask(model: Path, out: Path, *more: object) -> int:
-    return command.run(parse(words_of(model, out, *more)))
+    """The command, drawing in this process: a worker of its own would load everything again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "run_local", lambda job, _: work(job))
+        return command.run(parse(words_of(model, out, *more)))
+
+
+def begun(model: Path, out: Path, *more: object) -> Job:
+    """What a coordinator writes before anybody draws."""
+    command.begin(command.request_of(parse(words_of(model, out, *more))))
+    return read_job(out)
 
 
 def check(out: Path) -> int:
@@ -53,6 +64,11 @@ def check(out: Path) -> int:
 
 def pictures(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*.png")}
+
+
+def by_name(out: Path) -> dict[str, bytes]:
+    """Whatever chunk they belong to."""
+    return {Path(name).name: content for name, content in pictures(out).items()}
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +158,7 @@ def test_exports(made: Path) -> None:
             assert corners == pytest.approx(bbox, abs=0.01)
 
 
+@pytest.mark.process
 def test_ultralytics_trains_on_it(made: Path, tmp_path: Path) -> None:
     """A few steps on the folder as it is; the library runs in a process of its own."""
     code = (
@@ -170,6 +187,23 @@ def wait(until: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """`start(line, **pipes)`: a process that does not outlive the test, nor does what it started."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(line: list[str], **pipes: int) -> subprocess.Popen[str]:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        started.append(subprocess.Popen(line, text=True, start_new_session=True, **{**quiet, **pipes}))
+        return started[-1]
+
+    yield start
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 def workers_of(process: int) -> list[int]:
     """Those that a coordinator has started and that live."""
     found = []
@@ -183,59 +217,69 @@ def workers_of(process: int) -> list[int]:
     return found
 
 
-def test_killed_workers_change_nothing(world_model: Path, made: Path, tmp_path: Path) -> None:
-    """kill -9 of both workers, of the coordinator, and again: the pictures are those of one worker without a kill."""
+@pytest.mark.process
+def test_killed_workers_change_nothing(world_model: Path, made: Path, tmp_path: Path, start: Start) -> None:
+    """kill -9 of both workers, then of the coordinator: the pictures are those of one worker without a kill."""
     out = tmp_path / "killed"
-    line = [sys.executable, "-m", "training", "generate", *words_of(world_model, out, "--workers", 2)]
-    chunks = job_chunks(out, COUNT, 4)
-    for kills in range(3):
-        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        wait(lambda: workers_of(process.pid) or process.poll() is not None)  # noqa: B023
-        if kills:
-            wait(lambda: len(chunks.done()) >= kills or process.poll() is not None)  # noqa: B023
-        before = {path: path.read_bytes() for chunk in chunks.done() for path in chunks.folder(chunk).iterdir()}
-        for worker in workers_of(process.pid):
+    line = [sys.executable, "-m", "training", "generate", *words_of(world_model, out, "--workers", 2, "--chunk", 2)]
+    process = start(line)
+    chunks = job_chunks(out, COUNT, 2)
+    wait(lambda: len(workers_of(process.pid)) == 2 or process.poll() is not None)
+    first = workers_of(process.pid)
+    for worker in first:
+        os.kill(worker, signal.SIGKILL)
+    wait(lambda: set(workers_of(process.pid)) - set(first) or process.poll() is not None)
+    second = workers_of(process.pid)
+    assert len(first) == 2 and second and not set(first) & set(second), "others took their place"
+    wait(lambda: chunks.done() or process.poll() is not None)
+    process.kill()
+    for worker in second:
+        with suppress(ProcessLookupError):
             os.kill(worker, signal.SIGKILL)
-        if kills == 2:
-            process.kill()
-        process.wait()
-        assert {path: path.read_bytes() for path in before} == before, "what was committed stays"
-        if process.returncode == 0:
-            break
-    assert ask(world_model, out, "--workers", 2) == 0
+    process.wait()
+    before = {path: path.read_bytes() for chunk in chunks.done() for path in chunks.folder(chunk).iterdir()}
+    assert ask(world_model, out, "--chunk", 2) == 0
+    assert before and {path: path.read_bytes() for path in before} == before, "what was committed stays"
     assert check(out) == 0
-    assert pictures(out) == pictures(made)
+    assert by_name(out) == by_name(made)
     assert [row["sha256"] for row in read_chunks(out).all_rows()] == [
         row["sha256"] for row in read_chunks(made).all_rows()
     ]
 
 
-def test_a_worker_leaves_with_who_started_it(world_model: Path, tmp_path: Path) -> None:
-    """A coordinator that is killed leaves nobody behind who goes on for hours."""
-    out = tmp_path / "left"
-    line = [sys.executable, "-m", "training", "generate", *words_of(world_model, out, "--count", 4000, "--chunk", 2)]
-    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    chunks = job_chunks(out, 4000, 2)
-    wait(lambda: out.exists() and chunks.done())
-    workers = workers_of(process.pid)
+@pytest.mark.process
+def test_a_worker_leaves_with_who_started_it(world_model: Path, tmp_path: Path, start: Start) -> None:
+    """A coordinator that is killed leaves nobody behind who goes on for hours; here a shell coordinates."""
+    job = begun(world_model, tmp_path / "left", "--count", 4000, "--chunk", 2)
+    line = ["sh", "-c", '"$@" & wait', "sh", sys.executable, "-m", "training.synthesis.worker", str(job.out), "0"]
+    process = start(line)
+    wait(lambda: job.chunks.done() or process.poll() is not None)
+    (worker,) = workers_of(process.pid)
     process.kill()
     process.wait()
-    wait(lambda: not any(Path("/proc", str(worker)).exists() for worker in workers))
+    wait(lambda: not Path("/proc", str(worker)).exists())
+    assert len(job.chunks.done()) < 2000, "it left in the middle of its work"
 
 
-def test_two_jobs_at_once_share_the_work(world_model: Path, made: Path, tmp_path: Path) -> None:
-    line = [sys.executable, "-m", "training", "generate", *words_of(world_model, tmp_path / "two")]
-    both = [subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)]
-    assert [process.wait() for process in both] == [0, 0]
-    assert check(tmp_path / "two") == 0 and pictures(tmp_path / "two") == pictures(made)
+@pytest.mark.process
+def test_two_jobs_at_once_share_the_work(world_model: Path, made: Path, tmp_path: Path, start: Start) -> None:
+    """The same command, in this process and in another."""
+    out = tmp_path / "two"
+    line = [sys.executable, "-m", "training", "generate", *words_of(world_model, out)]
+    other = start(line)
+    wait(lambda: workers_of(other.pid) or other.poll() is not None)
+    assert ask(world_model, out) == 0
+    assert other.wait() == 0
+    assert check(out) == 0 and pictures(out) == pictures(made)
 
 
-def test_ray_with_a_killed_worker(world_model: Path, made: Path, tmp_path: Path) -> None:
+@pytest.mark.process
+def test_ray_with_a_killed_worker(world_model: Path, made: Path, tmp_path: Path, start: Start) -> None:
     """A local cluster; the process that draws is killed with -9 once something is committed."""
     pytest.importorskip("ray", reason="Ray is an extra: pip install -r requirements-ray.txt")
     out = tmp_path / "ray"
     line = [sys.executable, "-m", "training", "generate", *words_of(world_model, out, "--engine", "ray", "--chunk", 2)]
-    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = start(line, stderr=subprocess.PIPE)
     chunks = job_chunks(out, COUNT, 2)
     killed = list[int]()
 
@@ -250,8 +294,7 @@ def test_ray_with_a_killed_worker(world_model: Path, made: Path, tmp_path: Path)
     _, said = process.communicate(timeout=MINUTES)
     assert process.returncode == 0, said
     assert killed and check(out) == 0
-    drawn = {Path(name).name: content for name, content in pictures(out).items()}
-    assert drawn == {Path(name).name: content for name, content in pictures(made).items()}
+    assert by_name(out) == by_name(made)
 
 
 def ray_workers() -> list[int]:
@@ -270,21 +313,18 @@ def ray_workers() -> list[int]:
 def test_workers_that_cannot_live_are_given_up(
     world_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "dying"
-    arguments = parse(words_of(world_model, out))
-    command.begin(command.request_of(arguments))
+    job = begun(world_model, tmp_path / "dying")
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(DataError, match="workers died 5 times without finishing a chunk"):
-        run_local(read_job(out), 1)
+        run_local(job, 1)
 
 
+@pytest.mark.process
 def test_a_worker_says_why_it_cannot_go_on(world_model: Path, tmp_path: Path) -> None:
-    out = tmp_path / "odd"
-    arguments = parse(words_of(world_model, out))
-    command.begin(command.request_of(arguments))
-    (out / "images").write_text("a file where a folder needs to be")
+    job = begun(world_model, tmp_path / "odd")
+    (job.out / "images").write_text("a file where a folder needs to be")
     with pytest.raises(DataError, match="cannot be written"):
-        run_local(read_job(out), 1)
+        run_local(job, 1)
 
 
 # --- going on, and what is refused ----------------------------------------------------------------
