@@ -1,7 +1,7 @@
 """What every test stands on: no hub, one thread, no windows. Set before anything imports torch or matplotlib.
 
 It also knows the tiers. Where a test lies and which fixtures it takes say what it needs; whoever reads a trained model
-or starts a process that imports torch without the marker for it is told so, so that `make test-fast` stays fast.
+or starts a process that imports torch without the marker for it gets a warning, so that `make test-fast` stays fast.
 """
 
 import os

@@ -28,7 +28,7 @@ LAYOUT = {
     "objects": [{"label": "road", "box": [0, 0.5, 1, 1]}, {"label": "car", "box": [0.2, 0.45, 0.7, 0.75]}],
 }
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.process]
 
 
 @pytest.fixture(scope="module")

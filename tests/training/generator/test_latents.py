@@ -338,6 +338,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(small_disk: Callable[[str], Path
 
 
 @pytest.mark.usefixtures("at_home")
+@pytest.mark.slow
 def test_a_disk_that_fills_in_a_run_ends_it_with_2(
     papercut: Any,
     small_disk: Callable[[str], Path],
@@ -390,6 +391,7 @@ WIDE_UNET = {
 }
 
 
+@pytest.mark.slow
 def test_800x456_passes_through_unet_features_and_head(tiny: GeneratorConfig, tmp_path: Path) -> None:
     preset = TRAIN_PRESETS["sd15-800x456"]
     config = dataclasses.replace(tiny, size=preset.size, steps=2, batch=2, micro_batch=1, loss=LossConfig(), flip=0.5)

@@ -95,6 +95,7 @@ def pictures(folder: Path) -> set[bytes]:
     return {np.asarray(Image.open(path)).tobytes() for path in (folder / "images").iterdir()}
 
 
+@pytest.mark.slow
 def test_nobody_labels_what_he_has_seen(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two trainings, killed before the second; then the same again, and once more when all is done."""
     train: Callable[..., Path] = adapter.train_ultralytics

@@ -49,6 +49,7 @@ def test_every_row_leaves_out_what_it_says() -> None:
     assert {(one.steps, one.batch, one.seed) for one in made.values()} == {(whole.steps, whole.batch, 3)}
 
 
+@pytest.mark.model
 def test_in_pieces_to_a_table(config: AblationConfig, tmp_path: Path) -> None:
     full, geodiffusion = FEW
     assert train_all(config, [0, 1], tmp_path, CPU, most=1, rows=FEW) == 3
@@ -68,6 +69,7 @@ def test_in_pieces_to_a_table(config: AblationConfig, tmp_path: Path) -> None:
         train_all(dataclasses.replace(config, layouts=3), [0], tmp_path, CPU)
 
 
+@pytest.mark.model
 def test_several_processes_share_the_work(config: AblationConfig, tmp_path: Path) -> None:
     full, geodiffusion = (result_path(tmp_path, row, 0) for row in FEW)
     with claim(full.with_name("claim")):  # as the other process holds it
@@ -108,6 +110,7 @@ def test_seeds_are_whole_numbers(text: str, capsys: pytest.CaptureFixture[str]) 
     assert seed_list("3,1") == [3, 1]
 
 
+@pytest.mark.model
 def test_some_rows_with_steps_of_their_own(
     config: AblationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -182,6 +182,7 @@ def test_a_gain_needs_both(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("at_home")
+@pytest.mark.slow
 def test_torchvision_in_pieces(
     folders: tuple[Path, Path], opened: tuple[Dataset, Dataset, Dataset], tmp_path: Path
 ) -> None:
@@ -222,6 +223,7 @@ def command_rule() -> Any:
 
 
 @pytest.mark.usefixtures("at_home")
+@pytest.mark.model
 def test_ultralytics_from_a_detector_of_the_user(folders: tuple[Path, Path], tmp_path: Path) -> None:
     real, made = folders
     theirs = BUNDLED_MODEL / "detectors" / "bundled"
@@ -245,6 +247,7 @@ def test_pictures_that_are_shown_again(tmp_path: Path) -> None:
         assert [path.read_text() for path in shown] == [f"{kind} {number}" for number in (1, 0, 1)]
 
 
+@pytest.mark.model
 def test_a_start_that_does_not_fit(tmp_path: Path, folders: tuple[Path, Path]) -> None:
     theirs = BUNDLED_MODEL / "detectors" / "bundled"
     for split in ("train", "val"):
