@@ -31,6 +31,11 @@ def parts(fast: bool) -> list[list[str]]:
     return [[*side_by_side, "-m", "not alone"], ["-m", "alone"]]
 
 
+def chosen(words: Sequence[str], arguments: Sequence[str]) -> Sequence[str]:
+    """With what the caller asks for. What runs alone are pages: without a wish the other folders are not even read."""
+    return words or (["tests/browser"] if "alone" in arguments else [])
+
+
 def count(report: Path) -> Counter[str]:
     """How many tests passed, failed and were skipped, by the report that pytest wrote."""
     found = Counter[str]()
@@ -47,7 +52,7 @@ def main(words: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for number, arguments in enumerate(parts(fast)):
             report = Path(folder) / f"{number}.xml"
-            command = [sys.executable, "-m", "pytest", *arguments, f"--junitxml={report}", *more]
+            command = [sys.executable, "-m", "pytest", *arguments, f"--junitxml={report}", *chosen(more, arguments)]
             codes.append(subprocess.run(command, cwd=ROOT, check=False).returncode)
             if report.is_file():
                 total += count(report)

@@ -26,6 +26,8 @@ from training.detector import recipe as detector_learning
 from training.detector.command import choose_pictures
 from training.detector.recipe import DetectorTraining, Pictures, batches, make_example, train_torchvision
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 TINY = DetectorTraining(SMALL, image_size=64, epochs=2, batch=4, proposals=8, warmup_steps=2)
 WORDS = ("--image-size", "64", "--batch", "4", "--held-out", "2", "--device", "cpu")
@@ -111,7 +113,6 @@ def test_gradients_in_half_precision_hold_still(pictures: Pictures) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["retinanet_resnet50_fpn_v2", "ssdlite320_mobilenet_v3_large"])
-@pytest.mark.slow
 def test_other_families_learn(architecture: str, pictures: Pictures) -> None:
     config = replace(TINY, architecture=architecture, batch=2)
     model = detector_learning.new_model(config, len(THINGS), CPU, None).train()
@@ -125,7 +126,6 @@ def test_other_families_learn(architecture: str, pictures: Pictures) -> None:
 # --- resuming -------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_killed_training_ends_with_the_same_bits(pictures: Pictures, tmp_path: Path) -> None:
     """Killed in the second epoch; the same call goes on from the first one's end."""
     steps: list[int] = []
@@ -172,7 +172,6 @@ def test_a_loss_that_is_not_finite_moves_no_weight(
 
 
 @pytest.mark.usefixtures("at_home")
-@pytest.mark.slow
 def test_torchvision_by_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "mine"
     words = ("--arch", SMALL, "--data", folder, "--out", out, "--epochs", "1", *WORDS, "--set", "proposals=8")
@@ -200,7 +199,6 @@ def test_torchvision_by_command(folder: Path, tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.usefixtures("at_home")
-@pytest.mark.slow
 def test_ultralytics_by_command(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
     words = (*YOLO_WORDS, "--data", folder, "--out", out, "--epochs", "1", "--limit", "6", "--set", "mosaic=0.3")

@@ -27,6 +27,8 @@ from detdiffusion.text.prompt import encode_prompt, readable_prompt
 from detdiffusion.text.vocabulary import Vocabulary
 from training.generator.convert import add_arguments, convert, fill_template, read_pickle, run
 
+pytestmark = pytest.mark.slow
+
 LAYOUT = Layout(64, 64, (Box("sky-other", (0, 0, 1, 1)), Box("car", (1 / 7, 1 / 7, 6 / 7, 6 / 7))))
 WEIGHTS = {
     "unet": "unet/diffusion_pytorch_model.bin",
@@ -59,7 +61,6 @@ def nothing_is_left(target: Path) -> bool:
     return not target.exists() and [path for path in target.parent.iterdir() if path.name.startswith(".")] == []
 
 
-@pytest.mark.slow
 def test_a_geodiffusion_folder_becomes_a_model(model: Path, pipe: DetDiffusionPipeline) -> None:
     verify(model)
     vocabulary = pipe.vocabulary
@@ -113,7 +114,6 @@ def test_safetensors_and_pickles_convert_alike(
         torch.testing.assert_close(getattr(again, name).state_dict(), getattr(pipe, name).state_dict())
 
 
-@pytest.mark.slow
 def test_a_model_of_800x456_with_attributes(tmp_path: Path, published: ModuleType) -> None:
     words = ["[easy]", "[hard]", "[background]"]
     folder = published.write_geodiffusion(tmp_path / "geo", words=words, width=800, height=456)
@@ -319,7 +319,6 @@ def command(*words: object) -> int:
     return run(parser.parse_args([str(word) for word in words]))
 
 
-@pytest.mark.slow
 def test_the_command(tmp_path: Path, published: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     folder = published.write_geodiffusion(tmp_path / "geo", dataset="farm", prompt_template="{bbox} at {time}")
     own = {"things": ["cow"], "grid": [8, 8], "location_format": "<l{}>", "attribute_words": []}

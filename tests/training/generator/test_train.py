@@ -32,7 +32,7 @@ from training.generator.model import new_model
 ROOT = Path(__file__).resolve().parents[3]
 MODEL = ROOT / "assets" / "models" / "papercut"
 
-pytestmark = pytest.mark.usefixtures("at_home")
+pytestmark = [pytest.mark.usefixtures("at_home"), pytest.mark.slow]
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
@@ -59,7 +59,6 @@ def test_a_dry_run_prints_everything_and_writes_nothing(
     assert not (tmp_path / "run").exists() and sorted(papercut.data.parent.rglob("*")) == before
 
 
-@pytest.mark.slow
 def test_a_run_leaves_a_model_that_draws(papercut: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(papercut.words(tmp_path)) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "model")
@@ -290,7 +289,6 @@ def test_a_signal_before_the_training_ends_the_command(
     assert main(papercut.words(tmp_path, "steps=1")) == 0
 
 
-@pytest.mark.slow
 def test_a_second_signal_ends_a_training_at_once(
     papercut: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

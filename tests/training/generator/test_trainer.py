@@ -30,6 +30,8 @@ from training.generator.config import VARIANTS, GeneratorConfig
 from training.generator.model import small_model
 from training.generator.trainer import MAX_BAD_STEPS, MovingAverage, parameter_groups, train_generator, trained_modules
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 ROOT = Path(__file__).resolve().parents[3]
 MakeModel = Callable[..., DetDiffusionPipeline]
@@ -61,7 +63,6 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 # --- the loop -------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_killed_training_goes_on_bit_equal(
     make_model: MakeModel, store: SampleStore, tiny: GeneratorConfig, tmp_path: Path
 ) -> None:
@@ -123,7 +124,6 @@ def test_only_the_last_checkpoints_are_kept(
     assert kept == ["step-00000004", "step-00000006", "step-00000008"]
 
 
-@pytest.mark.slow
 def test_a_stop_leaves_a_checkpoint_and_the_rest_is_the_same(
     make_model: MakeModel, store: SampleStore, tiny: GeneratorConfig, tmp_path: Path
 ) -> None:
@@ -135,7 +135,6 @@ def test_a_stop_leaves_a_checkpoint_and_the_rest_is_the_same(
     assert same(weights(whole), weights(second)) and not same(weights(whole), weights(first))
 
 
-@pytest.mark.slow
 def test_what_watches_sees_the_average_and_changes_nothing(
     make_model: MakeModel, store: SampleStore, tiny: GeneratorConfig, tmp_path: Path
 ) -> None:
@@ -171,7 +170,6 @@ def test_tensorboard_holds_the_same(
 
 @pytest.mark.parametrize("per_picture", [True, False])
 @pytest.mark.parametrize("micro_batch", [1, 3])
-@pytest.mark.slow
 def test_micro_batches_add_up_to_the_batch(
     make_model: MakeModel,
     store: SampleStore,
@@ -215,7 +213,6 @@ def test_gradients_of_parts_add_up_exactly(
             assert torch.allclose(parts[name], gradient, rtol=1e-6, atol=1e-8), name
 
 
-@pytest.mark.slow
 def test_checkpointed_gradients_are_the_gradients(
     make_model: MakeModel, store: SampleStore, tiny: GeneratorConfig, tmp_path: Path
 ) -> None:
@@ -278,7 +275,6 @@ def test_what_is_frozen_has_no_rate(make_model: MakeModel, tiny: GeneratorConfig
 
 
 @pytest.mark.parametrize("control_only", [False, True])
-@pytest.mark.slow
 def test_a_controlnet_learns_beside_the_unet_or_alone(
     control_only: bool, store: SampleStore, tiny: GeneratorConfig, tmp_path: Path
 ) -> None:
@@ -311,7 +307,6 @@ def test_the_average_follows_and_swaps() -> None:
 # --- losses that are not finite -------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_bad_losses_stop_the_run_and_keep_the_checkpoint(
     make_model: MakeModel, make_store: Callable[..., SampleStore], tiny: GeneratorConfig, tmp_path: Path
 ) -> None:
@@ -431,7 +426,6 @@ def test_kill_9_anywhere_changes_nothing(papercut: Any, cache: dict[str, str], t
 
 
 @pytest.mark.usefixtures("at_home")
-@pytest.mark.slow
 def test_a_stop_is_a_checkpoint_a_model_and_130(papercut: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from training.core.status import StatusWriter
 

@@ -1,0 +1,63 @@
+"""What `make test` runs, and the line that it ends with."""
+
+import subprocess
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+REPORT = '<testsuites><testsuite tests="{}" failures="{}" errors="{}" skipped="{}"/></testsuites>'
+
+
+@pytest.fixture(scope="module")
+def suite() -> ModuleType:
+    spec = spec_from_file_location("suite", Path(__file__).with_name("suite.py"))
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("codes", "counts", "code", "line"),
+    [
+        ((0, 0), ((7, 0, 0, 1), (1, 0, 0, 0)), 0, "== 7 passed, 0 failed, 1 skipped in 0 min 0 s"),
+        ((1, 0), ((7, 1, 1, 0), (1, 0, 0, 0)), 1, "== 6 passed, 2 failed, 0 skipped in 0 min 0 s: FAILED"),
+        ((0, 1), ((7, 0, 0, 0), (1, 1, 0, 0)), 1, "== 7 passed, 1 failed, 0 skipped in 0 min 0 s: FAILED"),
+        ((0, 5), ((7, 0, 0, 0), (0, 0, 0, 0)), 0, "== 7 passed, 0 failed, 0 skipped in 0 min 0 s"),
+        ((0, 4), ((7, 0, 0, 0), None), 4, "== 7 passed, 0 failed, 0 skipped in 0 min 0 s: FAILED"),
+        ((5, 5), (None, None), 5, "== 0 passed, 0 failed, 0 skipped in 0 min 0 s: FAILED"),
+    ],
+)
+def test_one_line_counts_both_parts(
+    suite: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    codes: tuple[int, ...],
+    counts: tuple[tuple[int, ...] | None, ...],
+    code: int,
+    line: str,
+) -> None:
+    calls: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> SimpleNamespace:
+        number = len(calls)
+        calls.append(command)
+        (report,) = (Path(word.removeprefix("--junitxml=")) for word in command if word.startswith("--junitxml="))
+        if counts[number] is not None:
+            report.write_text(REPORT.format(*counts[number]))
+        return SimpleNamespace(returncode=codes[number])
+
+    monkeypatch.setattr(suite, "subprocess", SimpleNamespace(run=run))
+    monkeypatch.setattr(suite, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    assert suite.main(["-x"]) == code
+    assert capsys.readouterr().out.splitlines()[-1] == line
+    assert len(calls) == 2 and all(command[-1] == "-x" for command in calls)
+
+
+def test_make_calls_it() -> None:
+    root = Path(__file__).resolve().parents[1]
+    for target, words in (("test", "tests/suite.py"), ("test-fast", "tests/suite.py --fast")):
+        said = subprocess.run(["make", "-n", target], cwd=root, capture_output=True, text=True, check=True).stdout
+        assert said.splitlines()[-1].endswith(words)
