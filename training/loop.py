@@ -7,7 +7,6 @@ finished stage is not done again, and one that was stopped goes on, because the 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import signal
@@ -281,8 +280,7 @@ class _Record:
         return self.out / "stages" / f"{stage.name.replace(': ', '-')}.json"
 
     def _read(self, stage: Stage) -> dict[str, Any] | None:
+        from detdiffusion.files import read_json
+
         path = self._path(stage)
-        try:
-            return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"{path} is damaged ({error}): delete it, the stage is then done again") from error
+        return read_json(path, dict, ConfigError, "delete it, the stage is then done again") if path.exists() else None

@@ -162,6 +162,14 @@ def test_what_was_lost_is_done_again(plan: list[Stage], tmp_path: Path) -> None:
     assert diary(tmp_path) == "a b c b "
 
 
+def test_a_damaged_record_of_a_stage_is_named(plan: list[Stage], tmp_path: Path) -> None:
+    assert perform(plan, tmp_path) == 0
+    record = next((tmp_path / "stages").iterdir())
+    record.write_text("{")
+    with pytest.raises(ConfigError, match=r"is damaged .*; delete it, the stage is then done again"):
+        perform(plan, tmp_path)
+
+
 def test_other_arguments_are_refused(plan: list[Stage], tmp_path: Path) -> None:
     perform(plan, tmp_path)
     changed = [plan[0], replace(plan[1], words=(*plan[1].words, "--more")), plan[2]]

@@ -1,7 +1,6 @@
 """Cached samples -> one batch; every random choice is a function of (seed, step, place of the sample in the batch)."""
 
 import functools
-import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from detdiffusion.errors import DataError
+from detdiffusion.files import read_json
 from detdiffusion.layout import Layout
 from training.core.checkpoints import epoch_order, sample_generator
 from training.generator.config import GeneratorConfig
@@ -42,7 +42,7 @@ class SampleStore:
         paths = sorted(folder.glob("chunk-*.json"))
         if not paths:
             raise DataError(f"{folder}: no samples; run the attributes stage first")
-        chunks = [tuple(Layout.from_json(item) for item in json.loads(path.read_text())) for path in paths]
+        chunks = [read_json(path, _layouts, DataError, "delete it, and run the same command again") for path in paths]
         counts = [[len(layout.boxes) for layout in chunk] for chunk in chunks]
         return cls(
             tuple(layout for chunk in chunks for layout in chunk),
@@ -216,3 +216,7 @@ def _pad(masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         padded[row, : len(mask)] = mask.float() / 255
         object_mask[row, : len(mask)] = True
     return padded, object_mask
+
+
+def _layouts(items: Any) -> tuple[Layout, ...]:
+    return tuple(map(Layout.from_json, items))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from detdiffusion.diffusion.manifest import part_folder
 from detdiffusion.errors import CheckpointError, ConfigError, DataError
-from detdiffusion.files import write_json
+from detdiffusion.files import write_json, written_aside
 from detdiffusion.layout import Attribute, Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.precision import autocast
@@ -103,8 +103,8 @@ def encode_dataset(
             samples = [dataset[i] for i in range(starts[number], min(starts[number] + CHUNK, len(dataset)))]
             layouts, tensors = _encode(samples, autoencoder.to(device), config, device)
             try:
-                out.mkdir(parents=True, exist_ok=True)
-                save_file(tensors, path.with_suffix(".safetensors"))
+                with written_aside(path.with_suffix(".safetensors")) as aside:
+                    save_file(tensors, aside)
                 write_json(
                     path, [_labelled(*pair, attributes).to_json() for pair in zip(samples, layouts, strict=True)]
                 )

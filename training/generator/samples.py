@@ -11,7 +11,7 @@ from torch import Tensor
 
 from detdiffusion.attributes import AttributeRule
 from detdiffusion.detection import Detector
-from detdiffusion.files import write_json
+from detdiffusion.files import write_json, written_aside
 from detdiffusion.layout import Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from training.core.schedule import OnStep
@@ -40,8 +40,8 @@ def make_samples(
             seeds = range(config.first_scene + start, config.first_scene + min(start + config.chunk, config.scenes))
             made = list(scenes(seeds, size=image_size, difficulty=config.difficulty, workers=os.cpu_count() or 1))
             layouts = label_scenes(made, detector, config)
-            out.mkdir(parents=True, exist_ok=True)
-            save_file(encode_scenes(made, autoencoder), path.with_suffix(".safetensors"))
+            with written_aside(path.with_suffix(".safetensors")) as aside:
+                save_file(encode_scenes(made, autoencoder), aside)
             write_json(path, [layout.to_json() for layout in layouts])
         on_step(number + 1, len(starts), {})
     write_json(out / "summary.json", summarise(out))

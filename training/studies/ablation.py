@@ -20,8 +20,9 @@ from detdiffusion.arguments import positive
 from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import Strategy
 from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
+from detdiffusion.errors import DataError
 from detdiffusion.evaluation.effect import numbers
-from detdiffusion.files import claim
+from detdiffusion.files import claim, read_json, write_text
 from detdiffusion.settings import keep_settings
 from training.core.cli import add_device, progress
 from training.core.status import STATUS, RunState, status_writer, tells
@@ -103,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         config = replace(config, generator=replace(config.generator, steps=arguments.steps))
     left = train_all(config, arguments.seeds, arguments.out, device, most=arguments.most, rows=rows)
     table = summarise(config, arguments.preset, arguments.seeds, arguments.out, rows)
-    (arguments.out / RESULT).write_text(json.dumps(table.to_json(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(arguments.out / RESULT, json.dumps(table.to_json(), indent=2, allow_nan=False) + "\n")
     print("\n".join(table.lines()))
     if left:
         said = f"{left} trainings are left; the same command goes on"
@@ -214,7 +215,8 @@ def summarise(
     rows = []
     for row in wanted:
         paths = {seed: result_path(out, row, seed) for seed in seeds}
-        results = {seed: json.loads(path.read_text()) for seed, path in paths.items() if path.exists()}
+        remedy = "delete it, its model is then scored again"
+        results = {seed: read_json(path, dict, DataError, remedy) for seed, path in paths.items() if path.exists()}
         scores = {name: SeedEstimate.of([one[name] for one in results.values()]) for name in ABLATION_COLUMNS}
         rows.append(AblationRow(row.name, row.variant, tuple(results), **scores))
     return AblationTable(ABLATION, preset, tuple(rows), config.to_json())

@@ -7,7 +7,6 @@ on real pictures that it has not seen. Each training keeps its own result, so th
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import shutil
 import sys
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detdiffusion.arguments import natural, paths, positive
-from detdiffusion.errors import ConfigError
+from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.evaluation.effect import numbers
-from detdiffusion.files import claim
+from detdiffusion.files import claim, put_in_place, read_json
 from detdiffusion.settings import keep_settings
 from training.core.cli import DEVICE, add_device, progress
 from training.core.devices import device_of
@@ -263,7 +262,7 @@ def _train_ultralytics(request: TrainabilityRequest, plan: Plan, row: Row, seed:
             **changes,
             **rate,
         )
-    made.rename(out)
+    put_in_place(made, out)
 
 
 def _architecture(detector: str) -> tuple[str, Path | None]:
@@ -341,7 +340,8 @@ def _row(row: Row, results: Mapping[int, Any], base: Mapping[int, Any]) -> Train
 
 def _results(row: Row, seeds: Sequence[int], out: Path) -> dict[int, dict[str, Any]]:
     paths = {seed: result_path(out, row, seed) for seed in seeds}
-    return {seed: json.loads(path.read_text(encoding="utf-8")) for seed, path in paths.items() if path.exists()}
+    remedy = "delete it, its detector is then trained again"
+    return {seed: read_json(path, dict, DataError, remedy) for seed, path in paths.items() if path.exists()}
 
 
 def _gain(results: Mapping[int, Any], base: Mapping[int, Any], name: str) -> SeedEstimate | None:

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from detdiffusion.errors import ConfigError, DataError
-from detdiffusion.files import file_hash, text_hash
+from detdiffusion.files import file_hash, put_in_place, scratch_beside, text_hash
 from training.data.datasets import Dataset, Sample
 from training.detector.recipe import Pictures
 
@@ -151,10 +151,9 @@ def write_repeats(folder: Path, split: str, slots: Sequence[int]) -> None:
     """A YOLO split of different pictures, numbered by place among them -> one in which picture i of an epoch is
     `slots[i]`: links, for ultralytics shows each file of a folder once an epoch."""
     for kind, suffix in (("images", ".png"), ("labels", ".txt")):
-        once, shown = folder / split / kind, folder / split / f"{kind}.partial"
-        shutil.rmtree(shown, ignore_errors=True)
-        shown.mkdir()
-        for number, slot in enumerate(slots):
-            (shown / f"{number:06d}{suffix}").hardlink_to(once / f"{slot:06d}{suffix}")
-        shutil.rmtree(once)
-        shown.rename(once)
+        once = folder / split / kind
+        with scratch_beside(once) as shown:
+            for number, slot in enumerate(slots):
+                (shown / f"{number:06d}{suffix}").hardlink_to(once / f"{slot:06d}{suffix}")
+            shutil.rmtree(once)
+            put_in_place(shown, once, durable=False)  # of one training: links, to be made again

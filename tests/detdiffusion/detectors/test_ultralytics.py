@@ -70,7 +70,7 @@ def trained(yolo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     threads = torch.get_num_threads()
     with pytest.raises(Stopped):
         train_ultralytics("yolo11n.yaml", yolo_folder, LABELS, out=out, on_epoch=report, **SETTINGS)
-    (out / "weights" / "last.partial").write_bytes(b"a kill in the middle of writing leaves this")
+    (out / "weights" / ".last.pt~elsewhere~1.1").write_bytes(b"a kill in the middle of writing leaves this")
     folder = train_ultralytics("yolo11n.yaml", yolo_folder, LABELS, out=out, on_epoch=report, **SETTINGS)
     assert epochs == [(1, 2, threads), (2, 2, threads)]
     return folder

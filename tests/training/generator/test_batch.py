@@ -68,6 +68,14 @@ def test_damaged_samples_are_named(make_store: MakeStore, tmp_path: Path, harm: 
         SampleStore.load(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["", "[", "3", '{"boxes": 1'])
+def test_damaged_layouts_are_named(make_store: MakeStore, tmp_path: Path, text: str) -> None:
+    make_store(tmp_path)
+    (tmp_path / "chunk-00001.json").write_text(text)
+    with pytest.raises(DataError, match=r"chunk-00001\.json is damaged .*delete it, and run the same command again"):
+        SampleStore.load(tmp_path)
+
+
 # --- order ----------------------------------------------------------------------------------------
 
 
