@@ -145,7 +145,7 @@ def _serve(place: Place, workspace: Path, model: Path, device: str | None, *, mc
     from app.engine.studio import open_studio
     from app.page import STYLES, build, theme
     from app.runs.jobs import Runs
-    from app.studio.handlers import examples
+    from app.studio.opening import examples
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` closes as cleanly as Ctrl+C
     studio = open_studio(model, workspace, engine=Engine(device))

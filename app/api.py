@@ -4,9 +4,9 @@ from typing import Any
 
 import gradio as gr
 
+from app.components.queues import MODEL_QUEUE
 from app.engine.studio import Studio
-from app.studio import handlers
-from app.studio.shown import MODEL_QUEUE
+from app.studio.records import classes_record, compare_record, generate_record
 from detdiffusion.errors import DetDiffusionError
 from detdiffusion.sampling_config import SamplingConfig
 
@@ -46,7 +46,7 @@ def add_endpoints(studio: Studio) -> None:
         """
         with _Errors():
             recipe = SamplingConfig(seed, steps, guidance, attribute_guidance, sampler)
-            return handlers.generate_record(studio, layout, strategy, recipe, picture=picture)
+            return generate_record(studio, layout, strategy, recipe, picture=picture)
 
     def compare(
         layout: dict[str, Any], seed: int = 7, steps: int = 20, guidance: float = 3.0, picture: bool = True
@@ -65,7 +65,7 @@ def add_endpoints(studio: Studio) -> None:
             "easy" and "hard", each as `generate` returns it.
         """
         with _Errors():
-            return handlers.compare_record(studio, layout, SamplingConfig(seed, steps, guidance), picture=picture)
+            return compare_record(studio, layout, SamplingConfig(seed, steps, guidance), picture=picture)
 
     def classes() -> dict[str, Any]:
         """
@@ -74,7 +74,7 @@ def add_endpoints(studio: Studio) -> None:
         Returns:
             "things" and "stuff" (labels for layouts), "detected" (labels that the detector knows), "model", "detector".
         """
-        return handlers.classes_record(studio)
+        return classes_record(studio)
 
     gr.api(generate, api_name="generate", **MODEL_QUEUE)
     gr.api(compare, api_name="compare", **MODEL_QUEUE)

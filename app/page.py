@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from app.api import add_endpoints
 from app.components.messages import QUIET, Messages, Updates, say
+from app.components.queues import MODEL_QUEUE
 from app.datasets.tab import DatasetView
+from app.engine.models import Model
 from app.engine.studio import Studio
 from app.evaluation.tab import EvaluationView
 from app.gallery.handlers import restored_note
@@ -16,8 +19,6 @@ from app.gallery.tab import GalleryView
 from app.runs.jobs import Runs
 from app.settings.tab import SettingsView
 from app.store.layout_store import LayoutStore
-from app.studio import handlers
-from app.studio.shown import MODEL_QUEUE
 from app.studio.tab import StudioView
 from app.training import handlers as training_handlers
 from app.training.handlers import Chosen
@@ -40,6 +41,11 @@ SCRIPTS = [Path(__file__).with_name(name) for name in ("page.js", "tour.js")]
 SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Cantarell", "Noto Sans", "sans-serif"]
 MONO_FONTS = ["ui-monospace", "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", "monospace"]
 OPENING, OPENING_RECIPE = "Street", SamplingConfig(seed=7)
+_HEADER = Markup(
+    "<h1>DetDiffusion <span>Studio</span></h1><p>{}</p>"
+    '<button type="button" class="tour">Tour</button>'
+    '<button type="button" class="theme" aria-label="Light or dark" title="Light or dark">◐</button>'
+)
 
 Examples = Mapping[str, Mapping[str, Any]]
 
@@ -55,6 +61,13 @@ def theme() -> gr.themes.Base:
         text_size=gr.themes.sizes.text_sm,
         spacing_size=gr.themes.sizes.spacing_sm,
     )
+
+
+def header_html(model: Model) -> Markup:
+    """The page's title, and which model and detector it works with."""
+    words = model.vocabulary
+    facts = (model.name, f"{len(words.things)} things, {len(words.stuff)} stuff", model.detector.name)
+    return _HEADER.format(" · ".join(facts))
 
 
 def build(studio: Studio, runs: Runs, evaluations: Runs, datasets: Runs, examples: Examples) -> gr.Blocks:
@@ -73,7 +86,7 @@ class _Page:
     def __init__(self, studio: Studio, runs: Runs, evaluations: Runs, datasets: Runs, examples: Examples) -> None:
         self.studio, self.runs = studio, runs
         self.header = gr.HTML(
-            handlers.show_header(studio),
+            header_html(studio.model),
             js_on_load="\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS),
             elem_id="header",
         )
@@ -153,7 +166,7 @@ class _Page:
         return {self.views: gr.skip()}
 
     def _on_load(self) -> str:
-        return handlers.show_header(self.studio)
+        return header_html(self.studio.model)
 
     def _on_use(self, chosen: Chosen, layout: Mapping[str, Any]) -> Iterator[Updates]:
         yield {self.training.use: gr.update(interactive=False, value="Loading…")}
@@ -173,11 +186,11 @@ class _Page:
         yield {self.settings.apply: gr.update(interactive=False)}
         with Messages("Not in use", "What could not be had is as it was."):
             self.settings.use(*values)
-        shown: Updates = {self.header: handlers.show_header(self.studio)}
+        shown: Updates = {self.header: header_html(self.studio.model)}
         if self.studio.model.folder != before.folder:
             shown = {**self._changed(layout), self.views: gr.skip()}
         yield {**shown, **self.settings.now(), self.settings.apply: gr.update(interactive=True)}
 
     def _changed(self, layout: Mapping[str, Any]) -> Updates:
-        shown = {self.header: handlers.show_header(self.studio), self.views: gr.Tabs(selected="studio")}
+        shown = {self.header: header_html(self.studio.model), self.views: gr.Tabs(selected="studio")}
         return {**shown, **self.drawing.on_model(layout), **self.training.on_model()}

@@ -1,6 +1,6 @@
-"""Two small `gr.HTML` components: the canvas on which layouts are drawn, and the picture with what a detector sees.
+"""The canvas on which layouts are drawn: a `gr.HTML` component.
 
-Neither needs a build step or a network. Their style is `editor.css`, which the page loads whole.
+It needs no build step and no network. Its style is `editor.css`, which the page loads whole.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import gradio as gr
 from gradio import component_meta
-from gradio.data_classes import FileData, GradioModel
+from gradio.data_classes import GradioModel
 from pydantic import Field
 
 from detdiffusion.layout import MAX_CAPTION
@@ -152,48 +152,6 @@ class LayoutEditor(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
         item = schema.pop("$defs")["LayoutObject"]  # clients do not follow references: stand it in its place
         schema["properties"]["objects"]["items"] = item
         return schema
-
-
-class PictureValue(GradioModel):  # type: ignore[misc]  # Gradio is Any to mypy
-    """`image` is a file, so that its PNG metadata reaches the browser; `preview` is a data address; marks and caption
-    are HTML; `ratio` is width / height; `progress` runs from 0 to 1 while the picture is made."""
-
-    image: FileData | None = None
-    preview: str = ""
-    marks: str = ""
-    caption: str = ""
-    ratio: float = 1.0
-    progress: float | None = None
-
-
-class Picture(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
-    """A picture with marks over it (sharp at any pixel ratio, shown or not by the page) and a caption."""
-
-    data_model = PictureValue
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(value=PictureValue(), html_template=_PICTURE_HTML, apply_default_css=False, **options)
-
-    def preprocess(self, payload: PictureValue | None) -> PictureValue | None:
-        return payload
-
-    def postprocess(self, value: PictureValue | None) -> PictureValue:
-        return value or PictureValue()
-
-
-_PICTURE_HTML = """
-<figure class="picture ${value.progress === null ? '' : 'busy'}">
-  <div class="frame" style="--ratio:${value.ratio}">
-    ${value.image || value.preview
-      ? '<img alt="generated picture" src="' + (value.image ? value.image.url : value.preview) + '">' : ''}
-    ${value.marks}
-    <div class="progress"><i style="width:${100 * (value.progress || 0)}%"></i></div>
-  </div>
-  <figcaption>${value.caption}${value.image
-    ? '<a class="download" href="' + value.image.url + '" download="' + value.image.orig_name + '">Save picture</a>'
-    : ''}</figcaption>
-</figure>
-"""
 
 
 def _button(action: str) -> str:

@@ -1,10 +1,10 @@
 """What the page tells a person: messages that pop up, errors turned into them, and options that events share."""
 
 import logging
-from html import escape
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from detdiffusion.errors import Cancelled, DetDiffusionError, LayoutError
 
@@ -33,9 +33,9 @@ def say(title: str, text: str) -> None:
     gr.Info(_message(title, text), title=title, duration=4)
 
 
-def _message(title: str, *lines: str) -> str:
-    """Gradio shows messages as HTML (so that they are escaped here), and their kind instead of their title."""
-    return "<br>".join([f"<b>{escape(title)}</b>", *map(escape, lines)])
+def _message(title: str, *lines: str) -> Markup:
+    """Gradio shows messages as HTML, and their kind instead of their title."""
+    return Markup("<br>").join([Markup("<b>{}</b>").format(title), *lines])
 
 
 class Messages:

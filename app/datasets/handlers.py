@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from app.components.views import hint_html
+from app.components.html import hint_html
 from app.datasets.form import PAGE, SET, DatasetOrder, Kind, layouts_spec, make_dataset, make_loop
 from app.datasets.views import card_html, layouts_html, pictures_html, stages_html
 from app.engine.studio import Studio

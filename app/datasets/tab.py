@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 
 from app.components.forms import read_form
+from app.components.html import hint_html
 from app.components.messages import CHOOSE, QUIET, Messages, Updates
-from app.components.views import hint_html
 from app.datasets import handlers
 from app.datasets.form import KEEP, DatasetOrder
 from app.datasets.handlers import LAYOUTS, NUMBERS, PICTURES, Browser

@@ -7,7 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from app.components.views import hint_html, layout_svg
+from app.components.html import hint_html
+from app.components.layout_svg import layout_svg
 from detdiffusion.layout import Attribute, Layout
 from training.core.markup import joined
 from training.core.status import StageStatus
@@ -55,7 +56,7 @@ def layouts_html(counted: Sequence[Layout], whole: int, label: str, shown: Seque
 
 def tile_html(number: int, layout: Layout) -> Markup:
     """A layout of the page: a press opens it in the studio."""
-    return TILE.format(number=number, names=", ".join(layout.labels), drawing=Markup(layout_svg(layout)))
+    return TILE.format(number=number, names=", ".join(layout.labels), drawing=layout_svg(layout))
 
 
 def stages_html(stages: Sequence[StageStatus]) -> str:

@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from torch import nn
 
-from app.components.views import CostRow, CostTable
 from app.engine.compute import AUTOMATIC, PRECISIONS, Engine
 from app.engine.models import Model
 from app.engine.studio import Studio
@@ -18,22 +18,45 @@ STEPS = 4  # of a measurement, after one that warms up
 ROUNDS = 2  # the quicker one counts: the first one finds a cold machine, and others may work on it
 
 
-def measure(studio: Studio) -> Iterator[CostTable]:
+@dataclass(frozen=True, slots=True)
+class CostRow:
+    """What one setting costs: so many seconds per unit."""
+
+    setting: str
+    choice: str
+    unit: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What settings cost here; empty before anything was measured.
+
+    title: the model; about: its size, device and memory; progress: more is being measured.
+    """
+
+    rows: tuple[CostRow, ...] = ()
+    title: str = ""
+    about: str = ""
+    progress: bool = False
+
+
+def measure(studio: Studio) -> Iterator[Costs]:
     """A picture of the present model's own size, setting by setting; others may draw in between.
 
     Raises:
-        CheckpointError, DetectorError: as `Studio.run` does.
+        CheckpointError, DetectorError: as `GenerationService.run` does.
     """
     plan = list(_plan(studio))
     quickest: dict[int, float] = {}
-    yield CostTable(progress=True)
+    yield Costs(progress=True)
     for turn in range(ROUNDS * len(plan)):
         place = turn % len(plan)
         with studio.models.lend(None) as model:
             seconds = plan[place][-1](model)
         quickest[place] = min(seconds, quickest.get(place, seconds))
         rows = [CostRow(*plan[number][:3], took) for number, took in quickest.items()]
-        yield _table(studio, rows, done=turn + 1 == ROUNDS * len(plan))
+        yield _costs(studio, rows, done=turn + 1 == ROUNDS * len(plan))
 
 
 def _plan(studio: Studio) -> Iterator[tuple[str, str, str, Callable[[Model], float]]]:
@@ -86,9 +109,9 @@ def _layout(model: Model) -> Layout:
     return Layout(width, height, (Box(model.vocabulary.labels[0], (0.25, 0.25, 0.75, 0.75)),))
 
 
-def _table(studio: Studio, rows: list[CostRow], *, done: bool) -> CostTable:
+def _costs(studio: Studio, rows: list[CostRow], *, done: bool) -> Costs:
     device = studio.models.engine.torch_device
     modules = [part for part in studio.model.pipeline.components.values() if isinstance(part, nn.Module)]
     parameters = sum(weight.numel() for module in modules for weight in module.parameters())
     about = f"{parameters / 1e6:.1f} M parameters on {device} · {memory_gb(device):.1f} GB in use at most"
-    return CostTable(tuple(rows), studio.model.name, about, progress=not done)
+    return Costs(tuple(rows), studio.model.name, about, progress=not done)

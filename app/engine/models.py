@@ -43,6 +43,13 @@ class Model:
         """False for a model without words for easy and hard: whatever the tags are, it draws the same."""
         return bool(self.vocabulary.attribute_words)
 
+    @property
+    def why_no_tags(self) -> str:
+        """Why this model cannot be asked for easy or hard objects; empty where it can."""
+        if self.tags_matter:
+            return ""
+        return f"{self.name} has no words for easy and hard: tags change nothing, there is nothing to compare."
+
 
 class ModelRegistry:
     """The present model, which may be exchanged between two generations, and those that it is compared with.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.components.views import hint_html
+from app.components.html import hint_html
 from app.engine.studio import Studio
 from app.evaluation.form import PAGE, EvaluationOrder, make_evaluation
 from app.runs import handlers as shared

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from app.components.views import hint_html
+from app.components.html import hint_html
 from app.gallery.views import (
     GalleryScreen,
     count_text,

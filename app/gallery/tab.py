@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
-from app.components.editor import Picture
 from app.components.forms import read_form
+from app.components.html import hint_html
 from app.components.messages import LOOK_SECONDS, QUIET, Messages, Updates, say
-from app.components.views import hint_html
+from app.components.picture import Picture, picture_value
 from app.engine.studio import Studio
 from app.gallery import handlers
 from app.gallery.handlers import Deletion, Form
 from app.store.history import Entry
-from app.studio.shown import picture_value
 
 # Once the link of the hidden button is that of the new file.
 CLICK_FILE = """() => setTimeout(() => document.querySelector("#gallery-file").click(), 300)"""
@@ -156,7 +156,8 @@ class GalleryView:
         def asked(selected: tuple[int, ...]) -> Updates:
             with Messages("Nothing to delete", UNCHANGED):
                 text = handlers.question(self.studio.history, what, selected)
-                return {self.ask: gr.update(visible=True), self.question: f"<p>{text}</p>", self.asked: what.value}
+                question = Markup("<p>{}</p>").format(text)
+                return {self.ask: gr.update(visible=True), self.question: question, self.asked: what.value}
             return self._not_asked()
 
         return asked
@@ -183,10 +184,11 @@ class GalleryView:
                 self.label: gr.update(choices=_choices(screen.labels, form.label)),
                 self.model: gr.update(choices=_choices(screen.models, form.model)),
             }
+        where = Markup("<p>{} / {}</p>").format(screen.page + 1, screen.pages) if screen.pages > 1 else ""
         return {
             self.head: screen.head or "<h2>Gallery</h2>",
             self.tiles: screen.tiles,
-            self.where: f"<p>{screen.page + 1} / {screen.pages}</p>" if screen.pages > 1 else "",
+            self.where: where,
             self.before: gr.update(visible=screen.pages > 1, interactive=screen.page > 0),
             self.after: gr.update(visible=screen.pages > 1, interactive=screen.page < screen.pages - 1),
             self.picture: picture_value(screen.shown),

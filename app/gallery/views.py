@@ -1,21 +1,29 @@
-"""What the Gallery tab shows: frozen values, and the little HTML that they become. Everything from a user is escaped
-here."""
+"""What the Gallery tab shows: frozen values, and the little HTML that they become."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from html import escape
 from pathlib import Path
 
+from markupsafe import Markup
 from PIL import Image
 
-from app.components.views import Mark, PictureView, data_address
+from app.components.html import flag
+from app.components.images import Mark, PictureView, data_address
 from app.store.history import Entry
 from detdiffusion.attributes import Strategy
+from training.core.markup import joined
 
 SIDE = 200  # pixels of a tile's picture, at most
 STRATEGIES = {Strategy.ORIGIN: "as drawn", Strategy.EASY: "easy", Strategy.HARD: "hard"}
+
+_TILE = Markup(
+    '<div class="tile"><button type="button" class="pick" data-name="pick {id}" aria-pressed="{chosen}" '
+    'title="{names}">{picture}<span>Seed {seed} <b class="{strategy}">{asked}</b></span><small>{found}</small></button>'
+    '<button type="button" class="star" data-name="star {id}" aria-pressed="{starred}" aria-label="{star}" '
+    'title="{star}">{sign}</button></div>'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +51,29 @@ class GalleryScreen:
     newest: int = 0
 
 
-def tiles_html(entries: Sequence[Entry], pictures: Path, selected: Sequence[int]) -> str:
+def tiles_html(entries: Sequence[Entry], pictures: Path, selected: Sequence[int]) -> Markup:
     """Each a button that chooses the picture, and one that stars it (gallery.js)."""
-    tiles = "".join(_tile(entry, pictures, chosen=entry.id in selected) for entry in entries)
-    return f'<div class="tiles">{tiles}</div>'
+    tiles = joined(_tile(entry, pictures, chosen=entry.id in selected) for entry in entries)
+    return Markup('<div class="tiles">{}</div>').format(tiles)
 
 
-def _tile(entry: Entry, pictures: Path, *, chosen: bool) -> str:
-    names = escape(", ".join(entry.labels), quote=True)
-    address = _thumbnail(pictures / entry.file)
-    picture = f'<img src="{address}" alt="{names}">' if address else "<em>cannot be read</em>"
-    star = "Take the star away" if entry.starred else "Star"
-    how = f'Seed {entry.seed} <b class="{entry.strategy.value}">{STRATEGIES[entry.strategy]}</b>'
-    return (
-        f'<div class="tile"><button type="button" class="pick" data-name="pick {entry.id}" '
-        f'aria-pressed="{_bool(chosen)}" title="{names}">{picture}<span>{how}</span><small>{_found(entry)}</small>'
-        f'</button><button type="button" class="star" data-name="star {entry.id}" '
-        f'aria-pressed="{_bool(entry.starred)}" aria-label="{star}" title="{star}">'
-        f"{'★' if entry.starred else '☆'}</button></div>"
+def _tile(entry: Entry, pictures: Path, *, chosen: bool) -> Markup:
+    names, address = ", ".join(entry.labels), _thumbnail(pictures / entry.file)
+    picture = Markup("<em>cannot be read</em>")
+    if address:
+        picture = Markup('<img src="{}" alt="{}">').format(address, names)
+    return _TILE.format(
+        id=entry.id,
+        chosen=flag(chosen),
+        names=names,
+        picture=picture,
+        seed=entry.seed,
+        strategy=entry.strategy.value,
+        asked=STRATEGIES[entry.strategy],
+        found=_found(entry),
+        starred=flag(entry.starred),
+        star="Take the star away" if entry.starred else "Star",
+        sign="★" if entry.starred else "☆",
     )
 
 
@@ -87,7 +100,7 @@ def large_view(entry: Entry, pictures: Path) -> PictureView:
     return PictureView(file=pictures / entry.file, marks=marks, caption=f"Seed {entry.seed}", ratio=ratio)
 
 
-def facts_html(entry: Entry) -> str:
+def facts_html(entry: Entry) -> Markup:
     """What is known of a picture, a line each."""
     how = [entry.model, f"{entry.steps} steps", f"guidance {entry.guidance:g}", STRATEGIES[entry.strategy]]
     if entry.difficulty:
@@ -98,16 +111,18 @@ def facts_html(entry: Entry) -> str:
     if entry.mean_confidence is not None:
         seen += [f"mean confidence {entry.mean_confidence:.2f}", f"by {entry.detector} at {entry.min_score:.2f}"]
     lines = (" · ".join(how), " · ".join(seen), time.strftime("%d %b %Y, %H:%M", time.localtime(entry.made_at)))
-    return "".join(f"<p>{escape(line)}</p>" for line in lines)
+    return joined(Markup("<p>{}</p>").format(line) for line in lines)
 
 
-def storage_html(pictures: int, size: int) -> str:
-    return f"<p><b>{count_text(pictures)}</b>, {size_text(size)}</p>"
+def storage_html(pictures: int, size: int) -> Markup:
+    """How much the gallery holds, and what that takes."""
+    return Markup("<p><b>{}</b>, {}</p>").format(count_text(pictures), size_text(size))
 
 
-def head_html(count: int, selected: int) -> str:
-    chosen = f"<small>{selected:,} selected</small>" if selected else ""
-    return f"<h2>{count_text(count)}{chosen}</h2>"
+def head_html(count: int, selected: int) -> Markup:
+    """How many pictures are shown, and how many of them are selected."""
+    chosen = Markup("<small>{:,} selected</small>").format(selected) if selected else ""
+    return Markup("<h2>{}{}</h2>").format(count_text(count), chosen)
 
 
 def count_text(pictures: int) -> str:
@@ -131,7 +146,3 @@ def _thumbnail(path: Path) -> str:
         return ""
     small.thumbnail((SIDE, SIDE))
     return data_address(small)
-
-
-def _bool(value: bool) -> str:
-    return "true" if value else "false"

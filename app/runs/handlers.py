@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.components.views import hint_html
+from app.components.html import hint_html
 from app.runs.files import LOG, MODEL, log_tail
 from app.runs.form import model_name
 from app.runs.jobs import Runs, State, Status

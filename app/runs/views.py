@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from app.components.views import hint_html
+from app.components.html import hint_html
 from app.runs.jobs import State, Status
 
 HEAD = Markup(

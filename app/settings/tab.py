@@ -7,12 +7,12 @@ import gradio as gr
 import torch
 
 from app.components.messages import QUIET, Messages, Updates, say
-from app.components.views import CostTable
+from app.components.queues import ASIDE_QUEUE
 from app.engine.compute import PRECISIONS, Engine
-from app.engine.costs import measure
+from app.engine.costs import Costs, measure
 from app.engine.detectors import DETECTORS
 from app.engine.studio import Studio
-from app.studio.shown import ASIDE_QUEUE
+from app.settings.views import costs_html
 
 PRECISION_COST = (
     "float32 is exact; bfloat16 halves the time where the processor computes in it, and is slower elsewhere"
@@ -32,7 +32,7 @@ class SettingsView:
                 with gr.Row(elem_classes="bar"):
                     gr.HTML("<h2>What it costs here</h2>", elem_classes="title")
                     self.measure = gr.Button("Measure", size="sm", elem_id="measure")
-                self.costs = gr.HTML(CostTable().html(), elem_id="costs", apply_default_css=False)
+                self.costs = gr.HTML(costs_html(Costs()), elem_id="costs", apply_default_css=False)
 
     def _choices(self) -> None:
         studio = self.studio
@@ -104,8 +104,8 @@ class SettingsView:
     def _on_measure(self) -> Iterator[Mapping[Any, Any]]:
         yield {self.measure: gr.update(interactive=False)}
         with Messages("Not measured", SAME):
-            for table in measure(self.studio):
-                yield {self.costs: table.html()}
+            for costs in measure(self.studio):
+                yield {self.costs: costs_html(costs)}
         yield {self.measure: gr.update(interactive=True)}
 
 

@@ -9,11 +9,11 @@ import gradio as gr
 from app.components.canvas_sizes import proposed_sizes
 from app.components.editor import LayoutEditor
 from app.components.messages import CHOOSE, QUIET, Messages, Updates, say
-from app.components.views import shelf_html
 from app.engine.studio import Studio
 from app.store.layout_store import LayoutStore
-from app.studio import handlers, layout_files
+from app.studio import layout_files
 from app.studio.layout_files import Form, Opened
+from app.studio.shelf import shelf_html, show_prompt
 from detdiffusion.layout import Layout
 from detdiffusion.text.prompt import knows_free_text
 from training.data.images import SUFFIXES
@@ -99,7 +99,7 @@ class LayoutCard:
     def show(self, layout: Mapping[str, Any], backdrop: str = "") -> Updates:
         """A layout from elsewhere, on the canvas."""
         canvas = gr.update(value=layout, backdrop=backdrop)
-        return {self.editor: canvas, self.prompt: handlers.show_prompt(self.studio, layout)}
+        return {self.editor: canvas, self.prompt: show_prompt(self.studio.model, layout)}
 
     def open_with(self, layout: Mapping[str, Any]) -> Updates:
         """The whole card of a page that opens: layout, layouts to choose from, the model's words."""
@@ -121,7 +121,7 @@ class LayoutCard:
         """The editor's options that follow the model."""
         vocabulary, why, pipeline = (
             self.studio.model.vocabulary,
-            handlers.why_no_tags(self.studio),
+            self.studio.model.why_no_tags,
             self.studio.model.pipeline,
         )
         words = {"things": list(vocabulary.things), "stuff": list(vocabulary.stuff), "untagged": why}
@@ -130,7 +130,7 @@ class LayoutCard:
         return {**words, "captions": captions, "sizes": sizes, "multiple": pipeline.size_multiple}
 
     def _on_edit(self, value: Mapping[str, Any]) -> str:
-        return handlers.show_prompt(self.studio, value)
+        return show_prompt(self.studio.model, value)
 
     def _on_tile(self, event: gr.EventData) -> Updates:
         kind, _, name = str(event.name).partition(" ")

@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 from PIL import Image
 
 from app.components.canvas_sizes import nearest_size
-from app.components.views import data_address
+from app.components.images import data_address
 from app.engine.limits import check_limits
 from app.engine.studio import Studio
 from detdiffusion.errors import ConfigError, DataError, LayoutError

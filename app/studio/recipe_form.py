@@ -6,11 +6,10 @@ import gradio as gr
 
 from app.components.messages import QUIET, Updates
 from app.engine.limits import MAX_ATTRIBUTE_GUIDANCE, MAX_GUIDANCE, MAX_STEPS
-from app.studio import handlers
-from app.studio.handlers import Form
-from app.studio.shown import FIXED, RANDOM
+from app.studio.results.form import Form, new_seed
 from detdiffusion.sampling_config import MAX_SEED, SamplingConfig
 
+FIXED, RANDOM = "Fixed", "Random"
 SAMPLERS = {
     "The model's own": "",
     "DPM-Solver++": "dpm++",
@@ -100,4 +99,4 @@ class RecipeForm:
         return {self.seed: gr.update(interactive=noise == FIXED)}
 
     def _on_new_seed(self) -> Updates:
-        return {self.seed: handlers.new_seed(), self.noise: FIXED}
+        return {self.seed: new_seed(), self.noise: FIXED}

@@ -1,20 +1,13 @@
-"""Views as values of the page's components; what the tabs of the studio share."""
-
-from typing import Any
+"""Views of the studio as values of its components, and who asked for them."""
 
 import gradio as gr
-from gradio.data_classes import FileData
 
 from app.components.comparer import ComparedObject, ComparedSide, ComparerValue, SheetValue
-from app.components.editor import PictureValue
-from app.components.views import PairTable, PictureView, SheetView
-from app.studio.handlers import Pair
-
-FIXED, RANDOM = "Fixed", "Random"
-# The studio itself draws for one after the other: whoever waits sees how many are before, and may cancel.
-MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 16}
-# Of long runs that let others have the model in between.
-ASIDE_QUEUE: dict[str, Any] = {"concurrency_id": "aside", "concurrency_limit": 4}
+from app.components.images import PictureView
+from app.components.picture import file_value
+from app.studio.results.compare import Pair
+from app.studio.results.figures import SheetView
+from app.studio.results.pair_table import PairTable
 
 
 def sheet_value(view: SheetView) -> SheetValue:
@@ -40,21 +33,6 @@ def comparison_value(view: Pair) -> ComparerValue:
         table=(view.table or PairTable()).html(),
         ratio=view.a.ratio,
         progress=view.a.progress,
-    )
-
-
-def file_value(view: PictureView) -> FileData | None:
-    return FileData(path=str(view.file), orig_name=view.file.name) if view.file else None
-
-
-def picture_value(view: PictureView) -> PictureValue:
-    return PictureValue(
-        image=file_value(view),
-        preview=view.preview,
-        marks=view.marks_html(),
-        caption=view.caption_html(),
-        ratio=view.ratio,
-        progress=view.progress,
     )
 
 

@@ -7,7 +7,7 @@ import gradio as gr
 from app.components.messages import Updates
 from app.engine.limits import MAX_ATTRIBUTE_GUIDANCE, MAX_GUIDANCE
 from app.engine.studio import Studio
-from app.studio.handlers import STRATEGY_NAMES, Side, Sides
+from app.studio.results.compare import STRATEGY_NAMES, Side, Sides
 from detdiffusion.attributes import Strategy
 
 NO_SECOND = "none"

@@ -5,29 +5,31 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from app.components.comparer import Comparer, Sheet
-from app.components.editor import Picture
+from app.components.images import PictureView
 from app.components.messages import QUIET, Messages, Updates, say, warn
-from app.components.views import NoiseTable, ObjectTable, PairTable, PictureView, SheetView
+from app.components.picture import Picture, picture_value
+from app.components.queues import ASIDE_QUEUE, MODEL_QUEUE
 from app.engine.studio import Studio
 from app.store.layout_store import LayoutStore
-from app.studio import handlers
-from app.studio.difficulty import DifficultyTab
-from app.studio.handlers import NOISES_AT_ONCE, Figure, Form, Opening, Pair, Sides, Single
-from app.studio.inside import InsideTab
+from app.studio.difficulty_tab import DifficultyTab
+from app.studio.inside_tab import InsideTab
 from app.studio.layout_card import LayoutCard
 from app.studio.layout_files import layout_of_link
+from app.studio.opening import Opening, open_example
 from app.studio.recipe_form import RecipeForm
-from app.studio.shown import (
-    ASIDE_QUEUE,
-    MODEL_QUEUE,
-    aside_of,
-    comparison_value,
-    picture_value,
-    sheet_value,
-    user_of,
-)
+from app.studio.results.compare import Pair, Sides, compare_pair
+from app.studio.results.figures import Figure, SheetView, figure
+from app.studio.results.form import Form
+from app.studio.results.generate import Single, generate
+from app.studio.results.noise_table import NoiseTable
+from app.studio.results.noises import NOISES_AT_ONCE, many_noises
+from app.studio.results.object_table import ObjectTable
+from app.studio.results.pair_table import PairTable
+from app.studio.shelf import show_prompt
+from app.studio.shown import aside_of, comparison_value, sheet_value, user_of
 from app.studio.sides_form import SidesForm
 from detdiffusion.errors import DetDiffusionError
 from detdiffusion.layout import Layout
@@ -194,7 +196,7 @@ class StudioView:
         form = self.recipe.read(*recipe)
         yield {self.tabs: gr.Tabs(selected="figure"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
-            for view in handlers.figure(self.studio, value, form, which, user_of(request)):
+            for view in figure(self.studio, value, form, which, user_of(request)):
                 last = view if view.progress is None else last
                 yield {self.sheet: sheet_value(view)}
         yield {self.sheet: sheet_value(last), **self._buttons(busy=False), self.last_sheet: last, **self._took(last)}
@@ -210,7 +212,7 @@ class StudioView:
         (form, sides), last = self._read(values), NoiseTable()
         yield {self.run_noises: gr.update(interactive=False), self.stop_noises: gr.update(visible=True)}
         with Messages("Stopped", "What was finished before stands there."):
-            for last in handlers.many_noises(self.studio, value, form, int(count), aside_of(request, "noises"), sides):
+            for last in many_noises(self.studio, value, form, int(count), aside_of(request, "noises"), sides):
                 yield {self.noises: last.html()}
         reached = replace(last, progress=None, wanted=last.wanted if last.pairs else 0)
         yield {
@@ -271,7 +273,7 @@ class StudioView:
         form = self.recipe.read(*recipe)
         yield {self.tabs: gr.Tabs(selected="picture"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
-            for view in handlers.generate(self.studio, value, form, user_of(request)):
+            for view in generate(self.studio, value, form, user_of(request)):
                 last = view if view.table else last
                 yield {**self._single(view), **self.recipe.show_seed(form, view.seed)}
         yield {**self._single(last), **self._buttons(busy=False), self.last_single: last}
@@ -286,7 +288,7 @@ class StudioView:
         form, sides = self._read(values)
         yield {self.tabs: gr.Tabs(selected="compare"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
-            for view in handlers.compare_pair(self.studio, value, form, user_of(request), sides):
+            for view in compare_pair(self.studio, value, form, user_of(request), sides):
                 last = view if view.table else last
                 yield {**self._pair(view), **self.recipe.show_seed(form, view.seed)}
         yield {**self._pair(last), **self._buttons(busy=False), self.last_pair: last}
@@ -297,11 +299,11 @@ class StudioView:
         return self.recipe.read(*values[:count]), self.sides.read(*values[count:])
 
     def _new_opening(self) -> Opening | None:
-        return handlers.open_example(self.studio, self.layouts, self.favourite, self.opening_recipe)
+        return open_example(self.studio, self.layouts, self.favourite, self.opening_recipe)
 
     def on_model(self, value: Mapping[str, Any]) -> Updates:
         """Another model is there: what is on the canvas stays, and is read with the new model's words."""
-        return {**self._follow_model(), self.card.prompt: handlers.show_prompt(self.studio, value)}
+        return {**self._follow_model(), self.card.prompt: show_prompt(self.studio.model, value)}
 
     # --- views -> updates ---
 
@@ -324,7 +326,7 @@ class StudioView:
 
     def _took(self, view: Single | Pair | SheetView) -> Updates:
         """Time and memory of the last run, while there is one."""
-        return {self.spent: f"<p>{view.spent}</p>"} if view.spent else {}
+        return {self.spent: Markup("<p>{}</p>").format(view.spent)} if view.spent else {}
 
     def _buttons(self, *, busy: bool) -> Updates:
         generate = gr.update(interactive=not busy)

@@ -7,7 +7,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from app.components.charts import Chart, Curve
-from app.components.views import data_address, hint_html
+from app.components.html import hint_html
+from app.components.images import data_address
 from app.engine.studio import Studio
 from app.runs import handlers as shared
 from app.runs.files import METRICS, MODEL, PROBE, Row, read_rows, sample_files

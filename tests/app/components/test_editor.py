@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from app.components import editor
-from app.components.editor import LayoutEditor, LayoutValue, Picture, PictureValue
+from app.components.editor import LayoutEditor, LayoutValue
+from app.components.picture import Picture, PictureValue
 from detdiffusion.layout import Layout
 
 

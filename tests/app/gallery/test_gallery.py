@@ -14,8 +14,10 @@ from app.gallery import handlers
 from app.gallery.handlers import Deletion, Form
 from app.gallery.views import size_text, tiles_html
 from app.store.history import A_PAGE, History
-from app.studio.handlers import Form as StudioForm
-from app.studio.handlers import compare_pair, generate, generate_record
+from app.studio.records import generate_record
+from app.studio.results.compare import compare_pair
+from app.studio.results.form import Form as StudioForm
+from app.studio.results.generate import generate
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.layout import Layout

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from app.engine.studio import Studio
-from app.studio import handlers
-from app.studio.handlers import Form as Settings
 from app.studio.layout_files import Form, Opened, export_file, layout_of_link, link_of, open_files
+from app.studio.results.form import Form as Settings
+from app.studio.results.generate import generate
 from detdiffusion.errors import DataError, DetDiffusionError, LayoutError
 from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import SamplingConfig
@@ -58,7 +58,7 @@ def test_missing_attributes_are_filled_in(studio: Studio, street: dict[str, Any]
 
 
 def test_studio_picture_brings_back_layout_seed_and_settings(studio: Studio, street: dict[str, Any]) -> None:
-    *_, last = handlers.generate(studio, street, Settings(True, 77, 4, 2.5, 0.5, "euler"), "me")
+    *_, last = generate(studio, street, Settings(True, 77, 4, 2.5, 0.5, "euler"), "me")
     assert last.picture.file is not None
     opened = open_files(studio, [last.picture.file])
     assert (opened.layout, opened.recipe) == (street, SamplingConfig(77, 4, 2.5, 0.5, "euler"))

@@ -12,9 +12,9 @@ from PIL import Image
 
 from app.engine.generation import Ask
 from app.engine.studio import Studio
-from app.studio import handlers
-from app.studio.handlers import Form
 from app.studio.layout_files import Opened, open_files
+from app.studio.results.form import Form
+from app.studio.results.generate import generate
 from detdiffusion import __main__ as command
 from detdiffusion.attributes import Strategy
 from detdiffusion.detection import Detector
@@ -55,7 +55,7 @@ def layouts(folder: Path, street: dict[str, Any]) -> Path:
 
 def test_of_the_studio(studio: Studio, street: dict[str, Any]) -> None:
     wide = {**street, "width": 128}
-    *_, last = handlers.generate(studio, wide, Form(True, 2**48 - 1, 3, 2.5, 0.5, "ddpm"), "me")
+    *_, last = generate(studio, wide, Form(True, 2**48 - 1, 3, 2.5, 0.5, "ddpm"), "me")
     assert last.picture.file is not None
     assert draw_again(studio, last.picture.file)[1] == SamplingConfig(2**48 - 1, 3, 2.5, 0.5, "ddpm")
 

@@ -8,12 +8,12 @@ import gradio as gr
 
 from app.components.comparer import Sheet
 from app.components.messages import QUIET, Messages, Updates
-from app.components.views import DifficultyView
+from app.components.queues import ASIDE_QUEUE
 from app.engine.limits import MAX_ATTRIBUTE_GUIDANCE
 from app.engine.studio import Studio
-from app.studio import handlers
 from app.studio.recipe_form import RecipeForm
-from app.studio.shown import ASIDE_QUEUE, aside_of, sheet_value
+from app.studio.results.difficulty import DifficultyView, difficulty_strip
+from app.studio.shown import aside_of, sheet_value
 
 
 class DifficultyTab:
@@ -58,7 +58,7 @@ class DifficultyTab:
         form, user, view = self.recipe.read(*recipe), aside_of(request, "difficulty"), None
         yield {self.run: gr.update(interactive=False), self.stop: gr.update(visible=True)}
         with Messages("Stopped", "What was finished before stands there."):
-            for view in handlers.difficulty_strip(self.studio, value, form, highest, user):
+            for view in difficulty_strip(self.studio, value, form, highest, user):
                 yield self._shown(view)
         reached = {} if view is None else self._shown(replace(view, sheet=replace(view.sheet, progress=None)))
         yield {**reached, self.run: gr.update(interactive=True), self.stop: gr.update(visible=False)}

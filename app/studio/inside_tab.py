@@ -6,12 +6,12 @@ from typing import Any
 
 import gradio as gr
 
+from app.components.html import hint_html
 from app.components.messages import QUIET, Messages, Updates
-from app.components.views import InsideView, hint_html
 from app.engine.insight import Insight
 from app.engine.studio import Studio
-from app.studio import handlers
-from app.studio.handlers import Single
+from app.studio.results.generate import Single
+from app.studio.results.inside import InsideView, show_inside
 
 LOOKING = "The picture is being looked at."
 
@@ -46,5 +46,5 @@ class InsideTab:
             yield {self.shown: hint_html(LOOKING)}
         found: Any = InsideView(note="It could not be looked at.")
         with Messages("Not looked at", "The picture is as it was."):
-            found = handlers.show_inside(self.studio, last.picture.file, Insight(what))
+            found = show_inside(self.studio, last.picture.file, Insight(what))
         yield {self.shown: found.html()}

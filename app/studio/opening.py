@@ -1,0 +1,65 @@
+"""The example that the page opens with."""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from app.components.images import PictureView
+from app.engine.studio import Studio
+from app.studio.results.compare import Pair, compare_pair
+from app.studio.results.form import Form
+from app.studio.results.generate import Single, generate
+from detdiffusion.errors import LayoutError
+from detdiffusion.layout import Layout
+from detdiffusion.sampling_config import SamplingConfig
+
+View = TypeVar("View")
+
+
+def examples(folder: Path) -> dict[str, dict[str, Any]]:
+    """Name -> layout for every `*.json` of a folder, `beach-day.json` as "Beach day"."""
+    files = sorted(folder.glob("*.json"))
+    return {file.stem.replace("-", " ").capitalize(): Layout.from_json(file.read_bytes()).to_json() for file in files}
+
+
+class Opening:
+    """The example that the page opens with: its pictures are made in the background, once for all visitors."""
+
+    def __init__(self, studio: Studio, name: str, layout: Mapping[str, Any], recipe: SamplingConfig) -> None:
+        self.name, self.layout, self.recipe, self.model = name, layout, recipe, studio.model
+        form = Form(True, recipe.seed, recipe.steps, recipe.guidance_scale, recipe.attribute_guidance, recipe.sampler)
+        worker = ThreadPoolExecutor(1, thread_name_prefix="opening")
+        self.pair: Future[Pair] | None = None  # where tags change nothing there is nothing to compare
+        if studio.model.tags_matter:
+            self.pair = worker.submit(lambda: _last(compare_pair(studio, layout, form, "opening")))
+        self.single: Future[Single] = worker.submit(lambda: _last(generate(studio, layout, form, "opening")))
+        worker.shutdown(wait=False)
+
+    @property
+    def lost(self) -> bool:
+        """Whether its pictures were there and have been deleted since (in the gallery, for one)."""
+        views: list[PictureView] = []
+        if self.single.done() and not self.single.exception():
+            views.append(self.single.result().picture)
+        if self.pair and self.pair.done() and not self.pair.exception():
+            views += [self.pair.result().a, self.pair.result().b]
+        return any(view.file is not None and not view.file.exists() for view in views)
+
+
+def open_example(
+    studio: Studio, examples: Mapping[str, Mapping[str, Any]], name: str, recipe: SamplingConfig
+) -> Opening | None:
+    """The example of this name or, where the model does not know its classes, the first that it knows; else None."""
+    for candidate in sorted(examples, key=lambda other: other != name):
+        try:
+            studio.model.vocabulary.resolve(Layout.from_json(examples[candidate]))
+        except LayoutError:
+            continue
+        return Opening(studio, candidate, examples[candidate], recipe)
+    return None
+
+
+def _last(views: Iterator[View]) -> View:
+    *_, last = views
+    return last

@@ -1,0 +1,1 @@
+"""What is drawn of a layout, and what the page shows of it. No gradio here."""

@@ -1,0 +1,140 @@
+"""Two images of a layout, from the same noise."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app.components.images import PictureView
+from app.engine.generation import Ask, Progress, Result
+from app.engine.studio import Studio
+from app.studio.results.form import Form
+from app.studio.results.images import busy, finished, spent_text, unseen
+from app.studio.results.pair_table import PairTable, Verdict
+from detdiffusion.attributes import Strategy, apply_strategy
+from detdiffusion.detectors import BUNDLED
+from detdiffusion.errors import ConfigError, LayoutError
+from detdiffusion.evaluation.comparison import compare
+from detdiffusion.layout import Attribute, Layout
+from detdiffusion.sampling_config import SamplingConfig
+
+STRATEGY_NAMES = {Strategy.ORIGIN: "As drawn", Strategy.EASY: "Easy", Strategy.HARD: "Hard"}
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one picture of a pair is asked for, beside layout and noise.
+
+    model: of `Studio.models`; None is the present one. guidance_scale, attribute_guidance: None is that of the form.
+    """
+
+    strategy: Strategy = Strategy.ORIGIN
+    model: str | None = None
+    guidance_scale: float | None = None
+    attribute_guidance: float | None = None
+
+    @property
+    def tag(self) -> Attribute | None:
+        return None if self.strategy is Strategy.ORIGIN else Attribute(self.strategy.value)
+
+    def recipe(self, form: SamplingConfig) -> SamplingConfig:
+        scale = form.guidance_scale if self.guidance_scale is None else self.guidance_scale
+        strength = form.attribute_guidance if self.attribute_guidance is None else self.attribute_guidance
+        return replace(form, guidance_scale=scale, attribute_guidance=strength)
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The two pictures of a pair, and a second detector that looks at both."""
+
+    a: Side = Side(Strategy.EASY)
+    b: Side = Side(Strategy.HARD)
+    second: str | None = None
+
+    def names(self, model: str, form: SamplingConfig) -> tuple[str, str]:
+        """What tells them apart, given the present model and the form's recipe; easy and hard in any case."""
+        a, b = self.a, self.b
+        first, second = a.recipe(form), b.recipe(form)
+        harder = first.attribute_guidance != second.attribute_guidance
+        parts = [
+            [
+                *([STRATEGY_NAMES[side.strategy]] if a.strategy is not b.strategy else []),
+                *([side.model or model] if (a.model or model) != (b.model or model) else []),
+                *([f"guidance {recipe.guidance_scale:g}"] if first.guidance_scale != second.guidance_scale else []),
+                *([f"attribute guidance {recipe.attribute_guidance:g}"] if harder else []),
+            ]
+            for side, recipe in ((a, first), (b, second))
+        ]
+        words = [" · ".join(names) for names in parts]
+        return words[0] or "A", words[1] or "B"
+
+
+@dataclass(frozen=True, slots=True)
+class Boxed:
+    """An object of a layout, as the comparison links it with its row: a box in fractions (x1, y1, x2, y2)."""
+
+    label: str
+    xyxy: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The same layout and noise twice: every thing easy beside every thing hard, or what else `Sides` asks for.
+    `table` is None until both are finished; `spent` says what they took."""
+
+    a: PictureView
+    b: PictureView
+    table: PairTable | None
+    seed: int
+    objects: tuple[Boxed, ...] = ()
+    spent: str = ""
+
+
+def compare_pair(
+    studio: Studio, value: Mapping[str, Any], form: Form, user: str, sides: Sides | None = None
+) -> Iterator[Pair]:
+    """The layout twice, from the same noise; sides: None is all things easy, and all things hard. Raises as `generate`
+    does, and ConfigError where both sides would be the same picture."""
+    sides, recipe = sides or Sides(), form.recipe()
+    asked = asked_pair(studio, value, recipe, sides)
+    layout = asked[0].layout
+    names = sides.names(studio.model.name, recipe)
+    objects = tuple(Boxed(box.label, box.xyxy) for box in layout.boxes)
+    kinds = tuple(zip(names, (sides.a.tag, sides.b.tag), strict=True))
+    for news in studio.generation.run(asked, user):
+        if isinstance(news, Progress):
+            a, b = (busy(news, place, layout, *kind) for place, kind in enumerate(kinds))
+            yield Pair(a, b, None, recipe.seed, objects)
+        else:
+            a, b = (finished(result, *kind) for result, kind in zip(news, kinds, strict=True))
+            table = _pair_table(news[0], news[1], sides, names)
+            yield Pair(a, b, table, recipe.seed, objects, spent_text(news))
+
+
+def asked_pair(studio: Studio, value: Mapping[str, Any], recipe: SamplingConfig, sides: Sides) -> tuple[Ask, Ask]:
+    """LayoutError for a bad layout or one without things; ConfigError where both sides would be the same picture."""
+    layout = studio.model.vocabulary.resolve(Layout.from_json(value))
+    detectors = (BUNDLED, *([sides.second] if sides.second else []))
+    a, b = (
+        Ask(apply_strategy(layout, side.strategy), side.recipe(recipe), side.strategy, side.model, detectors)
+        for side in (sides.a, sides.b)
+    )
+    if (a.model or studio.model.name, a.recipe) == (b.model or studio.model.name, b.recipe):
+        if not studio.model.tags_matter and sides.a.model in (None, studio.model.name):
+            raise ConfigError(studio.model.why_no_tags)
+        if a.strategy is b.strategy:
+            raise ConfigError("both sides ask for the same picture: choose other tags, another model or other values")
+        if a.layout == b.layout and all(box.attribute is Attribute.BACKGROUND for box in layout.boxes):
+            raise LayoutError("everything here is background: tag at least one object easy or hard to compare")
+        if a.layout == b.layout:
+            names = " and ".join(STRATEGY_NAMES[side.strategy].lower() for side in (sides.a, sides.b))
+            raise LayoutError(f"{names} are the same here: every thing is tagged so already")
+    return a, b
+
+
+def _pair_table(a: Result, b: Result, sides: Sides, names: tuple[str, str]) -> PairTable:
+    verdicts = []
+    for one, other in zip(a.looks, b.looks, strict=True):
+        eye = one.detector
+        comparison = compare([a.layout], [one.confidences], [other.confidences], eye.min_score)
+        verdicts.append(Verdict(comparison, eye.name, eye.min_score, unseen(a, b)))
+    return PairTable(tuple(verdicts), names, (sides.a.tag, sides.b.tag))

@@ -1,0 +1,33 @@
+"""One image of a layout."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.components.images import PictureView
+from app.engine.generation import Ask, Progress
+from app.engine.studio import Studio
+from app.studio.results.form import Form
+from app.studio.results.images import busy, finished, object_table, spent_text
+from app.studio.results.object_table import ObjectTable
+from detdiffusion.layout import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """One picture, or the noise becoming one. `table` is None until it is finished; `spent` says what it took."""
+
+    picture: PictureView
+    table: ObjectTable | None
+    seed: int
+    spent: str = ""
+
+
+def generate(studio: Studio, value: Mapping[str, Any], form: Form, user: str) -> Iterator[Single]:
+    """The layout as it is tagged. LayoutError or ConfigError for bad input, Cancelled when told to stop."""
+    layout, recipe = Layout.from_json(value), form.recipe()
+    for news in studio.generation.run([Ask(layout, recipe)], user):
+        if isinstance(news, Progress):
+            yield Single(busy(news, 0, layout), None, recipe.seed)
+        else:
+            yield Single(finished(news[0]), object_table(news[0]), recipe.seed, spent_text(news))

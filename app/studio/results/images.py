@@ -1,0 +1,71 @@
+"""Progress and results of a generation -> images and tables of the page."""
+
+import math
+from collections.abc import Sequence
+
+from app.components.images import Mark, PictureView, data_address
+from app.engine.generation import Progress, Result
+from app.studio.results.object_table import ObjectRow, ObjectTable
+from detdiffusion.layout import Attribute, Layout
+
+UNCHECKED = "the safety checker made the picture black"
+UNKNOWN = "no detector here knows these classes"
+
+
+def spent_text(results: Sequence[Result]) -> str:
+    """What a run took, in a few words."""
+    steps = sum(result.recipe.steps for result in results)
+    seconds = results[0].seconds
+    pictures = f"{len(results)} picture{'' if len(results) == 1 else 's'}"
+    return f"{pictures} in {seconds:.1f} s · {1000 * seconds / steps:.0f} ms a step · {results[0].memory_gb:.1f} GB"
+
+
+def busy(news: Progress, index: int, layout: Layout, name: str = "", tag: Attribute | None = None) -> PictureView:
+    preview = news.previews[index]
+    return PictureView(
+        preview=data_address(preview) if preview else "",
+        caption=_waiting(news.before) if news.before else f"Step {news.step} of {news.steps}",
+        name=name,
+        tag=tag,
+        ratio=layout.width / layout.height,
+        progress=news.step / news.steps,
+    )
+
+
+def _waiting(before: int) -> str:
+    return "Waiting: one other is drawn before" if before == 1 else f"Waiting: {before} others are drawn before"
+
+
+def finished(result: Result, name: str = "", tag: Attribute | None = None) -> PictureView:
+    limit = result.looks[0].detector.min_score
+    found = [Mark(*one) for one in result.found()]
+    missed = [
+        Mark(box.label, box.xyxy, None)
+        for box, confidence in zip(result.layout.boxes, result.confidences, strict=True)
+        if confidence < limit
+    ]
+    caption = f"Seed {result.recipe.seed}" + (
+        "" if name else f" · {result.recipe.steps} steps · {result.seconds:.1f} s"
+    )
+    if result.flagged:
+        caption += " · made black by the model's safety checker: try another seed"
+    ratio = result.layout.width / result.layout.height
+    return PictureView(file=result.file, marks=(*found, *missed), caption=caption, name=name, tag=tag, ratio=ratio)
+
+
+def object_table(result: Result) -> ObjectTable:
+    limit = result.model.detector.min_score
+    rows = tuple(
+        ObjectRow(
+            label=box.label,
+            attribute=box.attribute or Attribute.EASY,
+            confidence=None if math.isnan(confidence) else float(confidence),
+            found=bool(confidence >= limit),
+        )
+        for box, confidence in zip(result.layout.boxes, result.confidences, strict=True)
+    )
+    return ObjectTable(rows, result.model.detector.name, limit, unseen(result))
+
+
+def unseen(*results: Result) -> str:
+    return UNCHECKED if any(result.flagged for result in results) else UNKNOWN

@@ -1,0 +1,114 @@
+"""Two images from one noise."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.engine.studio import Studio
+from app.studio.results.compare import Pair, Side, Sides, compare_pair
+from app.studio.results.form import Form
+from detdiffusion.attributes import Strategy
+from detdiffusion.errors import ConfigError, LayoutError
+from detdiffusion.layout import read_png
+
+FIXED = Form(fixed=True, seed=5.0, steps=3.0, guidance_scale=3.0)
+
+
+def pair(studio: Studio, value: dict[str, Any], form: Form = FIXED, sides: Sides | None = None) -> Pair:
+    *_, last = compare_pair(studio, value, form, "me", sides)
+    return last
+
+
+def with_objects(*objects: dict[str, Any]) -> dict[str, Any]:
+    return {"width": 64, "height": 64, "objects": list(objects)}
+
+
+def test_compare_asks_for_every_thing_easy_and_every_thing_hard(studio: Studio, street: dict[str, Any]) -> None:
+    view = pair(studio, street)
+    attributes = []
+    for picture in (view.a, view.b):
+        assert picture.file is not None
+        layout, record = read_png(picture.file)
+        assert record["seed"] == 5
+        attributes.append([str(box.attribute) for box in layout.boxes])
+    assert attributes == [["easy", "easy", "background"], ["hard", "hard", "background"]]
+    assert view.table is not None
+    comparison = view.table.verdicts[0].comparison
+    rows = [(row.label, round(row.drop, 3), row.missed_easy, row.missed_hard) for row in comparison.rows]
+    assert rows == [("bus", 0.0, False, False), ("car", 0.6, False, True)]
+    assert comparison.mean_drop == pytest.approx(0.3)
+
+
+def test_missed_objects_are_marked_in_the_picture(studio: Studio, street: dict[str, Any]) -> None:
+    marks = pair(studio, street).b.marks
+    assert [(mark.label, None if mark.score is None else round(mark.score, 1)) for mark in marks] == [
+        ("bus", 0.9),
+        ("car", None),
+    ]
+
+
+def test_both_sides_take_what_stands_under_more(studio: Studio, street: dict[str, Any]) -> None:
+    *_, view = compare_pair(studio, street, replace(FIXED, attribute_guidance=0.5, sampler="ddim"), "me")
+    for side in (view.a, view.b):
+        assert side.file is not None
+        record = read_png(side.file)[1]
+        assert (record["attribute_guidance"], record["sampler"]) == (0.5, "ddim")
+    assert (view.a.name, view.b.name) == ("Easy", "Hard")
+
+
+def test_compare_needs_something_to_compare(studio: Studio, street: dict[str, Any]) -> None:
+    with pytest.raises(LayoutError, match="everything here is background"):
+        pair(studio, with_objects(street["objects"][2]))
+
+
+@pytest.mark.parametrize(
+    ("sides", "names", "records"),
+    [
+        (Sides(), ("Easy", "Hard"), [{"strategy": "easy"}, {"strategy": "hard"}]),
+        (Sides(Side(), Side(Strategy.HARD)), ("As drawn", "Hard"), [{"strategy": "origin"}, {"strategy": "hard"}]),
+        (
+            Sides(Side(), Side(guidance_scale=5.0)),
+            ("guidance 3", "guidance 5"),
+            [{"guidance_scale": 3.0}, {"guidance_scale": 5.0}],
+        ),
+        (
+            Sides(Side(attribute_guidance=-1.0), Side(Strategy.HARD, attribute_guidance=1.5)),
+            ("As drawn · attribute guidance -1", "Hard · attribute guidance 1.5"),
+            [{"attribute_guidance": -1.0}, {"attribute_guidance": 1.5}],
+        ),
+    ],
+)
+def test_sides_differ_in_what_was_chosen(
+    studio: Studio, street: dict[str, Any], sides: Sides, names: tuple[str, str], records: list[dict[str, Any]]
+) -> None:
+    view = pair(studio, street, sides=sides)
+    assert (view.a.name, view.b.name) == names
+    assert view.table is not None
+    assert view.table.names == names
+    for picture, wanted in zip((view.a, view.b), records, strict=True):
+        assert picture.file is not None
+        record = read_png(picture.file)[1]
+        assert {name: record[name] for name in wanted} == wanted
+        assert record["seed"] == 5
+    assert [one.label for one in view.objects] == ["bus", "car", "road"]
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [
+        (Sides(Side(), Side()), "both sides ask for the same picture"),
+        (Sides(second="nobody"), "no detector 'nobody'; choose one of bundled"),
+        (Sides(b=Side(model="loud")), "no model 'loud'"),
+        (Sides(b=Side(Strategy.HARD, attribute_guidance=9)), "attribute guidance 9 needs to be"),
+    ],
+)
+def test_sides_that_cannot_be_compared(studio: Studio, street: dict[str, Any], sides: Sides, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        pair(studio, street, sides=sides)
+
+
+def test_what_is_drawn_easy_is_not_compared_with_easy(studio: Studio, street: dict[str, Any]) -> None:
+    easy = with_objects(street["objects"][0])
+    with pytest.raises(LayoutError, match="as drawn and easy are the same here"):
+        pair(studio, easy, sides=Sides(Side(), Side(Strategy.EASY)))
