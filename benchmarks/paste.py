@@ -1,4 +1,4 @@
-"""The plainest rival of `generate --add-missed`, without a generator: real pictures, mirrored or not, into whose free
+"""The plainest baseline of `generate --add-missed`, without a generator: real images, mirrored or not, into whose free
 places real things are pasted, of the classes that the detector misses. What is added is drawn by the same rule.
 
 python -m benchmarks.paste --real DIR --attributes FILE.jsonl --out DIR [--split train] [--count 200] [--add 8]

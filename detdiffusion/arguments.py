@@ -76,3 +76,11 @@ def seed_number(text: str) -> int:
     if not text.strip().isdecimal() or int(text) > MAX_SEED:
         raise argparse.ArgumentTypeError(f"{text!r} is not a seed: a whole number from 0 to {MAX_SEED}")
     return int(text)
+
+
+def add_old_name(parser: argparse.ArgumentParser, old: str, new: str) -> None:
+    """`old` goes on to be taken for `new` (a flag of the parser), as version 0.1 had it; help does not show it."""
+    flag = next(action for action in parser._actions if new in action.option_strings)
+    parser.add_argument(
+        old, dest=flag.dest, type=flag.type or str, default=argparse.SUPPRESS, metavar=flag.metavar, help=argparse.SUPPRESS
+    )

@@ -34,7 +34,7 @@ class EvaluationOrder:
     source: str = Source.PAPERCUT
     layouts: str = "100"
     folder: str = ""
-    rivals: Sequence[str] = ()
+    baselines: Sequence[str] = ()
     detectors: str = ""  # with commas between; none: the model's own, or the home model's
     steps: str = ""
     difficulties: str = ""
@@ -49,7 +49,7 @@ def make_evaluation(order: EvaluationOrder, runs: Runs, home: Path) -> RunPlan:
         ConfigError: for what can be seen to be wrong at once.
     """
     model = model_folder(order.model)
-    rivals = [model_folder(rival) for rival in order.rivals if model_folder(rival) != model]
+    baselines = [model_folder(baseline) for baseline in order.baselines if model_folder(baseline) != model]
     name = order.name.strip() or runs.free_name(model_name(model))
     runs.check_free(name)
     folder = runs.folder(name)
@@ -58,7 +58,7 @@ def make_evaluation(order: EvaluationOrder, runs: Runs, home: Path) -> RunPlan:
         raise ConfigError("say how many layouts to draw")
     spec = f"papercut:{count}@{HELD_OUT_SEED}" if count else str(data_folder(order.folder))
     words = ["--model", str(model), "--layouts", spec]
-    words += ["--rivals", ",".join(map(str, rivals))] if rivals else []
+    words += ["--baselines", ",".join(map(str, baselines))] if baselines else []
     detectors = _detectors(order.detectors, model, home)
     words += ["--detector", ",".join(detectors)] if detectors else []
     steps = whole_number("steps", order.steps, 1, SAMPLER_STEPS)
@@ -67,7 +67,7 @@ def make_evaluation(order: EvaluationOrder, runs: Runs, home: Path) -> RunPlan:
     words += [f"--difficulties={','.join(map(str, amounts))}"] if amounts else []
     words += ["--one-hard"] if order.one_hard else []
     shown = f"Papercut, {count:,} layouts" if count else Path(spec).name
-    against = {"rivals": f"against {', '.join(map(model_name, rivals))}"} if rivals else {}
+    against = {"baselines": f"against {', '.join(map(model_name, baselines))}"} if baselines else {}
     commands = (
         (*TRAINING, "evaluate", *words, "--out", str(folder / REPORT)),
         (*TRAINING, "report", str(folder / REPORT), "--out", str((folder / PAGE).parent)),

@@ -34,11 +34,11 @@ class EvaluationView:
                 self._run_card()
         panel.states("")
         self.seen = gr.State("")  # which report the page holds: it is large, so it is sent once
-        form = [self.model, panel.source, panel.count, panel.folder, self.rivals, self.detectors, self.steps]
+        form = [self.model, panel.source, panel.count, panel.folder, self.baselines, self.detectors, self.steps]
         self.form = [*form, self.difficulties, self.one_hard, panel.name]
         self.place = [panel.chosen, self.seen]
         self.shown = [*panel.shown, self.page, self.seen, self.open]
-        self.opens: list[Any] = [self.model, self.rivals]
+        self.opens: list[Any] = [self.model, self.baselines]
         self.turns: list[Any] = []
 
     def _order_card(self) -> None:
@@ -47,8 +47,8 @@ class EvaluationView:
         gr.HTML("<h2>New evaluation</h2>", elem_classes="title")
         self.panel.data(first.source, "eval-data", first.layouts, "Unseen layouts", "eval-layouts")
         self.model = gr.Dropdown(known, value=first.model, label="Model", allow_custom_value=True, elem_id="eval-model")
-        self.rivals = gr.Dropdown(
-            known, value=[], label="Compare with", multiselect=True, allow_custom_value=True, elem_id="eval-rivals"
+        self.baselines = gr.Dropdown(
+            known, value=[], label="Compare with", multiselect=True, allow_custom_value=True, elem_id="eval-baselines"
         )
         self.detectors = gr.Textbox(
             label="Detectors", placeholder="the model's own, or paths", max_lines=1, elem_id="eval-detectors"
@@ -87,7 +87,7 @@ class EvaluationView:
         *_, chosen, seen = values
         known = gr.update(choices=shared.models(self.studio.models.home, self.trainings))
         now = shared.settle(self.runs, chosen)
-        return {**self.look(now, seen), self.panel.chosen: now, self.model: known, self.rivals: known}
+        return {**self.look(now, seen), self.panel.chosen: now, self.model: known, self.baselines: known}
 
     def choose(self, name: str, *place: Any) -> Updates:
         """Another evaluation is shown."""

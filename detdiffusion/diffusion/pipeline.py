@@ -65,7 +65,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         scheduler: makes the samplers; a fresh one of its config is used by every call.
         blueprint: None for the paper's text-only model.
         perception_head: trains the model (Eq. 3); generation does not need it.
-        controlnet: reads the layout as a picture and steers the U-Net (a rival of the paper; never with a blueprint).
+        controlnet: reads the layout as an image and steers the U-Net (a baseline; never with a blueprint).
         safety_checker, feature_extractor: where a Stable Diffusion folder brought them, no picture passes unchecked.
         vocabulary: required; stored beside the model as vocabulary.json.
     """

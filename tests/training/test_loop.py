@@ -55,7 +55,7 @@ def test_commands_hand_on_what_they_make() -> None:
     assert option(plan["trainability"], "--synthetic") == "out/pictures/hard"
 
 
-def test_a_rival_and_a_base() -> None:
+def test_a_baseline_and_a_base() -> None:
     plan = by_name(replace(SMALL, base="sd15", preset="sd15-512", pictures={"hard": 4, "origin": 4, "geodiffusion": 4}))
     assert "autoencoder" not in plan and option(plan["generator"], "--base") == "sd15"
     assert option(plan["geodiffusion"], "--preset") == "sd15-512-geodiffusion"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detdiffusion.arguments import amount, paths, positive, sampler_steps, words
+from detdiffusion.arguments import add_old_name, amount, paths, positive, sampler_steps, words
 from detdiffusion.attributes import Strategy
 from detdiffusion.detectors import BUNDLED, JUDGE
 from detdiffusion.drawing import grid
@@ -58,7 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"whose scores, the first one leads (default: the model's own, {BUNDLED} and {JUDGE}); FILE.json: COCO "
         "results of another framework's detector on the pictures that pictures.json in the work folder lists",
     )
-    parser.add_argument("--rivals", type=paths, default=[], metavar="DIR,...", help="model folders to compare with")
+    parser.add_argument("--baselines", type=paths, default=[], metavar="DIR,...", help="model folders to compare with")
+    add_old_name(parser, "--rivals", "--baselines")
     parser.add_argument("--difficulties", type=_amounts, default=[], metavar="A,...", help="of attribute guidance")
     parser.add_argument(
         "--one-hard", action="store_true", help="also ask one object of each layout to be hard, the others easy"
@@ -92,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
         source=open_source(arguments.layouts, filter_of(arguments), arguments.split, arguments.attributes),
         strategies=_with_origin(arguments.strategies, arguments.difficulties),
         detectors=arguments.detector,
-        rivals=arguments.rivals,
+        baselines=arguments.baselines,
         difficulties=[difficulty for difficulty in arguments.difficulties if difficulty],
         one_hard=arguments.one_hard,
         inception=arguments.inception,

@@ -41,7 +41,7 @@ class Plan:
     source: LayoutSource
     strategies: Sequence[Strategy] = tuple(Strategy)
     detectors: Sequence[str] = ()
-    rivals: Sequence[Path] = ()
+    baselines: Sequence[Path] = ()
     difficulties: Sequence[float] = ()  # of attribute guidance
     one_hard: bool = False
     inception: Path | None = None
@@ -70,7 +70,7 @@ class Cast:
         from detdiffusion.diffusion.manifest import read_vocabulary, verify
 
         device = device_of(plan.device)
-        systems = unique_names([plan.model, *plan.rivals])
+        systems = unique_names([plan.model, *plan.baselines])
         for folder in systems.values():
             verify(folder)
         vocabularies = {name: read_vocabulary(folder) for name, folder in systems.items()}

@@ -1,6 +1,6 @@
 """Detector, judge, autoencoder, attributes, generator: all that the studio needs, in one resumable command.
 
-Rivals (GeoDiffusion, ControlNet, models of words alone) learn from the same samples with the same seed and steps.
+Baselines (GeoDiffusion, ControlNet, models of words alone) learn from the same samples with the same seed and steps.
 
 Run the same command again after a stop: finished stages are skipped, the one in hand goes on from its checkpoint.
 """
@@ -43,14 +43,14 @@ def train_bundle(
     device: torch.device,
     until: Stage = Stage.GENERATOR,
     workers: int = 2,
-    rivals: Sequence[str] = (),
-    rival_steps: int | None = None,
+    baselines: Sequence[str] = (),
+    baseline_steps: int | None = None,
 ) -> Path:
     """Runs the stages up to `until` and returns the model folder (`out/model`).
 
     Args:
-        rivals: of `VARIANTS`; each is trained after the stages, into `out/rivals/NAME/model`.
-        rival_steps: of each rival's training; None: as many as the generator's.
+        baselines: of `VARIANTS`; each is trained after the stages, into `out/baselines/NAME/model`.
+        baseline_steps: of each baseline's training; None: as many as the generator's.
 
     Raises:
         ConfigError: `out` was started with another config.
@@ -64,13 +64,19 @@ def train_bundle(
         began = time.monotonic()
         _run_stage(stage, config, out, device, workers)
         write_json(folder / "done.json", {"seconds_of_last_run": round(time.monotonic() - began)})
-    for name in rivals:
-        folder = out / "rivals" / name
+    for name in baselines:
+        folder = baseline_folder(out, name)
         if not (folder / "model" / "manifest.json").exists():
-            lessons = replace(VARIANTS[name](config.generator), steps=rival_steps or config.generator.steps)
+            lessons = replace(VARIANTS[name](config.generator), steps=baseline_steps or config.generator.steps)
             pipe = learn(lessons, _autoencoder(out), out / Stage.ATTRIBUTES, folder, device)
             save_pipeline(pipe, folder / "model")
     return out / "model"
+
+
+def baseline_folder(out: Path, name: str) -> Path:
+    """A run that version 0.1 began has it under `rivals`, and goes on there."""
+    old = out / "rivals" / name
+    return old if old.is_dir() else out / "baselines" / name
 
 
 def _run_stage(stage: Stage, config: BundleConfig, out: Path, device: torch.device, workers: int) -> None:

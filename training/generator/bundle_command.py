@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from detdiffusion.arguments import positive
+from detdiffusion.arguments import add_old_name, positive
 from training.core.cli import add_device
 from training.core.status import STATUS, tells
 from training.generator.config import PRESETS, VARIANTS, Stage
@@ -21,15 +21,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--until", type=Stage, choices=list(Stage), default=Stage.GENERATOR, help="stop after this stage"
     )
     parser.add_argument(
-        "--rivals",
+        "--baselines",
         type=variants,
         default=(),
         metavar="NAME,...",
         help=f"then train these from the same samples, seed and steps: {', '.join(VARIANTS)}",
     )
     parser.add_argument(
-        "--rival-steps", type=positive, default=None, metavar="N", help="train the rivals N steps, instead of as many"
+        "--baseline-steps",
+        type=positive,
+        default=None,
+        metavar="N",
+        help="steps of the baselines (default: as many)",
     )
+    add_old_name(parser, "--rivals", "--baselines")
+    add_old_name(parser, "--rival-steps", "--baseline-steps")
     add_device(parser, "cpu, cuda, ... (default: cuda for the gpu preset, else cpu)")
 
 
@@ -41,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     device = device_of(arguments.device or ("cuda" if arguments.preset == "gpu" else "cpu"))
     from training.generator.bundle import train_bundle
 
-    rivals = {"rivals": arguments.rivals, "rival_steps": arguments.rival_steps}
-    print(train_bundle(PRESETS[arguments.preset], arguments.out, device, arguments.until, **rivals))
+    baselines = {"baselines": arguments.baselines, "baseline_steps": arguments.baseline_steps}
+    print(train_bundle(PRESETS[arguments.preset], arguments.out, device, arguments.until, **baselines))
     return 0
 
 

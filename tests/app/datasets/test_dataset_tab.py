@@ -39,7 +39,7 @@ def runs(tmp_path: Path) -> Runs:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A model folder with its detectors, and one beside it without any."""
-    for name in ("home", "rival"):
+    for name in ("home", "baseline"):
         (tmp_path / "models" / name).mkdir(parents=True)
         (tmp_path / "models" / name / "model_index.json").write_text("{}")
     (tmp_path / "models" / "home" / "detectors" / "bundled").mkdir(parents=True)
@@ -63,7 +63,7 @@ def test_an_order_becomes_two_commands(runs: Runs, home: Path) -> None:
 
 def test_everything_that_can_be_asked(runs: Runs, home: Path, tmp_path: Path) -> None:
     order = DatasetOrder(
-        str(home.parent / "rival"),
+        str(home.parent / "baseline"),
         Source.FOLDER,
         "",
         str(tmp_path),

@@ -27,7 +27,7 @@ def runs(tmp_path: Path) -> Runs:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A model folder with its detectors, and one beside it without any."""
-    for name in ("home", "rival"):
+    for name in ("home", "baseline"):
         (tmp_path / "models" / name).mkdir(parents=True)
         (tmp_path / "models" / name / "model_index.json").write_text("{}")
     for name in ("bundled", "judge"):
@@ -45,24 +45,33 @@ def test_an_order_becomes_two_commands(runs: Runs, home: Path) -> None:
     assert (plan.name, plan.about) == ("home-1", {"model": "home", "data": "Papercut, 100 layouts"})
     assert evaluate[:4] == (sys.executable, "-m", "training", "evaluate")
     assert option(evaluate, "--model") == str(home) and option(evaluate, "--layouts") == "papercut:100@900000"
-    assert "--one-hard" in evaluate and not {"--detector", "--rivals", "--steps"} & set(evaluate)
+    assert "--one-hard" in evaluate and not {"--detector", "--baselines", "--steps"} & set(evaluate)
     folder = runs.folder("home-1")
     assert option(evaluate, "--out") == str(folder / "report.json")
     assert report[3:] == ("report", str(folder / "report.json"), "--out", str(folder / "page"))
 
 
 def test_everything_that_can_be_asked(runs: Runs, home: Path, tmp_path: Path) -> None:
-    rival = home.parent / "rival"
+    baseline = home.parent / "baseline"
     order = EvaluationOrder(
-        str(rival), Source.FOLDER, "", str(tmp_path), [str(home), str(rival)], "judge", "4", "0, 1.5", False, "mine"
+        str(baseline),
+        Source.FOLDER,
+        "",
+        str(tmp_path),
+        [str(home), str(baseline)],
+        "judge",
+        "4",
+        "0, 1.5",
+        False,
+        "mine",
     )
     plan = make_evaluation(order, runs, home)
     evaluate = plan.commands[0]
-    assert option(evaluate, "--layouts") == str(tmp_path) and option(evaluate, "--rivals") == str(home)
+    assert option(evaluate, "--layouts") == str(tmp_path) and option(evaluate, "--baselines") == str(home)
     assert option(evaluate, "--detector") == str(home / "detectors" / "judge") and option(evaluate, "--steps") == "4"
     assert "--difficulties=0.0,1.5" in evaluate and "--one-hard" not in evaluate
-    assert plan.about["rivals"] == "against home" and plan.name == "mine"
-    alone = make_evaluation(replace(order, detectors="", rivals=()), runs, home).commands[0]
+    assert plan.about["baselines"] == "against home" and plan.name == "mine"
+    alone = make_evaluation(replace(order, detectors="", baselines=()), runs, home).commands[0]
     assert option(alone, "--detector") == f"{home / 'detectors' / 'bundled'},{home / 'detectors' / 'judge'}"
 
 
@@ -70,7 +79,7 @@ def test_everything_that_can_be_asked(runs: Runs, home: Path, tmp_path: Path) ->
     ("change", "reason"),
     [
         ({"model": "/nowhere"}, "is no model folder"),
-        ({"rivals": ["/nowhere"]}, "is no model folder"),
+        ({"baselines": ["/nowhere"]}, "is no model folder"),
         ({"layouts": ""}, "say how many layouts"),
         ({"layouts": "0"}, "layouts '0' needs to be a whole number from 1"),
         ({"steps": "2000"}, "steps '2000' needs to be a whole number from 1 to 1,000"),
@@ -169,4 +178,4 @@ def test_models_to_choose_from(home: Path, tmp_path: Path) -> None:
     (made / "model" / "model_index.json").write_text("{}")
     job = {"commands": [["true"]], "about": {}, "begun": 1.0, "online": False, "stop_asked": False, "process": None}
     (made / "job.json").write_text(json.dumps(job))
-    assert [name for name, _ in shared.models(home, trainings)] == ["home", "rival", "trained"]
+    assert [name for name, _ in shared.models(home, trainings)] == ["home", "baseline", "trained"]

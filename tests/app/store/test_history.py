@@ -145,7 +145,7 @@ def test_easy_and_hard_of_two_runs_are_no_pair(history: History, entry: Entry) -
         (Filter(min_drop=0.3), ["easy", "hard"]),
         (Filter(min_drop=0.9), []),
         (Filter(starred=True), ["plain"]),
-        (Filter(model="rival"), ["other"]),
+        (Filter(model="baseline"), ["other"]),
         (Filter("bus", missed=True, min_drop=0.3, model="papercut"), ["hard"]),
     ],
 )
@@ -155,12 +155,12 @@ def test_filters(history: History, entry: Entry, wanted: Filter, expected: list[
         history,
         replace(entry, run="a", file="easy.png", made_at=9, strategy=EASY, confidences=(0.9, 0.8, None)),
         replace(entry, run="a", place=1, file="hard.png", made_at=9, strategy=HARD, confidences=(0.3, 0.1, None)),
-        replace(entry, run="b", file="other.png", made_at=8, layout=cat, confidences=(0.9,), model="rival"),
+        replace(entry, run="b", file="other.png", made_at=8, layout=cat, confidences=(0.9,), model="baseline"),
         replace(entry, run="c", file="plain.png", made_at=7, starred=True),
     )
     assert files(history.find(wanted)) == expected
     assert history.count(wanted) == len(expected)
-    assert history.labels() == ("bus", "car", "cat's", "road") and history.models() == ("papercut", "rival")
+    assert history.labels() == ("bus", "car", "cat's", "road") and history.models() == ("papercut", "baseline")
 
 
 def test_star_delete_clean(history: History, entry: Entry) -> None:

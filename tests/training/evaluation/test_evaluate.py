@@ -47,9 +47,9 @@ def model(world_model: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def rival(tmp_path_factory: pytest.TempPathFactory, build_world_model: BuildWorldModel) -> Path:
+def baseline(tmp_path_factory: pytest.TempPathFactory, build_world_model: BuildWorldModel) -> Path:
     words = Vocabulary(things=THINGS, stuff=STUFF, grid=(8, 8), attribute_words=())
-    return build_world_model(tmp_path_factory.mktemp("rivals") / "geodiffusion" / "model", words)
+    return build_world_model(tmp_path_factory.mktemp("baselines") / "geodiffusion" / "model", words)
 
 
 # --- arguments ------------------------------------------------------------------------------------
@@ -79,14 +79,22 @@ def test_strategy_lists() -> None:
 def test_defaults(tmp_path: Path) -> None:
     given = parse("--model", tmp_path, "--layouts", SCENES, "--out", tmp_path / "r.json")
     assert (given.strategies, given.detector, given.steps, given.batch) == (list(Strategy), [], 20, 16)
-    assert (given.rivals, given.difficulties, given.one_hard, given.inception) == ([], [], False, None)
+    assert (given.baselines, given.difficulties, given.one_hard, given.inception) == ([], [], False, None)
 
 
 def test_lists(tmp_path: Path) -> None:
-    words = ("--detector", "judge,a/b.pt", "--rivals", "a,b", "--difficulties", "0,1.5,-2", "--layouts", SCENES)
+    words = ("--detector", "judge,a/b.pt", "--baselines", "a,b", "--difficulties", "0,1.5,-2", "--layouts", SCENES)
     given = parse("--model", tmp_path, "--out", tmp_path / "r.json", *words)
-    assert (given.detector, given.rivals) == (["judge", "a/b.pt"], [Path("a"), Path("b")])
+    assert (given.detector, given.baselines) == (["judge", "a/b.pt"], [Path("a"), Path("b")])
     assert given.difficulties == [0, 1.5, -2]
+
+
+def test_the_old_name_of_a_flag(tmp_path: Path) -> None:
+    few = ("--model", tmp_path, "--layouts", SCENES, "--out", tmp_path / "r.json")
+    assert parse(*few, "--rivals", "a,b").baselines == parse(*few, "--baselines", "a,b").baselines == [*map(Path, "ab")]
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    assert "--rivals" not in parser.format_help() and "--baselines" in parser.format_help()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +126,7 @@ def test_report_path_is_checked_before_the_work(tmp_path: Path) -> None:
 
 def test_names(tmp_path: Path) -> None:
     assert distinct(["a", "a", "b", "a-2", "a"]) == ["a", "a-2", "b", "a-2-2", "a-3"]
-    folders = [tmp_path / name for name in ("papercut", "rivals/geo/model", "other/papercut", "real")]
+    folders = [tmp_path / name for name in ("papercut", "baselines/geo/model", "other/papercut", "real")]
     assert list(unique_names(folders)) == ["papercut", "geo", "papercut-2", "real-2"]
     assert list(unique_names(folders).values()) == folders
 
@@ -170,9 +178,9 @@ def test_drop_needs_both() -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(model: Path, rival: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+def whole(model: Path, baseline: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     out = tmp_path_factory.mktemp("whole") / "new" / "report.json"
-    words = ("--one-hard", "--rivals", rival, "--sheet", out.with_name("sheet.png"))
+    words = ("--one-hard", "--baselines", baseline, "--sheet", out.with_name("sheet.png"))
     return ask(model, out, *words), out
 
 
@@ -246,10 +254,10 @@ def test_work_folder(whole: tuple[dict[str, Any], Path]) -> None:
         assert picture.size == ((64 + 4) * COUNT - 4, (64 + 4) * 5 - 4)
 
 
-def test_the_same_again_draws_nothing(whole: tuple[dict[str, Any], Path], model: Path, rival: Path) -> None:
+def test_the_same_again_draws_nothing(whole: tuple[dict[str, Any], Path], model: Path, baseline: Path) -> None:
     out = whole[1]
     before, made = out.read_bytes(), (out.with_name("report.work") / "tiny/easy/00000/000000.png").stat().st_mtime_ns
-    ask(model, out, "--one-hard", "--rivals", rival)
+    ask(model, out, "--one-hard", "--baselines", baseline)
     assert out.read_bytes() == before
     assert (out.with_name("report.work") / "tiny/easy/00000/000000.png").stat().st_mtime_ns == made
 
@@ -318,12 +326,12 @@ def test_what_is_missing_is_said_before_anything_is_drawn(
 ) -> None:
     small = build_world_model(tmp_path / "small", Vocabulary(things=("car",), grid=(8, 8)))
     for words, error, reason in (
-        (("--rivals", tmp_path / "absent"), CheckpointError, "no model folder"),
+        (("--baselines", tmp_path / "absent"), CheckpointError, "no model folder"),
         (("--inception", tmp_path / "absent.pth"), CheckpointError, "FID needs Inception's weights"),
         (("--scene-fid",), ConfigError, "--inception FILE"),
         (("--one-hard", "--strategies", "hard"), ConfigError, "add easy"),
         (("--model", small), ConfigError, "has no detector of its own"),
-        (("--rivals", small), LayoutError, "small does not know these classes of the layouts: "),
+        (("--baselines", small), LayoutError, "small does not know these classes of the layouts: "),
     ):
         with pytest.raises(error, match=reason):
             ask(model, tmp_path / "r.json", *words)
@@ -344,9 +352,9 @@ def results_of(work: Path, out: Path, view: str) -> Path:
     return out
 
 
-def test_results_file_is_waited_for_and_then_scored(model: Path, rival: Path, tmp_path: Path) -> None:
+def test_results_file_is_waited_for_and_then_scored(model: Path, baseline: Path, tmp_path: Path) -> None:
     """It sees everything in easy pictures and nothing elsewhere; the bundled detector's scores stay as they were."""
-    few = ("--strategies", "easy,hard", "--detector", "bundled", "--rivals", rival)
+    few = ("--strategies", "easy,hard", "--detector", "bundled", "--baselines", baseline)
     plain = ask(model, tmp_path / "r.json", *few)
     report = (tmp_path / "r.json").read_bytes()
     wanted = (*few[:3], f"bundled,{tmp_path / 'theirs.json'}", *few[4:])
@@ -363,17 +371,17 @@ def test_results_file_is_waited_for_and_then_scored(model: Path, rival: Path, tm
     assert easy["scores"]["yolo11n"] == plain["systems"][0]["views"][0]["scores"]["yolo11n"]
 
 
-def test_results_files_alone(rival: Path, papercut: Any, tmp_path: Path, at_home: None) -> None:
+def test_results_files_alone(baseline: Path, papercut: Any, tmp_path: Path, at_home: None) -> None:
     """A model and a data set whose detector lives elsewhere: attributes by its results, then scores by them."""
     bounds = ("--layouts", papercut.data, "--min-objects", "1", "--min-area", "0", "--max-objects", "100")
     theirs = ("--detector", tmp_path / "theirs.json")
     with pytest.raises(ConfigError, match="give them with --attributes"):
-        ask(rival, tmp_path / "r.json", *bounds, *theirs)
+        ask(baseline, tmp_path / "r.json", *bounds, *theirs)
     known = (*bounds, *theirs, "--attributes", papercut.attributes)
     with pytest.raises(DetectorError, match="The pictures are drawn"):
-        ask(rival, tmp_path / "r.json", *known)
+        ask(baseline, tmp_path / "r.json", *known)
     results_of(tmp_path / "r.work", tmp_path / "theirs.json", "real")
-    report = ask(rival, tmp_path / "r.json", *known)
+    report = ask(baseline, tmp_path / "r.json", *known)
     assert report["attributes_by"]["name"] == "nobody"
     assert [one["name"] for one in report["detectors"]] == ["theirs"]
     assert report["real"]["scores"]["theirs"]["recall50"] == 1

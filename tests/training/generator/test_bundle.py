@@ -1,5 +1,6 @@
 """The whole bundle in miniature: from nothing to a model folder that loads; killed and resumed on the way."""
 
+import argparse
 import dataclasses
 import json
 import shutil
@@ -14,9 +15,9 @@ from detdiffusion.diffusion.pipeline import load_pipeline
 from detdiffusion.errors import ConfigError
 from training.autoencoder.config import AutoencoderConfig
 from training.data.papercut.scene import scene
-from training.generator import bundle
+from training.generator import bundle, bundle_command
 from training.generator.batch import SampleStore
-from training.generator.bundle import train_bundle
+from training.generator.bundle import baseline_folder, train_bundle
 from training.generator.config import PRESETS, BundleConfig, DetectorConfig, SampleConfig, Stage
 from training.generator.samples import summarise
 
@@ -90,16 +91,20 @@ def test_from_nothing_to_a_model_that_the_studio_loads(tmp_path: Path, monkeypat
 
     hashes = (folder / "manifest.json").read_bytes()
     shutil.rmtree(folder)
-    train_bundle(TINY, tmp_path, CPU, workers=1, rivals=["geodiffusion"])
+    train_bundle(TINY, tmp_path, CPU, workers=1, baselines=["geodiffusion"])
     assert (folder / "manifest.json").read_bytes() == hashes, "a model folder that went missing is written again"
-    rival = load_pipeline(tmp_path / "rivals" / "geodiffusion" / "model")
-    assert rival.vocabulary.attribute_words == () and rival.perception_head is None and rival.blueprint is not None
-    ours, its = (model.vae.state_dict() for model in (pipe, rival))
+    baseline = load_pipeline(tmp_path / "baselines" / "geodiffusion" / "model")
+    assert (
+        baseline.vocabulary.attribute_words == ()
+        and baseline.perception_head is None
+        and baseline.blueprint is not None
+    )
+    ours, its = (model.vae.state_dict() for model in (pipe, baseline))
     assert all(torch.equal(ours[name], its[name]) for name in ours), "they share the autoencoder"
 
-    train_bundle(TINY, tmp_path, CPU, workers=1, rivals=["no-blueprint"], rival_steps=2)
-    metrics = (tmp_path / "rivals" / "no-blueprint" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in metrics] == [1, 2], "a rival may learn for less long"
+    train_bundle(TINY, tmp_path, CPU, workers=1, baselines=["no-blueprint"], baseline_steps=2)
+    metrics = (tmp_path / "baselines" / "no-blueprint" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in metrics] == [1, 2], "a baseline may learn for less long"
 
 
 def test_nothing_held_out_is_trained_on() -> None:
@@ -122,3 +127,20 @@ def test_the_summary_counts_things_and_their_hard_share(tmp_path: Path) -> None:
         "objects": {"car": {"easy": 1, "hard": 1}, "cat": {"easy": 1}, "road": {"background": 1}},
         "hard_share": pytest.approx(1 / 3),
     }
+
+
+def test_the_old_names_of_flags(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    bundle_command.add_arguments(parser)
+    few = ["--preset", "cpu", "--out", str(tmp_path)]
+    old = parser.parse_args([*few, "--rivals", "geodiffusion,controlnet", "--rival-steps", "7"])
+    new = parser.parse_args([*few, "--baselines", "geodiffusion,controlnet", "--baseline-steps", "7"])
+    assert old == new and len(old.baselines) == 2 and old.baseline_steps == 7
+    assert parser.parse_args(few).baselines == () and parser.parse_args(few).baseline_steps is None
+    assert "rival" not in parser.format_help() and "--baseline-steps" in parser.format_help()
+
+
+def test_a_baseline_that_version_0_1_began_goes_on_where_it_is(tmp_path: Path) -> None:
+    assert baseline_folder(tmp_path, "geodiffusion") == tmp_path / "baselines" / "geodiffusion"
+    (tmp_path / "rivals" / "geodiffusion").mkdir(parents=True)
+    assert baseline_folder(tmp_path, "geodiffusion") == tmp_path / "rivals" / "geodiffusion"

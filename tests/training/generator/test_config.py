@@ -124,11 +124,11 @@ def test_a_variant_changes_its_fields_alone(base: str, variant: str, fields: set
 
 @pytest.mark.parametrize("base", BASES)
 def test_controlnet_takes_the_place_of_locations_and_blueprint(base: str) -> None:
-    whole, rival = TRAIN_PRESETS[base], TRAIN_PRESETS[f"{base}-controlnet"]
+    whole, baseline = TRAIN_PRESETS[base], TRAIN_PRESETS[f"{base}-controlnet"]
     fields = {"attributes", "head", "loss.perception_weight", "blueprint", "location_text", "controlnet"}
-    assert differing(whole, rival) == fields | ({"unet"} if whole.unet else {"control_only"})
+    assert differing(whole, baseline) == fields | ({"unet"} if whole.unet else {"control_only"})
     if whole.unet is not None:
-        ours, its = (parameters(config) for config in (whole, rival))
+        ours, its = (parameters(config) for config in (whole, baseline))
         assert its == pytest.approx(ours, rel=0.01), "size decides nothing"
 
 

@@ -278,8 +278,8 @@ def test_what_is_frozen_has_no_rate(make_model: MakeModel, tiny: GeneratorConfig
 def test_a_controlnet_learns_beside_the_unet_or_alone(
     control_only: bool, store: SampleStore, tiny: GeneratorConfig, tmp_path: Path
 ) -> None:
-    rival = VARIANTS["controlnet"](tiny)
-    config = dataclasses.replace(rival, unet=tiny.unet, control_only=control_only)
+    baseline = VARIANTS["controlnet"](tiny)
+    config = dataclasses.replace(baseline, unet=tiny.unet, control_only=control_only)
     pipe = small_model(config, ("car", "cat"), ("grass",), SmallAutoencoder((8, 8, 8), (1, 1, 1), 4))
     names = ("unet", "text_encoder", "controlnet")
     before = {name: copy.deepcopy(getattr(pipe, name).state_dict()) for name in names}

@@ -66,8 +66,14 @@ def evaluation() -> dict[str, Any]:
         "hard_found": {JUDGE: 1.7},
         "mask_iou": estimate(0.82),
     }
-    rival = {**ours, "name": "geodiffusion", "kind": "GeoDiffusion", "views": [view("origin", 0.0)], "sha256": "b" * 64}
-    rival |= {"drop": None, "transfer": None, "hard_found": None, "mask_iou": None, "attributes": False}
+    baseline = {
+        **ours,
+        "name": "geodiffusion",
+        "kind": "GeoDiffusion",
+        "views": [view("origin", 0.0)],
+        "sha256": "b" * 64,
+    }
+    baseline |= {"drop": None, "transfer": None, "hard_found": None, "mask_iou": None, "attributes": False}
     return {
         "format": 2,
         "layouts": {"spec": "papercut:12@900000", "source": "papercut", "count": PICTURES, "objects": 24, "things": 24}
@@ -81,7 +87,7 @@ def evaluation() -> dict[str, Any]:
         ],
         "inception": None,
         "real": {"scores": {DETECTOR: block(0.6), JUDGE: block(0.7)}},
-        "systems": [ours, rival],
+        "systems": [ours, baseline],
     }
 
 
