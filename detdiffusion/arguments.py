@@ -81,6 +81,5 @@ def seed_number(text: str) -> int:
 def add_old_name(parser: argparse.ArgumentParser, old: str, new: str) -> None:
     """`old` goes on to be taken for `new` (a flag of the parser), as version 0.1 had it; help does not show it."""
     flag = next(action for action in parser._actions if new in action.option_strings)
-    parser.add_argument(
-        old, dest=flag.dest, type=flag.type or str, default=argparse.SUPPRESS, metavar=flag.metavar, help=argparse.SUPPRESS
-    )
+    kind = flag.type or str
+    parser.add_argument(old, dest=flag.dest, type=kind, default=argparse.SUPPRESS, help=argparse.SUPPRESS)

@@ -19,7 +19,8 @@ class Verb(NamedTuple):
 VERBS: Mapping[str, Verb] = {
     "papercut": Verb("data.papercut.command", "write scenes of the built-in world as a COCO-Thing-Stuff folder"),
     "bundle": Verb(
-        "generator.bundle_command", "train detector, judge, autoencoder, attributes and generator; resumable"
+        "generator.bundle_command",
+        "train detectors, autoencoder, attributes and generator; resumable",
     ),
     "autoencoder": Verb("autoencoder.command", "train the small autoencoder on any folder of pictures"),
     "layouts": Verb("data.filters", "COCO annotations -> layouts that pass the filter"),

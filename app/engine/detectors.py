@@ -7,7 +7,7 @@ from app.engine.models import ModelRegistry
 from app.engine.own_detectors import OwnDetectors, has_detector
 from detdiffusion.detection import Detector
 from detdiffusion.detectors import BUNDLED, load_detector
-from detdiffusion.detectors.names import speak
+from detdiffusion.detectors.names import remap_labels
 from detdiffusion.errors import ConfigError
 
 DETECTORS = "detectors"  # in the workspace: a person's own, folders and .pt files
@@ -47,7 +47,7 @@ class DetectorRegistry:
         if place not in self._loaded:
             self._loaded[place] = load_detector(str(place), self._model_folder)
         labels = self._models.present.vocabulary.labels
-        return speak(self._loaded[place], labels)[0]  # the next model may have other names
+        return remap_labels(self._loaded[place], labels)[0]  # the next model may have other names
 
     def use(self, name: str) -> None:
         """Runs another detector on what the present model draws. One that knows no class of it is refused.

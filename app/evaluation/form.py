@@ -17,7 +17,7 @@ from app.runs.form import (
     whole_number,
 )
 from app.runs.jobs import Runs
-from detdiffusion.detectors import BUNDLED, JUDGE
+from detdiffusion.detectors import BUNDLED, HELD_OUT
 from detdiffusion.errors import ConfigError
 from training.data.papercut.classes import HELD_OUT_SEED
 
@@ -80,7 +80,7 @@ def _detectors(text: str, model: Path, home: Path) -> list[str]:
     wanted = [word.strip() for word in text.split(",") if word.strip()]
     if not wanted and (model / "detectors" / BUNDLED).is_dir():
         return []
-    return [detector_of(word, home) for word in wanted or (BUNDLED, JUDGE)]
+    return [detector_of(word, home) for word in wanted or (BUNDLED, HELD_OUT)]
 
 
 def _amounts(text: str) -> list[float]:

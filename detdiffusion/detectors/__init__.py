@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from detdiffusion.detection import Detector
 
 BUNDLED = "bundled"  # gave the attributes that the model learned
-JUDGE = "judge"  # never gave attributes: checks that hard objects are there
+HELD_OUT = "held-out"  # never gave attributes: checks that hard objects are there
+HELD_OUT_FOLDER = "judge"  # its folder in a model, and its name in version 0.1
 KINDS = (
     "a detector folder, a .pt file of ultralytics (YOLO, RT-DETR), ARCHITECTURE=WEIGHTS of torchvision (such as "
     "fasterrcnn_resnet50_fpn=FILE.pth or .safetensors), a .weights file of YOLOv4, or a "
@@ -22,7 +23,7 @@ KINDS = (
 def load_detector(
     path_or_name: Path | str, model_folder: Path | None = None, *, annotations: Path | None = None
 ) -> Detector:
-    """A detector by path (see `KINDS`); or, with a model folder, one of those inside it by name (bundled, judge).
+    """A detector by path (see `KINDS`); or, with a model folder, one of those inside it by name (bundled, held-out).
 
     Args:
         annotations: for a results file, the annotation file of its data set, which names the categories.
@@ -63,9 +64,16 @@ def detector_path(path_or_name: str, model_folder: Path) -> str:
     return str(path.resolve()) if path == whole else f"{architecture}={path.resolve()}"
 
 
+def own_detectors(model_folder: Path) -> list[str]:
+    """Which of `BUNDLED` and `HELD_OUT` a model brings."""
+    return [name for name in (BUNDLED, HELD_OUT) if _inside(model_folder, name) is not None]
+
+
 def _inside(model_folder: Path, name: str) -> Path | None:
     """The folder of a model's own detector."""
     inside = model_folder / "detectors"
+    if name == HELD_OUT and not (inside / HELD_OUT).is_dir():
+        name = HELD_OUT_FOLDER
     named = inside / name
     return named if named.parent == inside and named.is_dir() else None
 

@@ -56,7 +56,7 @@ def match_names(theirs: Sequence[str], ours: Sequence[str]) -> NameMatch:
     return NameMatch(names, unknown, tuple(label for label in theirs if label not in names))
 
 
-def speak(detector: Detector, labels: Sequence[str]) -> tuple[Detector, NameMatch]:
+def remap_labels(detector: Detector, labels: Sequence[str]) -> tuple[Detector, NameMatch]:
     """The detector with its classes under a data set's names, and how they were matched. Classes that the data set does
     not have keep their names."""
     match = match_names(detector.labels, labels)

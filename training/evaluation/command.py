@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from detdiffusion.arguments import add_old_name, amount, paths, positive, sampler_steps, words
 from detdiffusion.attributes import Strategy
-from detdiffusion.detectors import BUNDLED, JUDGE
+from detdiffusion.detectors import BUNDLED, HELD_OUT
 from detdiffusion.drawing import grid
 from detdiffusion.errors import ConfigError
 from detdiffusion.files import write_text
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=words,
         default=[],
         metavar="NAME|PATH,...",
-        help=f"whose scores, the first one leads (default: the model's own, {BUNDLED} and {JUDGE}); FILE.json: COCO "
+        help=f"whose scores, the first one leads (default: the model's own, {BUNDLED} and {HELD_OUT}); FILE.json: COCO "
         "results of another framework's detector on the pictures that pictures.json in the work folder lists",
     )
     parser.add_argument("--baselines", type=paths, default=[], metavar="DIR,...", help="model folders to compare with")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.detection import Detector
-from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
-from detdiffusion.detectors.names import speak
+from detdiffusion.detectors import BUNDLED, load_detector, own_detectors
+from detdiffusion.detectors.names import remap_labels
 from detdiffusion.errors import ConfigError
 from training.core.devices import device_of
 from training.data.layout_sources import LayoutSource, Size
@@ -34,7 +34,7 @@ class Plan:
     """What an evaluation is asked for.
 
     detectors: names in the model's folder, or paths, results files of other detectors among them. Without one that
-        looks, the model's own: bundled and judge. The first one leads.
+        looks, the model's own: bundled and held-out. The first one leads.
     """
 
     model: Path
@@ -90,11 +90,10 @@ def load_detectors(plan: Plan, labels: Sequence[str]) -> tuple[dict[str, Detecto
         DetectorError: one is missing or damaged.
     """
     results = [Path(name) for name in plan.detectors if name.endswith(RESULTS_SUFFIX)]
-    inside = [name for name in (BUNDLED, JUDGE) if (plan.model / "detectors" / name).is_dir()]
-    asked = [name for name in plan.detectors if not name.endswith(RESULTS_SUFFIX)] or inside
+    asked = [name for name in plan.detectors if not name.endswith(RESULTS_SUFFIX)] or own_detectors(plan.model)
     if not asked and not results:
         raise ConfigError(f"{plan.model} has no detector of its own: give one or more with --detector")
-    found = [speak(load_detector(name, plan.model), labels)[0] for name in asked]
+    found = [remap_labels(load_detector(name, plan.model), labels)[0] for name in asked]
     names = distinct([*(one.name for one in found), *(path.stem for path in results)])
     return dict(zip(names, found, strict=False)), dict(zip(names[len(found) :], results, strict=True))
 
@@ -102,7 +101,7 @@ def load_detectors(plan: Plan, labels: Sequence[str]) -> tuple[dict[str, Detecto
 def _labeller(plan: Plan, detectors: Mapping[str, Detector], labels: Sequence[str]) -> Detector:
     """The model's own detector, else the first one that looks."""
     if (plan.model / "detectors" / BUNDLED).is_dir():
-        return speak(load_detector(BUNDLED, plan.model), labels)[0]
+        return remap_labels(load_detector(BUNDLED, plan.model), labels)[0]
     if not detectors:
         raise ConfigError(
             "a results file gives no attributes here: make them from that detector's results on the data set itself "

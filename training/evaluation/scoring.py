@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from detdiffusion.detection import AnswersById, Detections, Detector
-from detdiffusion.detectors.names import speak
+from detdiffusion.detectors.names import remap_labels
 from detdiffusion.detectors.results_file import load_results
 from detdiffusion.errors import DetectorError
 from detdiffusion.evaluation.effect import Block, measure
@@ -98,7 +98,7 @@ def _read_results(files: Mapping[str, Path], index: Path, labels: Sequence[str])
         results = load_results(path, index)
         if not known & results.ids:
             raise DetectorError(f"{path} tells nothing of the pictures of this evaluation; they are listed in {index}")
-        yield name, speak(results, labels)[0]
+        yield name, remap_labels(results, labels)[0]
 
 
 def _box(xyxy: Sequence[float], layout: Layout) -> dict[str, Any]:

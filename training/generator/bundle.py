@@ -1,4 +1,4 @@
-"""Detector, judge, autoencoder, attributes, generator: all that the studio needs, in one resumable command.
+"""Detector, held-out detector, autoencoder, attributes, generator: all that the studio needs, in one resumable command.
 
 Baselines (GeoDiffusion, ControlNet, models of words alone) learn from the same samples with the same seed and steps.
 
@@ -16,7 +16,7 @@ import torch
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
-from detdiffusion.detectors import load_detector
+from detdiffusion.detectors import BUNDLED, HELD_OUT_FOLDER, load_detector
 from detdiffusion.detectors.ultralytics.training import train_ultralytics
 from detdiffusion.detectors.ultralytics.yolo_folder import write_yolo_folder
 from detdiffusion.diffusion.checkpoint import save_pipeline
@@ -83,8 +83,8 @@ def _run_stage(stage: Stage, config: BundleConfig, out: Path, device: torch.devi
     match stage:
         case Stage.DETECTOR:
             train_detector(config.detector, config.image_size, out / stage, workers)
-        case Stage.JUDGE:
-            train_detector(config.judge, config.image_size, out / stage, workers)
+        case Stage.HELD_OUT:
+            train_detector(config.held_out, config.image_size, out / stage, workers)
         case Stage.AUTOENCODER:
             pictures = render_pictures(config.autoencoder, config.image_size, out / stage / "pictures.npy", workers)
             with progress("autoencoder") as report:
@@ -159,6 +159,6 @@ def render_pictures(config: AutoencoderConfig, image_size: int, path: Path, work
 
 def assemble(pipe: DetDiffusionPipeline, out: Path) -> None:
     """`out/model`: the generator in half precision with both detectors inside, and a manifest of SHA-256s."""
-    for stage, name in ((Stage.DETECTOR, "bundled"), (Stage.JUDGE, "judge")):
+    for stage, name in ((Stage.DETECTOR, BUNDLED), (Stage.HELD_OUT, HELD_OUT_FOLDER)):
         shutil.copytree(out / stage / "model", out / "model" / "detectors" / name, dirs_exist_ok=True)
     save_pipeline(pipe, out / "model")

@@ -21,7 +21,7 @@ from detdiffusion.arguments import positive
 from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.detection import AnswersById
 from detdiffusion.detectors import BUNDLED, load_detector
-from detdiffusion.detectors.names import speak
+from detdiffusion.detectors.names import remap_labels
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.settings import keep_settings
 from training.core.cli import add_config, add_set, progress
@@ -271,7 +271,7 @@ def choose_detector(wanted: str | None, base: str | None, dataset: Dataset) -> D
     home = _home(base)
     if wanted is None and not (home / "detectors" / BUNDLED).is_dir():
         return None
-    detector, _ = speak(load_detector(wanted or BUNDLED, home), dataset.things)
+    detector, _ = remap_labels(load_detector(wanted or BUNDLED, home), dataset.things)
     if isinstance(detector, AnswersById):
         raise ConfigError(
             f"{detector.name} is a file of results, which cannot look at samples; give another --detector"

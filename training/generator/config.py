@@ -124,7 +124,7 @@ class BundleConfig:
     """Everything that `python -m training bundle` trains, in the order of its fields."""
 
     detector: DetectorConfig
-    judge: DetectorConfig
+    held_out: DetectorConfig  # detector that gives no attributes
     autoencoder: AutoencoderConfig
     samples: SampleConfig
     generator: GeneratorConfig
@@ -134,7 +134,7 @@ class BundleConfig:
             raise ConfigError(f"scenes are square, and generator.size is {self.generator.size}")
         for name, part in (
             ("detector", self.detector),
-            ("judge", self.judge),
+            ("held_out", self.held_out),
             ("autoencoder", self.autoencoder),
             ("samples", self.samples),
         ):
@@ -259,7 +259,7 @@ TRAIN_PRESETS: Mapping[str, GeneratorConfig] = {
 
 _CPU = BundleConfig(
     detector=DetectorConfig("yolo11n.yaml", scenes=2_500, first_scene=0, difficulty=0.1, epochs=10),
-    judge=DetectorConfig("yolov5n.yaml", scenes=4_500, first_scene=20_000, difficulty=0.45, epochs=22, seed=1),
+    held_out=DetectorConfig("yolov5n.yaml", scenes=4_500, first_scene=20_000, difficulty=0.45, epochs=22, seed=1),
     autoencoder=AutoencoderConfig(),
     samples=SampleConfig(),
     generator=_PAPERCUT_CPU,
@@ -268,7 +268,7 @@ _CPU = BundleConfig(
 _GPU = dataclasses.replace(
     _CPU,
     detector=dataclasses.replace(_CPU.detector, scenes=6_000, epochs=20, batch=128),
-    judge=dataclasses.replace(_CPU.judge, scenes=8_000, epochs=24, batch=128),
+    held_out=dataclasses.replace(_CPU.held_out, scenes=8_000, epochs=24, batch=128),
     autoencoder=dataclasses.replace(_CPU.autoencoder, scenes=6_000, steps=6_000, batch=32),
     samples=dataclasses.replace(_CPU.samples, scenes=30_000),
     generator=_PAPERCUT_GPU,
@@ -283,7 +283,7 @@ class Stage(StrEnum):
     """What `bundle` makes, in this order."""
 
     DETECTOR = "detector"
-    JUDGE = "judge"
+    HELD_OUT = "judge"  # its folder in a run, as version 0.1 named it
     AUTOENCODER = "autoencoder"
     ATTRIBUTES = "attributes"
     GENERATOR = "generator"

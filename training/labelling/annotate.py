@@ -20,7 +20,7 @@ from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import AttributeRule, label_attributes
 from detdiffusion.detection import AnswersById, Detections, Detector, look
 from detdiffusion.detectors import KINDS, load_detector
-from detdiffusion.detectors.names import speak
+from detdiffusion.detectors.names import remap_labels
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Attribute, Layout
 from training.core.cli import progress
@@ -290,7 +290,7 @@ def check_answers(detector: Detector, dataset: Dataset) -> None:
 
 def spoken(detector: Detector, dataset: Dataset) -> Detector:
     """The detector with its classes under the data's names; says on standard error which ones have no partner."""
-    named, match = speak(detector, dataset.things)
+    named, match = remap_labels(detector, dataset.things)
     for line in match.lines(detector.name):
         print(line, file=sys.stderr)
     if match.unknown:

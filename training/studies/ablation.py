@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from detdiffusion.arguments import positive
 from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import Strategy
-from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
+from detdiffusion.detectors import BUNDLED, HELD_OUT, detector_path, load_detector
 from detdiffusion.errors import DataError
 from detdiffusion.evaluation.effect import numbers
 from detdiffusion.files import claim, read_json, write_text
@@ -196,7 +196,7 @@ def _score(config: AblationConfig, model: Path, base: Path) -> dict[str, Any]:
     from training.evaluation.inputs import Plan
     from training.evaluation.run import evaluate
 
-    detectors = [str(base / "detectors" / name) for name in (BUNDLED, JUDGE)]
+    detectors = [detector_path(name, base) for name in (BUNDLED, HELD_OUT)]
     source = PapercutLayouts(config.layouts, HELD_OUT_SEED)
     report = evaluate(Plan(model, source, detectors=detectors, steps=config.sampler_steps), model.parent / "evaluation")
     (system,) = report.systems

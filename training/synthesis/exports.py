@@ -21,7 +21,7 @@ from detdiffusion.files import write_json, write_text, written_aside
 from detdiffusion.layout import Attribute, Box, Layout
 from training.core.chunks import Chunks, Row
 from training.synthesis.data_card import Card
-from training.synthesis.refinement import Fate
+from training.synthesis.refinement import ObjectStatus
 from training.synthesis.store import read_chunks, read_manifest
 
 ANNOTATIONS = "annotations.json"
@@ -117,7 +117,7 @@ def _kept(row: Row) -> Iterator[tuple[Box, dict[str, Any]]]:
     nothing = [None] * len(layout.boxes)
     known = (row["true"], row["confidence"], row.get("fate", nothing), row.get("box", nothing))
     for box, true, confidence, fate, found in zip(layout.boxes, *known, strict=True):
-        if fate != Fate.GONE:
+        if fate != ObjectStatus.GONE:
             moved = box if found is None else replace(box, xyxy=tuple(found))
             yield moved, {"attribute": box.attribute, "true_attribute": true, "confidence": confidence}
 

@@ -23,7 +23,7 @@ COVERED = 0.1
 ATTEMPTS = 3  # pictures of a layout, at most
 
 
-class Fate(StrEnum):
+class ObjectStatus(StrEnum):
     """By whom an object was found."""
 
     DETECTOR = "detector"
@@ -33,27 +33,29 @@ class Fate(StrEnum):
     GONE = "gone"
 
 
-def fates(layout: Layout, found: Detections, detector: Detector, masks: NDArray[np.float32] | None) -> list[Fate]:
+def statuses(
+    layout: Layout, found: Detections, detector: Detector, masks: NDArray[np.float32] | None
+) -> list[ObjectStatus]:
     """Of the objects of one picture.
 
     Args:
         masks: [N, H, W] of the perception head, made without the blueprint; None: the model has no head.
     """
     confidences = object_confidences(layout, found, known_labels=detector.labels).tolist()
-    fates = []
+    statuses = []
     for place, (box, confidence) in enumerate(zip(layout.boxes, confidences, strict=True)):
         hard = box.attribute is Attribute.HARD
         if np.isnan(confidence):
-            fates.append(Fate.UNCHECKED)
+            statuses.append(ObjectStatus.UNCHECKED)
         elif confidence >= detector.min_score:
-            fates.append(Fate.DETECTOR)
+            statuses.append(ObjectStatus.DETECTOR)
         elif hard and confidence >= WEAK_SCORE:
-            fates.append(Fate.WEAK)
+            statuses.append(ObjectStatus.WEAK)
         elif hard and masks is not None and mask_coverage(masks[place], box.xyxy) >= COVERED:
-            fates.append(Fate.MASK)
+            statuses.append(ObjectStatus.MASK)
         else:
-            fates.append(Fate.GONE)
-    return fates
+            statuses.append(ObjectStatus.GONE)
+    return statuses
 
 
 def snapped(layout: Layout, found: Detections, detector: Detector) -> list[tuple[float, ...] | None]:
@@ -76,6 +78,6 @@ def _surest(
     return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
 
-def gone(row: Sequence[Fate]) -> int:
+def gone(row: Sequence[ObjectStatus]) -> int:
     """How many objects were not found."""
-    return sum(fate is Fate.GONE for fate in row)
+    return sum(status is ObjectStatus.GONE for status in row)

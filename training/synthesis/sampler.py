@@ -12,7 +12,7 @@ import torch
 from detdiffusion.attributes import AttributeRule, apply_strategy, label_attributes
 from detdiffusion.detection import Detections, Detector
 from detdiffusion.detectors import load_detector
-from detdiffusion.detectors.names import speak
+from detdiffusion.detectors.names import remap_labels
 from detdiffusion.diffusion.manifest import model_hash
 from detdiffusion.diffusion.masks import object_masks
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
@@ -25,7 +25,7 @@ from training.core.chunks import Row
 from training.core.devices import device_of
 from training.evaluation.inputs import picture_size
 from training.synthesis.augment import augmented
-from training.synthesis.refinement import ATTEMPTS, Fate, fates, gone, snapped
+from training.synthesis.refinement import ATTEMPTS, ObjectStatus, gone, snapped, statuses
 from training.synthesis.store import REDRAW, Job, missed_things, saver
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Drawn:
     seed: int  # of its noise
     layout: Layout
     confidences: tuple[float | None, ...]  # of the detector; None where it cannot know, or there is none
-    fates: tuple[Fate, ...] | None = None  # None: nobody asked whether the objects are there
+    statuses: tuple[ObjectStatus, ...] | None = None  # None: nobody asked whether the objects are there
     boxes: tuple[tuple[float, ...] | None, ...] | None = None  # of sure detections, where boxes snap to them
     attempt: int = 0
     batch: int = 1  # images drawn together
@@ -70,7 +70,7 @@ class Generator:
         self.missed = missed_things(job.source) if job.add_missed else None
         self.detector: Detector | None = None
         if job.detector is not None:
-            self.detector = speak(load_detector(job.detector, job.model), self.pipe.vocabulary.labels)[0]
+            self.detector = remap_labels(load_detector(job.detector, job.model), self.pipe.vocabulary.labels)[0]
 
     def make(self, chunk: int) -> bool:
         """Draws and commits a chunk; False if someone else had committed it meanwhile.
@@ -115,10 +115,10 @@ class Generator:
         """Pictures in which objects lack are drawn again with other noise where the job says so; the best one stays."""
         drawn = self._attempt(asked, 0)
         for attempt in range(1, ATTEMPTS if self.job.refine == REDRAW else 1):
-            lacking = [place for place, one in enumerate(drawn) if gone(one.fates or ())]
+            lacking = [place for place, one in enumerate(drawn) if gone(one.statuses or ())]
             again = self._attempt([asked[place] for place in lacking], attempt) if lacking else []
             for place, new in zip(lacking, again, strict=True):
-                drawn[place] = min(drawn[place], new, key=lambda one: gone(one.fates or ()))
+                drawn[place] = min(drawn[place], new, key=lambda one: gone(one.statuses or ()))
         return drawn
 
     def _attempt(self, asked: Sequence[Asked], attempt: int) -> list[Drawn]:
@@ -136,7 +136,7 @@ class Generator:
     def _refined(self, drawn: Drawn, seen: Detections, masks: Any) -> Drawn:
         """With whether its objects are there, and where, as far as the job wants to know."""
         if self.detector is not None and self.job.refine:
-            drawn = replace(drawn, fates=tuple(fates(drawn.layout, seen, self.detector, masks)))
+            drawn = replace(drawn, statuses=tuple(statuses(drawn.layout, seen, self.detector, masks)))
         if self.detector is not None and self.job.snap:
             drawn = replace(drawn, boxes=tuple(snapped(drawn.layout, seen, self.detector)))
         return drawn
@@ -187,7 +187,7 @@ class Generator:
 
 
 def _row(asked: Asked, made: Drawn) -> Row:
-    refined = {} if made.fates is None else {"fate": list(made.fates), "attempt": made.attempt}
+    refined = {} if made.statuses is None else {"fate": list(made.statuses), "attempt": made.attempt}
     if made.boxes is not None:
         refined["box"] = list(made.boxes)
     return {

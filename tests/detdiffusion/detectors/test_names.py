@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from detdiffusion.detection import AnswersById, Detections, Detector, look
-from detdiffusion.detectors.names import match_names, names_beside, speak
+from detdiffusion.detectors.names import match_names, names_beside, remap_labels
 from detdiffusion.errors import DetectorError
 
 
@@ -66,7 +66,7 @@ def test_the_very_name_comes_first() -> None:
 
 def test_a_detector_speaks_the_language_of_the_data() -> None:
     data = ("motorcycle", "traffic light", "cup")
-    named, match = speak(Voc(), data)
+    named, match = remap_labels(Voc(), data)
     assert named.labels == ("motorcycle", "kite", "traffic light")
     assert (named.name, named.sha256, named.min_score) == ("voc", "v" * 64, 0.3)
     (found,) = named.detect([Image.new("RGB", (8, 8))])
@@ -80,16 +80,16 @@ def test_a_detector_speaks_the_language_of_the_data() -> None:
 
 def test_a_detector_that_speaks_it_already_stays_itself() -> None:
     detector: Detector = Voc()
-    named, match = speak(detector, ("kite",))
+    named, match = remap_labels(detector, ("kite",))
     assert named is detector and match.unused == ("motorbike", "Traffic_Light")
 
 
 def test_a_detector_that_answers_by_id_still_does() -> None:
-    named, _ = speak(Remembered(), ("motorcycle",))
+    named, _ = remap_labels(Remembered(), ("motorcycle",))
     assert isinstance(named, AnswersById) and named.ids == ("7",)
     images = [Image.new("RGB", (8, 8))] * 2
     assert [len(one) for one in look(named, images, ["7", "8"])] == [1, 0]
-    assert not isinstance(speak(Voc(), ("motorcycle",))[0], AnswersById)
+    assert not isinstance(remap_labels(Voc(), ("motorcycle",))[0], AnswersById)
     assert [one.labels for one in look(Voc(), images, ["7", "8"])] == [("kite", "motorbike")] * 2
 
 

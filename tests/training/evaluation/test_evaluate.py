@@ -268,7 +268,7 @@ def test_the_same_again_draws_nothing(whole: tuple[dict[str, Any], Path], model:
         (("--steps", "2"), "sampler.steps was 1, is 2"),
         (("--batch", "3"), "sampler.batch was 2, is 3"),
         (("--layouts", "papercut:4@900000"), "layouts.spec was 'papercut:5@900000', is 'papercut:4@900000'"),
-        (("--detector", "judge"), "detectors was"),
+        (("--detector", "held-out"), "detectors was"),
     ],
 )
 def test_other_settings_are_refused(
@@ -413,7 +413,8 @@ def test_difficulty_views(model: Path, tmp_path: Path, monkeypatch: pytest.Monke
         return call(self, layouts, **words)
 
     monkeypatch.setattr(DetDiffusionPipeline, "__call__", guided)
-    report = ask(model, tmp_path / "r.json", "--strategies", "easy", "--difficulties", "0,1.5", "--detector", "judge")
+    words = ("--strategies", "easy", "--difficulties", "0,1.5", "--detector", "held-out")
+    report = ask(model, tmp_path / "r.json", *words)
     views = report["systems"][0]["views"]
     assert [(view["name"], view["strategy"], view["difficulty"]) for view in views] == [
         ("origin", "origin", 0.0),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from detdiffusion.detectors import BUNDLED, JUDGE, load_detector
+from detdiffusion.detectors import BUNDLED, HELD_OUT, load_detector
 from detdiffusion.diffusion.manifest import verify
 from detdiffusion.diffusion.pipeline import load_pipeline
 from detdiffusion.errors import ConfigError
@@ -27,7 +27,7 @@ _DETECTOR = DetectorConfig(
 )
 TINY = BundleConfig(
     detector=_DETECTOR,
-    judge=dataclasses.replace(_DETECTOR, architecture="yolov8n.yaml", first_scene=20, seed=1),
+    held_out=dataclasses.replace(_DETECTOR, architecture="yolov8n.yaml", first_scene=20, seed=1),
     autoencoder=AutoencoderConfig((8, 8, 8), (1, 1, 1), 4, scenes=4, steps=3, batch=2, crop=32, checkpoint_steps=2),
     samples=SampleConfig(scenes=10, chunk=4),
     generator=dataclasses.replace(
@@ -86,7 +86,7 @@ def test_from_nothing_to_a_model_that_the_studio_loads(tmp_path: Path, monkeypat
     pipe = load_pipeline(folder)
     picture = pipe([scene(900_000, size=64).layout], seeds=[1], steps=2).images[0]
     assert picture.size == (64, 64)
-    for name in (BUNDLED, JUDGE):
+    for name in (BUNDLED, HELD_OUT):
         assert len(load_detector(name, folder).detect([picture])) == 1
 
     hashes = (folder / "manifest.json").read_bytes()

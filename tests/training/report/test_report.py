@@ -25,7 +25,7 @@ from training.studies.tables import (
 )
 
 PICTURES = 12
-DETECTOR, JUDGE = "yolo11n", "yolov5n"
+DETECTOR, HELD_OUT = "yolo11n", "yolov5n"
 GROUP = ("objects", "recall50", "mean_confidence")
 VIEWS = (("origin", 0.0), ("easy", 0.0), ("hard", 0.0), ("origin", 1.0), ("origin", -1.0))
 
@@ -47,7 +47,7 @@ def over_seeds(value: float) -> dict[str, Any]:
 
 def evaluation() -> dict[str, Any]:
     def view(strategy: str, difficulty: float) -> dict[str, Any]:
-        scores = {name: block(0.9 if strategy == "easy" else 0.4) for name in (DETECTOR, JUDGE)}
+        scores = {name: block(0.9 if strategy == "easy" else 0.4) for name in (DETECTOR, HELD_OUT)}
         about = {"name": strategy if not difficulty else f"difficulty {difficulty:g}", "strategy": strategy}
         fid = {"fid": None, "fid_note": "no --inception FILE was given", "scene_fid": None}
         return {**about, "difficulty": difficulty, "scores": scores, "detector_feature_distance": 1.25, **fid}
@@ -61,9 +61,9 @@ def evaluation() -> dict[str, Any]:
         "sha256": "a" * 64,
         "autoencoder": {"kept": 0.98},
         "views": [view(*one) for one in VIEWS],
-        "drop": {DETECTOR: drop, JUDGE: drop},
+        "drop": {DETECTOR: drop, HELD_OUT: drop},
         "transfer": {DETECTOR: {"own": estimate(0.4), "others": estimate(0.05), "ratio": 8.0}},
-        "hard_found": {JUDGE: 1.7},
+        "hard_found": {HELD_OUT: 1.7},
         "mask_iou": estimate(0.82),
     }
     baseline = {
@@ -83,10 +83,10 @@ def evaluation() -> dict[str, Any]:
         "attributes_by": {"name": DETECTOR, "sha256": "d" * 64},
         "detectors": [
             {"name": DETECTOR, "sha256": "d" * 64, "min_score": 0.5, "unmapped": ["<zebra>"]},
-            {"name": JUDGE, "sha256": "e" * 64, "min_score": 0.5, "unmapped": []},
+            {"name": HELD_OUT, "sha256": "e" * 64, "min_score": 0.5, "unmapped": []},
         ],
         "inception": None,
-        "real": {"scores": {DETECTOR: block(0.6), JUDGE: block(0.7)}},
+        "real": {"scores": {DETECTOR: block(0.6), HELD_OUT: block(0.7)}},
         "systems": [ours, baseline],
     }
 
@@ -111,7 +111,7 @@ def report(tmp_path: Path) -> Path:
                 sure = round(confidence * (number + 1) / PICTURES, 3)
                 about = {"system": system, "view": view, "picture": number, "object": place, "label": box["label"]}
                 rest = {"attribute": "easy", "asked": view, "area": 0.16 if place == 0 else 0.01}
-                rows.append(json.dumps({**about, **rest, "confidence": {DETECTOR: sure, JUDGE: sure}}))
+                rows.append(json.dumps({**about, **rest, "confidence": {DETECTOR: sure, HELD_OUT: sure}}))
     (work / "objects.jsonl").write_text("\n".join(rows))
     return path
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from detdiffusion.detection import Detections, mask_coverage
 from detdiffusion.layout import Attribute, Box, Layout
-from training.synthesis.refinement import COVERED, Fate, fates, gone, snapped
+from training.synthesis.refinement import COVERED, ObjectStatus, gone, snapped, statuses
 
 HERE, THERE = (0.0, 0.0, 0.5, 0.5), (0.5, 0.5, 1.0, 1.0)
 NEAR = (0.02, 0.02, 0.5, 0.5)
@@ -34,27 +34,27 @@ def mask(share: float) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("attribute", "score", "shape", "fate"),
+    ("attribute", "score", "shape", "status"),
     [
-        (Attribute.EASY, 0.6, None, Fate.DETECTOR),
-        (Attribute.EASY, 0.4, mask(1), Fate.GONE),
-        (Attribute.HARD, 0.6, None, Fate.DETECTOR),
-        (Attribute.HARD, 0.4, None, Fate.WEAK),
-        (Attribute.HARD, 0.05, None, Fate.GONE),
-        (Attribute.HARD, 0.05, mask(0.5), Fate.MASK),
-        (Attribute.HARD, 0.05, mask(0), Fate.GONE),
-        (Attribute.BACKGROUND, 0.05, None, Fate.UNCHECKED),
+        (Attribute.EASY, 0.6, None, ObjectStatus.DETECTOR),
+        (Attribute.EASY, 0.4, mask(1), ObjectStatus.GONE),
+        (Attribute.HARD, 0.6, None, ObjectStatus.DETECTOR),
+        (Attribute.HARD, 0.4, None, ObjectStatus.WEAK),
+        (Attribute.HARD, 0.05, None, ObjectStatus.GONE),
+        (Attribute.HARD, 0.05, mask(0.5), ObjectStatus.MASK),
+        (Attribute.HARD, 0.05, mask(0), ObjectStatus.GONE),
+        (Attribute.BACKGROUND, 0.05, None, ObjectStatus.UNCHECKED),
     ],
 )
-def test_by_whom_an_object_is_found(attribute: Attribute, score: float, shape: Any, fate: Fate) -> None:
-    assert fates(Layout(20, 20, (Box("car", HERE, attribute),)), seen(score), Eyes(), shape) == [fate]
+def test_by_whom_an_object_is_found(attribute: Attribute, score: float, shape: Any, status: ObjectStatus) -> None:
+    assert statuses(Layout(20, 20, (Box("car", HERE, attribute),)), seen(score), Eyes(), shape) == [status]
 
 
 def test_other_classes_and_places_do_not_count() -> None:
     layout = Layout(20, 20, (Box("car", HERE, Attribute.EASY), Box("kite", THERE, Attribute.EASY)))
     for other in (seen(0.9, "dog"), seen(0.9, box=THERE)):
-        assert fates(layout, other, Eyes(), None) == [Fate.GONE, Fate.UNCHECKED]
-    assert gone([Fate.GONE, Fate.UNCHECKED, Fate.GONE]) == 2
+        assert statuses(layout, other, Eyes(), None) == [ObjectStatus.GONE, ObjectStatus.UNCHECKED]
+    assert gone([ObjectStatus.GONE, ObjectStatus.UNCHECKED, ObjectStatus.GONE]) == 2
 
 
 def test_covered_share() -> None:
