@@ -24,7 +24,7 @@ from training.data.filters import LayoutFilter, add_filter_arguments, filter_of
 from training.data.layout_sources import layout_spec, open_source
 from training.evaluation.inputs import BATCH, GUIDANCE, REAL, Plan
 from training.evaluation.store import SeenImages
-from training.evaluation.variants import View
+from training.evaluation.variants import Variant
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -120,7 +120,7 @@ def sheet_of(report: EvaluationReport, work: Path) -> Image.Image:
     """The first layouts: a row of real pictures, where there are any, above a row of each view of the first system."""
     system, count = report.systems[0], min(SHEET, report.layouts.count)
     names = [REAL] if report.real is not None else []
-    names += [f"{system.name}/{View(view.strategy, view.difficulty).slug}" for view in system.views]
+    names += [f"{system.name}/{Variant(view.strategy, view.difficulty).slug}" for view in system.views]
     folders = [Chunks(work, name, count, report.sampler.batch) for name in names]
     return sheet([SeenImages(folder).load(range(count)) for folder in folders])
 

@@ -15,7 +15,7 @@ from detdiffusion.errors import ConfigError
 from training.core.devices import device_of
 from training.data.layout_sources import LayoutSource, Size
 from training.evaluation.scoring import RESULTS_SUFFIX
-from training.evaluation.variants import View, views_of
+from training.evaluation.variants import Variant, variants_of
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +53,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
+class Inputs:
     """Who takes part, checked before anything is drawn."""
 
     systems: Mapping[str, Path]  # model folders by the names of the report, --model first
@@ -65,7 +65,7 @@ class Cast:
     inception: Inception | None
 
     @classmethod
-    def of(cls, plan: Plan) -> Cast:
+    def of(cls, plan: Plan) -> Inputs:
         """What `evaluate` raises of its parts is raised here."""
         from detdiffusion.diffusion.manifest import read_vocabulary, verify
 
@@ -74,7 +74,7 @@ class Cast:
         for folder in systems.values():
             verify(folder)
         vocabularies = {name: read_vocabulary(folder) for name, folder in systems.items()}
-        views_for(plan, next(iter(vocabularies.values())))
+        variants_for(plan, next(iter(vocabularies.values())))
         labels = next(iter(vocabularies.values())).labels
         detectors, results = load_detectors(plan, labels)
         labeller = None if plan.source.labelled else _labeller(plan, detectors, labels)
@@ -129,17 +129,17 @@ def distinct(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
     return found
 
 
-def picture_size(pipe: DetDiffusionPipeline) -> Size:
+def image_size(pipe: DetDiffusionPipeline) -> Size:
     """Height and width of the pictures that the model was trained on."""
     sides = pipe.unet.config.sample_size
     rows, columns = (sides, sides) if isinstance(sides, int) else sides
     return int(rows) * pipe.downsample, int(columns) * pipe.downsample
 
 
-def views_for(plan: Plan, vocabulary: Vocabulary) -> list[View]:
+def variants_for(plan: Plan, vocabulary: Vocabulary) -> list[Variant]:
     """The variants of every layout that a model with this vocabulary can draw."""
     attributes = bool(vocabulary.attribute_words)
-    return views_of(plan.strategies, plan.difficulties, one_hard=plan.one_hard, attributes=attributes)
+    return variants_of(plan.strategies, plan.difficulties, one_hard=plan.one_hard, attributes=attributes)
 
 
 def _inception(plan: Plan, device: torch.device) -> Inception | None:

@@ -1,4 +1,4 @@
-"""One evaluation: real pictures and true attributes, then every system's views, drawn, detected and scored.
+"""One evaluation: real pictures and true attributes, then every system's variants, drawn, detected and scored.
 
 Attributes are given by Eq. 2 on the real pictures, by the detector that the model learned from; every detector that is
 asked looks at the same pictures. The same call goes on where it was stopped, and gives the same report.
@@ -30,7 +30,7 @@ from training.core.status import STATUS, RunState, StatusWriter, telling
 from training.data.layout_sources import LayoutSource, PapercutLayouts, Size
 from training.evaluation import summary as said
 from training.evaluation.image_distances import Distances
-from training.evaluation.inputs import REAL, Cast, Plan, picture_size, views_for
+from training.evaluation.inputs import REAL, Inputs, Plan, image_size, variants_for
 from training.evaluation.mask_quality import mask_iou, save_masks
 from training.evaluation.report import (
     FORMAT,
@@ -45,9 +45,9 @@ from training.evaluation.report import (
     SystemReport,
     VariantReport,
 )
-from training.evaluation.scoring import INDEX, Eyes, read_results, write_index
-from training.evaluation.store import Looked, Save, SeenImages, stable_name
-from training.evaluation.variants import View, draw
+from training.evaluation.scoring import INDEX, Scorer, read_results, write_index
+from training.evaluation.store import Detected, Save, SeenImages, stable_name
+from training.evaluation.variants import Variant, draw
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
     from detdiffusion.text.vocabulary import Vocabulary
 
-AUTOENCODER, MASKS = "autoencoder", "masks"  # folders beside those of the views
+AUTOENCODER, MASKS = "autoencoder", "masks"  # folders beside those of the variants
 MASKED = 8  # generated pictures whose masks are kept
 
 
@@ -80,34 +80,34 @@ def evaluate(plan: Plan, work: Path) -> EvaluationReport:
     """
     from detdiffusion.diffusion.pipeline import load_pipeline
 
-    cast = Cast.of(plan)
-    first = next(iter(cast.systems))
-    loaded = {first: load_pipeline(plan.model, device=cast.device)}
-    size = picture_size(loaded[first])
+    inputs = Inputs.of(plan)
+    first = next(iter(inputs.systems))
+    loaded = {first: load_pipeline(plan.model, device=inputs.device)}
+    size = image_size(loaded[first])
     with ExitStack() as stack:
         stack.enter_context(_alone(work))
-        _keep_configs(plan, cast, size, work)
+        _keep_configs(plan, inputs, size, work)
         meter = stack.enter_context(telling(work / STATUS))
-        meter.say(RunState.PREPARING, done=0, total=_pictures(plan, cast), unit="picture")
-        truth = _truth(plan, cast, size, work, meter)
-        eyes = _eyes(plan, cast, truth, work)
+        meter.say(RunState.PREPARING, done=0, total=_pictures(plan, inputs), unit="picture")
+        truth = _truth(plan, inputs, size, work, meter)
+        scorer = _scorer(plan, inputs, truth, work)
         with written_aside(work / "objects.jsonl") as aside, aside.open("w", encoding="utf-8") as rows:
-            real = None if truth.pictures is None else eyes.score(truth.pictures)
+            real = None if truth.pictures is None else scorer.score(truth.pictures)
             if real is not None:
                 _write_rows(rows, said.object_rows(None, None, truth.layouts, real))
-            stage = Stage(plan, work, cast, truth, eyes, real, rows, meter)
+            stage = Stage(plan, work, inputs, truth, scorer, real, rows, meter)
             systems = []
-            for name, folder in cast.systems.items():
-                pipe = loaded.pop(name, None) or load_pipeline(folder, device=cast.device)
+            for name, folder in inputs.systems.items():
+                pipe = loaded.pop(name, None) or load_pipeline(folder, device=inputs.device)
                 systems.append(stage.perform(name, pipe))
-        missing = [str(path) for name, path in cast.results.items() if name not in eyes.detectors]
+        missing = [str(path) for name, path in inputs.results.items() if name not in scorer.detectors]
         if missing:
             raise DetectorError(
                 f"{', '.join(missing)}: no such file. The pictures are drawn: let your detector look at those that "
                 f"{work / INDEX} lists (COCO annotations, file names relative to it), write its results there, and run "
                 "the same command again"
             )
-    return _report(plan, cast, truth, eyes, real, systems)
+    return _report(plan, inputs, truth, scorer, real, systems)
 
 
 class Stage:
@@ -117,32 +117,34 @@ class Stage:
         self,
         plan: Plan,
         work: Path,
-        cast: Cast,
+        inputs: Inputs,
         truth: Truth,
-        eyes: Eyes,
+        scorer: Scorer,
         real: said.Blocks | None,
         rows: IO[str],
         meter: StatusWriter,
     ) -> None:
-        self.plan, self.work, self.cast, self.truth, self.eyes, self.real = plan, work, cast, truth, eyes, real
+        self.plan, self.work, self.inputs, self.truth, self.scorer, self.real = plan, work, inputs, truth, scorer, real
         self.rows, self.meter = rows, meter
-        first = next(iter(cast.detectors.values()), None)
-        self.distances = Distances(truth.pictures, truth.layouts, first, cast.inception, plan.scene_fid)
+        first = next(iter(inputs.detectors.values()), None)
+        self.distances = Distances(truth.pictures, truth.layouts, first, inputs.inception, plan.scene_fid)
 
     def perform(self, name: str, pipe: DetDiffusionPipeline) -> SystemReport:
         """What the report says of one system; a row of every object of its pictures goes to `rows`."""
         from detdiffusion.diffusion.manifest import model_hash
 
-        views: list[VariantReport] = []
+        variants: list[VariantReport] = []
         blocks: dict[str, said.Blocks] = {}
         attributes = bool(pipe.vocabulary.attribute_words)
-        for view in views_for(self.plan, pipe.vocabulary):
-            drawn = self._draw(name, pipe, view)
-            blocks[view.name] = seen = self.eyes.score(drawn)
-            _write_rows(self.rows, said.object_rows(name, view, self.truth.layouts, seen, attributes=attributes))
-            distance = self.distances.of(drawn, f"{name}: {view.name}, distances")
+        for variant in variants_for(self.plan, pipe.vocabulary):
+            drawn = self._draw(name, pipe, variant)
+            blocks[variant.name] = seen = self.scorer.score(drawn)
+            _write_rows(self.rows, said.object_rows(name, variant, self.truth.layouts, seen, attributes=attributes))
+            distance = self.distances.of(drawn, f"{name}: {variant.name}, distances")
             scores = said.scores_of(seen)
-            views.append(VariantReport(view.name, view.strategy, view.difficulty, scores=scores, **asdict(distance)))
+            variants.append(
+                VariantReport(variant.name, variant.strategy, variant.difficulty, scores=scores, **asdict(distance))
+            )
         return SystemReport(
             name=name,
             kind=said.kind_of(pipe),
@@ -150,9 +152,9 @@ class Stage:
             attributes=attributes,
             perception_head=pipe.perception_head is not None,
             parameters=said.count_weights(pipe),
-            sha256=model_hash(self.cast.systems[name]),
+            sha256=model_hash(self.inputs.systems[name]),
             autoencoder=self._autoencoder(name, pipe),
-            views=tuple(views),
+            views=tuple(variants),
             drop=said.drop_of(blocks),
             transfer=said.transfer_of(blocks, self.truth.layouts),
             hard_found=said.hard_found_of(blocks, self.real),
@@ -162,94 +164,94 @@ class Stage:
     def _chunks(self, name: str, part: str) -> SeenImages:
         return SeenImages(Chunks(self.work, f"{name}/{part}", len(self.truth.layouts), self.plan.batch))
 
-    def _draw(self, name: str, pipe: DetDiffusionPipeline, view: View) -> SeenImages:
+    def _draw(self, name: str, pipe: DetDiffusionPipeline, variant: Variant) -> SeenImages:
         from detdiffusion.diffusion.manifest import model_hash
 
         layouts, source, steps, guidance = self.truth.layouts, self.plan.source, self.plan.steps, self.plan.guidance
-        asked_for = Strategy(view.strategy) if view.strategy in tuple(Strategy) else Strategy.ORIGIN
-        made_by = (name, model_hash(self.cast.systems[name]), "", *pipe.computed_in())
+        asked_for = Strategy(variant.strategy) if variant.strategy in tuple(Strategy) else Strategy.ORIGIN
+        made_by = (name, model_hash(self.inputs.systems[name]), "", *pipe.computed_in())
 
-        def look(chunk: range) -> Looked:
-            asked = [view.asked(place, layouts[place]) for place in chunk]
-            images = draw(pipe, view, asked, [source.seed(place) for place in chunk], steps, guidance)
-            return Looked(images, {key: one.detect(images) for key, one in self.cast.detectors.items()})
+        def look(chunk: range) -> Detected:
+            asked = [variant.asked(place, layouts[place]) for place in chunk]
+            images = draw(pipe, variant, asked, [source.seed(place) for place in chunk], steps, guidance)
+            return Detected(images, {key: one.detect(images) for key, one in self.inputs.detectors.items()})
 
         def save(path: Path, image: Image.Image, number: int) -> None:
-            how = SamplingConfig(source.seed(number), steps, guidance, view.difficulty)
+            how = SamplingConfig(source.seed(number), steps, guidance, variant.difficulty)
             first = self.plan.batch * (number // self.plan.batch)  # number of the first image of its batch
             batch = min(self.plan.batch, len(layouts) - first)
-            layout = view.asked(number, layouts[number])
+            layout = variant.asked(number, layouts[number])
             save_image(path, image, ImageRecord(layout, how, asked_for, *made_by, batch=batch))
 
-        chunks = self._chunks(name, view.slug)
-        _fill(chunks, look, save, f"{name}: {view.name}", self.meter)
+        chunks = self._chunks(name, variant.slug)
+        _fill(chunks, look, save, f"{name}: {variant.name}", self.meter)
         return chunks
 
     def _autoencoder(self, name: str, pipe: DetDiffusionPipeline) -> Kept | None:
         """What the first detector keeps of real pictures that go through the autoencoder and nothing else."""
         pictures, layouts = self.truth.pictures, self.truth.layouts
-        if pictures is None or self.real is None or not self.cast.detectors:
+        if pictures is None or self.real is None or not self.inputs.detectors:
             return None
         from training.autoencoder.recipe import reconstruct
 
-        lead, detector = next(iter(self.cast.detectors.items()))
+        lead, detector = next(iter(self.inputs.detectors.items()))
 
-        def look(chunk: range) -> Looked:
-            return Looked(None, {lead: detector.detect(reconstruct(pipe.vae, pictures.load(chunk)))})
+        def look(chunk: range) -> Detected:
+            return Detected(None, {lead: detector.detect(reconstruct(pipe.vae, pictures.load(chunk)))})
 
         chunks = self._chunks(name, AUTOENCODER)
         _fill(chunks, look, _save_plain, f"{name}: {AUTOENCODER}", self.meter)
-        return said.kept_of(self.real[lead], Eyes(self.work, layouts, {lead: detector}).score(chunks)[lead])
+        return said.kept_of(self.real[lead], Scorer(self.work, layouts, {lead: detector}).score(chunks)[lead])
 
     def _masks(self, name: str, pipe: DetDiffusionPipeline) -> Estimate | None:
         """The perception head against true masks; a look at what it sees in the first generated pictures stays too."""
         if pipe.perception_head is None:
             return None
-        views, first = views_for(self.plan, pipe.vocabulary), range(min(MASKED, len(self.truth.layouts)))
-        view = next((view for view in views if view.name == Strategy.EASY), views[0])
-        asked = [view.asked(place, self.truth.layouts[place]) for place in first]
-        save_masks(pipe, self._chunks(name, view.slug).load(first), asked, self.work / name / MASKS)
+        variants, first = variants_for(self.plan, pipe.vocabulary), range(min(MASKED, len(self.truth.layouts)))
+        variant = next((variant for variant in variants if variant.name == Strategy.EASY), variants[0])
+        asked = [variant.asked(place, self.truth.layouts[place]) for place in first]
+        save_masks(pipe, self._chunks(name, variant.slug).load(first), asked, self.work / name / MASKS)
         source, pictures = self.plan.source, self.truth.pictures
         if not isinstance(source, PapercutLayouts) or pictures is None:
             return None
         return mask_iou(pipe, source, pictures, self.truth.layouts)
 
 
-def _keep_configs(plan: Plan, cast: Cast, size: Size, work: Path) -> None:
+def _keep_configs(plan: Plan, inputs: Inputs, size: Size, work: Path) -> None:
     """Settings that every picture depends on stay with the work; ConfigError if it was begun with others."""
     from detdiffusion.diffusion.manifest import model_hash
 
-    source, labeller = plan.source, cast.labeller
+    source, labeller = plan.source, inputs.labeller
     config = {
         "layouts": {"source": source.kind, "spec": source.spec, "fingerprint": source.fingerprint},
         "attributes_by": None if labeller is None else labeller.sha256,
-        "detectors": [{"name": name, "sha256": one.sha256} for name, one in cast.detectors.items()],
+        "detectors": [{"name": name, "sha256": one.sha256} for name, one in inputs.detectors.items()],
         "sampler": _sampler(plan, size),
-        "device": cast.device.type,
+        "device": inputs.device.type,
     }
     keep_settings(work / "config.json", config)
-    for name, folder in cast.systems.items():
+    for name, folder in inputs.systems.items():
         keep_settings(work / name / "config.json", {"model": model_hash(folder)})
 
 
-def _pictures(plan: Plan, cast: Cast) -> int:
+def _pictures(plan: Plan, inputs: Inputs) -> int:
     """How many are drawn or looked at in all."""
-    drawn = sum(len(views_for(plan, words)) for words in cast.vocabularies.values())
-    restored = len(cast.systems) if plan.source.pictured and cast.detectors else 0
+    drawn = sum(len(variants_for(plan, words)) for words in inputs.vocabularies.values())
+    restored = len(inputs.systems) if plan.source.pictured and inputs.detectors else 0
     return len(plan.source) * (plan.source.pictured + drawn + restored)
 
 
-def _truth(plan: Plan, cast: Cast, size: Size, work: Path, meter: StatusWriter) -> Truth:
+def _truth(plan: Plan, inputs: Inputs, size: Size, work: Path, meter: StatusWriter) -> Truth:
     """Looks at the real pictures, or takes the layouts as they are, and writes layouts.jsonl."""
-    vocabulary = next(iter(cast.vocabularies.values()))
+    vocabulary = next(iter(inputs.vocabularies.values()))
     pictures = None
     if not plan.source.pictured:
         layouts = [vocabulary.resolve(plan.source.sample(place, size)[1]) for place in range(len(plan.source))]
     else:
         pictures = SeenImages(Chunks(work, REAL, len(plan.source), plan.batch))
-        _look_at_real(plan.source, size, pictures, cast, vocabulary, meter)
+        _look_at_real(plan.source, size, pictures, inputs, vocabulary, meter)
         layouts = pictures.layouts()
-    for name, words in cast.vocabularies.items():
+    for name, words in inputs.vocabularies.items():
         unknown = sorted({box.label for layout in layouts for box in layout.boxes} - set(words.labels))
         if unknown:
             raise LayoutError(f"{name} does not know these classes of the layouts: {', '.join(unknown)}")
@@ -267,16 +269,16 @@ def _truth(plan: Plan, cast: Cast, size: Size, work: Path, meter: StatusWriter) 
 
 
 def _look_at_real(
-    source: LayoutSource, size: Size, pictures: SeenImages, cast: Cast, vocabulary: Vocabulary, meter: StatusWriter
+    source: LayoutSource, size: Size, pictures: SeenImages, inputs: Inputs, vocabulary: Vocabulary, meter: StatusWriter
 ) -> None:
     """Real pictures with what every detector sees; Eq. 2 by the labeller gives layouts without attributes theirs."""
 
-    def look(chunk: range) -> Looked:
+    def look(chunk: range) -> Detected:
         samples = [source.sample(place, size) for place in chunk]
         images, layouts = [image for image, _ in samples if image is not None], [layout for _, layout in samples]
-        if cast.labeller is not None:
-            layouts = _labelled(layouts, images, cast.labeller, vocabulary)
-        return Looked(images, {name: one.detect(images) for name, one in cast.detectors.items()}, layouts)
+        if inputs.labeller is not None:
+            layouts = _labelled(layouts, images, inputs.labeller, vocabulary)
+        return Detected(images, {name: one.detect(images) for name, one in inputs.detectors.items()}, layouts)
 
     _fill(pictures, look, _save_plain, "real pictures", meter)
 
@@ -289,19 +291,19 @@ def _labelled(
     return [label_attributes(bare, seen, known, rule) for bare, seen in found]
 
 
-def _eyes(plan: Plan, cast: Cast, truth: Truth, work: Path) -> Eyes:
+def _scorer(plan: Plan, inputs: Inputs, truth: Truth, work: Path) -> Scorer:
     """Writes the index of all pictures, and reads what other frameworks' detectors have said of them."""
-    labels = next(iter(cast.vocabularies.values())).labels
+    labels = next(iter(inputs.vocabularies.values())).labels
     names = [] if truth.pictures is None else [REAL]
-    for name, words in cast.vocabularies.items():
-        names += [f"{name}/{view.slug}" for view in views_for(plan, words)]
+    for name, words in inputs.vocabularies.items():
+        names += [f"{name}/{variant.slug}" for variant in variants_for(plan, words)]
     folders = [Chunks(work, name, len(truth.layouts), plan.batch) for name in names]
     write_index(work / INDEX, folders, truth.layouts, labels)
-    results = read_results(cast.results, work / INDEX, labels)
-    return Eyes(work, truth.layouts, {**cast.detectors, **results})
+    results = read_results(inputs.results, work / INDEX, labels)
+    return Scorer(work, truth.layouts, {**inputs.detectors, **results})
 
 
-def _fill(images: SeenImages, look: Callable[[range], Looked], save: Save, name: str, meter: StatusWriter) -> None:
+def _fill(images: SeenImages, look: Callable[[range], Detected], save: Save, name: str, meter: StatusWriter) -> None:
     with progress(name, tell=False) as report:
 
         def told(numbers: range, made: bool) -> None:
@@ -329,10 +331,10 @@ def _write_rows(file: IO[str], rows: Iterable[ObjectRow]) -> None:
 
 
 def _report(
-    plan: Plan, cast: Cast, truth: Truth, eyes: Eyes, real: said.Blocks | None, systems: Sequence[SystemReport]
+    plan: Plan, inputs: Inputs, truth: Truth, scorer: Scorer, real: said.Blocks | None, systems: Sequence[SystemReport]
 ) -> EvaluationReport:
     """No path, no time: two runs write the same bytes."""
-    source, inception, labeller = plan.source, cast.inception, cast.labeller
+    source, inception, labeller = plan.source, inputs.inception, inputs.labeller
     boxes = [box for layout in truth.layouts for box in layout.boxes]
     layouts = LayoutsReport(
         spec=source.spec,
@@ -344,13 +346,13 @@ def _report(
         hard_share=hard_share(truth.layouts),
         fingerprint=truth.fingerprint,
     )
-    vocabulary = next(iter(cast.vocabularies.values()))
+    vocabulary = next(iter(inputs.vocabularies.values()))
     return EvaluationReport(
         format=FORMAT,
         layouts=layouts,
         sampler=SamplerReport(plan.steps, plan.guidance, plan.batch, truth.size),
         attributes_by=said.labellers_of(source) if labeller is None else Labeller(labeller.name, labeller.sha256),
-        detectors=said.detectors_of(eyes.detectors, truth.layouts, vocabulary),
+        detectors=said.detectors_of(scorer.detectors, truth.layouts, vocabulary),
         inception=None if inception is None else InceptionReport(inception.sha256),
         real=None if real is None else RealReport(said.scores_of(real)),
         systems=tuple(systems),

@@ -28,7 +28,7 @@ RESULTS_SUFFIX = ".json"
 
 
 @dataclass(frozen=True, slots=True)
-class Eyes:
+class Scorer:
     """Every detector whose scores are asked for, by name, the first one leads.
 
     layouts: of all folders of pictures alike, with true attributes.

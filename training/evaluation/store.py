@@ -25,7 +25,7 @@ Save = Callable[[Path, Image.Image, int], None]  # where to, the image, its numb
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class Detected:
     """What is to be kept of one chunk: its pictures (or None of them), what each detector sees, and the layouts if
     these pictures gave them their attributes."""
 
@@ -72,7 +72,7 @@ class SeenImages:
                 raise DataError(f"{path} cannot be read ({error}): run the same command again") from error
         return images
 
-    def fill(self, look: Callable[[range], Looked], save: Save, on_chunk: Callable[[range, bool], None]) -> None:
+    def fill(self, look: Callable[[range], Detected], save: Save, on_chunk: Callable[[range, bool], None]) -> None:
         """Makes every chunk that is not whole; what is damaged is named on standard error. `on_chunk` gets each one's
         numbers, and whether it was made now.
 
@@ -102,7 +102,7 @@ class SeenImages:
         hashes = [[row["sha256"] for row in self.chunks.rows(chunk)] for chunk in range(len(self.chunks))]
         return json_hash(hashes)
 
-    def _commit(self, chunk: int, looked: Looked, save: Save) -> None:
+    def _commit(self, chunk: int, looked: Detected, save: Save) -> None:
         numbers = self.chunks.numbers(chunk)
         rows: list[dict[str, Any]] = [
             {"detections": {name: _row(found[place]) for name, found in looked.detections.items()}}

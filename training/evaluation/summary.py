@@ -14,7 +14,7 @@ from detdiffusion.layout import Attribute, Layout
 from training.core.typed_json import from_json
 from training.data.layout_sources import LayoutSource
 from training.evaluation.report import DetectorReport, Drop, EvaluationReport, Kept, Labeller, ObjectRow, Scores
-from training.evaluation.variants import ONE_HARD, View, tagged_object
+from training.evaluation.variants import ONE_HARD, Variant, tagged_object
 
 if TYPE_CHECKING:
     from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
@@ -106,15 +106,15 @@ def labellers_of(source: LayoutSource) -> Labeller | tuple[Labeller, ...] | None
 
 
 def object_rows(
-    system: str | None, view: View | None, layouts: Sequence[Layout], blocks: Blocks, *, attributes: bool = True
+    system: str | None, variant: Variant | None, layouts: Sequence[Layout], blocks: Blocks, *, attributes: bool = True
 ) -> Iterator[ObjectRow]:
-    """A row for every object of a view (None: of the real images).
+    """A row for every object of a variant (None: of the real images).
 
     attributes: whether the model could be asked for any.
     """
-    shown = "real" if view is None else view.name
+    shown = "real" if variant is None else variant.name
     for image, layout in enumerate(layouts):
-        asked = view.asked(image, layout) if view is not None and attributes else None
+        asked = variant.asked(image, layout) if variant is not None and attributes else None
         for place, box in enumerate(layout.boxes):
             wanted = asked.boxes[place].attribute if asked else None
             sure = {name: block.confidences[image][place] for name, block in blocks.items()}
@@ -128,7 +128,7 @@ def summary(report: EvaluationReport) -> list[str]:
     if report.real is not None:
         lines.append(_line("real", report.real.scores[lead]))
     for system in report.systems:
-        lines += [_line(f"{system.name}: {view.name}", view.scores[lead]) for view in system.views]
+        lines += [_line(f"{system.name}: {variant.name}", variant.scores[lead]) for variant in system.views]
         drop, moved = (system.drop or {}).get(lead), (system.transfer or {}).get(lead)
         estimates = {
             "easy to hard, confidence lost": None if drop is None else drop.confidence,

@@ -20,7 +20,7 @@ ONE_HARD = "one-hard"
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class Variant:
     """One way of asking. `difficulty` is that of attribute guidance."""
 
     strategy: str  # of `Strategy`, or one-hard
@@ -47,21 +47,21 @@ class View:
         return easy.with_attributes(attributes)
 
 
-def views_of(
+def variants_of(
     strategies: Sequence[Strategy], difficulties: Sequence[float], *, one_hard: bool, attributes: bool
-) -> list[View]:
-    """The views of one model, each once; a model without words for attributes has origin only.
+) -> list[Variant]:
+    """The variants of one model, each once; a model without words for attributes has origin only.
 
     Raises:
-        ConfigError: one hard object is to be compared with a view that is not there.
+        ConfigError: one hard object is to be compared with a variant that is not there.
     """
     if not attributes:
-        return [View(Strategy.ORIGIN)]
+        return [Variant(Strategy.ORIGIN)]
     if one_hard and Strategy.EASY not in strategies:
         raise ConfigError("--one-hard compares with the pictures of easy: add easy to --strategies")
-    views = [View(strategy.value) for strategy in strategies]
-    views += [View(Strategy.ORIGIN.value, amount) for amount in difficulties]
-    return list(dict.fromkeys([*views, *([View(ONE_HARD)] if one_hard else [])]))
+    variants = [Variant(strategy.value) for strategy in strategies]
+    variants += [Variant(Strategy.ORIGIN.value, amount) for amount in difficulties]
+    return list(dict.fromkeys([*variants, *([Variant(ONE_HARD)] if one_hard else [])]))
 
 
 def tagged_object(place: int, layout: Layout) -> int | None:
@@ -75,13 +75,13 @@ def tagged_object(place: int, layout: Layout) -> int | None:
 
 def draw(
     pipe: DetDiffusionPipeline,
-    view: View,
+    variant: Variant,
     asked: Sequence[Layout],
     seeds: Sequence[int],
     steps: int,
     guidance_scale: float,
 ) -> list[Image.Image]:
     """One batch of pictures, each from the noise of its seed."""
-    more: dict[str, Any] = {"difficulty": view.difficulty} if view.difficulty else {}
+    more: dict[str, Any] = {"difficulty": variant.difficulty} if variant.difficulty else {}
     images: list[Image.Image] = pipe(asked, seeds=seeds, steps=steps, guidance_scale=guidance_scale, **more).images
     return images

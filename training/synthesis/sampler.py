@@ -23,7 +23,7 @@ from detdiffusion.layout import Attribute, Layout
 from detdiffusion.sampling_config import SamplingConfig
 from training.core.chunks import Row
 from training.core.devices import device_of
-from training.evaluation.inputs import picture_size
+from training.evaluation.inputs import image_size
 from training.synthesis.augment import augmented
 from training.synthesis.refinement import ATTEMPTS, ObjectStatus, gone, snapped, statuses
 from training.synthesis.store import REDRAW, Job, missed_things, saver
@@ -66,7 +66,7 @@ class Generator:
             torch.set_num_threads(job.threads)
         self.pipe: DetDiffusionPipeline = load_pipeline(job.model, device=self.device)
         self.sha256 = model_hash(job.model)
-        self.size = picture_size(self.pipe)
+        self.size = image_size(self.pipe)
         self.missed = missed_things(job.source) if job.add_missed else None
         self.detector: Detector | None = None
         if job.detector is not None:

@@ -14,7 +14,7 @@ from detdiffusion.layout import Box, Layout
 from training.core.chunks import Chunks
 from training.core.typed_json import to_json
 from training.evaluation.image_distances import Distances
-from training.evaluation.store import Looked, SeenImages
+from training.evaluation.store import Detected, SeenImages
 
 COUNT = 5
 LAYOUTS = [Layout(8, 8, (Box("car", (0, 0, 0.5, 1)), Box("road", (0.5, 0, 1, 1))))] * COUNT
@@ -47,7 +47,7 @@ def pictures(seed: int) -> list[Image.Image]:
 def stored(folder: Path, images: Sequence[Image.Image], count: int = COUNT) -> SeenImages:
     chunks = SeenImages(Chunks(folder.parent, folder.name, count, 2))
     chunks.fill(
-        lambda chunk: Looked([images[number] for number in chunk], {}),
+        lambda chunk: Detected([images[number] for number in chunk], {}),
         lambda path, image, _: image.save(path, format="PNG"),
         lambda *_: None,
     )

@@ -10,7 +10,7 @@ from training.core.chunks import Chunks
 from training.data.layout_sources import PapercutLayouts
 from training.evaluation import mask_quality
 from training.evaluation.mask_quality import mask_iou, save_masks
-from training.evaluation.store import Looked, SeenImages
+from training.evaluation.store import Detected, SeenImages
 
 SIZE = (64, 64)
 SOURCE = PapercutLayouts(3, 900_000)
@@ -20,9 +20,9 @@ SOURCE = PapercutLayouts(3, 900_000)
 def real(tmp_path: Path) -> SeenImages:
     chunks = SeenImages(Chunks(tmp_path, "real", len(SOURCE), 2))
 
-    def look(chunk: range) -> Looked:
+    def look(chunk: range) -> Detected:
         samples = [SOURCE.sample(place, SIZE) for place in chunk]
-        return Looked([image for image, _ in samples], {}, [layout for _, layout in samples])
+        return Detected([image for image, _ in samples], {}, [layout for _, layout in samples])
 
     chunks.fill(look, lambda path, image, _: image.save(path, format="PNG"), lambda *_: None)
     return chunks

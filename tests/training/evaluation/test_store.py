@@ -11,7 +11,7 @@ from detdiffusion.detection import Detections
 from detdiffusion.errors import DataError
 from detdiffusion.layout import Attribute, Box, Layout
 from training.core.chunks import COMMIT, Chunks
-from training.evaluation.store import Looked, SeenImages, image_file
+from training.evaluation.store import Detected, SeenImages, image_file
 
 COUNT, BATCH = 5, 2
 
@@ -38,10 +38,10 @@ class Job:
         self.asked = list[int]()
         self.told = list[tuple[int, bool]]()  # end of a chunk, whether it was made
 
-    def look(self, chunk: range) -> Looked:
+    def look(self, chunk: range) -> Detected:
         self.asked.append(chunk.start)
         found = {"eyes": [seen(number) for number in chunk], "other": [seen(0) for _ in chunk]}
-        return Looked([picture(number) for number in chunk], found, [layout(number) for number in chunk])
+        return Detected([picture(number) for number in chunk], found, [layout(number) for number in chunk])
 
     def run(self) -> list[int]:
         self.asked, self.told = [], []
@@ -174,9 +174,9 @@ def test_detections_alone(tmp_path: Path) -> None:
     """Pictures that are not worth keeping."""
     chunks, calls = SeenImages(Chunks(tmp_path, "view", 3, 2)), list[int]()
 
-    def look(chunk: range) -> Looked:
+    def look(chunk: range) -> Detected:
         calls.append(chunk.start)
-        return Looked(None, {"eyes": [seen(number) for number in chunk]})
+        return Detected(None, {"eyes": [seen(number) for number in chunk]})
 
     for _ in range(2):
         chunks.fill(look, lambda *_: pytest.fail("there is no picture to save"), lambda *_: None)

@@ -8,7 +8,7 @@ import pytest
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Attribute, Box, Layout
-from training.evaluation.variants import ONE_HARD, View, draw, tagged_object, views_of
+from training.evaluation.variants import ONE_HARD, Variant, draw, tagged_object, variants_of
 
 EASY, HARD, BACKGROUND = Attribute.EASY, Attribute.HARD, Attribute.BACKGROUND
 
@@ -37,30 +37,30 @@ def attributes(layout: Layout) -> list[Attribute | None]:
     ],
 )
 def test_views(strategies: list[str], difficulties: list[float], one_hard: bool, words: bool, names: list[str]) -> None:
-    asked = views_of([Strategy(name) for name in strategies], difficulties, one_hard=one_hard, attributes=words)
+    asked = variants_of([Strategy(name) for name in strategies], difficulties, one_hard=one_hard, attributes=words)
     assert [view.name for view in asked] == names
 
 
 def test_one_hard_needs_easy() -> None:
     with pytest.raises(ConfigError, match="add easy to --strategies"):
-        views_of([Strategy.ORIGIN], [], one_hard=True, attributes=True)
+        variants_of([Strategy.ORIGIN], [], one_hard=True, attributes=True)
 
 
 def test_names() -> None:
-    view = View("origin", 1.5)
-    assert (view.name, view.slug, View(ONE_HARD).slug) == ("difficulty 1.5", "difficulty-1.5", "one-hard")
+    view = Variant("origin", 1.5)
+    assert (view.name, view.slug, Variant(ONE_HARD).slug) == ("difficulty 1.5", "difficulty-1.5", "one-hard")
 
 
 @pytest.mark.parametrize(
     ("view", "expected"),
     [
-        (View("origin"), [HARD, BACKGROUND, EASY]),
-        (View("origin", 2.0), [HARD, BACKGROUND, EASY]),
-        (View("easy"), [EASY, BACKGROUND, EASY]),
-        (View("hard"), [HARD, BACKGROUND, HARD]),
+        (Variant("origin"), [HARD, BACKGROUND, EASY]),
+        (Variant("origin", 2.0), [HARD, BACKGROUND, EASY]),
+        (Variant("easy"), [EASY, BACKGROUND, EASY]),
+        (Variant("hard"), [HARD, BACKGROUND, HARD]),
     ],
 )
-def test_what_is_asked(view: View, expected: list[Attribute]) -> None:
+def test_what_is_asked(view: Variant, expected: list[Attribute]) -> None:
     assert attributes(view.asked(0, layout(HARD, BACKGROUND, EASY))) == expected
 
 
@@ -69,7 +69,7 @@ def test_one_object_is_hard() -> None:
     chosen = Counter(tagged_object(place, given) for place in range(300))
     assert set(chosen) == {0, 2, 3} and min(chosen.values()) > 60
     for place in range(5):
-        asked = attributes(View(ONE_HARD).asked(place, given))
+        asked = attributes(Variant(ONE_HARD).asked(place, given))
         assert [i for i, attribute in enumerate(asked) if attribute is HARD] == [tagged_object(place, given)]
         assert asked[1] is BACKGROUND
 
@@ -77,7 +77,7 @@ def test_one_object_is_hard() -> None:
 def test_without_things_nothing_is_hard() -> None:
     given = layout(BACKGROUND)
     assert tagged_object(0, given) is None
-    assert attributes(View(ONE_HARD).asked(0, given)) == [BACKGROUND]
+    assert attributes(Variant(ONE_HARD).asked(0, given)) == [BACKGROUND]
 
 
 @pytest.mark.parametrize(("difficulty", "more"), [(0.0, {}), (1.5, {"difficulty": 1.5})])
@@ -91,6 +91,6 @@ def test_difficulty_is_passed_on_where_there_is_one(difficulty: float, more: dic
             calls.append(words)
             return self
 
-    images = draw(cast(Any, Pipe()), View("origin", difficulty), [layout(EASY)], [7], 4, 3.0)
+    images = draw(cast(Any, Pipe()), Variant("origin", difficulty), [layout(EASY)], [7], 4, 3.0)
     assert calls == [{"seeds": [7], "steps": 4, "guidance_scale": 3.0, **more}]
     assert len(images) == 1
