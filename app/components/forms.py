@@ -19,3 +19,8 @@ def read_form(kind: type[Filled], values: Sequence[Any]) -> Filled:
             value = "" if field.default is MISSING else field.default
         filled[field.name] = value
     return kind(**filled)
+
+
+def as_shown(widgets: Sequence[Any], values: Sequence[Any]) -> list[Any]:
+    """Values of widgets as a person sees them: one that the page has not drawn yet has the value it was made with."""
+    return [widget.value if value is None else value for widget, value in zip(widgets, values, strict=True)]

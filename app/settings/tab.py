@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 import torch
 
+from app.components.forms import as_shown
 from app.components.messages import QUIET, Messages, Updates, say
 from app.components.queues import ASIDE_QUEUE
 from app.engine.compute import PRECISIONS, Engine
@@ -81,9 +82,14 @@ class SettingsView:
     def values(self) -> list[Any]:
         return [self.model, self.detector, self.device, self.precision]
 
-    def use(self, model: str, detector: str, device: str, precision: str) -> None:
-        """DetDiffusionError if something cannot be had: what came before it is in use then, the rest is as it was."""
+    def use(self, *values: Any) -> None:
+        """Takes the widgets' values.
+
+        Raises:
+            DetDiffusionError: something cannot be had: what came before it is in use then, the rest is as it was.
+        """
         studio = self.studio
+        model, detector, device, precision = as_shown(self.values, values)
         studio.models.set_engine(Engine(device, precision))
         if model != studio.model.name:
             studio.models.exchange(studio.models.folders()[model], model)

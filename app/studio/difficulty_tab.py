@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from app.components.comparer import Sheet
+from app.components.forms import as_shown
 from app.components.messages import QUIET, Messages, Updates
 from app.components.queues import ASIDE_QUEUE
 from app.engine.limits import MAX_ATTRIBUTE_GUIDANCE
@@ -56,6 +57,7 @@ class DifficultyTab:
     ) -> Iterator[Updates]:
         """What was reached stays there when it is stopped."""
         form, user, view = self.recipe.read(*recipe), aside_of(request, "difficulty"), None
+        (highest,) = as_shown([self.highest], [highest])
         yield {self.run: gr.update(interactive=False), self.stop: gr.update(visible=True)}
         with Messages("Stopped", "What was finished before stands there."):
             for view in difficulty_strip(self.studio, value, form, highest, user):

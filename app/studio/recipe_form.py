@@ -4,6 +4,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.components.forms import as_shown
 from app.components.messages import QUIET, Updates
 from app.engine.limits import MAX_ATTRIBUTE_GUIDANCE, MAX_GUIDANCE, MAX_STEPS
 from app.studio.results.form import Form, new_seed
@@ -74,11 +75,10 @@ class RecipeForm:
         self.noise.change(self._on_noise, self.noise, self.seed, queue=False, **QUIET)
         self.new_seed.click(self._on_new_seed, None, [self.seed, self.noise], queue=False, **QUIET)
 
-    def read(
-        self, noise: str, seed: float | None, steps: float, guidance: float, attribute_guidance: float, sampler: str
-    ) -> Form:
-        """Of the widgets' values."""
-        return Form(noise == FIXED, seed, steps, guidance, attribute_guidance, sampler)
+    def read(self, *values: Any) -> Form:
+        """Of the widgets' values. An empty seed stays empty: a person has deleted it."""
+        noise, _, *settings = as_shown(self.values, values)
+        return Form(noise == FIXED, values[1], *settings)
 
     def show(self, recipe: SamplingConfig) -> Updates:
         """As a picture was made."""

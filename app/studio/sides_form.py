@@ -4,6 +4,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.components.forms import as_shown
 from app.components.messages import Updates
 from app.engine.limits import MAX_ATTRIBUTE_GUIDANCE, MAX_GUIDANCE
 from app.engine.studio import Studio
@@ -72,7 +73,7 @@ class SidesForm:
 
     def read(self, *values: Any) -> Sides:
         """Of the widgets' values, in order."""
-        *both, second = values
+        *both, second = as_shown(self.values, values)
         a, b = (self._read_side(*both[first : first + 4]) for first in (0, 4))
         return Sides(a, b, None if second == NO_SECOND else second)
 

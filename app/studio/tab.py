@@ -8,6 +8,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from app.components.comparer import Comparer, Sheet
+from app.components.forms import as_shown
 from app.components.images import PictureView
 from app.components.messages import QUIET, Messages, Updates, say, warn
 from app.components.picture import Picture, picture_value
@@ -211,8 +212,9 @@ class StudioView:
         """What was reached stays there when it is stopped."""
         (form, sides), last = self._read(values), NoiseTable()
         yield {self.run_noises: gr.update(interactive=False), self.stop_noises: gr.update(visible=True)}
+        (count,) = map(int, as_shown([self.count], [count]))
         with Messages("Stopped", "What was finished before stands there."):
-            for last in many_noises(self.studio, value, form, int(count), aside_of(request, "noises"), sides):
+            for last in many_noises(self.studio, value, form, count, aside_of(request, "noises"), sides):
                 yield {self.noises: last.html()}
         reached = replace(last, progress=None, wanted=last.wanted if last.pairs else 0)
         yield {

@@ -4,14 +4,21 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 
-from app.components.forms import read_form
+from app.components.forms import as_shown, read_form
 from app.datasets.form import DatasetOrder, make_dataset
+from app.engine.studio import Studio
 from app.evaluation.form import EvaluationOrder, make_evaluation
 from app.gallery.handlers import Form as GalleryForm
 from app.runs.jobs import Runs
+from app.studio.recipe_form import RecipeForm
+from app.studio.results.compare import Sides
+from app.studio.results.form import Form as RecipeValues
+from app.studio.sides_form import SidesForm
 from app.training.form import Order, make_plan, presets
+from detdiffusion.sampling_config import SamplingConfig
 
 MODEL = Path(__file__).resolve().parents[3] / "assets/models/papercut"
 
@@ -44,3 +51,18 @@ def test_what_was_filled_stays() -> None:
 def test_another_number_of_values_is_a_fault_of_the_wiring() -> None:
     with pytest.raises(ValueError, match="zip"):
         read_form(GalleryForm, ["car"])
+
+
+def test_widgets_that_were_never_drawn_have_what_they_were_made_with() -> None:
+    with gr.Blocks():
+        widgets = [gr.Slider(1, 9, 4), gr.Radio(["a", "b"], value="b"), gr.Textbox()]
+    assert as_shown(widgets, [None, None, None]) == [4, "b", None]
+    assert as_shown(widgets, [7, "a", "text"]) == [7, "a", "text"]
+
+
+def test_menus_of_the_studio_that_were_never_opened(studio: Studio) -> None:
+    with gr.Blocks():
+        recipe, sides = RecipeForm(SamplingConfig(7, 12)), SidesForm(studio)
+    assert recipe.read("Fixed", 5, None, None, None, None) == RecipeValues(True, 5, 12, 3.0)
+    assert recipe.read("Fixed", None, None, None, None, None).seed is None, "a person has deleted it"
+    assert sides.read(*[None] * 9) == Sides()
