@@ -8,13 +8,13 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from detdiffusion.arguments import amount, sampler_steps, seed_number
+from detdiffusion.arguments import add_old_name, amount, sampler_steps, seed_number
 from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.detection import Detections
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore")  # of libraries, about themselves
     try:
         job = _prepare(arguments)
-        file = _compare(job, arguments.seeds) if arguments.compare else _generate(job, arguments.seed)
+        file = _compare(job, arguments.seeds) if arguments.compare else _generate(job)
     except (DetDiffusionError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -67,30 +67,16 @@ class _Job:
     strategy: Strategy
     pipeline: DetDiffusionPipeline
     detector: Detector
-    steps: int
-    guidance: float  # classifier-free
-    difficulty: float  # of attribute guidance
+    sampling: SamplingConfig  # its seed is the only one, or the first of a comparison
     model: dict[str, str]  # name and sha256
     out: Path
 
-    @property
-    def sampler(self) -> dict[str, Any]:
-        difficulty = {"difficulty": self.difficulty} if self.difficulty else {}
-        return {"steps": self.steps, "guidance": self.guidance, **difficulty}
-
     def draw(self, layouts: Sequence[Layout], seeds: Sequence[int]) -> tuple[list[Image.Image], list[Detections]]:
-        images = self.pipeline(
-            layouts,
-            seeds=seeds,
-            steps=self.steps,
-            guidance_scale=self.guidance,
-            difficulty=self.difficulty,
-            on_step=_progress,
-        ).images
+        images = self.pipeline(layouts, seeds=seeds, on_step=_progress, **self.sampling.options()).images
         return images, self.detector.detect(images)
 
     def save(self, name: str, image: Image.Image, layout: Layout, seed: int, strategy: Strategy, batch: int) -> None:
-        how = SamplingConfig(seed, self.steps, self.guidance, self.difficulty)
+        how = replace(self.sampling, seed=seed)
         made_by = (self.model["name"], self.model["sha256"], self.detector.name, *self.pipeline.computed_in())
         save_image(self.out / name, image, ImageRecord(layout, how, strategy, *made_by, batch=batch))
 
@@ -98,10 +84,15 @@ class _Job:
         """A JSON file: the values, and which model, detector and settings they belong to."""
         detector = {"name": self.detector.name, "sha256": self.detector.sha256, "min_score": self.detector.min_score}
         size = {"width": self.layout.width, "height": self.layout.height}
-        settings = {"model": self.model, "detector": detector, **self.sampler, **size}
+        settings = {"model": self.model, "detector": detector, **self._settings(), **size}
         file = self.out / name
         file.write_text(json.dumps({**values, **settings}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         return file
+
+    def _settings(self) -> dict[str, Any]:
+        """As these files have always named them, but for the attribute guidance."""
+        options = self.sampling.options()
+        return {"steps": options.pop("steps"), "guidance": options.pop("guidance_scale"), **options}
 
     def confidences(self, layout: Layout, found: Detections) -> np.ndarray:
         return object_confidences(layout, found, known_labels=self.detector.labels)
@@ -115,7 +106,7 @@ def _prepare(arguments: argparse.Namespace) -> _Job:
     verify(arguments.model)
     vocabulary = read_vocabulary(arguments.model)
     layout = vocabulary.resolve(layout)
-    if not vocabulary.attribute_words and (arguments.compare or arguments.strategy or arguments.difficulty):
+    if not vocabulary.attribute_words and (arguments.compare or arguments.strategy or arguments.attribute_guidance):
         raise ConfigError(f"{arguments.model} knows no easy and hard objects: it draws layouts as they are, one by one")
     if arguments.compare and all(box.attribute is Attribute.BACKGROUND for box in layout.boxes):
         raise LayoutError("everything in this layout is background: a comparison needs an object that is easy or hard")
@@ -124,14 +115,14 @@ def _prepare(arguments: argparse.Namespace) -> _Job:
 
     pipeline = load_pipeline(arguments.model)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    first = arguments.seeds[0] if arguments.compare else arguments.seed
+    how = SamplingConfig(first, arguments.steps, arguments.guidance, arguments.attribute_guidance)
     return _Job(
         layout=apply_strategy(layout, arguments.strategy or Strategy.ORIGIN),
         strategy=arguments.strategy or Strategy.ORIGIN,
         pipeline=pipeline,
         detector=detector,
-        steps=arguments.steps,
-        guidance=arguments.guidance,
-        difficulty=arguments.difficulty,
+        sampling=how,
         model={"name": arguments.model.resolve().name, "sha256": model_hash(arguments.model)},
         out=arguments.out,
     )
@@ -143,8 +134,9 @@ def _detector(asked: str | None, model: Path) -> Detector:
     return load_detector(asked or BUNDLED, home)
 
 
-def _generate(job: _Job, seed: int) -> Path:
+def _generate(job: _Job) -> Path:
     """image.png and result.json."""
+    seed = job.sampling.seed
     started = time.perf_counter()
     images, detections = job.draw([job.layout], [seed])
     seconds = time.perf_counter() - started
@@ -255,11 +247,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--guidance", type=amount, default=GUIDANCE, help=f"classifier-free ({GUIDANCE:g})")
     parser.add_argument(
-        "--difficulty",
+        "--attribute-guidance",
         type=amount,
         default=0.0,
-        help="attribute guidance: how far to go on from easy towards hard, or back (default 0)",
+        metavar="A",
+        help="how far to go on from easy towards hard, or back (default 0)",
     )
+    add_old_name(parser, "--difficulty", "--attribute-guidance")
     parser.add_argument(
         "--compare", action="store_true", help="draw every seed twice, all easy and all hard; writes comparison.json"
     )

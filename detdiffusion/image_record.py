@@ -42,12 +42,7 @@ class ImageRecord:
 
     def to_json(self) -> dict[str, Any]:
         """What stands in the file beside the layout; settings that are off are left out."""
-        sampling: dict[str, Any] = {}
-        if self.sampling is not None:
-            how = self.sampling
-            sampling = {"seed": how.seed, "steps": how.steps, "guidance_scale": how.guidance_scale}
-            sampling |= {"attribute_guidance": how.attribute_guidance} if how.attribute_guidance else {}
-            sampling |= {"sampler": how.sampler} if how.sampler else {}
+        sampling = {} if self.sampling is None else {"seed": self.sampling.seed, **self.sampling.options()}
         names = ("model", "model_sha256", "detector", "precision", "device", "batch")
         known = {name: value for name in names if (value := getattr(self, name))}
         return {**sampling, "strategy": self.strategy.value, **known}

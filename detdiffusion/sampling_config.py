@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 from detdiffusion.errors import ConfigError
 
@@ -65,6 +66,12 @@ class SamplingConfig:
             raise ConfigError(f"guidance {self.guidance_scale:g} needs to be a number")
         if not math.isfinite(self.attribute_guidance):
             raise ConfigError(f"attribute guidance {self.attribute_guidance:g} needs to be a number")
+
+    def options(self) -> dict[str, Any]:
+        """All but the seed, by the names that `DetDiffusionPipeline` takes; what is off is left out."""
+        strength = {"attribute_guidance": self.attribute_guidance} if self.attribute_guidance else {}
+        sampler = {"sampler": self.sampler} if self.sampler else {}
+        return {"steps": self.steps, "guidance_scale": self.guidance_scale, **strength, **sampler}
 
     def later(self, number: int) -> SamplingConfig:
         """With the seed that lies `number` behind this one; behind the last comes the first."""

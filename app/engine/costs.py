@@ -64,7 +64,7 @@ def _plan(studio: Studio) -> Iterator[tuple[str, str, str, Callable[[Model], flo
     yield "Guidance", "above 1", step, lambda model: _step(model, engine, guidance_scale=3.0)
     yield "Guidance", "1", step, lambda model: _step(model, engine, guidance_scale=1.0)
     if studio.model.tags_matter:
-        yield "Difficulty", "other than 0", step, lambda model: _step(model, engine, difficulty=1.0)
+        yield "Attribute guidance", "other than 0", step, lambda model: _step(model, engine, attribute_guidance=1.0)
     for precision in (name for name in PRECISIONS if name != AUTOMATIC):
         chosen = Engine(engine.device, precision)
         yield "Precision", precision, step, lambda model, chosen=chosen: _step(model, chosen)  # type: ignore[misc]

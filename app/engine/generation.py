@@ -212,17 +212,13 @@ class GenerationService:
 
     def _draw(self, model: Model, asked: Sequence[Ask], on_step: Callable[[StepInfo], None]) -> list["_Drawn"]:
         """Pictures that differ in layout and seed alone, and what detectors make of them."""
-        recipe = asked[0].recipe
         layouts = [model.vocabulary.resolve(ask.layout) for ask in asked]
         drawn = model.pipeline(
             layouts,
             seeds=[ask.recipe.seed for ask in asked],
-            steps=recipe.steps,
-            guidance_scale=recipe.guidance_scale,
-            difficulty=recipe.attribute_guidance,
-            sampler=recipe.sampler or None,
             on_step=on_step,
             dtype=self._models.engine.dtype,
+            **asked[0].recipe.options(),
         )
         flags = drawn.flagged or [False] * len(layouts)
         eyes = [self._detectors.get(name) for name in asked[0].detectors] or [model.detector]

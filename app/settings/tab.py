@@ -69,8 +69,8 @@ class SettingsView:
             elem_classes="choice",
         )
         gr.HTML(
-            "<p>Steps, guidance, difficulty and sampler are chosen for every picture, under More in the Studio: time "
-            "grows with the steps, guidance of 1 takes half of it, a difficulty other than 0 twice as much.</p>",
+            "<p>Steps, guidance, attribute guidance and sampler are chosen for every image, under More in the Studio: "
+            "time grows with the steps, guidance of 1 takes half of it, attribute guidance twice as much.</p>",
             elem_classes="note",
         )
         self.apply = gr.Button("Use these", size="sm", variant="primary", elem_id="use-settings")

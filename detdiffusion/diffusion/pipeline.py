@@ -242,7 +242,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         seeds: Sequence[int],
         steps: int = 20,
         guidance_scale: float = 3.0,
-        difficulty: float = 0.0,
+        attribute_guidance: float = 0.0,
         sampler: str | None = None,
         on_step: Callable[[StepInfo], None] | None = None,
         output_type: str = "pil",
@@ -256,8 +256,8 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         Args:
             layouts: of any numbers of objects, all of one picture size. A single layout is drawn once for each seed.
             seeds: the same seed starts from the same noise, whatever the batch and the device.
-            difficulty: attribute guidance, how far to go on from easy towards hard beyond what the layouts' words say
-                (see `guided`); below 0 towards easy; 0 costs nothing, others twice the time.
+            attribute_guidance: how far to go on from easy towards hard beyond what the layouts' words say (see
+                `guided`); below 0 towards easy; 0 costs nothing, others twice the time.
             sampler: of `sampling.SAMPLERS`; None: the kind that the model came with.
             on_step: called after every step; `Cancelled` raised inside stops the generation.
             output_type: "pil", "np" ([B, H, W, 3] uint8) or "latent" ([B, C, h, w]).
@@ -265,19 +265,19 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         Raises:
             LayoutError: an unknown class, or sizes that the model cannot draw together.
-            ConfigError: seeds, steps, difficulty or output_type out of range, an unknown sampler, or a difficulty for a
-                model that knows no attributes.
+            ConfigError: seeds, steps, attribute_guidance or output_type out of range, an unknown sampler, or attribute
+                guidance for a model that knows no attributes.
         """
         drawn = [layouts] * len(seeds) if isinstance(layouts, Layout) else list(layouts)
         _check_call(drawn, seeds, steps, output_type)
-        self._check_difficulty(difficulty)
+        self._check_attribute_guidance(attribute_guidance)
         scheduler = make_scheduler(self.scheduler, sampler)
         drawn = [self.vocabulary.resolve(layout) for layout in drawn]
         size = self._latent_size(drawn)
         with self._autocast(dtype):
             together = [drawn] if self.unet.device.type != "cpu" else [[layout] for layout in drawn]
             conditions = [
-                self._conditions(group, size, guided=guidance_scale != 1, contrast=difficulty != 0)
+                self._conditions(group, size, guided=guidance_scale != 1, contrast=attribute_guidance != 0)
                 for group in together
             ]
 
@@ -292,7 +292,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
                 seeds=seeds,
                 steps=steps,
                 guidance_scale=guidance_scale,
-                difficulty=difficulty,
+                attribute_guidance=attribute_guidance,
                 on_step=report,
             )
         if output_type == "latent":
@@ -307,11 +307,11 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         height, width = sizes.pop()
         return height // self.downsample, width // self.downsample
 
-    def _check_difficulty(self, difficulty: float) -> None:
-        if not math.isfinite(difficulty):
-            raise ConfigError(f"difficulty needs to be a number, not {difficulty}")
-        if difficulty and not self.vocabulary.attribute_words:
-            raise ConfigError("this model knows no easy and hard objects: difficulty needs to be 0")
+    def _check_attribute_guidance(self, attribute_guidance: float) -> None:
+        if not math.isfinite(attribute_guidance):
+            raise ConfigError(f"attribute_guidance needs to be a number, not {attribute_guidance}")
+        if attribute_guidance and not self.vocabulary.attribute_words:
+            raise ConfigError("this model knows no easy and hard objects: attribute_guidance needs to be 0")
 
     def _predict(self, latents: Tensor, t: Tensor, conditions: Sequence[tuple[TextCondition, Tensor | None]]) -> Tensor:
         """`denoise` for the rows of `sampling.guided`, [parts * B, C, h, w]: one condition of all, or one per image."""

@@ -48,7 +48,7 @@ def sample(
     seeds: Sequence[int],
     steps: int,
     guidance_scale: float,
-    difficulty: float = 0.0,
+    attribute_guidance: float = 0.0,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Latents [B, C, h, w] of `noise`, float32.
@@ -58,7 +58,7 @@ def sample(
         scheduler: a fresh diffusers scheduler; its state is changed.
         seeds: for schedulers that draw noise at every step (DDPM's): one stream a picture.
         guidance_scale: 1 switches guidance off.
-        difficulty: of attribute guidance; 0 switches it off.
+        attribute_guidance: its strength; 0 switches it off.
         on_step: called after every step; what it raises ends the sampling.
     """
     scheduler.set_timesteps(steps, device=noise.device)
@@ -66,14 +66,14 @@ def sample(
     latents: Tensor = noise * scheduler.init_noise_sigma
     for number, t in enumerate(scheduler.timesteps, start=1):
         scaled = scheduler.scale_model_input(latents, t)
-        prediction = guided(predict, scaled, t, guidance_scale, difficulty)
+        prediction = guided(predict, scaled, t, guidance_scale, attribute_guidance)
         latents = scheduler.step(prediction, t, latents, **extra).prev_sample
         if on_step is not None:
             on_step(number, len(scheduler.timesteps), _Finished(scheduler, prediction, scaled, t))
     return latents
 
 
-def guided(predict: Predict, latents: Tensor, t: Tensor, scale: float, difficulty: float = 0.0) -> Tensor:
+def guided(predict: Predict, latents: Tensor, t: Tensor, scale: float, attribute_guidance: float = 0.0) -> Tensor:
     """Guidance on the prediction, u + s (c - u) + a (hard - easy), all parts in one batch: [B, C, h, w] float32.
 
     The first two terms are classifier-free guidance; the third, attribute guidance, is ours: it goes on in the
@@ -81,17 +81,17 @@ def guided(predict: Predict, latents: Tensor, t: Tensor, scale: float, difficult
 
     Args:
         predict: sees B rows for each part that is needed, in the order u (unless `scale` is 1), c, hard, easy (unless
-            `difficulty` is 0).
-        scale, difficulty: s and a.
+            `attribute_guidance` is 0).
+        scale, attribute_guidance: s and a.
     """
-    parts = 1 + (scale != 1) + 2 * (difficulty != 0)
+    parts = 1 + (scale != 1) + 2 * (attribute_guidance != 0)
     predicted = list(predict(torch.cat([latents] * parts), t).float().chunk(parts))
     unconditional = predicted.pop(0) if scale != 1 else None
     conditional = predicted.pop(0)
     result = conditional if unconditional is None else unconditional + scale * (conditional - unconditional)
-    if difficulty != 0:
+    if attribute_guidance != 0:
         hard, easy = predicted
-        result = result + difficulty * (hard - easy)
+        result = result + attribute_guidance * (hard - easy)
     return result
 
 

@@ -116,7 +116,7 @@ def test_bad_layouts(tmp_path: Path, content: dict[str, Any], message: str, caps
         (["a.json", "--out", "o", "--seed", str(2**48)], "is not a seed"),
         (["a.json", "--out", "o", "--steps", "0"], "number of steps from 1 to 1000"),
         (["a.json", "--out", "o", "--guidance", "inf"], "--guidance: 'inf' is not a number"),
-        (["a.json", "--out", "o", "--difficulty", "a"], "--difficulty: 'a' is not a number"),
+        (["a.json", "--out", "o", "--attribute-guidance", "a"], "--attribute-guidance: 'a' is not a number"),
         (["a.json", "--out", "o", "--seeds", "0:2"], "--seeds belongs to --compare"),
         (["a.json", "--out", "o", "--compare", "--seeds", "2:2"], "at least one seed"),
         (["a.json", "--out", "o", "--compare", "--seed", "2"], "leave --strategy and --seed out"),
@@ -170,19 +170,33 @@ def test_which_detector_looks(tmp_path: Path, model: Path, capsys: pytest.Captur
     assert "no such detector 'nowhere'" in capsys.readouterr().err
 
 
+def test_the_old_name_of_attribute_guidance_is_taken_and_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    for flag in ("--attribute-guidance", "--difficulty"):
+        assert command._parse(["a.json", "--out", "o", flag, "-1.5"]).attribute_guidance == -1.5
+    assert command._parse(["a.json", "--out", "o"]).attribute_guidance == 0
+    with pytest.raises(SystemExit):
+        command._parse(["--help"])
+    said = capsys.readouterr().out
+    assert "--attribute-guidance A" in said and "difficulty" not in said
+
+
 @pytest.mark.usefixtures("guarded")
 @pytest.mark.slow
 def test_guidance_reaches_the_picture(tmp_path: Path, model: Path) -> None:
     pictures, words = [], [str(write(tmp_path, CAR)), "--model", str(model), "--steps", "2"]
-    for number, more in enumerate(([], ["--guidance", "1"], ["--difficulty", "2"], ["--difficulty", "-2"])):
+    strength = "--attribute-guidance"
+    for number, more in enumerate(([], ["--guidance", "1"], [strength, "2"], [strength, "-2"])):
         out = tmp_path / str(number)
         assert command.main([*words, "--out", str(out), *more]) == 0
         with Image.open(out / "image.png") as image:
             pictures.append(np.asarray(image).astype(int))
         made = dict(zip((word[2:] for word in more[::2]), map(float, more[1::2]), strict=True))
         record = read_png(out / "image.png")[1]
-        asked = {"guidance": record["guidance_scale"], "difficulty": record.get("attribute_guidance")}
+        asked = {"guidance": record["guidance_scale"], "attribute-guidance": record.get("attribute_guidance")}
         assert {name: value for name, value in asked.items() if value is not None} == {"guidance": 3.0} | made
+        result = json.loads((out / "result.json").read_text())
+        said = {"guidance": result["guidance"], "attribute-guidance": result.get("attribute_guidance")}
+        assert said == asked
     for a, b in itertools.combinations(pictures, 2):
         assert abs(a - b).max() > 0
 
@@ -194,7 +208,7 @@ def test_model_without_attributes(
     save_pipeline(make_pipeline(replace(vocabulary, attribute_words=())), tmp_path / "plain")
     words = [str(write(tmp_path, CAR)), "--out", str(tmp_path / "out"), "--model", str(tmp_path / "plain")]
     assert command.main([*words, "--steps", "1"]) == 0
-    for more in (["--compare"], ["--strategy", "hard"], ["--difficulty", "1"]):
+    for more in (["--compare"], ["--strategy", "hard"], ["--attribute-guidance", "1"], ["--difficulty", "1"]):
         assert command.main([*words, *more]) == 2
         assert "knows no easy and hard objects" in capsys.readouterr().err
 

@@ -169,7 +169,7 @@ def test_the_history_keeps_what_the_detector_found(studio: Studio, layout: Layou
     assert found == [[("bus", 0.9), ("car", 0.8)], [("bus", 0.9)]]
 
 
-def test_difficulty_goes_into_the_picture(studio: Studio, layout: Layout) -> None:
+def test_attribute_guidance_goes_into_the_picture(studio: Studio, layout: Layout) -> None:
     plain, harder = studio.generation.results(
         [Ask(layout, QUICK), Ask(layout, SamplingConfig(5, 3, attribute_guidance=1.5))], "me"
     )

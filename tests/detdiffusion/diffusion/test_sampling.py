@@ -119,7 +119,7 @@ def test_guidance_takes_both_halves_from_one_batch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scale", "difficulty", "rows", "expected"),
+    ("scale", "attribute_guidance", "rows", "expected"),
     [
         (3.0, 2.0, 8, 2 + 3 * (5 - 2) + 2 * (11 - 7)),
         (3.0, -1.0, 8, 2 + 3 * (5 - 2) - (11 - 7)),
@@ -127,13 +127,15 @@ def test_guidance_takes_both_halves_from_one_batch() -> None:
         (1.0, 0.0, 2, 5),
     ],
 )
-def test_attribute_guidance_goes_from_easy_to_hard(scale: float, difficulty: float, rows: int, expected: float) -> None:
+def test_attribute_guidance_goes_from_easy_to_hard(
+    scale: float, attribute_guidance: float, rows: int, expected: float
+) -> None:
     def predict(latents: Tensor, t: Tensor) -> Tensor:
         assert len(latents) == rows
         parts = {8: (2, 5, 11, 7), 6: (5, 11, 7), 2: (5,)}[rows]
         return torch.cat([torch.full_like(CLEAN, float(part)) for part in parts])
 
-    assert guided(predict, CLEAN, torch.tensor(1), scale, difficulty).unique().tolist() == [expected]
+    assert guided(predict, CLEAN, torch.tensor(1), scale, attribute_guidance).unique().tolist() == [expected]
 
 
 def test_finished_latents_of_a_sample_prediction() -> None:
