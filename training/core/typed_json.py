@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, SerializerFunctionWrapHandler, TypeAdapter, ValidationError, WrapSerializer
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    WrapSerializer,
+)
 
 from detdiffusion.errors import DataError
 
@@ -40,6 +48,12 @@ def _serialize(value: Any, handler: SerializerFunctionWrapHandler) -> Any:
 
 MEASURED = (BeforeValidator(_nan_for_null), WrapSerializer(_serialize))
 """Marks a field, as in `Annotated[Estimate, *MEASURED]`: in the file its numbers are rounded, and null for NaN."""
+
+
+def formerly(old: str, new: str) -> Any:
+    """Marks the field `new`, which files of version 0.1 call `old`: both are read, `new` is written."""
+    return Field(validation_alias=AliasChoices(new, old))
+
 
 Number = Annotated[float, *MEASURED]
 

@@ -18,6 +18,7 @@ from detdiffusion.detectors import BUNDLED, HELD_OUT
 from detdiffusion.drawing import grid
 from detdiffusion.errors import ConfigError
 from detdiffusion.files import write_text
+from detdiffusion.sampling_config import SamplingConfig
 from training.core.chunks import Chunks
 from training.core.cli import add_device
 from training.data.filters import LayoutFilter, add_filter_arguments, filter_of
@@ -60,7 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--baselines", type=paths, default=[], metavar="DIR,...", help="model folders to compare with")
     add_old_name(parser, "--rivals", "--baselines")
-    parser.add_argument("--difficulties", type=_amounts, default=[], metavar="A,...", help="of attribute guidance")
+    parser.add_argument(
+        "--attribute-guidance",
+        type=_amounts,
+        default=[],
+        metavar="A,...",
+        help="also draw the layouts of origin with attribute guidance of each strength; 0 is origin",
+    )
+    add_old_name(parser, "--difficulties", "--attribute-guidance")
     parser.add_argument(
         "--one-hard", action="store_true", help="also ask one object of each layout to be hard, the others easy"
     )
@@ -91,16 +99,15 @@ def run(arguments: argparse.Namespace) -> int:
     plan = Plan(
         model=arguments.model,
         source=open_source(arguments.layouts, filter_of(arguments), arguments.split, arguments.attributes),
-        strategies=_with_origin(arguments.strategies, arguments.difficulties),
+        strategies=_with_origin(arguments.strategies, arguments.attribute_guidance),
         detectors=arguments.detector,
         baselines=arguments.baselines,
-        difficulties=[difficulty for difficulty in arguments.difficulties if difficulty],
+        attribute_guidances=[strength for strength in arguments.attribute_guidance if strength],
         one_hard=arguments.one_hard,
         inception=arguments.inception,
         scene_fid=arguments.scene_fid,
-        steps=arguments.steps,
+        sampling=SamplingConfig(0, arguments.steps, arguments.guidance),
         batch=arguments.batch,
-        guidance=arguments.guidance,
         device=arguments.device,
     )
     from training.evaluation.run import evaluate
@@ -120,7 +127,7 @@ def sheet_of(report: EvaluationReport, work: Path) -> Image.Image:
     """The first layouts: a row of real pictures, where there are any, above a row of each view of the first system."""
     system, count = report.systems[0], min(SHEET, report.layouts.count)
     names = [REAL] if report.real is not None else []
-    names += [f"{system.name}/{Variant(view.strategy, view.difficulty).slug}" for view in system.views]
+    names += [f"{system.name}/{Variant(view.strategy, view.attribute_guidance).slug}" for view in system.views]
     folders = [Chunks(work, name, count, report.sampler.batch) for name in names]
     return sheet([SeenImages(folder).load(range(count)) for folder in folders])
 
@@ -150,9 +157,9 @@ def check_report_path(path: Path) -> None:
         raise ConfigError(f"{above} is a file; --out needs a folder above the report")
 
 
-def _with_origin(strategies: Sequence[Strategy], difficulties: Sequence[float]) -> list[Strategy]:
-    """Difficulty 0 is origin."""
-    return [Strategy.ORIGIN, *strategies] if 0 in difficulties and Strategy.ORIGIN not in strategies else [*strategies]
+def _with_origin(strategies: Sequence[Strategy], strengths: Sequence[float]) -> list[Strategy]:
+    """Attribute guidance of 0 is origin."""
+    return [Strategy.ORIGIN, *strategies] if 0 in strengths and Strategy.ORIGIN not in strategies else [*strategies]
 
 
 def _amounts(text: str) -> list[float]:

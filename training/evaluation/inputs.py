@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from detdiffusion.detection import Detector
 from detdiffusion.detectors import BUNDLED, load_detector, own_detectors
 from detdiffusion.detectors.names import remap_labels
 from detdiffusion.errors import ConfigError
+from detdiffusion.sampling_config import SamplingConfig
 from training.core.devices import device_of
 from training.data.layout_sources import LayoutSource, Size
 from training.evaluation.scoring import RESULTS_SUFFIX
@@ -35,6 +36,7 @@ class Plan:
 
     detectors: names in the model's folder, or paths, results files of other detectors among them. Without one that
         looks, the model's own: bundled and held-out. The first one leads.
+    sampling: of all images, but for the seed, which comes with each layout, and the variant's attribute guidance.
     """
 
     model: Path
@@ -42,13 +44,12 @@ class Plan:
     strategies: Sequence[Strategy] = tuple(Strategy)
     detectors: Sequence[str] = ()
     baselines: Sequence[Path] = ()
-    difficulties: Sequence[float] = ()  # of attribute guidance
+    attribute_guidances: Sequence[float] = ()  # each a variant of the layouts of origin
     one_hard: bool = False
     inception: Path | None = None
     scene_fid: bool = False
-    steps: int = 20
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(0))
     batch: int = BATCH
-    guidance: float = GUIDANCE
     device: str | None = None  # None: cuda where there is one
 
 
@@ -139,7 +140,7 @@ def image_size(pipe: DetDiffusionPipeline) -> Size:
 def variants_for(plan: Plan, vocabulary: Vocabulary) -> list[Variant]:
     """The variants of every layout that a model with this vocabulary can draw."""
     attributes = bool(vocabulary.attribute_words)
-    return variants_of(plan.strategies, plan.difficulties, one_hard=plan.one_hard, attributes=attributes)
+    return variants_of(plan.strategies, plan.attribute_guidances, one_hard=plan.one_hard, attributes=attributes)
 
 
 def _inception(plan: Plan, device: torch.device) -> Inception | None:

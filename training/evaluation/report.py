@@ -86,7 +86,7 @@ class VariantReport:
 
     name: str
     strategy: str
-    difficulty: Number
+    attribute_guidance: Annotated[Number, typed_json.formerly("difficulty", "attribute_guidance")]
     scores: Mapping[str, Scores]  # by detector
     fid: Number
     fid_note: str | None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -22,7 +22,6 @@ from detdiffusion.evaluation.effect import hard_share
 from detdiffusion.files import claim, text_hash, write_text, written_aside
 from detdiffusion.image_record import ImageRecord, save_image
 from detdiffusion.layout import Attribute, Layout
-from detdiffusion.sampling_config import SamplingConfig
 from detdiffusion.settings import keep_settings
 from training.core.chunks import Chunks
 from training.core.cli import progress
@@ -142,9 +141,8 @@ class Stage:
             _write_rows(self.rows, said.object_rows(name, variant, self.truth.layouts, seen, attributes=attributes))
             distance = self.distances.of(drawn, f"{name}: {variant.name}, distances")
             scores = said.scores_of(seen)
-            variants.append(
-                VariantReport(variant.name, variant.strategy, variant.difficulty, scores=scores, **asdict(distance))
-            )
+            asked = (variant.name, variant.strategy, variant.attribute_guidance)
+            variants.append(VariantReport(*asked, scores=scores, **asdict(distance)))
         return SystemReport(
             name=name,
             kind=said.kind_of(pipe),
@@ -167,17 +165,17 @@ class Stage:
     def _draw(self, name: str, pipe: DetDiffusionPipeline, variant: Variant) -> SeenImages:
         from detdiffusion.diffusion.manifest import model_hash
 
-        layouts, source, steps, guidance = self.truth.layouts, self.plan.source, self.plan.steps, self.plan.guidance
+        layouts, source = self.truth.layouts, self.plan.source
         asked_for = Strategy(variant.strategy) if variant.strategy in tuple(Strategy) else Strategy.ORIGIN
         made_by = (name, model_hash(self.inputs.systems[name]), "", *pipe.computed_in())
 
         def look(chunk: range) -> Detected:
             asked = [variant.asked(place, layouts[place]) for place in chunk]
-            images = draw(pipe, variant, asked, [source.seed(place) for place in chunk], steps, guidance)
+            images = draw(pipe, variant, asked, [source.seed(place) for place in chunk], self.plan.sampling)
             return Detected(images, {key: one.detect(images) for key, one in self.inputs.detectors.items()})
 
         def save(path: Path, image: Image.Image, number: int) -> None:
-            how = SamplingConfig(source.seed(number), steps, guidance, variant.difficulty)
+            how = replace(variant.sampling(self.plan.sampling), seed=source.seed(number))
             first = self.plan.batch * (number // self.plan.batch)  # number of the first image of its batch
             batch = min(self.plan.batch, len(layouts) - first)
             layout = variant.asked(number, layouts[number])
@@ -350,7 +348,7 @@ def _report(
     return EvaluationReport(
         format=FORMAT,
         layouts=layouts,
-        sampler=SamplerReport(plan.steps, plan.guidance, plan.batch, truth.size),
+        sampler=SamplerReport(plan.sampling.steps, plan.sampling.guidance_scale, plan.batch, truth.size),
         attributes_by=said.labellers_of(source) if labeller is None else Labeller(labeller.name, labeller.sha256),
         detectors=said.detectors_of(scorer.detectors, truth.layouts, vocabulary),
         inception=None if inception is None else InceptionReport(inception.sha256),
@@ -360,4 +358,6 @@ def _report(
 
 
 def _sampler(plan: Plan, size: Size) -> dict[str, Any]:
-    return {"steps": plan.steps, "guidance": plan.guidance, "batch": plan.batch, "size": list(size)}
+    sampling = {"steps": plan.sampling.steps, "guidance": plan.sampling.guidance_scale}
+    sampler = {"sampler": plan.sampling.sampler} if plan.sampling.sampler else {}
+    return {**sampling, **sampler, "batch": plan.batch, "size": list(size)}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Attribute, Layout
+from detdiffusion.sampling_config import SamplingConfig
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,20 +22,24 @@ ONE_HARD = "one-hard"
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way of asking. `difficulty` is that of attribute guidance."""
+    """One way of asking."""
 
     strategy: str  # of `Strategy`, or one-hard
-    difficulty: float = 0.0
+    attribute_guidance: float = 0.0
 
     @property
     def name(self) -> str:
         """As reports show it."""
-        return self.strategy if self.difficulty == 0 else f"difficulty {self.difficulty:g}"
+        return self.strategy if self.attribute_guidance == 0 else f"attribute guidance {self.attribute_guidance:g}"
 
     @property
     def slug(self) -> str:
-        """Name of its folder."""
-        return self.name.replace(" ", "-")
+        """Name of its folder, as version 0.1 had it: ids of images depend on it, and evaluations that were begun."""
+        return self.strategy if self.attribute_guidance == 0 else f"difficulty-{self.attribute_guidance:g}"
+
+    def sampling(self, sampling: SamplingConfig) -> SamplingConfig:
+        """With this variant's attribute guidance."""
+        return replace(sampling, attribute_guidance=self.attribute_guidance)
 
     def asked(self, place: int, layout: Layout) -> Layout:
         """What the model is asked for, of a layout with true attributes. place: its number among the layouts."""
@@ -48,7 +53,7 @@ class Variant:
 
 
 def variants_of(
-    strategies: Sequence[Strategy], difficulties: Sequence[float], *, one_hard: bool, attributes: bool
+    strategies: Sequence[Strategy], attribute_guidances: Sequence[float], *, one_hard: bool, attributes: bool
 ) -> list[Variant]:
     """The variants of one model, each once; a model without words for attributes has origin only.
 
@@ -60,7 +65,7 @@ def variants_of(
     if one_hard and Strategy.EASY not in strategies:
         raise ConfigError("--one-hard compares with the pictures of easy: add easy to --strategies")
     variants = [Variant(strategy.value) for strategy in strategies]
-    variants += [Variant(Strategy.ORIGIN.value, amount) for amount in difficulties]
+    variants += [Variant(Strategy.ORIGIN.value, amount) for amount in attribute_guidances]
     return list(dict.fromkeys([*variants, *([Variant(ONE_HARD)] if one_hard else [])]))
 
 
@@ -78,10 +83,8 @@ def draw(
     variant: Variant,
     asked: Sequence[Layout],
     seeds: Sequence[int],
-    steps: int,
-    guidance_scale: float,
+    sampling: SamplingConfig,
 ) -> list[Image.Image]:
-    """One batch of pictures, each from the noise of its seed."""
-    more: dict[str, Any] = {"difficulty": variant.difficulty} if variant.difficulty else {}
-    images: list[Image.Image] = pipe(asked, seeds=seeds, steps=steps, guidance_scale=guidance_scale, **more).images
+    """One batch of images, each from the noise of its seed; all else is that of `sampling` and the variant."""
+    images: list[Image.Image] = pipe(asked, seeds=seeds, **variant.sampling(sampling).options()).images
     return images

@@ -172,7 +172,7 @@ def _plots(one: Evaluation) -> Iterator[Block]:
         pairs = _confidences(one, system.name)
         if pairs:
             yield from _pair_plots(one, system.name, pairs)
-        yield from _difficulty(one, system)
+        yield from _attribute_guidance(one, system)
 
 
 def _pair_plots(one: Evaluation, system: str, pairs: Sequence[Pair]) -> Iterator[Block]:
@@ -189,9 +189,11 @@ def _pair_plots(one: Evaluation, system: str, pairs: Sequence[Pair]) -> Iterator
     yield Plot(f"{system}-drop-by-size", f"{system}: by size", bars(rows, "confidence lost from easy to hard"))
 
 
-def _difficulty(one: Evaluation, system: SystemReport) -> Iterator[Block]:
-    """Recall and confidence as attribute guidance grows; difficulty 0 is origin."""
-    views = {view.difficulty: view for view in system.views if view.difficulty or view.strategy == "origin"}
+def _attribute_guidance(one: Evaluation, system: SystemReport) -> Iterator[Block]:
+    """Recall and confidence as attribute guidance grows; 0 is origin."""
+    views = {
+        view.attribute_guidance: view for view in system.views if view.attribute_guidance or view.strategy == "origin"
+    }
     if len(views) < 3:
         return
     lines = []
@@ -200,7 +202,9 @@ def _difficulty(one: Evaluation, system: SystemReport) -> Iterator[Block]:
         found = tuple((a, _or_zero(one.recall50)) for a, one in scores)
         sure = tuple((a, _or_zero(one.mean_confidence)) for a, one in scores)
         lines += [Line(f"found, {detector}", found), Line(f"confidence, {detector}", sure, dashed=True)]
-    yield Plot(f"{system.name}-difficulty", f"{system.name}: attribute guidance", curves(lines, "difficulty a"))
+    yield Plot(
+        f"{system.name}-attribute-guidance", f"{system.name}: attribute guidance", curves(lines, "attribute guidance")
+    )
 
 
 def _or_zero(value: float) -> float:

@@ -23,6 +23,7 @@ from detdiffusion.detectors import BUNDLED, HELD_OUT, detector_path, load_detect
 from detdiffusion.errors import DataError
 from detdiffusion.evaluation.effect import numbers
 from detdiffusion.files import claim, read_json, write_text
+from detdiffusion.sampling_config import SamplingConfig
 from detdiffusion.settings import keep_settings
 from training.core.cli import add_device, progress
 from training.core.status import STATUS, RunState, status_writer, tells
@@ -198,7 +199,8 @@ def _score(config: AblationConfig, model: Path, base: Path) -> dict[str, Any]:
 
     detectors = [detector_path(name, base) for name in (BUNDLED, HELD_OUT)]
     source = PapercutLayouts(config.layouts, HELD_OUT_SEED)
-    report = evaluate(Plan(model, source, detectors=detectors, steps=config.sampler_steps), model.parent / "evaluation")
+    plan = Plan(model, source, detectors=detectors, sampling=SamplingConfig(0, config.sampler_steps))
+    report = evaluate(plan, model.parent / "evaluation")
     (system,) = report.systems
     views = {view.name: view.scores[report.lead] for view in system.views}
     scores = views.get(Strategy.EASY) or views[Strategy.ORIGIN]

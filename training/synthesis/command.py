@@ -9,8 +9,9 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from detdiffusion.arguments import amount, natural, positive, sampler_steps
+from detdiffusion.arguments import add_old_name, amount, natural, positive, sampler_steps, seed_number
 from detdiffusion.attributes import Strategy
+from detdiffusion.sampling_config import SamplingConfig
 from training.core.cli import add_device
 from training.core.status import STATUS, tells
 from training.data.filters import NO_FILTER, add_filter_arguments, filter_of
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--strategy", type=Strategy, choices=list(Strategy), required=True, help="which attributes")
     parser.add_argument("--count", type=positive, required=True, metavar="N", help="pictures in all")
-    parser.add_argument("--seed", type=natural, default=0, metavar="S", help="of all noise and shifts (default 0)")
+    parser.add_argument("--seed", type=seed_number, default=0, metavar="S", help="of all noise and shifts (default 0)")
     parser.add_argument("--workers", type=positive, default=1, metavar="W", help="processes (default 1)")
     parser.add_argument("--steps", type=sampler_steps, default=20, help="of the sampler, 1 to 1000 (default 20)")
     parser.add_argument("--chunk", type=positive, default=CHUNK, metavar="N", help=f"pictures a commit ({CHUNK})")
@@ -46,7 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=f"NAME|PATH|{NO_DETECTOR}",
         help="looks at every picture; its confidence in each object is kept (default: the model's own, if it has one)",
     )
-    parser.add_argument("--difficulty", type=amount, default=0.0, metavar="A", help="of attribute guidance (0)")
+    parser.add_argument(
+        "--attribute-guidance", type=amount, default=0.0, metavar="A", help="towards hard, or below 0 easy (default 0)"
+    )
+    add_old_name(parser, "--difficulty", "--attribute-guidance")
     parser.add_argument("--guidance", type=amount, default=GUIDANCE, help=f"classifier-free ({GUIDANCE:g})")
     parser.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"pictures at once ({BATCH})")
     parser.add_argument(
@@ -88,8 +92,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def request_of(arguments: argparse.Namespace) -> Request:
     """The request that the arguments are."""
-    names = {field.name for field in fields(Request)} - {"bounds"}
-    return Request(bounds=filter_of(arguments), **{name: getattr(arguments, name) for name in names})
+    names = {field.name for field in fields(Request)} - {"bounds", "sampling"}
+    how = SamplingConfig(arguments.seed, arguments.steps, arguments.guidance, arguments.attribute_guidance)
+    return Request(bounds=filter_of(arguments), sampling=how, **{name: getattr(arguments, name) for name in names})
 
 
 @tells(lambda arguments: arguments.out / STATUS, "picture", shared=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,13 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError, DataError, LayoutError
 from detdiffusion.files import claim, read_json, write_json
+from detdiffusion.sampling_config import SamplingConfig
 from detdiffusion.settings import keep_settings
 from training.core.devices import device_of
 from training.data.filters import NO_FILTER, LayoutFilter
 from training.data.layout_sources import open_source
 from training.synthesis.augment import Augmentation
-from training.synthesis.store import MANIFEST, THREADS, Job, missed_things
+from training.synthesis.store import MANIFEST, THREADS, Job, missed_things, sampling_from_json, sampling_to_json
 
 if TYPE_CHECKING:
     from detdiffusion.text.vocabulary import Vocabulary
@@ -47,14 +48,11 @@ class Request:
     layouts: str
     strategy: Strategy
     count: int
-    seed: int = 0
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(0))
     bounds: LayoutFilter = NO_FILTER  # of a data set's objects
     split: str | None = None
     attributes: Path | None = None  # a file of `annotate`
     detector: str | None = None
-    steps: int = 20
-    guidance: float = 3.0
-    difficulty: float = 0.0
     chunk: int = 64
     batch: int = 16
     threads: int = THREADS
@@ -84,18 +82,20 @@ class Request:
         for name in ("layouts", "detector"):
             if values[name] and Path(values[name]).exists():
                 values[name] = str(Path(values[name]).resolve())
-        return {**values, "bounds": {**asdict(self.bounds), "ignored": list(self.bounds.ignored)}}
+        sampling = sampling_to_json(values.pop("sampling"))
+        return {**values, **sampling, "bounds": {**asdict(self.bounds), "ignored": list(self.bounds.ignored)}}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Request:
         """Also of a file of version 0.1, which lists the command's arguments: the bounds stand among them.
 
         Raises:
-            KeyError, TypeError, ValueError: a value is missing or of the wrong kind.
+            KeyError, TypeError, ValueError, ConfigError: a value is missing, or is not what it should be.
         """
         bounds = values["bounds"] if "bounds" in values else {new: values[old] for new, old in _OLD_BOUNDS.items()}
         known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
         known |= {name: Path(values[name]) for name in _FILES if values[name] is not None}
+        known["sampling"] = sampling_from_json(values)
         known["bounds"] = LayoutFilter(**{**bounds, "ignored": tuple(bounds["ignored"])})
         known["strategy"] = Strategy(values["strategy"])
         known["augment"] = Augmentation(values["augment"]) if values["augment"] else None
@@ -120,7 +120,7 @@ def begin(request: Request) -> Job:
     job = request.job()
     verify(job.model)
     vocabulary = read_vocabulary(job.model)
-    if not vocabulary.attribute_words and (job.strategy is not Strategy.ORIGIN or job.difficulty):
+    if not vocabulary.attribute_words and (job.strategy is not Strategy.ORIGIN or job.sampling.attribute_guidance):
         raise ConfigError(f"{job.model} knows no easy and hard objects: use --strategy origin")
     detector = None if job.detector is None else load_detector(job.detector, job.model)
     if (job.refine or job.snap) and detector is None:
@@ -154,7 +154,7 @@ def read_job(out: Path) -> Job:
     """
     try:
         request = read_json(out / ORDER, Request.from_json, DataError)
-    except DataError as error:
+    except (DataError, ConfigError) as error:
         raise DataError(f"{out} holds no job of `python -m training generate`: {error}") from error
     return request.job()
 

@@ -20,7 +20,6 @@ from detdiffusion.evaluation.comparison import object_confidences
 from detdiffusion.evaluation.effect import numbers
 from detdiffusion.image_record import ImageRecord, save_image
 from detdiffusion.layout import Attribute, Layout
-from detdiffusion.sampling_config import SamplingConfig
 from training.core.chunks import Row
 from training.core.devices import device_of
 from training.evaluation.inputs import image_size
@@ -152,9 +151,7 @@ class Generator:
             images: list[Image.Image] = self.pipe(
                 layouts,
                 seeds=seeds,
-                steps=self.job.steps,
-                guidance_scale=self.job.guidance,
-                difficulty=self.job.difficulty,
+                **self.job.sampling.options(),
             ).images
         except torch.OutOfMemoryError:
             if len(layouts) == 1:
@@ -175,7 +172,7 @@ class Generator:
 
     def _writer(self, made: Drawn) -> Any:
         job = self.job
-        how = SamplingConfig(made.seed, job.steps, job.guidance, job.difficulty)
+        how = replace(job.sampling, seed=made.seed)
         detector = "" if self.detector is None else self.detector.name
         made_by = (job.model.resolve().name, self.sha256, detector, *self.pipe.computed_in())
         record = ImageRecord(made.layout, how, job.strategy, *made_by, batch=made.batch)

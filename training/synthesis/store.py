@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import DataError
 from detdiffusion.files import read_json
+from detdiffusion.sampling_config import SamplingConfig
 from training.core.chunks import Chunks, Save
 from training.core.devices import device_of
 from training.data.layout_sources import LayoutSource
@@ -38,11 +39,8 @@ class Job:
     source: LayoutSource
     strategy: Strategy
     count: int
-    seed: int
+    sampling: SamplingConfig  # its seed gives every picture its own
     detector: str | None
-    steps: int = 20
-    guidance: float = 3.0
-    difficulty: float = 0.0  # of attribute guidance
     chunk: int = 64  # pictures that are committed together
     batch: int = 16  # pictures that are drawn together
     threads: int = THREADS
@@ -63,13 +61,14 @@ class Job:
 
         device = device_of(self.device)
         source = {"spec": self.source.spec, "fingerprint": self.source.fingerprint}
-        drawing = ("count", "seed", "steps", "guidance", "difficulty", "chunk", "batch")
-        names = (*drawing, "augment", "add_missed", "refine", "snap")
+        names = ("chunk", "batch", "augment", "add_missed", "refine", "snap")
         return {
             "format": FORMAT,
             "model": model,
             "layouts": source,
             "strategy": self.strategy.value,
+            "count": self.count,
+            **sampling_to_json(self.sampling),
             **{name: getattr(self, name) for name in names},
             "detector": detector,
             "device": device.type,
@@ -80,8 +79,25 @@ class Job:
 
     def picture_seed(self, number: int, attempt: int = 0) -> int:
         """Of the noise of a picture: 48 bits, whoever draws it."""
-        text = f"{self.seed}/{number}" + (f"/{attempt}" if attempt else "")
+        text = f"{self.sampling.seed}/{number}" + (f"/{attempt}" if attempt else "")
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "big")
+
+
+def sampling_to_json(sampling: SamplingConfig) -> dict[str, Any]:
+    """By the names of version 0.1, so that its jobs go on."""
+    sampler = {"sampler": sampling.sampler} if sampling.sampler else {}
+    strength = {"difficulty": sampling.attribute_guidance}
+    return {"seed": sampling.seed, "steps": sampling.steps, "guidance": sampling.guidance_scale, **strength, **sampler}
+
+
+def sampling_from_json(values: Mapping[str, Any]) -> SamplingConfig:
+    """The inverse of `sampling_to_json`.
+
+    Raises:
+        KeyError, ConfigError: a value is missing or out of range.
+    """
+    seed, steps, guidance, strength = (values[name] for name in ("seed", "steps", "guidance", "difficulty"))
+    return SamplingConfig(seed, steps, guidance, strength, values.get("sampler", ""))
 
 
 def missed_things(source: LayoutSource) -> Missed:

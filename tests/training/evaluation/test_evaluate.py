@@ -22,6 +22,7 @@ from detdiffusion.errors import CheckpointError, ConfigError, DetectorError, Lay
 from detdiffusion.evaluation.effect import measure
 from detdiffusion.files import claim
 from detdiffusion.layout import Attribute, Box, Layout, read_png
+from detdiffusion.sampling_config import SamplingConfig
 from detdiffusion.text.vocabulary import Vocabulary
 from training.core.typed_json import to_json
 from training.data.layout_sources import PapercutLayouts
@@ -79,14 +80,31 @@ def test_strategy_lists() -> None:
 def test_defaults(tmp_path: Path) -> None:
     given = parse("--model", tmp_path, "--layouts", SCENES, "--out", tmp_path / "r.json")
     assert (given.strategies, given.detector, given.steps, given.batch) == (list(Strategy), [], 20, 16)
-    assert (given.baselines, given.difficulties, given.one_hard, given.inception) == ([], [], False, None)
+    assert (given.baselines, given.attribute_guidance, given.one_hard, given.inception) == ([], [], False, None)
 
 
 def test_lists(tmp_path: Path) -> None:
-    words = ("--detector", "judge,a/b.pt", "--baselines", "a,b", "--difficulties", "0,1.5,-2", "--layouts", SCENES)
+    words = (
+        "--detector",
+        "judge,a/b.pt",
+        "--baselines",
+        "a,b",
+        "--attribute-guidance",
+        "0,1.5,-2",
+        "--layouts",
+        SCENES,
+    )
     given = parse("--model", tmp_path, "--out", tmp_path / "r.json", *words)
     assert (given.detector, given.baselines) == (["judge", "a/b.pt"], [Path("a"), Path("b")])
-    assert given.difficulties == [0, 1.5, -2]
+    assert given.attribute_guidance == [0, 1.5, -2]
+
+
+def test_the_old_name_of_attribute_guidance_is_taken_and_not_shown(tmp_path: Path) -> None:
+    words = ("--model", tmp_path, "--layouts", SCENES, "--out", tmp_path / "r.json")
+    assert parse(*words, "--difficulties", "0,1.5").attribute_guidance == [0, 1.5]
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    assert "--attribute-guidance A,..." in parser.format_help() and "difficult" not in parser.format_help()
 
 
 def test_the_old_name_of_a_flag(tmp_path: Path) -> None:
@@ -104,7 +122,7 @@ def test_the_old_name_of_a_flag(tmp_path: Path) -> None:
         ("--batch", "0"),
         ("--strategies", "odd"),
         ("--detector", "bundled,"),
-        ("--difficulties", "1,two"),
+        ("--attribute-guidance", "1,two"),
         ("--difficulties", "nan"),
         ("--layouts", "papercut:0@1"),
     ],
@@ -402,24 +420,24 @@ def test_pictures_keep_their_numbers(tmp_path: Path) -> None:
     assert picture_id("tiny/easy/00003.png") == 253967433195548
 
 
-def test_difficulty_views(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_views_of_attribute_guidance(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """0 is origin; others reach the pipeline, here one that knows the word and looks away."""
     from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 
     given, call = list[float](), DetDiffusionPipeline.__call__
 
-    def guided(self: Any, layouts: Any, *, difficulty: float = 0.0, **words: Any) -> Any:
-        given.append(difficulty)
+    def guided(self: Any, layouts: Any, *, attribute_guidance: float = 0.0, **words: Any) -> Any:
+        given.append(attribute_guidance)
         return call(self, layouts, **words)
 
     monkeypatch.setattr(DetDiffusionPipeline, "__call__", guided)
-    words = ("--strategies", "easy", "--difficulties", "0,1.5", "--detector", "held-out")
+    words = ("--strategies", "easy", "--attribute-guidance", "0,1.5", "--detector", "held-out")
     report = ask(model, tmp_path / "r.json", *words)
     views = report["systems"][0]["views"]
-    assert [(view["name"], view["strategy"], view["difficulty"]) for view in views] == [
+    assert [(view["name"], view["strategy"], view["attribute_guidance"]) for view in views] == [
         ("origin", "origin", 0.0),
         ("easy", "easy", 0.0),
-        ("difficulty 1.5", "origin", 1.5),
+        ("attribute guidance 1.5", "origin", 1.5),
     ]
     assert given == [0.0] * 6 + [1.5] * 3
     assert (tmp_path / "r.work" / "tiny" / "difficulty-1.5" / "00002" / "000004.png").is_file()
@@ -427,7 +445,7 @@ def test_difficulty_views(model: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_masks_are_compared_with_the_true_ones(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = PapercutLayouts(2, FIRST)
-    plan = Plan(model, source, (Strategy.ORIGIN,), detectors=("bundled",), steps=1, batch=2)
+    plan = Plan(model, source, (Strategy.ORIGIN,), detectors=("bundled",), sampling=SamplingConfig(0, 1), batch=2)
 
     def find(_: Any, images: Sequence[Image.Image], layouts: Sequence[Layout]) -> list[np.ndarray]:
         return [source.masks(place, (64, 64)) for place, _ in enumerate(layouts)]

@@ -71,7 +71,7 @@ def report() -> dict[str, Any]:
     estimate, nothing = {"mean": 0.5, "ci95": [0.4, 0.6]}, {"mean": None, "ci95": [None, None]}
     bounds = {"min_area": 0.02, "min_objects": 3, "max_objects": 8, "crowds": False, "ignored": ["other"]}
     layouts = {"spec": "coco", "source": "coco", "filter": bounds, "count": 2, "objects": 4, "things": 3}
-    view = {"name": "easy", "strategy": "easy", "difficulty": 0.0, "scores": {"named": scores()}, "fid": 12.25}
+    view = {"name": "easy", "strategy": "easy", "attribute_guidance": 0.0, "scores": {"named": scores()}, "fid": 12.25}
     view |= {"fid_note": None, "detector_feature_distance": None, "scene_fid": None}
     full = {"name": "ours", "kind": "DetDiffusion", "blueprint": True, "attributes": True, "perception_head": True}
     full |= {"parameters": 7, "sha256": "a" * 64, "autoencoder": {"kept": None}, "views": [view, view]}
@@ -163,3 +163,16 @@ def test_a_row_of_an_object() -> None:
     assert ObjectRow.from_json(values).attribute == "easy"
     with pytest.raises(DataError, match=r"a row of an object: confidence is missing"):
         ObjectRow.from_json({name: value for name, value in values.items() if name != "confidence"})
+
+
+def test_a_report_of_version_0_1_is_read() -> None:
+    values = report()
+    view = values["systems"][0]["views"][1]
+    del view["attribute_guidance"]
+    view |= {"name": "difficulty 2", "strategy": "origin", "difficulty": 2.0}
+    values["systems"][0]["views"] = [view]
+    read = EvaluationReport.from_json(values).systems[0].views[0]
+    assert (read.name, read.attribute_guidance) == ("difficulty 2", 2.0)
+    del view["difficulty"]
+    with pytest.raises(DataError, match=r"systems\[0\].views\[0\].attribute_guidance is missing"):
+        EvaluationReport.from_json(values)

@@ -8,6 +8,7 @@ import pytest
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Attribute, Box, Layout
+from detdiffusion.sampling_config import SamplingConfig
 from training.evaluation.variants import ONE_HARD, Variant, draw, tagged_object, variants_of
 
 EASY, HARD, BACKGROUND = Attribute.EASY, Attribute.HARD, Attribute.BACKGROUND
@@ -22,7 +23,7 @@ def attributes(layout: Layout) -> list[Attribute | None]:
 
 
 @pytest.mark.parametrize(
-    ("strategies", "difficulties", "one_hard", "words", "names"),
+    ("strategies", "strengths", "one_hard", "words", "names"),
     [
         (["origin", "hard"], [], False, True, ["origin", "hard"]),
         (
@@ -30,14 +31,14 @@ def attributes(layout: Layout) -> list[Attribute | None]:
             [1.0, 1.5, -2.0],
             True,
             True,
-            ["easy", "difficulty 1", "difficulty 1.5", "difficulty -2", "one-hard"],
+            ["easy", "attribute guidance 1", "attribute guidance 1.5", "attribute guidance -2", "one-hard"],
         ),
-        (["origin"], [2.0, 2.0], False, True, ["origin", "difficulty 2"]),
+        (["origin"], [2.0, 2.0], False, True, ["origin", "attribute guidance 2"]),
         (["easy", "hard"], [1.0], True, False, ["origin"]),
     ],
 )
-def test_views(strategies: list[str], difficulties: list[float], one_hard: bool, words: bool, names: list[str]) -> None:
-    asked = variants_of([Strategy(name) for name in strategies], difficulties, one_hard=one_hard, attributes=words)
+def test_views(strategies: list[str], strengths: list[float], one_hard: bool, words: bool, names: list[str]) -> None:
+    asked = variants_of([Strategy(name) for name in strategies], strengths, one_hard=one_hard, attributes=words)
     assert [view.name for view in asked] == names
 
 
@@ -48,7 +49,7 @@ def test_one_hard_needs_easy() -> None:
 
 def test_names() -> None:
     view = Variant("origin", 1.5)
-    assert (view.name, view.slug, Variant(ONE_HARD).slug) == ("difficulty 1.5", "difficulty-1.5", "one-hard")
+    assert (view.name, view.slug, Variant(ONE_HARD).slug) == ("attribute guidance 1.5", "difficulty-1.5", "one-hard")
 
 
 @pytest.mark.parametrize(
@@ -80,8 +81,15 @@ def test_without_things_nothing_is_hard() -> None:
     assert attributes(Variant(ONE_HARD).asked(0, given)) == [BACKGROUND]
 
 
-@pytest.mark.parametrize(("difficulty", "more"), [(0.0, {}), (1.5, {"difficulty": 1.5})])
-def test_difficulty_is_passed_on_where_there_is_one(difficulty: float, more: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    ("view", "sampler", "more"),
+    [
+        (Variant("origin"), "", {}),
+        (Variant("origin", 1.5), "", {"attribute_guidance": 1.5}),
+        (Variant("hard"), "euler", {"sampler": "euler"}),
+    ],
+)
+def test_how_images_are_made_is_passed_on(view: Variant, sampler: str, more: dict[str, Any]) -> None:
     calls: list[dict[str, Any]] = []
 
     class Pipe:
@@ -91,6 +99,6 @@ def test_difficulty_is_passed_on_where_there_is_one(difficulty: float, more: dic
             calls.append(words)
             return self
 
-    images = draw(cast(Any, Pipe()), Variant("origin", difficulty), [layout(EASY)], [7], 4, 3.0)
+    images = draw(cast(Any, Pipe()), view, [layout(EASY)], [7], SamplingConfig(0, 4, 3.0, sampler=sampler))
     assert calls == [{"seeds": [7], "steps": 4, "guidance_scale": 3.0, **more}]
     assert len(images) == 1

@@ -46,11 +46,11 @@ def over_seeds(value: float) -> dict[str, Any]:
 
 
 def evaluation() -> dict[str, Any]:
-    def view(strategy: str, difficulty: float) -> dict[str, Any]:
+    def view(strategy: str, strength: float) -> dict[str, Any]:
         scores = {name: block(0.9 if strategy == "easy" else 0.4) for name in (DETECTOR, HELD_OUT)}
-        about = {"name": strategy if not difficulty else f"difficulty {difficulty:g}", "strategy": strategy}
+        about = {"name": strategy if not strength else f"attribute guidance {strength:g}", "strategy": strategy}
         fid = {"fid": None, "fid_note": "no --inception FILE was given", "scene_fid": None}
-        return {**about, "difficulty": difficulty, "scores": scores, "detector_feature_distance": 1.25, **fid}
+        return {**about, "attribute_guidance": strength, "scores": scores, "detector_feature_distance": 1.25, **fid}
 
     system = {"kind": "DetDiffusion", "blueprint": True, "attributes": True, "perception_head": True}
     drop = {key: estimate(0.5) for key in ("confidence", "AP50", "mAP")}

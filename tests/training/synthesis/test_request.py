@@ -9,10 +9,12 @@ import pytest
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import DataError
+from detdiffusion.sampling_config import SamplingConfig
 from training.data.filters import NO_FILTER, LayoutFilter
 from training.synthesis import command
 from training.synthesis.augment import Augmentation
 from training.synthesis.request import ORDER, Request, read_job
+from training.synthesis.store import sampling_from_json, sampling_to_json
 
 # As version 0.1 wrote it: every argument of the command, paths resolved.
 OLD: dict[str, Any] = {
@@ -53,12 +55,9 @@ ASKED = Request(
     layouts="papercut:3@900000",
     strategy=Strategy.HARD,
     count=5,
-    seed=2,
+    sampling=SamplingConfig(2, 4, 2.0, 0.5),
     bounds=LayoutFilter(0.01, 1, 9, False, ("other",)),
     detector="none",
-    steps=4,
-    guidance=2.0,
-    difficulty=0.5,
     chunk=8,
     batch=2,
     augment=Augmentation.AROUND,
@@ -71,6 +70,17 @@ def test_a_request_is_read_as_it_was_kept() -> None:
     kept = json.loads(json.dumps(ASKED.to_json()))
     assert Request.from_json(kept) == ASKED
     assert kept["bounds"]["max_objects"] == 9 and "workers" not in kept
+    assert (kept["seed"], kept["steps"], kept["guidance"], kept["difficulty"]) == (2, 4, 2.0, 0.5), "names of 0.1"
+
+
+@pytest.mark.parametrize("sampler", ["", "euler"])
+def test_how_a_job_draws_is_kept_by_the_names_of_version_0_1(sampler: str) -> None:
+    how = SamplingConfig(2, 4, 2.0, 0.5, sampler)
+    kept = sampling_to_json(how)
+    assert kept == {"seed": 2, "steps": 4, "guidance": 2.0, "difficulty": 0.5} | (
+        {"sampler": sampler} if sampler else {}
+    )
+    assert sampling_from_json(json.loads(json.dumps(kept))) == how
 
 
 def test_a_request_of_version_0_1_still_counts() -> None:
@@ -88,10 +98,12 @@ def test_paths_mean_the_same_in_every_folder(tmp_path: Path, monkeypatch: pytest
     ]
 
 
-def test_the_arguments_become_a_request() -> None:
+@pytest.mark.parametrize("flag", ["--attribute-guidance", "--difficulty"])
+def test_the_arguments_become_a_request(flag: str) -> None:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    words = "--model m --layouts papercut:3@900000 --strategy easy --count 1 --out o --min-area 0.1"
+    words = "--model m --layouts papercut:3@900000 --strategy easy --count 1 --out o --min-area 0.1 --seed 3"
+    words += f" --steps 5 --guidance 2 {flag} -1.5"
     request = command.request_of(parser.parse_args(words.split()))
     assert request == Request(
         Path("o"),
@@ -99,11 +111,14 @@ def test_the_arguments_become_a_request() -> None:
         "papercut:3@900000",
         Strategy.EASY,
         1,
+        SamplingConfig(3, 5, 2.0, -1.5),
         bounds=LayoutFilter(0.1, 1, NO_FILTER.max_objects, True, ()),
     )
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", json.dumps({**OLD, "strategy": "odd"})])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", json.dumps({**OLD, "strategy": "odd"}), json.dumps({**OLD, "steps": 0})]
+)
 def test_a_folder_without_a_job(tmp_path: Path, text: str) -> None:
     (tmp_path / ORDER).write_text(text)
     with pytest.raises(DataError, match="holds no job of `python -m training generate`"):
