@@ -18,11 +18,11 @@ EXTRAS  := $(VENV)/.test-installed
 .PHONY: help studio test test-fast lint check-yolov4
 
 help:
-	@echo "make studio   the studio at http://127.0.0.1:$(PORT)   (PORT=, WORKSPACE=, MODEL= may be given)"
-	@echo "make test     ruff, mypy and every test (the browser test needs Chromium: apt-get install chromium)"
-	@echo "make test-fast   the tests without browser, trained model or process of their own: for every save"
-	@echo "make lint     ruff and mypy alone"
-	@echo "make check-yolov4   our YOLOv4 against OpenCV 4's, in an environment of its own (.venv-opencv4)"
+	@echo "make studio        the studio at http://127.0.0.1:$(PORT)   (options: PORT=, WORKSPACE=, MODEL=)"
+	@echo "make test          lint and every test (browser tests need Chromium: apt-get install chromium)"
+	@echo "make test-fast     the tests without browser, trained model or extra processes: two minutes"
+	@echo "make lint          ruff, mypy and import-linter"
+	@echo "make check-yolov4  our YOLOv4 against OpenCV 4's, in an environment of its own (.venv-opencv4)"
 	@echo "Each creates $(VENV) and installs what it needs first (PYTHON=$(PYTHON); Python 3.11 or newer)."
 
 studio: $(RUNTIME)

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m app", description="The DetDiffusion studio: draw a layout, tag it, generate it, compare."
+        prog="python -m app", description="The DetDiffusion studio: draw, tag, generate and compare."
     )
     parser.add_argument("--port", type=_port, default=7860, help="default 7860")
     parser.add_argument("--host", default=HOST, help=f"address to listen on (default {HOST}: this machine alone)")
@@ -51,19 +51,19 @@ def build_parser() -> argparse.ArgumentParser:
         type=_login,
         action="append",
         metavar="NAME:PASSWORD",
-        help="who may come in; may be repeated (or in the variable DETDIFFUSION_AUTH, parted by spaces)",
+        help="a login; may be repeated (or set DETDIFFUSION_AUTH, separated by spaces)",
     )
     parser.add_argument(
-        "--share", action="store_true", help="a public address through Gradio's tunnel: this reaches the network"
+        "--share", action="store_true", help="open a public address through Gradio's tunnel (uses the network)"
     )
     parser.add_argument(
-        "--mcp", action="store_true", help="tools for agents at /gradio_api/mcp/ (pip install -r requirements-mcp.txt)"
+        "--mcp",
+        action="store_true",
+        help="serve MCP serve MCP serve MCP tools for agents at /gradio_api/mcp/ (pip install -r requirements-mcp.txt)",
     )
-    parser.add_argument("--workspace", type=Path, default=Path("workspace"), help="folder for what the studio makes")
+    parser.add_argument("--workspace", type=Path, default=Path("workspace"), help="folder for images, layouts and runs")
     parser.add_argument("--model", type=Path, default=BUNDLED_MODEL, help="model folder (default: the bundled one)")
-    parser.add_argument(
-        "--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: an accelerator where there is one)"
-    )
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     return parser
 
 
@@ -89,7 +89,7 @@ class Place:
         if self.logins or (here and not self.share):
             return ""
         where = "a public address" if self.share else f"{self.host}, beyond this machine,"
-        return f"the studio is reached by anybody at {where} without a password: add --auth NAME:PASSWORD"
+        return f"anybody can reach the studio at {where} without a password: add --auth NAME:PASSWORD"
 
 
 def _login(text: str) -> tuple[str, str]:
@@ -132,7 +132,7 @@ def _check_port(place: Place) -> None:
         try:
             probe.bind((place.host, place.port))
         except socket.gaierror as error:
-            raise OSError(f"host {place.host} is not known here ({error.strerror}): give another --host") from error
+            raise OSError(f"host {place.host} is unknown ({error.strerror}): give another --host") from error
         except OSError as error:
             raise OSError(
                 f"port {place.port} cannot be used ({error.strerror}): choose another with --port"

@@ -26,19 +26,19 @@ def add_endpoints(studio: Studio) -> None:
         picture: bool = True,
     ) -> dict[str, Any]:
         """
-        Draws a picture of a layout, and tells how sure the detector is of each object. A layout is {"width": 256,
+        Generates an image of a layout, and returns the detector's confidence in each object. A layout is {"width": 256,
         "height": 256, "objects": [{"label": "car", "box": [x1, y1, x2, y2], "attribute": "easy"}]}: boxes are fractions
         of the sides, 0 to 1; attributes are "easy", "hard" or "background".
 
         Args:
             layout: in the form above; `classes` lists the labels.
-            seed: of the noise; the same seed gives the same picture.
+            seed: of the noise; the same seed gives the same image.
             strategy: "origin" takes the tags as they are, "easy" and "hard" give them to all things.
             steps: of the sampler, 1 to 100.
             guidance: how closely the layout is followed, 1 to 15.
-            attribute_guidance: -4 to 4; above 0 things become harder to detect, below 0 easier.
+            attribute_guidance: -4 to 4; above 0 objects become harder to detect, below 0 easier.
             sampler: "dpm++", "unipc", "ddim", "euler" or "ddpm"; empty for the model's own.
-            picture: whether the answer holds the picture, as "png_base64".
+            picture: whether the answer holds the image, as "png_base64".
 
         Returns:
             "objects" with "confidence" (null where the detector does not know the class) and "found", "seed", "model",
@@ -52,14 +52,14 @@ def add_endpoints(studio: Studio) -> None:
         layout: dict[str, Any], seed: int = 7, steps: int = 20, guidance: float = 3.0, picture: bool = True
     ) -> dict[str, Any]:
         """
-        Draws a layout twice from the same noise, once with all things easy and once with all things hard.
+        Generates a layout twice from the same noise, once with all things easy and once with all things hard.
 
         Args:
             layout: as in `generate`.
-            seed: of the noise of both pictures.
+            seed: of the noise of both images.
             steps: of the sampler, 1 to 100.
             guidance: how closely the layout is followed, 1 to 15.
-            picture: whether the answer holds the pictures, as "png_base64".
+            picture: whether the answer holds the images, as "png_base64".
 
         Returns:
             "easy" and "hard", each as `generate` returns it.
@@ -69,7 +69,7 @@ def add_endpoints(studio: Studio) -> None:
 
     def classes() -> dict[str, Any]:
         """
-        Lists what the present model can draw, and which of it the detector looks for.
+        Lists the classes that the current model can generate, and those that the detector knows.
 
         Returns:
             "things" and "stuff" (labels for layouts), "detected" (labels that the detector knows), "model", "detector".

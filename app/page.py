@@ -144,7 +144,7 @@ class _Page:
 
     def _on_tile(self, event: gr.EventData, *values: Any) -> Updates:
         name = str(event.name)
-        with Messages("Not opened", "The studio's layout is as it was."):
+        with Messages("Not opened", "The layout in the studio is unchanged."):
             layout = self.dataset.layout_at(name, *values)
             if layout is not None:
                 return {self.views: gr.Tabs(selected="studio"), **self.drawing.card.show(layout.to_json())}
@@ -156,7 +156,7 @@ class _Page:
         gallery.restore.click(self._on_restore, gallery.selected, [self.views, *drawing.restored], **QUIET)
 
     def _on_restore(self, selected: tuple[int, ...]) -> Updates:
-        with Messages("Not restored", "The studio's layout is as it was."):
+        with Messages("Not restored", "The layout in the studio is unchanged."):
             entry = self.gallery.chosen(selected)
             layout = self.studio.model.vocabulary.resolve(entry.layout).to_json()
             recipe = SamplingConfig(entry.seed, entry.steps, entry.guidance, entry.difficulty, entry.sampler)
@@ -170,13 +170,13 @@ class _Page:
 
     def _on_use(self, chosen: Chosen, layout: Mapping[str, Any]) -> Iterator[Updates]:
         yield {self.training.use: gr.update(interactive=False, value="Loading…")}
-        with Messages("Not loaded", "The studio goes on with its present model."):
+        with Messages("Not loaded", "The studio keeps its current model."):
             say("Loaded", training_handlers.use_model(self.studio, self.runs, chosen))
             yield self._changed(layout)
         yield {self.training.use: gr.update(interactive=True, value=USE)}
 
     def _on_back(self, layout: Mapping[str, Any]) -> Iterator[Updates]:
-        with Messages("Not loaded", "The studio goes on with its present model."):
+        with Messages("Not loaded", "The studio keeps its current model."):
             self.studio.models.go_home()
             yield self._changed(layout)
         yield {self.header: gr.skip()}
@@ -184,7 +184,7 @@ class _Page:
     def _on_settings(self, layout: Mapping[str, Any], *values: Any) -> Iterator[Updates]:
         before = self.studio.model
         yield {self.settings.apply: gr.update(interactive=False)}
-        with Messages("Not in use", "What could not be had is as it was."):
+        with Messages("Not applied", "The previous choice is kept."):
             self.settings.use(*values)
         shown: Updates = {self.header: header_html(self.studio.model)}
         if self.studio.model.folder != before.folder:

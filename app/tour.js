@@ -7,10 +7,10 @@ const theme = remembered("theme");
 if (theme) document.body.classList.toggle("dark", theme === "dark");
 
 const STEPS = [
-  ["#layout-card", "Draw", "Drag on the canvas to draw a box and type two letters of its class. Move it, resize it, undo: ? lists every key."],
-  ["#layout-card .tags, #layout-card .choice", "Tag", "Press 1, 2 or 3: the detector is to find the object (easy), to miss it (hard), or it is background."],
-  ["#actions", "Generate", "Ctrl+Enter draws the layout. Fixed noise keeps the picture while you change one thing; C draws it easy and hard."],
-  ["#result-card", "Compare", "The detector looks at every picture: here is what it finds, what it misses, and how sure it is, over one noise or many."],
+  ["#layout-card", "Draw", "Drag on the canvas to draw a box, then type two letters of its class. Press ? for all keyboard shortcuts."],
+  ["#layout-card .tags, #layout-card .choice", "Tag", "Press 1 if the detector should find the object (easy), 2 if it should miss it (hard), 3 for background."],
+  ["#actions", "Generate", "Ctrl+Enter generates an image. With fixed noise, a changed tag changes one object. C generates the layout easy and hard."],
+  ["#result-card", "Compare", "The detector checks every image. Here you see what it finds, what it misses and how confident it is."],
 ];
 const card = Object.assign(document.createElement("div"), { className: "tour-card", hidden: true });
 card.setAttribute("role", "dialog");

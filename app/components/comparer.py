@@ -17,16 +17,14 @@ component_meta.create_or_modify_pyi = lambda *_: None  # as in editor.py
 
 # Name, what it says, and its icon: paths of 16 x 16.
 _MODES = (
-    ("beside", "Side by side", "Both pictures side by side", "M1.5 3.5h5v9h-5zM9.5 3.5h5v9h-5z"),
+    ("beside", "Side by side", "Both images side by side", "M1.5 3.5h5v9h-5zM9.5 3.5h5v9h-5z"),
     ("slider", "Slider", "One over the other, with a slider between them", "M1.5 3.5h13v9h-13zM8 1v14M6 8h-2M10 8h2"),
-    ("flicker", "Flicker", "One after the other: press F, or click", "M1.5 5.5h9v8h-9zM5.5 5.5v-3h9v8h-4"),
+    ("flicker", "Flicker", "Alternate between both: press F or click", "M1.5 5.5h9v8h-9zM5.5 5.5v-3h9v8h-4"),
     ("difference", "Difference", "Bright where they differ", "M8 2v5M5.5 4.5h5M5.5 12.5h5"),
 )
 
 
-_FIGURES_HINT = (
-    "The menu Figures draws the layout as the paper shows it: by several models, easy and hard, from other noises."
-)
+_FIGURES_HINT = "The Figures menu generates figures like the paper's: several models, easy and hard, several noises."
 _SHEET_HTML = """
 <div class="sheet">
   <p class="hint">{hint}</p>
@@ -125,15 +123,15 @@ def _html() -> str:
         '<div class="picture side {0}"><div class="frame"><div class="scene"><img alt="{1}" hidden>'
         '<div class="marks"></div><div class="spot" hidden></div></div><div class="progress"><i></i></div></div></div>'
     )
-    caption = '<p class="caption {0}"><span></span><a class="download" hidden>Save picture</a></p>'
+    caption = '<p class="caption {0}"><span></span><a class="download" hidden>Save image</a></p>'
     return f"""
 <div class="comparer">
-  <div class="modes" role="toolbar" aria-label="How to compare">{modes}</div>
-  <div class="pictures" tabindex="0" role="group" aria-label="Compared pictures">
-    {side.format("a", "first picture")}{side.format("b", "second picture")}
+  <div class="modes" role="toolbar" aria-label="View mode">{modes}</div>
+  <div class="pictures" tabindex="0" role="group" aria-label="Compared images">
+    {side.format("a", "first image")}{side.format("b", "second image")}
     <i class="cut"></i>
-    <input class="cutter" type="range" min="0" max="1000" value="500" aria-label="Where the pictures meet">
-    <button type="button" class="enlarged" title="See all (0)" hidden></button>
+    <input class="cutter" type="range" min="0" max="1000" value="500" aria-label="Position of the divider">
+    <button type="button" class="enlarged" title="Fit to view (0)" hidden></button>
   </div>
   <div class="captions">{caption.format("a")}{caption.format("b")}</div>
   <div class="result"></div>

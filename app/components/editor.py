@@ -24,21 +24,21 @@ _KEYS = (
     ("N then Enter", "a box in the middle"),
     ("1 / 2 / 3", "easy / hard / background"),
     ("Shift 1 / 2", "all things easy / hard"),
-    ("L, or double click", "search a class"),
-    ("[ / ], or click again", "another box, the box below"),
+    ("L, or double click", "search for a class"),
+    ("[ / ], or click again", "next box, the box underneath"),
     ("Shift click, Shift drag", "select more"),
     ("Ctrl A", "select all"),
     ("Arrows", "move (Shift: ten times as far)"),
-    ("Ctrl Arrows", "make larger, smaller"),
+    ("Ctrl Arrows", "grow, shrink"),
     ("Alt while dragging", "no snapping"),
-    ("Page up / down", "in front, behind (Shift: of all)"),
+    ("Page up / down", "forward, backward (Shift: to front, to back)"),
     ("B", "background box, full canvas"),
     ("Ctrl D, Ctrl C / X / V", "duplicate, copy, cut, paste"),
     ("Delete", "delete"),
-    ("H / K", "hide / lock; nothing selected: undo that"),
+    ("H / K", "hide / lock; with nothing selected: show / unlock all"),
     ("Ctrl Z / Ctrl Shift Z", "undo, redo"),
-    ("Ctrl wheel, + / −", "zoom (wheel, Space drag: move about)"),
-    ("0 / F", "see all / what is selected"),
+    ("Ctrl wheel, + / −", "zoom (wheel or Space drag: pan)"),
+    ("0 / F", "fit everything / the selection"),
     ("Ctrl Enter", "generate"),
     ("C", "compare easy / hard"),
     ("Shift X", "cancel"),
@@ -60,18 +60,18 @@ _ICONS = {
 }
 _TITLES = {
     "draw": "Draw a box, also on top of others (N)",
-    "select": "Select with a frame (V, or Shift+drag)",
+    "select": "Select with a rectangle (V, or Shift+drag)",
     "fill": "Background box, full canvas (B)",
     "undo": "Undo (Ctrl+Z)",
     "redo": "Redo (Ctrl+Shift+Z)",
     "duplicate": "Duplicate (Ctrl+D)",
-    "forward": "In front (Page up)",
-    "backward": "Behind (Page down)",
+    "forward": "Bring forward (Page up)",
+    "backward": "Send backward (Page down)",
     "hide": "Hide, or show all (H)",
     "lock": "Lock, or unlock all (K)",
     "delete": "Delete (Delete)",
     "save": "Save the layout as JSON",
-    "help": "Keys (?)",
+    "help": "Keyboard shortcuts (?)",
 }
 _RAIL = (
     ("draw", "select", "fill"),
@@ -179,7 +179,7 @@ def _editor_html() -> str:
   <div class="rail" role="toolbar" aria-label="Drawing" aria-orientation="vertical">{rail}</div>
   <div class="canvas">
     <svg tabindex="0" role="application" aria-label="Layout canvas" aria-describedby="canvas-state"></svg>
-    <p class="empty" hidden>Drag to draw a box<small>or choose an example, or drop a picture here</small></p>
+    <p class="empty" hidden>Drag to draw a box<small>or choose an example, or drop an image here</small></p>
     <div class="popup" hidden>
       <input type="text" placeholder="Class…" aria-label="Box class" role="combobox" aria-expanded="true"
         aria-controls="class-matches" autocomplete="off" spellcheck="false">
@@ -187,7 +187,7 @@ def _editor_html() -> str:
     </div>
     <div class="corner">
       <button type="button" class="size" data-action="size" title="Size of the canvas"></button>
-      <button type="button" class="zoom" data-action="whole" title="See all (0)"></button>
+      <button type="button" class="zoom" data-action="whole" title="Fit to view (0)"></button>
     </div>
     <div class="sizes" hidden>
       <ul></ul>
@@ -195,16 +195,16 @@ def _editor_html() -> str:
     </div>
     <span class="state" id="canvas-state"></span>
     <span class="spoken" aria-live="polite"></span>
-    <div class="help" hidden><h3>Keys</h3><dl>{keys}</dl></div>
+    <div class="help" hidden><h3>Keyboard shortcuts</h3><dl>{keys}</dl></div>
   </div>
   <div class="tags" role="toolbar" aria-label="Tag">
-    <button type="button" class="class" data-action="class" title="Search a class (L)">
+    <button type="button" class="class" data-action="class" title="Search for a class (L)">
       <span class="class-name"></span><kbd>L</kbd></button>
     <div class="choice">{tags}</div>
   </div>
   <div class="classes" role="toolbar" aria-label="Classes">
     <div class="palette"></div><div class="all">{everything}</div></div>
   <input class="caption" type="text" maxlength="{MAX_CAPTION}" aria-label="Caption of the scene" autocomplete="off"
-    placeholder="The scene in free words, such as: a harbour at dusk" hidden>
+    placeholder="Describe the scene, such as: a harbour at dusk" hidden>
 </div>
 """

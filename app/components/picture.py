@@ -42,12 +42,12 @@ _PICTURE_HTML = """
 <figure class="picture ${value.progress === null ? '' : 'busy'}">
   <div class="frame" style="--ratio:${value.ratio}">
     ${value.image || value.preview
-      ? '<img alt="generated picture" src="' + (value.image ? value.image.url : value.preview) + '">' : ''}
+      ? '<img alt="generated image" src="' + (value.image ? value.image.url : value.preview) + '">' : ''}
     ${value.marks}
     <div class="progress"><i style="width:${100 * (value.progress || 0)}%"></i></div>
   </div>
   <figcaption>${value.caption}${value.image
-    ? '<a class="download" href="' + value.image.url + '" download="' + value.image.orig_name + '">Save picture</a>'
+    ? '<a class="download" href="' + value.image.url + '" download="' + value.image.orig_name + '">Save image</a>'
     : ''}</figcaption>
 </figure>
 """

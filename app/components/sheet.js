@@ -6,7 +6,7 @@ function picture({ image, preview, marks, caption }, busy) {
   const figure = document.createElement("figure"), address = image?.url ?? preview;
   figure.className = busy ? "picture busy" : "picture";
   figure.innerHTML = `<div class="frame">${marks}</div><figcaption>${caption}</figcaption>`; // both are escaped in views.py
-  const img = Object.assign(document.createElement("img"), { alt: "generated picture" });
+  const img = Object.assign(document.createElement("img"), { alt: "generated image" });
   if (address) figure.querySelector(".frame").prepend(Object.assign(img, { src: address }));
   if (image) {
     const link = document.createElement("a");

@@ -64,7 +64,7 @@ def layouts_spec(order: DatasetOrder) -> str:
         return str(data_folder(order.folder))
     count = whole_number("layouts", order.layouts, 1, MAX_COUNT)
     if count is None:
-        raise ConfigError("say how many layouts there are to be")
+        raise ConfigError("enter the number of layouts")
     return f"papercut:{count}@{FIRST_SCENE}"
 
 
@@ -80,9 +80,9 @@ def make_dataset(order: DatasetOrder, runs: Runs, home: Path) -> RunPlan:
     name = order.name.strip() or runs.free_name(order.strategy)
     runs.check_free(name)
     out = runs.folder(name) / SET
-    count = whole_number("pictures", order.count, 1, MAX_COUNT)
+    count = whole_number("images", order.count, 1, MAX_COUNT)
     if count is None:
-        raise ConfigError("say how many pictures to make")
+        raise ConfigError("enter the number of images")
     words = ["--model", str(model), "--layouts", spec, "--strategy", order.strategy, "--count", str(count)]
     for option, what, text, least, most in (
         ("--steps", "steps", order.steps, 1, SAMPLER_STEPS),

@@ -29,7 +29,7 @@ from training.data.filters import NO_FILTER
 from training.data.layout_sources import open_source
 from training.synthesis.store import MANIFEST, read_chunks
 
-LAYOUTS, PICTURES, NUMBERS = "Layouts", "Pictures", "Numbers"
+LAYOUTS, PICTURES, NUMBERS = "Layouts", "Images", "Numbers"
 A_PAGE = 12  # layouts or pictures
 SIDE = 220  # pixels of a shown picture
 BROWSED = (256, 256)  # height and width for layouts of no size of their own
@@ -177,15 +177,15 @@ def _dataset(folder: Path, view: str, page: int) -> tuple[str, int]:
     """Numbers, or a page of pictures; the newest ones while they are being made."""
     card = read_object(folder / SET / "card.json")
     if view == NUMBERS:
-        return (hint_html("The numbers appear when all pictures are there.") if card is None else card_html(card)), 0
+        return (hint_html("The numbers appear when all images are finished.") if card is None else card_html(card)), 0
     try:
         chunks = read_chunks(folder / SET)
     except DetDiffusionError:
-        return hint_html("The pictures appear here."), 0
+        return hint_html("The images appear here."), 0
     done = sorted(chunks.done())
     numbers = [number for chunk in done for number in chunks.numbers(chunk)]
     if not numbers:
-        return hint_html("The first pictures appear when a chunk of them is finished."), 0
+        return hint_html("The first images appear when their chunk is finished."), 0
     pages = -(-len(numbers) // A_PAGE)
     shown = numbers[min(max(page, 0), pages - 1) * A_PAGE :][:A_PAGE]
     return pictures_html((_address(chunks.root, row), row) for row in _rows(chunks, shown)), pages

@@ -56,15 +56,15 @@ class DatasetView:
             self.strategy = gr.Dropdown(
                 [str(one) for one in Strategy], value=str(first.strategy), label="Objects", elem_id="data-strategy"
             )
-            self.count = _line("Pictures", "data-count", first.count)
+            self.count = _line("Images", "data-count", first.count)
             self.steps = _line("Steps", "data-steps", hint="20")
             self.seed = _line("Seed", "data-seed", hint="0")
             self.workers = _line("Workers", "data-workers", first.workers)
             self.refine = gr.Dropdown(
-                [KEEP, *REFINEMENTS], value=first.refine, label="Objects not drawn", elem_id="data-refine"
+                [KEEP, *REFINEMENTS], value=first.refine, label="Missing objects", elem_id="data-refine"
             )
         with gr.Row(elem_classes="fields"):
-            self.augment = gr.Checkbox(first.augment, label="Mirror, shift", elem_id="data-augment")
+            self.augment = gr.Checkbox(first.augment, label="Mirror and shift", elem_id="data-augment")
             self.yolo = gr.Checkbox(first.yolo, label="YOLO labels", elem_id="data-yolo")
         self.panel.launch()
         with gr.Accordion("Closed loop", open=False, elem_id="data-more", elem_classes="run-more"):

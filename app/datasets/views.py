@@ -28,7 +28,7 @@ PICTURE = Markup('<figure><img src="{address}" alt="{said}"><figcaption>{said}</
 TABLE = Markup('<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{fates}')
 ROW, NAME, NUMBER = Markup("<tr>{}{}</tr>"), Markup("<{0}>{1}</{0}>"), Markup("<{0} class=number>{1}</{0}>")
 FATE = Markup("<p class=facts>Asked {}: {}</p>")
-HEADS = ("Objects", "Easy before", "Hard before", "Asked easy", "Asked hard", "Found", "Missed", "Mean")
+HEADS = ("Objects", "Easy in data", "Hard in data", "Asked easy", "Asked hard", "Found", "Missed", "Mean")
 
 
 def layouts_html(counted: Sequence[Layout], whole: int, label: str, shown: Sequence[Layout]) -> str:
@@ -79,7 +79,7 @@ def _said(row: Mapping[str, Any]) -> str:
     if said:
         return said
     empty = all(item["attribute"] == Attribute.BACKGROUND for item in objects)
-    return "background alone" if empty else "no detector looked"
+    return "background only" if empty else "not checked by a detector"
 
 
 def card_html(card: Mapping[str, Any]) -> str:

@@ -60,7 +60,7 @@ def measure(studio: Studio) -> Iterator[Costs]:
 
 
 def _plan(studio: Studio) -> Iterator[tuple[str, str, str, Callable[[Model], float]]]:
-    step, engine = "a step", studio.models.engine
+    step, engine = "per step", studio.models.engine
     yield "Guidance", "above 1", step, lambda model: _step(model, engine, guidance_scale=3.0)
     yield "Guidance", "1", step, lambda model: _step(model, engine, guidance_scale=1.0)
     if studio.model.tags_matter:
@@ -68,8 +68,8 @@ def _plan(studio: Studio) -> Iterator[tuple[str, str, str, Callable[[Model], flo
     for precision in (name for name in PRECISIONS if name != AUTOMATIC):
         chosen = Engine(engine.device, precision)
         yield "Precision", precision, step, lambda model, chosen=chosen: _step(model, chosen)  # type: ignore[misc]
-    yield "Picture", "made of latents", "a picture", lambda model: _decode(model, engine)
-    yield "Detector", studio.model.detector.name, "a picture", _look
+    yield "Image", "decoded from latents", "per image", lambda model: _decode(model, engine)
+    yield "Detector", studio.model.detector.name, "per image", _look
 
 
 def _step(model: Model, engine: Engine, **how: Any) -> float:
@@ -113,5 +113,5 @@ def _costs(studio: Studio, rows: list[CostRow], *, done: bool) -> Costs:
     device = studio.models.engine.torch_device
     modules = [part for part in studio.model.pipeline.components.values() if isinstance(part, nn.Module)]
     parameters = sum(weight.numel() for module in modules for weight in module.parameters())
-    about = f"{parameters / 1e6:.1f} M parameters on {device} · {memory_gb(device):.1f} GB in use at most"
+    about = f"{parameters / 1e6:.1f} M parameters on {device} · {memory_gb(device):.1f} GB at most"
     return Costs(tuple(rows), studio.model.name, about, progress=not done)

@@ -60,7 +60,7 @@ class DetectorRegistry:
         own = name == BUNDLED
         found = self._own_detectors.of(model.folder, model.vocabulary) if own else self.get(name)
         if not own and not set(found.labels) & set(model.vocabulary.labels):
-            raise ConfigError(f"{name} knows none of the classes that {model.name} draws")
+            raise ConfigError(f"{name} knows none of the classes that {model.name} generates")
         self._models.put(replace(model, detector=found, detector_name=name))
 
     @property

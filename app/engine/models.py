@@ -48,7 +48,7 @@ class Model:
         """Why this model cannot be asked for easy or hard objects; empty where it can."""
         if self.tags_matter:
             return ""
-        return f"{self.name} has no words for easy and hard: tags change nothing, there is nothing to compare."
+        return f"{self.name} does not know the tags easy and hard, so there is nothing to compare."
 
 
 class ModelRegistry:

@@ -55,7 +55,7 @@ def make_evaluation(order: EvaluationOrder, runs: Runs, home: Path) -> RunPlan:
     folder = runs.folder(name)
     count = whole_number("layouts", order.layouts, 1, MAX_LAYOUTS) if order.source == Source.PAPERCUT else None
     if order.source == Source.PAPERCUT and count is None:
-        raise ConfigError("say how many layouts to draw")
+        raise ConfigError("enter the number of layouts")
     spec = f"papercut:{count}@{HELD_OUT_SEED}" if count else str(data_folder(order.folder))
     words = ["--model", str(model), "--layouts", spec]
     words += ["--baselines", ",".join(map(str, baselines))] if baselines else []
@@ -89,5 +89,5 @@ def _amounts(text: str) -> list[float]:
     except ValueError:
         amounts = [math.nan]
     if not all(map(math.isfinite, amounts)):
-        raise ConfigError(f"difficulties {text.strip()!r} need to be numbers with commas between, like 0,1,2")
+        raise ConfigError(f"attribute guidance {text.strip()!r} needs numbers separated by commas, like 0,1,2")
     return amounts

@@ -56,9 +56,11 @@ class EvaluationView:
         with gr.Row(elem_classes="fields"):
             self.steps = gr.Textbox(label="Steps", placeholder="20", max_lines=1, elem_id="eval-steps")
             self.difficulties = gr.Textbox(
-                label="Difficulties", placeholder="none, or 0,1,2", max_lines=1, elem_id="eval-difficulties"
+                label="Attribute guidance", placeholder="none, or 0,1,2", max_lines=1, elem_id="eval-difficulties"
             )
-        self.one_hard = gr.Checkbox(first.one_hard, label="Also one hard object a layout", elem_id="eval-one-hard")
+        self.one_hard = gr.Checkbox(
+            first.one_hard, label="Also test one hard object per layout", elem_id="eval-one-hard"
+        )
         self.panel.launch()
         self.panel.runs()
 

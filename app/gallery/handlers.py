@@ -21,8 +21,8 @@ from app.store.history import A_PAGE, EVERYTHING, Entry, Filter, History
 from app.store.history_export import export_zip
 from detdiffusion.errors import ConfigError, DataError
 
-NONE_YET = "No picture yet: what the Studio generates is kept here, with its layout and what the detector found."
-NONE_SUCH = "No picture is like this: choose another filter."
+NONE_YET = "No images yet: every image made in the Studio is kept here, with its layout and detections."
+NONE_SUCH = "No image matches: choose another filter."
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +109,18 @@ def select_all(history: History, form: Form, selected: Sequence[int]) -> tuple[i
 def chosen_last(history: History, selected: Sequence[int]) -> Entry:
     """ConfigError where nothing is selected; DataError where it is not there any more."""
     if not selected:
-        raise ConfigError("choose a picture first")
+        raise ConfigError("select an image first")
     found = history.get(selected[-1:])
     if not found:
-        raise DataError("the picture has been deleted")
+        raise DataError("the image has been deleted")
     return found[0]
 
 
 def restored_note(entry: Entry, model: str, sha256: str) -> str:
     """What is back on the canvas, and what will be drawn otherwise; model, sha256: of the present one."""
-    parts = [f"Layout, seed {entry.seed} and settings are back."]
+    parts = [f"Restored layout, seed {entry.seed} and settings."]
     if entry.model_sha256 != sha256:
-        parts.append(f"{entry.model} made the picture: {model} will draw it differently.")
+        parts.append(f"{entry.model} made this image: {model} will make a different one.")
     return " ".join(parts)
 
 
@@ -140,16 +140,16 @@ def question(history: History, what: Deletion, selected: Sequence[int]) -> str:
     doomed = history.get(selected) if what is Deletion.SELECTED else history.find()
     doomed = tuple(entry for entry in doomed if what is Deletion.SELECTED or not entry.starred)
     if not doomed:
-        raise ConfigError("nothing is selected" if what is Deletion.SELECTED else "every picture has a star")
+        raise ConfigError("nothing is selected" if what is Deletion.SELECTED else "every image has a star")
     if what is Deletion.SELECTED:
         starred = sum(entry.starred for entry in doomed)
         also = f", {starred} of them with a star" if starred else ""
         return f"Delete {count_text(len(doomed))}{also}? This cannot be undone."
-    return f"Delete {count_text(len(doomed))}, all that have no star? This cannot be undone."
+    return f"Delete {count_text(len(doomed))}, all without a star? This cannot be undone."
 
 
 def delete(history: History, what: Deletion, selected: Sequence[int]) -> str:
     """Returns what was done, for people. DataError: a file cannot be deleted, or the history cannot be used."""
     before = history.size()[1]
     gone = history.delete(selected) if what is Deletion.SELECTED else history.clean()
-    return f"{count_text(gone)}; {size_text(max(0, before - history.size()[1]))} are free again"
+    return f"{count_text(gone)}; {size_text(max(0, before - history.size()[1]))} freed"

@@ -19,8 +19,8 @@ from app.store.history import Entry
 # Once the link of the hidden button is that of the new file.
 CLICK_FILE = """() => setTimeout(() => document.querySelector("#gallery-file").click(), 300)"""
 FOCUS_KEEP = """() => setTimeout(() => document.querySelector("#gallery-keep")?.focus(), 100)"""
-UNCHANGED = "The gallery is as it was."
-CHOOSE_ONE = "Choose a picture: what is known of it stands here."
+UNCHANGED = "The gallery is unchanged."
+CHOOSE_ONE = "Select an image to see its details."
 
 
 class GalleryView:
@@ -49,9 +49,9 @@ class GalleryView:
         with gr.Row(elem_classes="fields"):
             self.label = gr.Dropdown([("Any", "")], value="", label="Class", elem_id="gallery-label")
             self.model = gr.Dropdown([("Any", "")], value="", label="Model", elem_id="gallery-model")
-        self.drop = gr.Slider(0, 1, 0, step=0.05, label="Least drop, easy to hard", buttons=[], elem_id="gallery-drop")
+        self.drop = gr.Slider(0, 1, 0, step=0.05, label="Minimum drop, easy-hard", buttons=[], elem_id="gallery-drop")
         with gr.Row(elem_classes="fields"):
-            self.missed = gr.Checkbox(False, label="Missed something", elem_id="gallery-missed")
+            self.missed = gr.Checkbox(False, label="With missed objects", elem_id="gallery-missed")
             self.starred = gr.Checkbox(False, label="Starred", elem_id="gallery-starred")
         self.picture = Picture(elem_id="gallery-picture")
         self.facts = gr.HTML(hint_html(CHOOSE_ONE), elem_id="gallery-facts", apply_default_css=False)

@@ -16,7 +16,7 @@ from detdiffusion.attributes import Strategy
 from training.core.markup import joined
 
 SIDE = 200  # pixels of a tile's picture, at most
-STRATEGIES = {Strategy.ORIGIN: "as drawn", Strategy.EASY: "easy", Strategy.HARD: "hard"}
+STRATEGIES = {Strategy.ORIGIN: "as tagged", Strategy.EASY: "easy", Strategy.HARD: "hard"}
 
 _TILE = Markup(
     '<div class="tile"><button type="button" class="pick" data-name="pick {id}" aria-pressed="{chosen}" '
@@ -72,7 +72,7 @@ def _tile(entry: Entry, pictures: Path, *, chosen: bool) -> Markup:
         asked=STRATEGIES[entry.strategy],
         found=_found(entry),
         starred=flag(entry.starred),
-        star="Take the star away" if entry.starred else "Star",
+        star="Remove the star" if entry.starred else "Star",
         sign="★" if entry.starred else "☆",
     )
 
@@ -104,7 +104,7 @@ def facts_html(entry: Entry) -> Markup:
     """What is known of a picture, a line each."""
     how = [entry.model, f"{entry.steps} steps", f"guidance {entry.guidance:g}", STRATEGIES[entry.strategy]]
     if entry.difficulty:
-        how.append(f"difficulty {entry.difficulty:+g}")
+        how.append(f"attribute guidance {entry.difficulty:+g}")
     if entry.sampler:
         how.append(entry.sampler)
     seen = [_found(entry)]
@@ -126,7 +126,7 @@ def head_html(count: int, selected: int) -> Markup:
 
 
 def count_text(pictures: int) -> str:
-    return f"{pictures:,} picture{'' if pictures == 1 else 's'}"
+    return f"{pictures:,} image{'' if pictures == 1 else 's'}"
 
 
 def size_text(size: int) -> str:

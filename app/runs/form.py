@@ -48,10 +48,10 @@ def whole_number(name: str, text: str, least: int, most: int) -> int | None:
 def data_folder(text: str) -> Path:
     """ConfigError where there is none."""
     if not text.strip():
-        raise ConfigError("name the folder that holds the pictures and their annotations")
+        raise ConfigError("enter the folder of the images and their annotations")
     folder = Path(text.strip()).expanduser().resolve()
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder")
+        raise ConfigError(f"{folder} is not a folder")
     return folder
 
 
@@ -72,5 +72,5 @@ def model_folder(text: str) -> Path:
     """ConfigError where it is none."""
     folder = Path(text.strip()).expanduser().resolve()
     if not (folder / "model_index.json").is_file():
-        raise ConfigError(f"{folder} is no model folder (model_index.json is missing)")
+        raise ConfigError(f"{folder} is not a model folder (model_index.json is missing)")
     return folder

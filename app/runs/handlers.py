@@ -11,7 +11,7 @@ from app.runs.views import RunHead, log_html, run_row
 from detdiffusion.errors import ConfigError
 
 NONE_YET = "None yet."
-NOTHING = "there is nothing yet: start one"
+NOTHING = "nothing here yet: start one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def stop(runs: Runs, chosen: str) -> str:
     """Returns what happens now. ConfigError if there is nothing to stop."""
     name = current(runs, chosen).name
     runs.stop(name)
-    return f"{name} ends; Resume goes on from its last finished pictures."
+    return f"{name} is stopping; Resume continues after its last finished images."
 
 
 def resume(runs: Runs, chosen: str, nothing: str = NOTHING) -> None:

@@ -106,7 +106,7 @@ class Runs:
     def folder(self, name: str) -> Path:
         """ConfigError for a name that is none, or is a path to somewhere else."""
         if not NAME.fullmatch(name):
-            raise ConfigError(f"{name!r} is no name for a run: use letters, digits, dots, - and _, at most 60")
+            raise ConfigError(f"{name!r} is not a valid name: use letters, digits, dots, - and _, at most 60")
         return self.root / name
 
     def names(self) -> list[str]:
@@ -292,7 +292,7 @@ def _last_words(state: State, log: Path) -> str:
     line = next(reversed(log_tail(log)), "")
     if state is not State.FAILED or line.startswith("error:"):
         return line.removeprefix("error:").strip()
-    return f"it ended without saying why (killed, or out of memory?); its log ends with: {line or 'nothing'}"
+    return f"it ended without an error message (killed, or out of memory?); its log ends with: {line or 'nothing'}"
 
 
 def _begun(job: Path) -> float:

@@ -150,7 +150,7 @@ class RunPanel:
 
     def _on_stop(self, view: RunView) -> Callable[..., Updates]:
         def stopped(*place: Any) -> Updates:
-            with Messages("Not stopped", f"The {self.words.one} goes on."):
+            with Messages("Not stopped", f"The {self.words.one} continues."):
                 say("Stopping", view.stop(place[0]))
             return view.look(*place)
 
@@ -158,7 +158,7 @@ class RunPanel:
 
     def _on_resume(self, view: RunView) -> Callable[..., Updates]:
         def resumed(*place: Any) -> Updates:
-            with Messages("Not resumed", f"The {self.words.one}'s files are as they were."):
+            with Messages("Not resumed", f"The files of the {self.words.one} are unchanged."):
                 view.resume(place[0])
             return view.look(*place)
 

@@ -91,7 +91,7 @@ def duration(seconds: float) -> str:
 
 def log_html(lines: Sequence[str]) -> str:
     """The end of a run's log; the style keeps its last line in sight."""
-    return LOG.format("\n".join(lines)) if lines else hint_html("The run's log stands here.")
+    return LOG.format("\n".join(lines)) if lines else hint_html("The log of the run appears here.")
 
 
 def report_frame(name: str, page: str) -> str:

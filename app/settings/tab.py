@@ -15,9 +15,7 @@ from app.engine.detectors import DETECTORS
 from app.engine.studio import Studio
 from app.settings.views import costs_html
 
-PRECISION_COST = (
-    "float32 is exact; bfloat16 halves the time where the processor computes in it, and is slower elsewhere"
-)
+PRECISION_COST = "float32 is exact; bfloat16 takes half the time where the processor supports it, and longer elsewhere"
 SAME = "Nothing has changed."
 
 
@@ -31,25 +29,25 @@ class SettingsView:
                 self._choices()
             with gr.Column(elem_id="costs-card", elem_classes="card"):
                 with gr.Row(elem_classes="bar"):
-                    gr.HTML("<h2>What it costs here</h2>", elem_classes="title")
+                    gr.HTML("<h2>Speed on this machine</h2>", elem_classes="title")
                     self.measure = gr.Button("Measure", size="sm", elem_id="measure")
                 self.costs = gr.HTML(costs_html(Costs()), elem_id="costs", apply_default_css=False)
 
     def _choices(self) -> None:
         studio = self.studio
-        gr.HTML("<h2>What draws, and what looks</h2>", elem_classes="title")
+        gr.HTML("<h2>Model and detector</h2>", elem_classes="title")
         self.model = gr.Dropdown(
             list(studio.models.folders()),
             value=studio.model.name,
             label="Model",
-            info="the larger, the slower; a model of yours comes from the Training tab, or with --model",
+            info="larger models are slower; load your own from the Training tab, or with --model",
             elem_id="settings-model",
         )
         self.detector = gr.Dropdown(
             studio.detectors.names(),
             value=studio.model.detector_name,
             label="Detector",
-            info=f"looks at every picture; yours stands here too: put its .pt file or folder into {studio.workspace}/"
+            info=f"checks every image; to add your own, put its .pt file or folder into {studio.workspace}/"
             f"{DETECTORS} and reload the page",
             elem_id="settings-detector",
         )
@@ -69,11 +67,11 @@ class SettingsView:
             elem_classes="choice",
         )
         gr.HTML(
-            "<p>Steps, guidance, attribute guidance and sampler are chosen for every image, under More in the Studio: "
-            "time grows with the steps, guidance of 1 takes half of it, attribute guidance twice as much.</p>",
+            "<p>Steps, guidance, attribute guidance and sampler are set per image, under More in the Studio. Time "
+            "grows with the steps; guidance 1 takes half of it, attribute guidance other than 0 twice as much.</p>",
             elem_classes="note",
         )
-        self.apply = gr.Button("Use these", size="sm", variant="primary", elem_id="use-settings")
+        self.apply = gr.Button("Apply", size="sm", variant="primary", elem_id="use-settings")
 
     def wire(self) -> None:
         self.measure.click(self._on_measure, None, [self.costs, self.measure], **QUIET, **ASIDE_QUEUE)
@@ -95,7 +93,7 @@ class SettingsView:
             studio.models.exchange(studio.models.folders()[model], model)
         if detector != studio.model.detector_name:
             studio.detectors.use(detector)
-        say("In use", f"{studio.model.name} draws on {device}, {studio.model.detector.name} looks.")
+        say("Applied", f"{studio.model.name} generates on {device}; {studio.model.detector.name} checks the images.")
 
     def now(self) -> Updates:
         """What there is to choose from, and what is chosen."""

@@ -17,7 +17,7 @@ _MEASURING = "Measuring…"
 def costs_html(costs: Costs) -> Markup:
     """A row for each choice; a setting's name stands in its first row alone."""
     if not costs.rows:
-        return hint_html(_MEASURING if costs.progress else "Nothing was measured yet.")
+        return hint_html(_MEASURING if costs.progress else "Nothing has been measured yet.")
     before = ["", *(row.setting for row in costs.rows)]
     rows = joined(
         _ROW.format("" if row.setting == last else row.setting, row.choice, 1000 * row.seconds, row.unit)

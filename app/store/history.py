@@ -94,7 +94,7 @@ class Entry:
 
     def __post_init__(self) -> None:
         if not self.file or self.file in (".", "..") or Path(self.file).name != self.file:
-            raise DataError(f"file {self.file!r} needs to be a name in the folder of pictures")  # it may be deleted
+            raise DataError(f"file {self.file!r} needs to be a name in the folder of images")  # it may be deleted
         if len(self.confidences) != len(self.layout.boxes):
             raise DataError(f"{len(self.confidences)} confidences for {len(self.layout.boxes)} objects: one an object")
         wrong = [value for value in self.confidences if value is not None and not 0 <= value <= 1]
@@ -242,7 +242,7 @@ class History:
         try:
             there = set(os.listdir(self.pictures))  # noqa: PTH208  # names alone: a folder may hold very many
         except OSError as error:
-            raise DataError(f"the folder of pictures, {self.pictures}, cannot be read ({error.strerror})") from error
+            raise DataError(f"the folder of images, {self.pictures}, cannot be read ({error.strerror})") from error
         unseen = [row for row in file.execute("SELECT id, file FROM pictures") if row["file"] not in there]
         lost = [row["id"] for row in unseen if not (self.pictures / row["file"]).exists()]  # it may be from just now
         if lost:
@@ -264,7 +264,7 @@ class History:
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # a table or a value is not what was written
                     raise self._damaged(error) from error
-                remedy = "free some space, and look whether the workspace may be written to"
+                remedy = "free some space, and check that the workspace can be written to"
                 raise DataError(f"{self.path} cannot be used ({error}): {remedy}") from error
             except sqlite3.Error as error:
                 raise self._damaged(error) from error
@@ -286,7 +286,7 @@ class History:
 
     def _damaged(self, error: Exception) -> DataError:
         return DataError(
-            f"{self.path} is damaged ({error}): move it away, and the studio starts a new history; the pictures stay "
+            f"{self.path} is damaged ({error}): move it away, and the studio starts a new history; the images stay "
             f"in {self.pictures}"
         )
 

@@ -21,14 +21,14 @@ def export_zip(entries: Sequence[Entry], pictures: Path, path: Path) -> Path:
         DataError: a picture has vanished, or the disk is full.
     """
     if not entries:
-        raise ConfigError("no picture is shown: choose another filter, or generate some")
+        raise ConfigError("no image is shown: choose another filter, or generate some")
     try:
         with written_aside(path) as aside, zipfile.ZipFile(aside, "w") as file:  # stored: a PNG does not become smaller
             file.writestr(ANNOTATIONS, json.dumps(coco(entries), indent=1))
             for entry in entries:
                 file.write(pictures / entry.file, f"images/{entry.file}")
     except FileNotFoundError as error:
-        raise DataError("a picture has just been deleted: look at the gallery again") from error
+        raise DataError("an image has just been deleted: select again") from error
     except OSError as error:
         raise DataError(f"{path} cannot be written ({error.strerror}): free some space") from error
     return path

@@ -28,7 +28,7 @@ class DifficultyTab:
                 MAX_ATTRIBUTE_GUIDANCE,
                 2,
                 step=0.5,
-                label="Difficulty up to (from 2 on, pictures leave the real ones)",
+                label="Attribute guidance up to (from 2 on, images look less real)",
                 buttons=[],
                 elem_id="difficulty-highest",
             )
@@ -59,7 +59,7 @@ class DifficultyTab:
         form, user, view = self.recipe.read(*recipe), aside_of(request, "difficulty"), None
         (highest,) = as_shown([self.highest], [highest])
         yield {self.run: gr.update(interactive=False), self.stop: gr.update(visible=True)}
-        with Messages("Stopped", "What was finished before stands there."):
+        with Messages("Stopped", "Finished images are kept."):
             for view in difficulty_strip(self.studio, value, form, highest, user):
                 yield self._shown(view)
         reached = {} if view is None else self._shown(replace(view, sheet=replace(view.sheet, progress=None)))

@@ -13,7 +13,7 @@ from app.engine.studio import Studio
 from app.studio.results.generate import Single
 from app.studio.results.inside import InsideView, show_inside
 
-LOOKING = "The picture is being looked at."
+LOOKING = "Analysing the image."
 
 
 class InsideTab:
@@ -44,7 +44,7 @@ class InsideTab:
     def _on_show(self, last: Single, what: str) -> Iterator[Updates]:
         if last.picture.file is not None:
             yield {self.shown: hint_html(LOOKING)}
-        found: Any = InsideView(note="It could not be looked at.")
-        with Messages("Not looked at", "The picture is as it was."):
+        found: Any = InsideView(note="The image was not analysed.")
+        with Messages("Not analysed", "The image is unchanged."):
             found = show_inside(self.studio, last.picture.file, Insight(what))
         yield {self.shown: found.html()}

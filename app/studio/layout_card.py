@@ -26,7 +26,7 @@ COPY_LINK = """(packed) => {
   navigator.clipboard?.writeText(link).catch(() => {});
   return link;
 }"""
-UNCHANGED = "The layout is as it was."
+UNCHANGED = "The layout is unchanged."
 
 
 class LayoutCard:

@@ -69,7 +69,7 @@ def open_files(studio: Studio, paths: Sequence[Path]) -> Opened:
     rest = [path for path in paths if path not in pictures and path not in names]
     if len(pictures) > 1 or len(rest) > 1 or not (pictures or rest):
         shown = ", ".join(path.name for path in paths)
-        raise LayoutError(f"{shown}: choose one layout, or one annotation file with its picture (and class names)")
+        raise LayoutError(f"{shown}: choose one layout, or one annotation file with its image (and class names)")
     picture = pictures[0] if pictures else None
     if not rest:
         assert picture is not None
@@ -83,7 +83,7 @@ def open_files(studio: Studio, paths: Sequence[Path]) -> Opened:
         case ".txt":
             described = names[0] if names else None
             return _open_annotation(studio, file, picture, lambda *asked: _lay_out_yolo(studio, described, *asked))
-    raise LayoutError(f"{file.name} is no layout; choose .json, .xml, .txt or a picture")
+    raise LayoutError(f"{file.name} is not a layout; choose .json, .xml, .txt or an image")
 
 
 def _open_picture(studio: Studio, path: Path) -> Opened:
@@ -98,14 +98,14 @@ def _open_picture(studio: Studio, path: Path) -> Opened:
         if label in model.vocabulary.labels
     )
     if not found:
-        raise LayoutError(f"{detector.name} finds nothing in {path.name} that {model.name} could draw")
+        raise LayoutError(f"{detector.name} finds nothing in {path.name} that {model.name} can generate")
     layout = Layout(image.width, image.height, found[:MAX_OBJECTS])
     return _placed(studio, layout, image, f"{detector.name} finds {_objects(len(found))} in {path.name}")
 
 
 def _open_json(studio: Studio, file: Path, picture: Path | None) -> Opened:
     if file.stat().st_size > MAX_JSON_BYTES and b'"annotations"' not in file.read_bytes():
-        raise LayoutError(f"{file.name} is too large to be a layout; choose a layout JSON or a picture of the studio")
+        raise LayoutError(f"{file.name} is too large to be a layout; choose a layout JSON or an image of the studio")
     try:
         values = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -193,8 +193,8 @@ def _lay_out_coco(values: Mapping[str, Any], file: Path, picture: Path | None, f
         images = [one for one in images if Path(str(one.get("file_name"))).name == picture.name] or images
     if len(images) != 1:
         raise LayoutError(
-            f"{file.name} describes {len(images)} pictures, and a canvas holds one: choose it together with one of its "
-            "pictures, or open the folder in Data sets"
+            f"{file.name} describes {len(images)} images, and a canvas holds one: choose it together with one of its "
+            "images, or open the folder in Data sets"
         )
     image = images[0]
     name = f"picture{picture.suffix.lower() if picture else '.png'}"
@@ -212,7 +212,7 @@ def _blank(path: Path, size: Sequence[object], file: Path) -> None:
     """A picture of the stated size in the place of one that was not given."""
     sides = [side for side in size if isinstance(side, int) and 0 < side <= 10_000]
     if len(sides) != 2:
-        raise DataError(f"{file.name} does not say how large its picture is: choose it together with the picture")
+        raise DataError(f"{file.name} does not say how large its image is: choose it together with the image")
     Image.new("RGB", (sides[0], sides[1])).save(path)
 
 
@@ -342,9 +342,9 @@ def _restored(studio: Studio, record: ImageRecord) -> Opened:
     except ConfigError as error:
         sampling, fault = None, str(error)
     back = (
-        "Layout, seed and settings of this picture are back"
+        "Restored layout, seed and settings of this image"
         if sampling
-        else f"The layout is back, not its settings: {fault}"
+        else f"Restored the layout, but not its settings: {fault}"
     )
     return Opened(layout, ". ".join([back, *_differences(studio, record)]), sampling)
 
@@ -352,14 +352,14 @@ def _restored(studio: Studio, record: ImageRecord) -> Opened:
 def _differences(studio: Studio, record: ImageRecord) -> Iterator[str]:
     """Why the studio would draw another image now, a sentence each."""
     if record.model_sha256 and record.model_sha256 != studio.model.sha256:
-        yield f"Made by another model ({record.model or 'unknown'}): this one will draw it differently"
+        yield f"Made by another model ({record.model or 'unknown'}): this model will make a different image"
         return
     now = studio.model.pipeline.computed_in(studio.models.engine.dtype)
     made = (record.precision or now[0], record.device or now[1])
     if made != now:
-        yield f"Made in {' on '.join(made)}: {' on '.join(now)} may draw details differently"
+        yield f"Made in {' on '.join(made)}: {' on '.join(now)} may differ in details"
     elif record.batch > 1 and record.device != "cpu":  # there each is drawn by itself
-        yield f"Drawn together with {record.batch - 1} others: alone, its details will differ slightly"
+        yield f"Generated together with {record.batch - 1} others: alone, its details will differ slightly"
 
 
 def _inside(box: Any) -> tuple[float, float, float, float]:

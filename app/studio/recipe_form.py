@@ -51,7 +51,7 @@ class RecipeForm:
                 recipe.attribute_guidance,
                 step=0.25,
                 label="Attribute guidance",
-                info="above 0 makes things harder to detect; other than 0 takes twice the time",
+                info="above 0 makes objects harder to detect; any value but 0 takes twice the time",
                 elem_id="attribute-guidance",
                 buttons=[],
             )
@@ -59,7 +59,7 @@ class RecipeForm:
                 list(SAMPLERS.items()),
                 value=recipe.sampler,
                 label="Sampler",
-                info="the same time a step; Euler and DDPM need more of them",
+                info="same time per step; Euler and DDPM need more steps",
                 elem_id="sampler",
             )
         self.values: list[Any] = [

@@ -23,7 +23,7 @@ def show_prompt(model: Model, value: Mapping[str, Any]) -> Markup:
     it, why tags change nothing, where they do not."""
     note = hint_html(model.why_no_tags) if model.why_no_tags else Markup("")
     if not value["objects"]:
-        return note + hint_html("The prompt stands here as soon as there is a box.")
+        return note + hint_html("Draw a box to see the prompt.")
     try:
         prompt = readable_prompt(Layout.from_json(value), model.vocabulary)
     except LayoutError as error:

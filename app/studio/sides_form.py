@@ -28,7 +28,7 @@ class SidesForm:
         self.second = gr.Dropdown(
             [NO_SECOND, *studio.detectors.names()[1:]],
             value=NO_SECOND,
-            label="A second detector looks, too",
+            label="Second detector",
             elem_id="second-detector",
         )
         self.values.append(self.second)
@@ -38,7 +38,7 @@ class SidesForm:
         tags = gr.Radio(
             list(STRATEGY_NAMES.values()),
             value=STRATEGY_NAMES[strategy],
-            label=f"{name}: things are",
+            label=f"{name}: tags of all things",
             elem_classes="choice",
             elem_id=f"tags-{name.lower()}",
         )

@@ -40,10 +40,10 @@ MAX_NOISES = 96
 CLOSE_MENUS = "(...values) => { document.dispatchEvent(new CustomEvent('close-menus')); return values; }"
 # What was on the canvas of this tab before a reload (canvas/state.js).
 KEPT = """() => { try { return sessionStorage.getItem("canvas" + location.search) ?? ""; } catch { return ""; } }"""
-NOTHING_LOST = "The layout and the last result are as they were."
+NOTHING_LOST = "The layout and the last result are unchanged."
 NO_SINGLE = Single(PictureView(), ObjectTable(), 0)
 NO_PAIR = Pair(PictureView(), PictureView(), PairTable(), 0)
-WAITING = PictureView(caption="The example is being generated", progress=0.0)
+WAITING = PictureView(caption="Generating the example", progress=0.0)
 
 
 class StudioView:
@@ -78,7 +78,7 @@ class StudioView:
     def _result_card(self) -> None:
         self.boxes = gr.Checkbox(True, label="Boxes", container=False, elem_id="show-boxes")
         with gr.Tabs(elem_id="results", selected="compare") as self.tabs:
-            with gr.Tab("Picture", id="picture"), gr.Row(elem_id="single"):
+            with gr.Tab("Image", id="picture"), gr.Row(elem_id="single"):
                 self.picture = Picture(elem_id="picture")
                 self.table = gr.HTML(ObjectTable().html(), elem_id="objects", apply_default_css=False)
             with gr.Tab("Compare", id="compare"):
@@ -90,14 +90,14 @@ class StudioView:
                         MAX_NOISES,
                         16,
                         step=NOISES_AT_ONCE,
-                        label="Noises, from the seed on",
+                        label="Number of noises",
                         buttons=[],
                         elem_id="noises-count",
                     )
                     self.stop_noises = gr.Button("Stop", size="sm", visible=False, elem_id="stop-noises")
                     self.run_noises = gr.Button("Run", size="sm", variant="primary", elem_id="run-noises")
                 self.noises = gr.HTML(NoiseTable().html(), elem_id="noises", apply_default_css=False)
-            with gr.Tab("Difficulty", id="difficulty"):
+            with gr.Tab("Attribute guidance", id="difficulty"):
                 self.difficulty = DifficultyTab(self.studio)
             with gr.Tab("Inside", id="inside") as self.inside_tab:
                 self.inside = InsideTab(self.studio)
@@ -213,7 +213,7 @@ class StudioView:
         (form, sides), last = self._read(values), NoiseTable()
         yield {self.run_noises: gr.update(interactive=False), self.stop_noises: gr.update(visible=True)}
         (count,) = map(int, as_shown([self.count], [count]))
-        with Messages("Stopped", "What was finished before stands there."):
+        with Messages("Stopped", "Finished images are kept."):
             for last in many_noises(self.studio, value, form, count, aside_of(request, "noises"), sides):
                 yield {self.noises: last.html()}
         reached = replace(last, progress=None, wanted=last.wanted if last.pairs else 0)
@@ -239,7 +239,7 @@ class StudioView:
         """The example on the canvas at once; its pictures as soon as they are there. Or what this tab had before it was
         reloaded, or the layout of a link: without pictures."""
         link = str(dict(request.query_params).get("layout", ""))
-        sources = (("What was drawn here", kept, Layout.from_json), ("The link", link, layout_of_link))
+        sources = (("The last layout of this tab", kept, Layout.from_json), ("The link", link, layout_of_link))
         for name, text, read in sources:
             if not text:
                 continue

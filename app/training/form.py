@@ -21,7 +21,7 @@ from training.generator.config import TRAIN_PRESETS
 
 MAX_SCENES, MAX_STEPS, MAX_BATCH = 200_000, 10_000_000, 4096
 SCENE_BYTES = 120_000  # a scene's picture and annotations: 60 kB measured at 512 pixels, twice over
-AS_PRESET = "As the preset says"  # no --base
+AS_PRESET = "Preset default"  # no --base
 CHECK_SCENES = 4
 CHECK_SECONDS = 900.0  # an annotation file of 1 GB is read in this time
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -81,7 +81,7 @@ def make_plan(order: Order, runs: Runs, home: Path) -> Plan:
     run = runs.folder(name)
     scenes = whole_number("scenes", order.scenes, 1, MAX_SCENES) if order.source == Source.PAPERCUT else 0
     if scenes is None:
-        raise ConfigError("say how many scenes to draw")
+        raise ConfigError("enter the number of scenes")
     data = run / "data" if scenes else data_folder(order.folder)
     base, online = _base(order.base)
     check = _train(order, run, data, base)
@@ -131,9 +131,9 @@ def dry_run(command: Sequence[str], environment: Mapping[str, str]) -> None:
             [*command, "--dry-run"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=CHECK_SECONDS
         )
     except subprocess.TimeoutExpired:
-        raise ConfigError(f"the check was not finished after {CHECK_SECONDS:.0f} s; is the data's disk slow?") from None
+        raise ConfigError(f"the check was not finished within {CHECK_SECONDS:.0f} s; is the disk slow?") from None
     if done.returncode:
-        *_, last = done.stderr.strip().splitlines() or ["the check failed without saying why"]
+        *_, last = done.stderr.strip().splitlines() or ["the check failed without an error message"]
         raise ConfigError(last.rpartition("error: ")[2])
 
 
@@ -191,7 +191,7 @@ def _lines(settings: str) -> list[str]:
     lines = [line.strip() for line in settings.splitlines() if line.strip()]
     for line in lines:
         if not re.fullmatch(r"[\w.]+=\S.*", line):
-            raise ConfigError(f"{line!r} is no setting: write field=value, one a line")
+            raise ConfigError(f"{line!r} is not a setting: write field=value, one per line")
     return lines
 
 
@@ -205,7 +205,7 @@ def _base(text: str | None) -> tuple[str, bool]:
         return str(path.resolve()), False
     if HUB_ID.fullmatch(wanted):
         return wanted, True
-    raise ConfigError(f"base model {wanted!r} is neither a folder here nor an id of a model hub (owner/name)")
+    raise ConfigError(f"base model {wanted!r} is neither a folder nor the id of a model on a hub (owner/name)")
 
 
 def _base_name(base: str) -> str:

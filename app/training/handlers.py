@@ -24,7 +24,7 @@ LOSSES = ("total", "denoise", "mask", "dice")
 NO_RUN = "there is no run yet: start one"
 NOTHING_SHOWN = "No run yet. Choose data and a preset, then press Start: curves and samples appear here."
 NO_LOSS = "The curves begin with the first step."
-NO_PROBE = "How many objects of fixed layouts the detector finds, asked for easy and for hard."
+NO_PROBE = "Objects that the detector finds in fixed layouts, asked for as easy and as hard."
 NO_SAMPLE = "The first samples appear here."
 
 
@@ -78,9 +78,9 @@ def stop(runs: Runs, chosen: Chosen) -> str:
     status = shared.current(runs, chosen.run, NO_RUN)
     runs.stop(status.name)
     if status.state is State.STOPPING:
-        return f"{status.name} is ended at once; Resume goes on from its last checkpoint."
-    first = "writes a checkpoint and its model, and ends" if status.state is State.RUNNING else "ends"
-    return f"{status.name} {first}; Resume goes on from there."
+        return f"{status.name} is stopped at once; Resume continues from its last checkpoint."
+    first = "writes a checkpoint and its model, then stops" if status.state is State.RUNNING else "stops"
+    return f"{status.name} {first}; Resume continues from there."
 
 
 def resume(runs: Runs, chosen: Chosen) -> None:
@@ -99,7 +99,7 @@ def use_model(studio: Studio, runs: Runs, chosen: Chosen) -> str:
     if status.state.alive or not status.has_model:
         raise ConfigError(f"{status.name} has no finished model: stop it first, or wait until it is finished")
     studio.models.exchange(runs.folder(status.name) / MODEL, status.name)
-    return f"{status.name} draws the pictures now; {studio.model.detector.name} looks at them."
+    return f"{status.name} generates the images now; {studio.model.detector.name} checks them."
 
 
 def choose_sample(runs: Runs, chosen: Chosen, name: str) -> Chosen:

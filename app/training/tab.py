@@ -45,7 +45,7 @@ class TrainingView:
         self.base = gr.Dropdown(
             handlers.bases(self.studio, self.runs),
             value=first.base,
-            label="Base model (papercut presets: its autoencoder)",
+            label="Base model (papercut presets use its autoencoder)",
             allow_custom_value=True,
             elem_id="train-base",
         )
@@ -56,10 +56,10 @@ class TrainingView:
             self.seed = _optional("Seed", "train-seed")
         with gr.Accordion("More", open=False, elem_id="train-more", elem_classes="run-more"):
             self.detector = gr.Textbox(
-                first.detector, label="Detector that gives easy and hard", max_lines=1, elem_id="train-detector"
+                first.detector, label="Detector that decides easy and hard", max_lines=1, elem_id="train-detector"
             )
             self.settings = gr.Textbox(
-                label="Other settings, one field=value a line", lines=2, max_lines=4, elem_id="train-settings"
+                label="Other settings, one field=value per line", lines=2, max_lines=4, elem_id="train-settings"
             )
         self.panel.launch()
         self.panel.runs()
@@ -139,4 +139,4 @@ class TrainingView:
 
 def _optional(label: str, name: str) -> gr.Textbox:
     """A number that is left to the preset while it is empty (Gradio's own field for numbers is never empty)."""
-    return gr.Textbox(label=label, placeholder="as the preset", max_lines=1, elem_id=name)
+    return gr.Textbox(label=label, placeholder="preset default", max_lines=1, elem_id=name)

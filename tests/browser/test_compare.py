@@ -142,7 +142,7 @@ def test_sides_of_other_models_and_a_second_detector(studio: Any) -> None:
     choose(page, "#model-b", "papercut")
     page.keyboard.press("Escape")
     page.locator("#compare").click()
-    studio.message("both sides ask for the same picture")
+    studio.message("both sides ask for the same image")
     expect(page.locator("#pair .caption.b")).to_contain_text("papercut-geodiffusion")
 
 
@@ -174,7 +174,7 @@ def test_many_noises_run_while_one_looks(studio: Any) -> None:
 def test_difficulty_rises_while_one_looks(studio: Any) -> None:
     page = studio.page
     few_steps(studio)
-    page.get_by_role("tab", name="Difficulty").click()
+    page.get_by_role("tab", name="Attribute guidance").click()
     page.locator("#run-difficulty").click()
     expect(page.locator("#strip .meter")).to_be_visible()
     expect(page.locator("#run-difficulty")).to_be_enabled()
@@ -215,7 +215,7 @@ def test_what_the_model_read_and_saw(studio: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "count", "name"), [(1, 3, "papercut-controlnet"), (2, 3, "Hard"), (4, 8, "As drawn")]
+    ("number", "count", "name"), [(1, 3, "papercut-controlnet"), (2, 3, "Hard"), (4, 8, "As tagged")]
 )
 def test_a_figure_is_one_click(studio: Any, number: int, count: int, name: str) -> None:
     page = studio.page

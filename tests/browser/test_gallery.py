@@ -20,7 +20,7 @@ def open_tab(page: Page) -> Locator:
 
 def pictures(page: Page) -> int:
     """How many the filter lets through."""
-    return int(page.locator("#gallery-head").inner_text().split(" picture")[0].split()[-1])
+    return int(page.locator("#gallery-head").inner_text().split(" image")[0].split()[-1])
 
 
 def choose(page: Page, place: str, name: str) -> None:
@@ -50,7 +50,7 @@ def test_from_a_picture_back_to_the_canvas(studio: Any, tmp_path: Path) -> None:
     studio.screenshot("gallery")
     everything = pictures(page)
     choose(page, "#gallery-label", "cat")
-    expect(page.locator("#gallery-head")).not_to_contain_text(f"{everything} pictures")
+    expect(page.locator("#gallery-head")).not_to_contain_text(f"{everything} images")
     assert 1 <= pictures(page) < everything, "other tests may have drawn cats, too; the example has none"
 
     ours = tiles.filter(has_text="Seed 4321")
@@ -98,7 +98,7 @@ def test_delete_and_clean_up(studio: Any) -> None:
 
     tiles.nth(1).locator(".pick").click()
     page.locator("#gallery-delete").click()
-    expect(page.locator("#gallery-question")).to_contain_text("Delete 1 picture?")
+    expect(page.locator("#gallery-question")).to_contain_text("Delete 1 image?")
     expect(page.locator("#gallery-keep")).to_be_focused()
     studio.screenshot("gallery-dark")
     studio.press("Enter")
@@ -106,13 +106,13 @@ def test_delete_and_clean_up(studio: Any) -> None:
     expect(tiles).to_have_count(before)
     page.locator("#gallery-delete").click()
     page.locator("#gallery-sure").click()
-    studio.message("1 picture")
+    studio.message("1 image")
     expect(page.locator(f"[data-name='{doomed}']")).to_have_count(0)
 
     page.locator("#gallery-clean").click()
-    expect(page.locator("#gallery-question")).to_contain_text("all that have no star")
+    expect(page.locator("#gallery-question")).to_contain_text("all without a star")
     page.locator("#gallery-sure").click()
-    studio.message("are free again")
+    studio.message("freed")
     expect(page.locator(f"[data-name='{kept}']")).to_be_visible()
     expect(page.locator("#gallery-tiles .star[aria-pressed=false]")).to_have_count(0)
-    expect(page.locator("#gallery-storage")).to_have_text(re.compile(r"^\s*\d pictures?, \d+ kB\s*$"))
+    expect(page.locator("#gallery-storage")).to_have_text(re.compile(r"^\s*\d images?, \d+ kB\s*$"))

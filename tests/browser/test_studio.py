@@ -90,7 +90,7 @@ def test_draw_tag_generate_compare(studio: Any) -> None:
 
 def test_boxes_can_be_hidden_and_a_run_cancelled(studio: Any) -> None:
     page = studio.page
-    page.get_by_role("tab", name="Picture").click()
+    page.get_by_role("tab", name="Image").click()
     before, marks = studio.saved("#picture").read_bytes(), page.locator("#picture .mark")
     assert marks.count() > 0
     page.get_by_label("Boxes", exact=True).click()
@@ -121,7 +121,7 @@ def test_saved_picture_brings_everything_back(studio: Any) -> None:
     assert studio.layout() != drawn
     page.get_by_label("Random").click()
     studio.drop("holiday.png", made.read_bytes())
-    studio.message("are back")
+    studio.message("restored layout")
     assert studio.layout() == drawn
     expect(studio.seed).to_have_value("4242")
     expect(page.get_by_label("Fixed")).to_be_checked()
@@ -186,11 +186,11 @@ def test_settings_say_what_they_cost_and_are_used(studio: Any) -> None:
     for choice in ("float32", "automatic"):
         page.locator("#settings-precision").get_by_label(choice).click()
         page.locator("#use-settings").click()
-        studio.message("yolo11n looks")
+        studio.message("yolo11n checks")
     page.locator("#settings-detector input").click()
     page.get_by_role("option", name="judge").click()
     page.locator("#use-settings").click()
-    studio.message("yolov5n looks")
+    studio.message("yolov5n checks")
     expect(page.locator("#header")).to_contain_text("yolov5n")
     page.get_by_role("tab", name="Studio", exact=True).click()
     page.locator("#more > button").click()
@@ -200,12 +200,12 @@ def test_settings_say_what_they_cost_and_are_used(studio: Any) -> None:
     studio.canvas.focus()
     record = read_png(studio.generate())[1]
     assert (record["detector"], record["sampler"], record["steps"]) == ("yolov5n", "ddim", 9)
-    expect(page.locator("#spent")).to_contain_text(re.compile(r"1 picture in [\d.]+ s · \d+ ms a step · [\d.]+ GB"))
+    expect(page.locator("#spent")).to_contain_text(re.compile(r"1 image in [\d.]+ s · \d+ ms per step · [\d.]+ GB"))
     page.get_by_role("tab", name="Settings").click()
     page.locator("#settings-detector input").click()
     page.get_by_role("option", name="bundled").click()
     page.locator("#use-settings").click()
-    studio.message("yolo11n looks")
+    studio.message("yolo11n checks")
 
 
 def test_mistakes_get_a_message_and_cost_nothing(studio: Any) -> None:

@@ -112,7 +112,7 @@ def test_a_run_from_start_to_picture(training: Training) -> None:
     training.screenshot("training-stopped")
 
     training.press("use")
-    training.message("tiny draws the pictures now")
+    training.message("tiny generates the images now")
     expect(page.locator("#header")).to_contain_text(re.compile(r"tiny · \d+ things"))
     page.locator("svg[tabindex]").focus()
     page.keyboard.press("Control+Enter")
@@ -135,7 +135,7 @@ def test_what_cannot_work_is_said_before_it_starts(training: Training) -> None:
     listed = page.locator("#train-runs button")
     before = listed.count()
     page.get_by_label("Folder", exact=True).click()
-    for folder, message in (("", "name the folder"), ("/nowhere/at/all", "is no folder")):
+    for folder, message in (("", "enter the folder"), ("/nowhere/at/all", "is not a folder")):
         training.fill(folder=folder)
         training.start()
         training.message(message)
@@ -146,7 +146,7 @@ def test_what_cannot_work_is_said_before_it_starts(training: Training) -> None:
     training.message("scenes '0'")
     training.fill(scenes=24, name="no/name")
     training.start()
-    training.message("no name for a run")
+    training.message("is not a valid name")
     training.fill(name="")
     page.locator("#train-more > button").click()
     training.fill(settings="no_such_field=1")

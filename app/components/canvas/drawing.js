@@ -145,7 +145,7 @@ function showPalette() {
     const chip = Object.assign(document.createElement("button"), { type: "button", textContent: label });
     const count = counts.get(label), pinned = !selection.size && pen.pinned && pen.label === label;
     chip.dataset.label = label;
-    chip.title = `${label}: of what is selected, or of every box from now on. Shift+click selects all of this class`;
+    chip.title = `${label}: class of the selection, or of the next boxes. Shift+click selects all of this class`;
     chip.setAttribute("aria-pressed", String(chosen.has(label) || pinned));
     if (count) chip.append(Object.assign(document.createElement("b"), { textContent: count }));
     return chip;

@@ -17,7 +17,7 @@ from detdiffusion.evaluation.comparison import compare
 from detdiffusion.layout import Attribute, Layout
 from detdiffusion.sampling_config import SamplingConfig
 
-STRATEGY_NAMES = {Strategy.ORIGIN: "As drawn", Strategy.EASY: "Easy", Strategy.HARD: "Hard"}
+STRATEGY_NAMES = {Strategy.ORIGIN: "As tagged", Strategy.EASY: "Easy", Strategy.HARD: "Hard"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +122,12 @@ def asked_pair(studio: Studio, value: Mapping[str, Any], recipe: SamplingConfig,
         if not studio.model.tags_matter and sides.a.model in (None, studio.model.name):
             raise ConfigError(studio.model.why_no_tags)
         if a.strategy is b.strategy:
-            raise ConfigError("both sides ask for the same picture: choose other tags, another model or other values")
+            raise ConfigError("both sides ask for the same image: choose other tags, another model or other values")
         if a.layout == b.layout and all(box.attribute is Attribute.BACKGROUND for box in layout.boxes):
-            raise LayoutError("everything here is background: tag at least one object easy or hard to compare")
+            raise LayoutError("all objects are background: tag at least one easy or hard to compare")
         if a.layout == b.layout:
             names = " and ".join(STRATEGY_NAMES[side.strategy].lower() for side in (sides.a, sides.b))
-            raise LayoutError(f"{names} are the same here: every thing is tagged so already")
+            raise LayoutError(f"{names} are the same here: every object already has this tag")
     return a, b
 
 

@@ -34,17 +34,17 @@ class DifficultyView:
     """
 
     levels: tuple[float, ...] = ()
-    sheet: SheetView = field(default_factory=lambda: SheetView("Difficulty", (), 1))
+    sheet: SheetView = field(default_factory=lambda: SheetView("Attribute guidance", (), 1))
     tables: tuple[ObjectTable, ...] = ()
 
     def html(self) -> Markup:
         if not self.levels:
             return hint_html(
-                "Attribute guidance goes on where the words easy and hard end: the same picture, harder from left to "
-                "right, and the detector's confidence on the way."
+                "Attribute guidance goes further than the tags alone: the same image, harder from left to "
+                "right, and the detector's confidence."
             )
         if not self.tables:
-            return hint_html("The first picture is being made.")
+            return hint_html("The first image is being generated.")
         rows = [
             row for row in zip(*(table.rows for table in self.tables), strict=True) if row[0].confidence is not None
         ]
@@ -92,11 +92,11 @@ def difficulty_strip(
         raise ConfigError(studio.model.why_no_tags)
     recipe, layout = form.recipe(), studio.model.vocabulary.resolve(Layout.from_json(value))
     if all(box.attribute is Attribute.BACKGROUND for box in layout.boxes):
-        raise LayoutError("everything here is background: nothing can become harder; draw an object")
+        raise LayoutError("all objects are background, which cannot become harder: draw an object")
     levels = difficulty_levels(highest)
     ratio = layout.width / layout.height
     panels = [PictureView(name=f"{level:+g}" if level else "0", ratio=ratio) for level in levels]
-    view = DifficultyView(levels, SheetView("Difficulty", tuple(panels), len(levels), ratio, progress=0.0))
+    view = DifficultyView(levels, SheetView("Attribute guidance", tuple(panels), len(levels), ratio, progress=0.0))
     yield view
     for place, level in enumerate(levels):
         for news in studio.generation.run([Ask(layout, replace(recipe, attribute_guidance=level))], user):

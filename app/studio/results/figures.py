@@ -70,7 +70,7 @@ def _panels(
         return asked, [(name, None) for name in able]
     if which is Figure.NOISES:
         recipes = [recipe, *(replace(recipe, seed=new_seed()) for _ in range(7))]
-        return [Ask(layout, one, detectors=detectors) for one in recipes], [("As drawn", None)] * 8
+        return [Ask(layout, one, detectors=detectors) for one in recipes], [("As tagged", None)] * 8
     if not studio.model.tags_matter:
         raise ConfigError(studio.model.why_no_tags)
     count, strategies = (1, list(Strategy)) if which is Figure.TAGS else (4, [Strategy.EASY, Strategy.HARD])

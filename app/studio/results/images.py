@@ -8,16 +8,16 @@ from app.engine.generation import Progress, Result
 from app.studio.results.object_table import ObjectRow, ObjectTable
 from detdiffusion.layout import Attribute, Layout
 
-UNCHECKED = "the safety checker made the picture black"
-UNKNOWN = "no detector here knows these classes"
+UNCHECKED = "the safety checker blacked out the image"
+UNKNOWN = "no available detector knows these classes"
 
 
 def spent_text(results: Sequence[Result]) -> str:
     """What a run took, in a few words."""
     steps = sum(result.recipe.steps for result in results)
     seconds = results[0].seconds
-    pictures = f"{len(results)} picture{'' if len(results) == 1 else 's'}"
-    return f"{pictures} in {seconds:.1f} s · {1000 * seconds / steps:.0f} ms a step · {results[0].memory_gb:.1f} GB"
+    pictures = f"{len(results)} image{'' if len(results) == 1 else 's'}"
+    return f"{pictures} in {seconds:.1f} s · {1000 * seconds / steps:.0f} ms per step · {results[0].memory_gb:.1f} GB"
 
 
 def busy(news: Progress, index: int, layout: Layout, name: str = "", tag: Attribute | None = None) -> PictureView:
@@ -33,7 +33,7 @@ def busy(news: Progress, index: int, layout: Layout, name: str = "", tag: Attrib
 
 
 def _waiting(before: int) -> str:
-    return "Waiting: one other is drawn before" if before == 1 else f"Waiting: {before} others are drawn before"
+    return "Waiting: 1 request ahead" if before == 1 else f"Waiting: {before} requests ahead"
 
 
 def finished(result: Result, name: str = "", tag: Attribute | None = None) -> PictureView:
@@ -48,7 +48,7 @@ def finished(result: Result, name: str = "", tag: Attribute | None = None) -> Pi
         "" if name else f" · {result.recipe.steps} steps · {result.seconds:.1f} s"
     )
     if result.flagged:
-        caption += " · made black by the model's safety checker: try another seed"
+        caption += " · blacked out by the model's safety checker: try another seed"
     ratio = result.layout.width / result.layout.height
     return PictureView(file=result.file, marks=(*found, *missed), caption=caption, name=name, tag=tag, ratio=ratio)
 

@@ -20,7 +20,7 @@ from detdiffusion.layout import Attribute
 from training.core.markup import joined
 
 _INSIDE = Markup(
-    '<div class="inside {}"><div class="view"><img src="{}" alt="generated picture">{}</div><div class="read">{}'
+    '<div class="inside {}"><div class="view"><img src="{}" alt="generated image">{}</div><div class="read">{}'
     '<div class="scroll"><table><thead><tr><th>Object</th><th>Asked for</th><th class="number">{}</th></tr></thead>'
     "<tbody>{}</tbody></table></div>{}</div></div>"
 )
@@ -57,14 +57,14 @@ class InsideView:
 
     def html(self) -> Markup:
         if not self.address:
-            return hint_html(self.note or "Generate a picture: what the model read and saw in it stands here.")
+            return hint_html(self.note or "Generate an image to see what the model read and saw in it.")
         layer = Markup('<img class="layer" data-object="{}" src="{}" alt="">')
         return _INSIDE.format(
             "masks" if self.masks else "heat",
             self.address,
             joined(layer.format(place, one.address) for place, one in enumerate(self.layers) if one.address),
             Markup("<p>{}</p>").format(self.note) if self.note else "",
-            "Mask in its box" if self.masks else "",
+            "Mask inside its box" if self.masks else "",
             joined(self._row(place, one) for place, one in enumerate(self.layers)),
             self._tokens(),
         )
@@ -112,9 +112,9 @@ def show_inside(studio: Studio, picture: Path | None, what: Insight) -> InsideVi
 
 def _note_of(inside: Inside) -> str:
     if inside.maps is None:
-        return f"{inside.model} has no perception head, so there are no masks; its attention can be looked at."
+        return f"{inside.model} has no perception head, so there are no masks; see its attention instead."
     if inside.what is Insight.ATTENTION and inside.blueprint:
-        return "This model knows from its blueprint where objects are: it reads their words all over the picture."
+        return "This model takes positions from its blueprint, so its attention to words covers the whole image."
     return ""
 
 

@@ -10,7 +10,7 @@ from detdiffusion.evaluation.comparison import Comparison
 from detdiffusion.layout import Attribute
 from training.core.markup import joined
 
-_EMPTY = "Many noises show how confidence is spread: both sides of the comparison, from one seed after another."
+_EMPTY = "Generates both sides of the comparison from many seeds, and shows how the confidence varies."
 _TABLE = Markup(
     '{}<div class="numbers">{}</div><div class="scroll"><table class="noises"><thead><tr>'
     '<th>Object</th><th class="chart"><span class="axis"><i>0</i><i>0.5</i><i>1</i></span></th>'
@@ -55,7 +55,7 @@ class NoiseTable:
         if self.progress is not None:
             meter = Markup('<div class="meter"><i style="width:{:.1%}"></i></div>').format(self.progress)
         if self.comparison is None:
-            return meter + hint_html("The first pictures are being made." if self.wanted else _EMPTY)
+            return meter + hint_html("The first images are being generated." if self.wanted else _EMPTY)
         if not self.rows:
             return meter + hint_html(f"Not checked: {self.unseen}.")
         low, high = self.comparison.ci95

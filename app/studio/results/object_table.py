@@ -39,7 +39,7 @@ class ObjectTable:
 
     def html(self) -> Markup:
         if not self.rows:
-            return hint_html("What the detector finds stands here.")
+            return hint_html("Generate an image to see what the detector finds.")
         return _TABLE.format(*self._headline(), joined(map(self._row, self.rows)))
 
     def _headline(self) -> tuple[str, str]:
@@ -48,7 +48,7 @@ class ObjectTable:
             by = f"by {self.detector}, at confidence {self.min_score:.2f} or more"
             return f"{sum(row.found for row in known)} of {len(known)} found", by
         if all(row.attribute is Attribute.BACKGROUND for row in self.rows):
-            return "Background only", "no detector looks for background"
+            return "Background only", "background is not checked"
         return "Not checked", self.unseen
 
     def _row(self, row: ObjectRow) -> Markup:

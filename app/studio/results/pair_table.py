@@ -51,7 +51,7 @@ class PairTable:
 
     def html(self) -> Markup:
         if not self.verdicts:
-            return hint_html("Compare shows how the detector’s confidence drops when every object is hard.")
+            return hint_html("Compare to see how the detector’s confidence drops when every object is hard.")
         first = self.verdicts[0]
         if not first.comparison.rows:
             return hint_html(f"Not checked: {first.unseen}.")

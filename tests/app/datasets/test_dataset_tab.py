@@ -88,15 +88,15 @@ def test_everything_that_can_be_asked(runs: Runs, home: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"model": "/nowhere"}, "is no model folder"),
-        ({"layouts": ""}, "say how many layouts"),
+        ({"model": "/nowhere"}, "is not a model folder"),
+        ({"layouts": ""}, "enter the number of layouts"),
         ({"layouts": "0"}, "layouts '0' needs to be a whole number from 1"),
-        ({"count": ""}, "say how many pictures"),
-        ({"count": "many"}, "pictures 'many' needs"),
+        ({"count": ""}, "enter the number of images"),
+        ({"count": "many"}, "images 'many' needs"),
         ({"workers": "0"}, "workers '0' needs"),
         ({"strategy": "odd"}, "there is no strategy 'odd'"),
-        ({"source": Source.FOLDER, "folder": "/nowhere"}, "is no folder"),
-        ({"name": "a/b"}, "no name for a run"),
+        ({"source": Source.FOLDER, "folder": "/nowhere"}, "is not a folder"),
+        ({"name": "a/b"}, "is not a valid name"),
     ],
 )
 def test_what_cannot_work_is_refused(change: dict[str, Any], reason: str, runs: Runs, home: Path) -> None:
@@ -205,7 +205,7 @@ def test_pictures_while_they_are_made(runs: Runs) -> None:
     empty = handlers.look(runs, "", PICTURES, 0)
     assert "None yet" in empty.run.runs and "No data set yet" in empty.run.head
     folder = begin(runs, "one", "tell('running', done=15, total=40); time.sleep(60)")
-    assert "pictures appear here" in handlers.look(runs, "one", PICTURES, 0).page
+    assert "images appear here" in handlers.look(runs, "one", PICTURES, 0).page
     put_pictures(folder / "set", 40, 3)
     deadline = time.monotonic() + PATIENCE
     while runs.status("one").state is not State.RUNNING:
@@ -214,11 +214,11 @@ def test_pictures_while_they_are_made(runs: Runs) -> None:
     screen = handlers.look(runs, "one", PICTURES, 0)
     assert "picture 15 of 40" in screen.run.head and screen.pages == 2 and screen.run.may_stop
     assert screen.page.count("<img") == A_PAGE and " 0.25" in screen.page
-    assert screen.page.count(">background alone<") == 1 and "no detector" not in screen.page
+    assert screen.page.count(">background only<") == 1 and "not checked" not in screen.page
     assert handlers.look(runs, "one", PICTURES, 1).page.count("<img") == 3
-    assert "when all pictures are there" in handlers.look(runs, "one", NUMBERS, 0).page
+    assert "when all images are finished" in handlers.look(runs, "one", NUMBERS, 0).page
     assert handlers.look(runs, "one", LAYOUTS, 0).page == ""
-    with pytest.raises(ConfigError, match="there is nothing yet"):
+    with pytest.raises(ConfigError, match="nothing here yet"):
         handlers.download(Runs(runs.root.parent / "none"), "", runs.root.parent)
     runs.stop("one")
     wait(runs, "one")

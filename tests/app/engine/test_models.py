@@ -82,7 +82,7 @@ def test_several_models_in_one_run(two_models: Studio, layout: Layout) -> None:
     *steps, last = studio.generation.run(asked, "me")
     assert [(news.step, news.steps) for news in steps] == [(n, 6) for n in range(1, 7)], "the last two were one batch"
     assert [result.model.name for result in last] == ["tiny", "silent", "silent"]
-    assert steps[3].previews[0] is not None, "the first picture is shown while the next are drawn"
+    assert steps[3].previews[0] is not None, "the first image is shown while the next are drawn"
     assert steps[3].previews[1] is None
     alone = studio.generation.results([Ask(layout, QUICK, model="silent")], "me")[0]
     assert (np.asarray(Image.open(alone.file)) == np.asarray(Image.open(last[1].file))).all()

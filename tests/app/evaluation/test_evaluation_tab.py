@@ -78,16 +78,16 @@ def test_everything_that_can_be_asked(runs: Runs, home: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"model": "/nowhere"}, "is no model folder"),
-        ({"baselines": ["/nowhere"]}, "is no model folder"),
-        ({"layouts": ""}, "say how many layouts"),
+        ({"model": "/nowhere"}, "is not a model folder"),
+        ({"baselines": ["/nowhere"]}, "is not a model folder"),
+        ({"layouts": ""}, "enter the number of layouts"),
         ({"layouts": "0"}, "layouts '0' needs to be a whole number from 1"),
         ({"steps": "2000"}, "steps '2000' needs to be a whole number from 1 to 1,000"),
-        ({"source": Source.FOLDER, "folder": "/nowhere"}, "is no folder"),
+        ({"source": Source.FOLDER, "folder": "/nowhere"}, "is not a folder"),
         ({"detectors": "nobody.pt"}, "there is no detector at"),
-        ({"difficulties": "a"}, "difficulties 'a' need to be numbers"),
-        ({"difficulties": "1,inf"}, "need to be numbers"),
-        ({"name": "a/b"}, "no name for a run"),
+        ({"difficulties": "a"}, "attribute guidance 'a' needs numbers"),
+        ({"difficulties": "1,inf"}, "needs numbers"),
+        ({"name": "a/b"}, "is not a valid name"),
     ],
 )
 def test_what_cannot_work_is_refused(change: dict[str, Any], reason: str, runs: Runs, home: Path) -> None:
@@ -129,7 +129,7 @@ WRITES = (
 def test_from_nothing_to_a_report_in_a_frame(runs: Runs) -> None:
     empty = handlers.look(runs, "", "")
     assert "None yet" in empty.run.runs and "No evaluation yet" in empty.run.head and not empty.run.may_stop
-    with pytest.raises(ConfigError, match="nothing yet"):
+    with pytest.raises(ConfigError, match="nothing here yet"):
         shared.stop(runs, "")
     begin(runs, "one", WRITES)
     wait(runs, "one")
@@ -156,7 +156,7 @@ def test_running_stopped_resumed(runs: Runs) -> None:
     assert "picture 64 of 1,280 · 2 min left" in screen.run.head and "width:5.0%" in screen.run.head
     assert "running 5%" in screen.run.runs
     assert screen.run.may_stop and screen.page is not None and "when the evaluation is finished" in screen.page
-    assert "one ends" in shared.stop(runs, "one")
+    assert "one is stopping" in shared.stop(runs, "one")
     wait(runs, "one")
     assert runs.status("one").state is State.STOPPED and handlers.look(runs, "one", "").run.may_resume
     shared.resume(runs, "one")

@@ -114,7 +114,7 @@ def test_the_one_chosen_last_is_shown(drawn: History) -> None:
     assert [(mark.label, mark.score) for mark in screen.shown.marks] == [("bus", pytest.approx(0.9)), ("car", None)]
     assert "found 1 of 2 · drop 0.30" in screen.facts and "2 steps · guidance 3 · hard" in screen.facts
     assert handlers.chosen_last(drawn, (easy, single)).id == single
-    with pytest.raises(ConfigError, match="choose a picture"):
+    with pytest.raises(ConfigError, match="select an image"):
         handlers.chosen_last(drawn, ())
     with pytest.raises(DataError, match="has been deleted"):
         handlers.chosen_last(drawn, (999,))
@@ -148,15 +148,13 @@ def test_deletion_is_asked_for(drawn: History) -> None:
     drawn.star(hard, True)
     with pytest.raises(ConfigError, match="nothing is selected"):
         handlers.question(drawn, Deletion.SELECTED, ())
-    assert handlers.question(drawn, Deletion.SELECTED, (easy, hard)).startswith(
-        "Delete 2 pictures, 1 of them with a st"
-    )
-    assert handlers.question(drawn, Deletion.UNSTARRED, (hard,)).startswith("Delete 2 pictures, all that have no star")
-    assert handlers.delete(drawn, Deletion.SELECTED, (easy,)).startswith("1 picture; ")
+    assert handlers.question(drawn, Deletion.SELECTED, (easy, hard)).startswith("Delete 2 images, 1 of them with a st")
+    assert handlers.question(drawn, Deletion.UNSTARRED, (hard,)).startswith("Delete 2 images, all without a star")
+    assert handlers.delete(drawn, Deletion.SELECTED, (easy,)).startswith("1 image; ")
     assert ids(drawn) == [hard, single]
     handlers.delete(drawn, Deletion.UNSTARRED, (hard,))
     assert ids(drawn) == [hard] and len(list(drawn.pictures.iterdir())) == 1
-    with pytest.raises(ConfigError, match="every picture has a star"):
+    with pytest.raises(ConfigError, match="every image has a star"):
         handlers.question(drawn, Deletion.UNSTARRED, ())
 
 
@@ -173,7 +171,7 @@ def test_export(drawn: History, tmp_path: Path, selected: list[int], form: Form,
     ("values", "words"),
     [
         ({}, ["seed 5"]),
-        ({"model": "other", "model_sha256": "b"}, ["other made the picture", "tiny will draw it differently"]),
+        ({"model": "other", "model_sha256": "b"}, ["other made this image", "tiny will make a different one"]),
     ],
 )
 def test_what_is_said_when_a_picture_is_restored(
@@ -182,7 +180,7 @@ def test_what_is_said_when_a_picture_is_restored(
     entry = replace(drawn.find()[0], **values)
     note = handlers.restored_note(entry, "tiny", studio.model.sha256)
     assert [word for word in words if word not in note] == []
-    assert ("differently" in note) == ("model" in values)
+    assert ("a different one" in note) == ("model" in values)
 
 
 def test_the_studio_draws_without_a_history(
@@ -201,8 +199,8 @@ def test_the_studio_draws_without_a_history(
 
 def test_an_empty_gallery_says_what_comes_here(studio: Studio) -> None:
     screen = handlers.look(studio.history, ANY)
-    assert "No picture yet" in screen.tiles and "0 pictures" in screen.storage
-    with pytest.raises(ConfigError, match="no picture is shown"):
+    assert "No images yet" in screen.tiles and "0 images" in screen.storage
+    with pytest.raises(ConfigError, match="no image is shown"):
         handlers.export(studio.history, ANY, (), studio.workspace)
 
 

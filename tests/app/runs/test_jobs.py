@@ -204,7 +204,7 @@ def test_killed_run_is_told_from_one_that_stopped(runs: Runs) -> None:
     start(runs, "killed", python("print('half way', flush=True)"), python(TRAINER, folder))
     reach(runs, "killed", State.RUNNING)
     os.kill(json.loads((folder / "job.json").read_text())["process"]["pid"], signal.SIGKILL)
-    assert "ended without saying why" in reach(runs, "killed", State.FAILED).message
+    assert "ended without an error message" in reach(runs, "killed", State.FAILED).message
 
 
 TELLS = """
@@ -223,7 +223,7 @@ def test_the_first_status_counts_and_the_last_one_says_how_it_ended(runs: Runs) 
     assert (failed.step, failed.steps) == (4, 4)
     job = json.loads((runs.folder("two") / "job.json").read_text())
     for last, state, message in (
-        (python("pass"), State.FAILED, "without saying why"),  # the first command's end is not the run's
+        (python("pass"), State.FAILED, "without an error message"),  # the first command's end is not the run's
         (python(TELLS, page, "finished"), State.FINISHED, ""),
     ):
         job["commands"][1] = last
@@ -280,7 +280,7 @@ def test_a_number_that_another_process_has_by_now_is_not_ours(runs: Runs) -> Non
 
 @pytest.mark.parametrize("name", ["", "../other", "a/b", ".hidden", "x" * 61, "a b"])
 def test_names_that_are_none(runs: Runs, name: str) -> None:
-    with pytest.raises(ConfigError, match="no name for a run"):
+    with pytest.raises(ConfigError, match="is not a valid name"):
         runs.check_free(name)
 
 

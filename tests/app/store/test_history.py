@@ -160,7 +160,7 @@ def test_filters(history: History, entry: Entry, wanted: Filter, expected: list[
     )
     assert files(history.find(wanted)) == expected
     assert history.count(wanted) == len(expected)
-    assert history.labels() == ("bus", "car", "cat's", "road") and history.models() == ("papercut", "baseline")
+    assert history.labels() == ("bus", "car", "cat's", "road") and history.models() == ("baseline", "papercut")
 
 
 def test_star_delete_clean(history: History, entry: Entry) -> None:
@@ -188,7 +188,7 @@ def test_a_vanished_file_is_forgotten_a_vanished_folder_is_not(history: History,
     (history.pictures / "one.png").touch()
     assert files(history.find()) == ["two"]
     history.pictures.rename(history.pictures.with_name("away"))
-    with pytest.raises(DataError, match="folder of pictures"):
+    with pytest.raises(DataError, match="folder of images"):
         history.find()
     history.pictures.with_name("away").rename(history.pictures)
     assert files(history.find()) == ["two"]
@@ -260,11 +260,11 @@ def spoil_place(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
-        (spoil_all, "is damaged.*move it away.*pictures stay"),
+        (spoil_all, "is damaged.*move it away.*images stay"),
         (spoil_layout, "is damaged.*move it away"),
         (spoil_table, "is damaged.*move it away"),
         (spoil_version, "is of version 3, and this studio reads up to 2: update"),
-        (spoil_place, "cannot be used.*look whether"),
+        (spoil_place, "cannot be used.*check that"),
     ],
 )
 def test_a_history_that_cannot_be_read_says_what_to_do(
@@ -303,7 +303,7 @@ def test_export(history: History, entry: Entry, tmp_path: Path) -> None:
 
 def test_an_export_that_cannot_be(history: History, entry: Entry, tmp_path: Path) -> None:
     path = tmp_path / "some.zip"
-    with pytest.raises(ConfigError, match="no picture"):
+    with pytest.raises(ConfigError, match="no image"):
         export_zip((), history.pictures, path)
     with pytest.raises(DataError, match="just been deleted"):
         export_zip((entry,), history.pictures, path)

@@ -49,7 +49,7 @@ def test_records_for_programs(studio: Studio, street: dict[str, Any]) -> None:
 def test_without_words_for_attributes_there_is_nothing_to_tag_or_compare(
     silent_studio: Studio, street: dict[str, Any]
 ) -> None:
-    why = "silent has no words for easy and hard: tags change nothing, there is nothing to compare"
+    why = "silent does not know the tags easy and hard, so there is nothing to compare"
     assert silent_studio.model.why_no_tags.startswith(why)
     for objects in (street["objects"], []):
         assert why in show_prompt(silent_studio.model, with_objects(*objects))

@@ -31,7 +31,7 @@ def draw_again(studio: Studio, file: Path) -> tuple[Opened, SamplingConfig]:
     (again,) = studio.generation.results([Ask(Layout.from_json(opened.layout), opened.recipe)], "me")
     with Image.open(file) as first, Image.open(again.file) as second:
         assert np.array_equal(np.asarray(first), np.asarray(second)), "to the pixel"
-    assert "are back" in opened.note
+    assert "Restored layout, seed and settings" in opened.note
     return opened, opened.recipe
 
 
@@ -81,7 +81,7 @@ def test_of_generate(
         opened, how = draw_again(studio, file)
         assert (how.steps, how.guidance_scale, how.attribute_guidance) == (2, 5.0, 0.5)
         assert {item["attribute"] for item in opened.layout["objects"]} <= {"hard", "background"}
-        assert "Drawn together" not in opened.note
+        assert "Generated together" not in opened.note
 
 
 @pytest.mark.parametrize("batch", [1, 16])
@@ -130,4 +130,4 @@ def test_the_note_says_that_a_batch_of_an_accelerator_rounds_otherwise(
     own = ("tiny", studio.model.sha256, "watcher", "bfloat16", "cuda")
     for batch, said in ((16, True), (1, False), (0, False)):
         save_image(file, image, ImageRecord(layout, SamplingConfig(5, 3), Strategy.ORIGIN, *own, batch))
-        assert ("Drawn together with 15 others" in open_files(studio, [file]).note) == said
+        assert ("Generated together with 15 others" in open_files(studio, [file]).note) == said

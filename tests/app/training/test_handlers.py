@@ -135,7 +135,7 @@ def test_stop_says_what_happens_and_is_offered_until_it_has(runs: Runs) -> None:
     while log_tail(runs.folder("street-1") / "log.txt")[-1:] != ["deaf"]:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    assert "ends; Resume goes on" in handlers.stop(runs, Chosen())
+    assert "stops; Resume continues" in handlers.stop(runs, Chosen())
     screen = handlers.look(runs, Chosen(), "")
     assert (screen.run.may_stop, screen.run.stopping) == (True, True)
     assert "ended at once" in handlers.stop(runs, Chosen())
@@ -150,7 +150,7 @@ def test_model_of_a_run_goes_into_the_studio(runs: Runs, studio: Studio, model_f
     with pytest.raises(ConfigError, match="street-1 has no finished model"):
         handlers.use_model(studio, runs, Chosen())
     (folder / "model").symlink_to(model_folder)
-    assert handlers.use_model(studio, runs, Chosen()) == "street-1 draws the pictures now; watcher looks at them."
+    assert handlers.use_model(studio, runs, Chosen()) == "street-1 generates the images now; watcher checks them."
     assert studio.model.name == "street-1"
     assert ("street-1", str(folder / "model")) in handlers.bases(studio, runs)
 

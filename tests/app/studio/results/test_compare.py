@@ -58,7 +58,7 @@ def test_both_sides_take_what_stands_under_more(studio: Studio, street: dict[str
 
 
 def test_compare_needs_something_to_compare(studio: Studio, street: dict[str, Any]) -> None:
-    with pytest.raises(LayoutError, match="everything here is background"):
+    with pytest.raises(LayoutError, match="all objects are background"):
         pair(studio, with_objects(street["objects"][2]))
 
 
@@ -66,7 +66,7 @@ def test_compare_needs_something_to_compare(studio: Studio, street: dict[str, An
     ("sides", "names", "records"),
     [
         (Sides(), ("Easy", "Hard"), [{"strategy": "easy"}, {"strategy": "hard"}]),
-        (Sides(Side(), Side(Strategy.HARD)), ("As drawn", "Hard"), [{"strategy": "origin"}, {"strategy": "hard"}]),
+        (Sides(Side(), Side(Strategy.HARD)), ("As tagged", "Hard"), [{"strategy": "origin"}, {"strategy": "hard"}]),
         (
             Sides(Side(), Side(guidance_scale=5.0)),
             ("guidance 3", "guidance 5"),
@@ -74,7 +74,7 @@ def test_compare_needs_something_to_compare(studio: Studio, street: dict[str, An
         ),
         (
             Sides(Side(attribute_guidance=-1.0), Side(Strategy.HARD, attribute_guidance=1.5)),
-            ("As drawn · attribute guidance -1", "Hard · attribute guidance 1.5"),
+            ("As tagged · attribute guidance -1", "Hard · attribute guidance 1.5"),
             [{"attribute_guidance": -1.0}, {"attribute_guidance": 1.5}],
         ),
     ],
@@ -97,7 +97,7 @@ def test_sides_differ_in_what_was_chosen(
 @pytest.mark.parametrize(
     ("sides", "message"),
     [
-        (Sides(Side(), Side()), "both sides ask for the same picture"),
+        (Sides(Side(), Side()), "both sides ask for the same image"),
         (Sides(second="nobody"), "no detector 'nobody'; choose one of bundled"),
         (Sides(b=Side(model="loud")), "no model 'loud'"),
         (Sides(b=Side(Strategy.HARD, attribute_guidance=9)), "attribute guidance 9 needs to be"),
@@ -110,5 +110,5 @@ def test_sides_that_cannot_be_compared(studio: Studio, street: dict[str, Any], s
 
 def test_what_is_drawn_easy_is_not_compared_with_easy(studio: Studio, street: dict[str, Any]) -> None:
     easy = with_objects(street["objects"][0])
-    with pytest.raises(LayoutError, match="as drawn and easy are the same here"):
+    with pytest.raises(LayoutError, match="as tagged and easy are the same here"):
         pair(studio, easy, sides=Sides(Side(), Side(Strategy.EASY)))

@@ -17,7 +17,7 @@ FIXED = Form(fixed=True, seed=5.0, steps=3.0, guidance_scale=3.0)
     ("which", "names", "columns", "seeds"),
     [
         (Figure.MODELS, ["tiny", "silent"], 2, [5, 5]),
-        (Figure.TAGS, ["As drawn", "Easy", "Hard"], 3, [5, 5, 5]),
+        (Figure.TAGS, ["As tagged", "Easy", "Hard"], 3, [5, 5, 5]),
         (Figure.TAGS_OF_NOISES, ["Easy"] * 4 + ["Hard"] * 4, 4, [5, 6, 7, 8, 5, 6, 7, 8]),
     ],
 )
@@ -40,5 +40,5 @@ def test_a_figure_of_random_noises_has_the_own_one_first(studio: Studio, street:
 
 
 def test_figures_of_tags_need_a_model_with_tags(silent_studio: Studio, street: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="silent has no words for easy and hard"):
+    with pytest.raises(ConfigError, match="silent does not know the tags easy and hard"):
         list(figure(silent_studio, street, FIXED, Figure.TAGS, "me"))

@@ -67,7 +67,7 @@ def test_flipping_a_tag_keeps_the_noise(studio: Studio, street: dict[str, Any]) 
 def test_a_run_that_waits_says_for_how_many(studio: Studio, street: dict[str, Any]) -> None:
     with studio.models.lend(None):
         news = generate(studio, street, FIXED, "me")
-        assert next(news).picture.caption == "Waiting: one other is drawn before"
+        assert next(news).picture.caption == "Waiting: 1 request ahead"
     *_, last = news
     assert last.table is not None
 
@@ -109,13 +109,13 @@ def test_bad_settings_are_named(studio: Studio, street: dict[str, Any], form: Fo
 def test_a_flagged_picture_says_so(studio: Studio, street: dict[str, Any]) -> None:
     alone, both = single(studio, street), pair(studio, street)
     for picture in (alone.picture, both.b):
-        assert "made black by the model's safety checker: try another seed" in picture.caption
+        assert "blacked out by the model's safety checker: try another seed" in picture.caption
         assert picture.marks == ()
     assert "safety checker" not in both.a.caption
     assert alone.table is not None and both.table is not None
     for table in (alone.table, both.table):
         assert "Not checked" in table.html()
-        assert "the safety checker made the picture black" in table.html()
+        assert "the safety checker blacked out the image" in table.html()
     assert generate_record(studio, street, "origin", SamplingConfig(5, 1))["flagged"] is True
 
 
@@ -126,7 +126,7 @@ def test_a_model_that_no_detector_knows_says_so(model_folder: Path, tmp_path: Pa
     assert alone.table is not None and both.table is not None
     for table in (alone.table, both.table):
         assert "Not checked" in table.html()
-        assert "no detector here knows these classes" in table.html()
+        assert "no available detector knows these classes" in table.html()
     road = single(studio, with_objects(street["objects"][2])).table
     assert road is not None
     assert "Background only" in road.html()

@@ -34,7 +34,7 @@ def test_inside_is_what_the_model_read_and_saw(studio: Studio, street: dict[str,
     assert html.count('<span data-object="1"') == 4, "car, two corners, its tag"
     masks = show_inside(studio, file, Insight.MASKS)
     assert "no perception head" in masks.note and 'class="layer"' not in masks.html()
-    assert "Generate a picture" in show_inside(studio, None, Insight.MASKS).html()
+    assert "Generate an image" in show_inside(studio, None, Insight.MASKS).html()
 
 
 def test_inside_needs_the_model_that_drew_it(

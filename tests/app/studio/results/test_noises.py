@@ -45,5 +45,5 @@ def test_many_noises_can_be_stopped_and_refuse_what_a_pair_refuses(studio: Studi
         if table.pairs:
             studio.generation.cancel("me")
             break
-    with pytest.raises(LayoutError, match="everything here is background"):
+    with pytest.raises(LayoutError, match="all objects are background"):
         list(many_noises(studio, with_objects(street["objects"][2]), FIXED, 8, "me"))
