@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from detdiffusion.errors import ConfigError
 from detdiffusion.files import write_json
 
 
-def keep_settings(path: Path, settings: Mapping[str, Any]) -> None:
+def keep_settings(path: Path, settings: Mapping[str, Any], old_names: Mapping[str, str] = MappingProxyType({})) -> None:
     """Writes the settings of a new run; a run that was started with these very ones goes on.
+
+    Args:
+        old_names: of settings, as version 0.1 wrote them, with those of now.
 
     Raises:
         ConfigError: it was started with others, which are named (`loss.use_dice was True, is False`).
@@ -22,7 +26,7 @@ def keep_settings(path: Path, settings: Mapping[str, Any]) -> None:
         write_json(path, now)
         return
     try:
-        started = dict(json.loads(path.read_text(encoding="utf-8")))
+        started = dict(_renamed(json.loads(path.read_text(encoding="utf-8")), old_names))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{path} is damaged ({error}); delete {path.parent} and start again") from error
     differing = sorted(_differences(started, now))
@@ -31,6 +35,13 @@ def keep_settings(path: Path, settings: Mapping[str, Any]) -> None:
             f"{path.parent} was started with other settings: {'; '.join(differing)}. "
             "Use the old ones, give another --out, or delete that folder"
         )
+
+
+def _renamed(settings: Any, names: Mapping[str, str]) -> Any:
+    """With these names in place of the old ones, at any depth."""
+    if not isinstance(settings, dict):
+        return settings
+    return {names.get(name, name): _renamed(value, names) for name, value in settings.items()}
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:

@@ -40,6 +40,7 @@ def ended(words: tuple[str, ...]) -> int:
     [
         (("papercut", "--images", "0", "--out", "x"), "0 is not a positive number"),
         (("papercut", "--images", "two", "--out", "x"), "two is not a whole number"),
+        (("papercut", "--images", "1", "--hard-share", "2", "--out", "x"), "2 is not between 0 and 1"),
         (("papercut", "--images", "1", "--difficulty", "2", "--out", "x"), "2 is not between 0 and 1"),
         (("papercut", "--images", "1", "--out", str(Path(__file__))), "Not a directory"),
         (("bundle", "--preset", "tpu", "--out", "x"), "tpu"),

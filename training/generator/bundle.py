@@ -30,7 +30,7 @@ from training.core.cli import progress
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.scene import scenes
 from training.generator.batch import SampleStore
-from training.generator.config import VARIANTS, BundleConfig, DetectorConfig, GeneratorConfig, Stage
+from training.generator.config import OLD_NAMES, VARIANTS, BundleConfig, DetectorConfig, GeneratorConfig, Stage
 from training.generator.latents import Autoencoder
 from training.generator.model import small_model
 from training.generator.samples import make_samples
@@ -55,7 +55,7 @@ def train_bundle(
     Raises:
         ConfigError: `out` was started with another config.
     """
-    keep_settings(out / "config.json", config.to_json())
+    keep_settings(out / "config.json", config.to_json(), OLD_NAMES)
     for stage in list(Stage)[: list(Stage).index(until) + 1]:
         folder = out / stage
         finished = (folder / "done.json").exists()
@@ -121,7 +121,7 @@ def train_detector(config: DetectorConfig, image_size: int, out: Path, workers: 
     ):
         if (out / "data" / split / "written").exists():
             continue
-        made = scenes(range(first, first + count), size=image_size, difficulty=config.difficulty, workers=workers)
+        made = scenes(range(first, first + count), size=image_size, hard_share=config.hard_share, workers=workers)
         samples = (
             (scene.image, scene.layout) for scene in tqdm(made, f"{out.name}: {split} scenes", count, mininterval=5)
         )
@@ -144,7 +144,7 @@ def train_detector(config: DetectorConfig, image_size: int, out: Path, workers: 
 
 
 def render_pictures(config: AutoencoderConfig, image_size: int, path: Path, workers: int) -> np.ndarray:
-    """Scenes of every difficulty as one memory map [N, H, W, 3] uint8."""
+    """Scenes as one memory map [N, H, W, 3] uint8."""
     if not path.exists():
         seeds = range(config.first_scene, config.first_scene + config.scenes)
         made = scenes(seeds, size=image_size, workers=workers)

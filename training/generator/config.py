@@ -23,7 +23,7 @@ class DetectorConfig:
     architecture: str  # a built-in model of ultralytics, by name
     scenes: int
     first_scene: int
-    difficulty: float  # share of objects made naturally difficult
+    hard_share: float  # share of objects made naturally difficult
     epochs: int
     image_size: int = 160
     batch: int = 32
@@ -38,7 +38,7 @@ class SampleConfig:
 
     scenes: int = 12_000
     first_scene: int = 100_000
-    difficulty: float = 0.45
+    hard_share: float = 0.45
     chunk: int = 250  # scenes a file, the unit that a killed run loses at most
     min_score: float = 0.5  # gamma
     min_iou: float = 0.5  # beta
@@ -258,8 +258,8 @@ TRAIN_PRESETS: Mapping[str, GeneratorConfig] = {
 
 
 _CPU = BundleConfig(
-    detector=DetectorConfig("yolo11n.yaml", scenes=2_500, first_scene=0, difficulty=0.1, epochs=10),
-    held_out=DetectorConfig("yolov5n.yaml", scenes=4_500, first_scene=20_000, difficulty=0.45, epochs=22, seed=1),
+    detector=DetectorConfig("yolo11n.yaml", scenes=2_500, first_scene=0, hard_share=0.1, epochs=10),
+    held_out=DetectorConfig("yolov5n.yaml", scenes=4_500, first_scene=20_000, hard_share=0.45, epochs=22, seed=1),
     autoencoder=AutoencoderConfig(),
     samples=SampleConfig(),
     generator=_PAPERCUT_CPU,
@@ -274,6 +274,9 @@ _GPU = dataclasses.replace(
     generator=_PAPERCUT_GPU,
 )
 
+
+OLD_NAMES: Mapping[str, str] = {"judge": "held_out", "difficulty": "hard_share"}
+"""Fields of `BundleConfig` as version 0.1 kept them in a run -> as they are called now."""
 
 PRESETS: Mapping[str, BundleConfig] = {"cpu": _CPU, "gpu": _GPU}
 """Of `python -m training bundle`."""

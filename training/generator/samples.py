@@ -38,7 +38,7 @@ def make_samples(
         path = out / f"chunk-{number:05d}.json"
         if not path.exists():
             seeds = range(config.first_scene + start, config.first_scene + min(start + config.chunk, config.scenes))
-            made = list(scenes(seeds, size=image_size, difficulty=config.difficulty, workers=os.cpu_count() or 1))
+            made = list(scenes(seeds, size=image_size, hard_share=config.hard_share, workers=os.cpu_count() or 1))
             layouts = label_scenes(made, detector, config)
             with written_aside(path.with_suffix(".safetensors")) as aside:
                 save_file(encode_scenes(made, autoencoder), aside)

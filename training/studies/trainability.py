@@ -280,7 +280,7 @@ def _architecture(detector: str) -> tuple[str, Path | None]:
 def _measure(
     detector: Detector, validation: Dataset, things: Sequence[str], attributes: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Scores on all validation pictures, by class too, and recall by difficulty where attributes are known."""
+    """Scores on all validation pictures, by class too, and recall by attribute where attributes are known."""
     from itertools import islice
 
     from detdiffusion.evaluation.coco_ap import coco_ap
@@ -334,7 +334,7 @@ def _row(row: Row, results: Mapping[int, Any], base: Mapping[int, Any]) -> Train
         **{name: SeedEstimate.of([one[name] for one in results.values()]) for name in TRAINABILITY_SCORES},
         gain=Gain(_gain(results, base, "mAP"), _gain(results, base, "AP50")),
         by_class=_by_class(results),
-        recall50=_by_difficulty(results),
+        recall50=_by_attribute(results),
     )
 
 
@@ -357,7 +357,7 @@ def _by_class(results: Mapping[int, Any]) -> dict[str, SeedEstimate | None]:
     return {label: SeedEstimate.of([one["by_class"][label]["mAP"] for one in results.values()]) for label in labels}
 
 
-def _by_difficulty(results: Mapping[int, Any]) -> dict[str, SeedEstimate | None] | None:
+def _by_attribute(results: Mapping[int, Any]) -> dict[str, SeedEstimate | None] | None:
     if not results or any("recall50" not in one for one in results.values()):
         return None
     return {name: SeedEstimate.of([one["recall50"][name] for one in results.values()]) for name in ("easy", "hard")}

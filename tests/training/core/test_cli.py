@@ -39,6 +39,17 @@ def test_other_settings_are_refused(tmp_path: Path, change: dict[str, object], m
         keep_settings(tmp_path / "config.json", SETTINGS | change)
 
 
+def test_settings_by_their_old_names_go_on(tmp_path: Path) -> None:
+    path, names = tmp_path / "config.json", {"judge": "second", "difficulty": "share"}
+    path.write_text('{"first": {"difficulty": 0.1}, "judge": {"difficulty": 0.2}, "sizes": [1]}')
+    now = {"first": {"share": 0.1}, "second": {"share": 0.2}, "sizes": [1]}
+    keep_settings(path, now, names)
+    with pytest.raises(ConfigError, match=r"settings: second\.share was 0\.2, is 0\.3\. "):
+        keep_settings(path, now | {"second": {"share": 0.3}}, names)
+    with pytest.raises(ConfigError, match="judge was"):
+        keep_settings(path, now)
+
+
 @pytest.mark.parametrize("text", ["", "{", "3"])
 def test_damaged_settings_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)

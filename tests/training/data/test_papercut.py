@@ -1,5 +1,6 @@
 """The built-in world: a pure function of the seed, with true boxes and masks, in a form which pycocotools reads."""
 
+import argparse
 import hashlib
 import time
 from itertools import chain
@@ -10,6 +11,7 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from training.data.papercut import command
 from training.data.papercut.classes import STUFF, STUFF_IDS, THING_IDS, THINGS
 from training.data.papercut.coco_export import write_dataset
 from training.data.papercut.laying import MIN_AREA, MIN_VISIBLE
@@ -25,12 +27,12 @@ def same(a: Scene, b: Scene) -> bool:
 
 @pytest.fixture(scope="module")
 def ordinary() -> list[Scene]:
-    return [scene(seed, difficulty=0.0) for seed in SEEDS]
+    return [scene(seed, hard_share=0.0) for seed in SEEDS]
 
 
 @pytest.fixture(scope="module")
 def difficult() -> list[Scene]:
-    return [scene(seed, difficulty=1.0) for seed in SEEDS]
+    return [scene(seed, hard_share=1.0) for seed in SEEDS]
 
 
 def test_classes_are_those_of_coco() -> None:
@@ -42,7 +44,7 @@ def test_classes_are_those_of_coco() -> None:
 
 
 def test_a_scene_is_a_function_of_its_seed(ordinary: list[Scene]) -> None:
-    assert same(scene(SEEDS[0], difficulty=0.0), ordinary[0])
+    assert same(scene(SEEDS[0], hard_share=0.0), ordinary[0])
     assert not same(ordinary[0], ordinary[1])
 
 
@@ -57,7 +59,7 @@ def test_layouts_hold_still_between_versions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seed", "size", "difficulty", "golden"),
+    ("seed", "size", "hard_share", "golden"),
     [
         (0, 256, 0.45, "843a7aa5161c397303044822d9d2bb747e05e7ec850dcfa2cf295a7d300aa3e3"),  # indoors
         (4, 256, 0.45, "bc8379de2eef18079a8901bfe9eda54e8187446baa6c1d31a415c11159c1299b"),
@@ -67,8 +69,8 @@ def test_layouts_hold_still_between_versions() -> None:
         (900_003, 192, 1.0, "d904c2f30335efa1d877bad51ac7e96f078fa155f28e3354e767acbddef8e990"),
     ],
 )
-def test_pixels_masks_and_boxes_hold_still(seed: int, size: int, difficulty: float, golden: str) -> None:
-    made = scene(seed, size, difficulty)
+def test_pixels_masks_and_boxes_hold_still(seed: int, size: int, hard_share: float, golden: str) -> None:
+    made = scene(seed, size, hard_share)
     found = hashlib.sha256(made.image.tobytes())
     found.update(made.masks.tobytes())
     found.update(repr([(box.label, box.xyxy) for box in made.layout.boxes]).encode())
@@ -76,7 +78,7 @@ def test_pixels_masks_and_boxes_hold_still(seed: int, size: int, difficulty: flo
 
 
 def test_processes_keep_the_order_and_the_pixels(ordinary: list[Scene]) -> None:
-    made = [*scenes(SEEDS[:3], difficulty=0.0, workers=1)]
+    made = [*scenes(SEEDS[:3], hard_share=0.0, workers=1)]
     assert all(map(same, made, ordinary))
     assert len(made) == 3
 
@@ -120,7 +122,7 @@ def test_ordinary_things_are_hardly_hidden(ordinary: list[Scene], difficult: lis
     assert np.mean(filled(ordinary)) > np.mean(filled(difficult))
 
 
-def test_difficulty_changes_the_pictures_and_not_the_ground(ordinary: list[Scene], difficult: list[Scene]) -> None:
+def test_hard_share_changes_the_pictures_and_not_the_ground(ordinary: list[Scene], difficult: list[Scene]) -> None:
     changed = 0
     for easy, hard in zip(ordinary, difficult, strict=True):
         stuff = [box for box in easy.layout.boxes if box.label in STUFF]
@@ -171,3 +173,15 @@ def test_datasets_of_the_same_seeds_are_the_same_bytes(tmp_path: Path) -> None:
     files = [path.relative_to(tmp_path / "a") for path in sorted((tmp_path / "a").rglob("*")) if path.is_file()]
     assert len(files) == 5
     assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files)
+
+
+def test_the_old_name_of_hard_share_is_taken_and_not_shown() -> None:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    few = ["--images", "1", "--out", "x"]
+    assert [parser.parse_args([*few, flag, "0.2"]).hard_share for flag in ("--hard-share", "--difficulty")] == [
+        0.2,
+        0.2,
+    ]
+    assert parser.parse_args(few).hard_share == 0.45
+    assert "--hard-share" in parser.format_help() and "--difficulty" not in parser.format_help()

@@ -23,7 +23,7 @@ from training.generator.samples import summarise
 
 CPU = torch.device("cpu")
 _DETECTOR = DetectorConfig(
-    "yolo11n.yaml", scenes=8, first_scene=0, difficulty=0.1, epochs=1, image_size=32, batch=4, validation_scenes=2
+    "yolo11n.yaml", scenes=8, first_scene=0, hard_share=0.1, epochs=1, image_size=32, batch=4, validation_scenes=2
 )
 TINY = BundleConfig(
     detector=_DETECTOR,
@@ -144,3 +144,18 @@ def test_a_baseline_that_version_0_1_began_goes_on_where_it_is(tmp_path: Path) -
     assert baseline_folder(tmp_path, "geodiffusion") == tmp_path / "baselines" / "geodiffusion"
     (tmp_path / "rivals" / "geodiffusion").mkdir(parents=True)
     assert baseline_folder(tmp_path, "geodiffusion") == tmp_path / "rivals" / "geodiffusion"
+
+
+def test_a_run_that_version_0_1_began_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = TINY.to_json()
+    kept["judge"] = kept.pop("held_out")
+    for name in ("detector", "judge", "samples"):
+        kept[name]["difficulty"] = kept[name].pop("hard_share")
+    (tmp_path / "config.json").write_text(json.dumps(kept))
+    stages: list[Stage] = []
+    monkeypatch.setattr(bundle, "_run_stage", lambda stage, *_: stages.append(stage))
+    train_bundle(TINY, tmp_path, CPU, until=Stage.HELD_OUT)
+    assert stages == [Stage.DETECTOR, Stage.HELD_OUT]
+    other = dataclasses.replace(TINY, detector=dataclasses.replace(TINY.detector, hard_share=0.3))
+    with pytest.raises(ConfigError, match=r"detector\.hard_share was 0\.1, is 0\.3"):
+        train_bundle(other, tmp_path, CPU)

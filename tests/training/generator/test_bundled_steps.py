@@ -34,7 +34,7 @@ def test_the_first_steps_give_the_losses_of_the_shipped_run(tmp_path: Path, monk
     count = bundle.samples.scenes
     wanted = [index for step in range(len(expected)) for index in batch_indices(count, config, step)]
     made = [
-        scene(bundle.samples.first_scene + index, size=bundle.image_size, difficulty=bundle.samples.difficulty)
+        scene(bundle.samples.first_scene + index, size=bundle.image_size, hard_share=bundle.samples.hard_share)
         for index in wanted
     ]
     layouts = label_scenes(made, load_detector(BUNDLED, BUNDLED_MODEL), bundle.samples)

@@ -186,7 +186,7 @@ def test_a_gain_needs_both(tmp_path: Path) -> None:
 def test_torchvision_in_pieces(
     folders: tuple[Path, Path], opened: tuple[Dataset, Dataset, Dataset], tmp_path: Path
 ) -> None:
-    """Two rows now, the rest later; other settings are refused; attributes give recall by difficulty."""
+    """Two rows now, the rest later; other settings are refused; attributes give recall by attribute."""
     real, made = folders
     validation = opened[1]
     rows = [

@@ -17,7 +17,7 @@ def write_dataset(
     out: Path,
     seeds: Sequence[int],
     size: int = 256,
-    difficulty: float = 0.45,
+    hard_share: float = 0.45,
     workers: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -27,7 +27,7 @@ def write_dataset(
     images: list[dict[str, object]] = []
     things: list[dict[str, object]] = []
     stuff: list[dict[str, object]] = []
-    for done, (seed, made) in enumerate(zip(seeds, scenes(seeds, size, difficulty, workers), strict=True), start=1):
+    for done, (seed, made) in enumerate(zip(seeds, scenes(seeds, size, hard_share, workers), strict=True), start=1):
         name = f"{seed:06d}.png"
         made.image.save(out / "images" / name)
         images.append({"id": seed, "file_name": name, "width": size, "height": size})

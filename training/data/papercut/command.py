@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from detdiffusion.arguments import natural, positive, share
+from detdiffusion.arguments import add_old_name, natural, positive, share
 from training.core.cli import progress
 from training.core.status import STATUS, tells
 
@@ -18,8 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--size", type=positive, default=256, help="side in pixels (default 256)")
     parser.add_argument(
-        "--difficulty", type=share, default=0.45, help="share of objects made naturally difficult (default 0.45)"
+        "--hard-share", type=share, default=0.45, help="share of objects made naturally difficult (default 0.45)"
     )
+    add_old_name(parser, "--difficulty", "--hard-share")
     parser.add_argument("--workers", type=positive, default=2, help="processes (default 2)")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
 
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.out,
             range(arguments.seed, arguments.seed + arguments.images),
             size=arguments.size,
-            difficulty=arguments.difficulty,
+            hard_share=arguments.hard_share,
             workers=arguments.workers,
             on_progress=lambda done, total: report(done, total, {}),
         )

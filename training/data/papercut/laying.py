@@ -7,12 +7,12 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from training.data.papercut.difficulty import Trouble, blurred, deformed, prop_cover, with_glare
 from training.data.papercut.palette import Colour, Colours, Random, any_colour, mix, vary
 from training.data.papercut.pen import OVERSAMPLING, Pen
 from training.data.papercut.placement import Plan
 from training.data.papercut.sheet import FIRST, PROP, Corner, Mask, Sheet, scaled
 from training.data.papercut.things import SHAPES
+from training.data.papercut.troubles import Trouble, blurred, deformed, prop_cover, with_glare
 
 MIN_AREA = 0.02  # of the image, for the box of a thing
 MIN_VISIBLE = 0.35  # of an object's own pixels

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 
 from training.data.papercut.classes import THINGS
-from training.data.papercut.difficulty import Trouble, choose_troubles
 from training.data.papercut.palette import Random
 from training.data.papercut.things import SHAPES, Zone
+from training.data.papercut.troubles import Trouble, choose_troubles
 
 _GROUNDS = ("grass", "sea", "sand", "snow", "road")
 
@@ -49,14 +49,14 @@ def region_names(rng: Random) -> tuple[tuple[str, ...], set[Zone]]:
     return ("sky-other", str(rng.choice(("mountain", "hill"))), near), zones
 
 
-def plan_things(horizon: float, zones: set[Zone], difficulty: float, rng: Random) -> list[Plan]:
+def plan_things(horizon: float, zones: set[Zone], hard_share: float, rng: Random) -> list[Plan]:
     """1 to 6 things which leave each other room, from far to near."""
     plans: list[Plan] = []
     fitting = [label for label in THINGS if SHAPES[label].zone in zones]
     crowd = int(rng.integers(1, 7))
     for _ in range(crowd):
         label = str(rng.choice(fitting if rng.uniform() < 0.45 else THINGS))
-        troubles = choose_troubles(rng) if rng.uniform() < difficulty else frozenset()
+        troubles = choose_troubles(rng) if rng.uniform() < hard_share else frozenset()
         for _ in range(8):
             plan = _plan(label, troubles, horizon, zones, crowd, rng)
             if all(plan.overlap(other) < (0.3 if Trouble.OCCLUDE in troubles else 0.06) for other in plans):

@@ -33,10 +33,10 @@ class Scene:
     masks: Mask  # [N, H, W]
 
 
-def scene(seed: int, size: int = 256, difficulty: float = 0.45) -> Scene:
+def scene(seed: int, size: int = 256, hard_share: float = 0.45) -> Scene:
     """The scene of a seed, as an image of size x size pixels.
 
-    `difficulty` is the share of objects (0..1) which are made naturally difficult.
+    `hard_share` is the share of objects (0..1) which are made naturally difficult.
     """
     rng = np.random.default_rng(seed)
     light = LIGHTS[rng.integers(len(LIGHTS))]
@@ -48,7 +48,7 @@ def scene(seed: int, size: int = 256, difficulty: float = 0.45) -> Scene:
     regions = sheet.owner.copy()
 
     laid: list[Laid] = []
-    plans = plan_things(horizon, zones, difficulty, rng)
+    plans = plan_things(horizon, zones, hard_share, rng)
     for plan in plans:
         if thing := lay_thing(sheet, plan, laid):
             laid.append(thing)
@@ -72,9 +72,9 @@ def _fractions(box: tuple[int, int, int, int], size: int) -> tuple[float, float,
     return box[0] / size, box[1] / size, box[2] / size, box[3] / size
 
 
-def scenes(seeds: Iterable[int], size: int = 256, difficulty: float = 0.45, workers: int = 0) -> Iterator[Scene]:
+def scenes(seeds: Iterable[int], size: int = 256, hard_share: float = 0.45, workers: int = 0) -> Iterator[Scene]:
     """Scenes in the order of the seeds, made by that many processes (0: in this one)."""
-    make = partial(scene, size=size, difficulty=difficulty)
+    make = partial(scene, size=size, hard_share=hard_share)
     if workers < 1:
         yield from map(make, seeds)
         return
