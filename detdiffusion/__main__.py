@@ -224,11 +224,11 @@ def _progress(info: StepInfo) -> None:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(
         prog="python -m detdiffusion",
-        description="Draws a picture of a layout, lets the model's detector look at it, and writes what it finds.",
+        description="Generates an image of a layout, and writes what the model's detector finds in it.",
         epilog="Exit code: 0 on success, 2 on bad input with a one-line reason on standard error.",
     )
     parser.add_argument(
-        "layout", type=Path, metavar="LAYOUT.json", help="layout file, or a picture saved by DetDiffusion"
+        "layout", type=Path, metavar="LAYOUT.json", help="layout file, or an image made by DetDiffusion"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for image.png and result.json")
     parser.add_argument(
@@ -237,25 +237,27 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         choices=list(Strategy),
         help="attributes as the layout has them (origin, the default), or all things easy, or all things hard",
     )
-    parser.add_argument("--seed", type=seed_number, help="of the starting noise (default 7)")
-    parser.add_argument("--steps", type=sampler_steps, default=20, help="of the sampler, 1 to 1000 (default 20)")
+    parser.add_argument("--seed", type=seed_number, help="seed of the noise (default 7)")
+    parser.add_argument("--steps", type=sampler_steps, default=20, help="sampler steps, 1 to 1000 (default 20)")
     parser.add_argument(
         "--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder (default: the bundled model)"
     )
     parser.add_argument(
-        "--detector", metavar="NAME|PATH", help="whose confidence (default: the model's own, or the bundled one)"
+        "--detector", metavar="NAME|PATH", help="detector (default: the model's own, or the bundled one)"
     )
-    parser.add_argument("--guidance", type=amount, default=GUIDANCE, help=f"classifier-free ({GUIDANCE:g})")
+    parser.add_argument(
+        "--guidance", type=amount, default=GUIDANCE, help=f"classifier-free guidance scale ({GUIDANCE:g})"
+    )
     parser.add_argument(
         "--attribute-guidance",
         type=amount,
         default=0.0,
         metavar="A",
-        help="how far to go on from easy towards hard, or back (default 0)",
+        help="strength: above 0 towards hard, below 0 towards easy (default 0)",
     )
     add_old_name(parser, "--difficulty", "--attribute-guidance")
     parser.add_argument(
-        "--compare", action="store_true", help="draw every seed twice, all easy and all hard; writes comparison.json"
+        "--compare", action="store_true", help="generate each seed twice, all easy and all hard; writes comparison.json"
     )
     parser.add_argument(
         "--seeds",

@@ -22,22 +22,28 @@ VERBS: Mapping[str, Verb] = {
         "generator.bundle_command",
         "train detectors, autoencoder, attributes and generator; resumable",
     ),
-    "autoencoder": Verb("autoencoder.command", "train the small autoencoder on any folder of pictures"),
-    "layouts": Verb("data.filters", "COCO annotations -> layouts that pass the filter"),
-    "subset": Verb("data.subset", "a part of a data set of any form, as a COCO folder of its own"),
-    "detector": Verb("detector.command", "train a detector on a data set, of torchvision or of ultralytics; resumable"),
-    "annotate": Verb("labelling.annotate", "a detector finds which objects of a data set are easy and which are hard"),
-    "train": Verb("generator.command", "train a generator on a data set; resumable, one process or many"),
-    "convert": Verb("generator.convert", "a published Stable Diffusion or GeoDiffusion folder -> a model folder"),
-    "evaluate": Verb("evaluation.command", "are boxes obeyed, and do hard objects fool the detector"),
-    "report": Verb("report.command", "reports of evaluate and ablation -> one page with tables, plots and pictures"),
-    "ablation": Verb("studies.ablation", "what each part of the method is worth, by training without it"),
-    "generate": Verb("synthesis.command", "layouts -> a COCO data set of pictures, by many processes; resumable"),
-    "verify": Verb("synthesis.verify", "is every picture of a generated data set there once, and whole"),
-    "trainability": Verb(
-        "studies.trainability", "does a detector learn from generated pictures: a table with intervals"
+    "autoencoder": Verb("autoencoder.command", "train the small autoencoder on any folder of images"),
+    "layouts": Verb("data.filters", "turn COCO annotations into layouts, by a filter"),
+    "subset": Verb("data.subset", "copy a part of a data set of any form into a COCO folder"),
+    "detector": Verb("detector.command", "train a torchvision or ultralytics detector on a data set; resumable"),
+    "annotate": Verb(
+        "labelling.annotate", "find which objects of a data set a detector finds (easy) and misses (hard)"
     ),
-    "loop": Verb("loop", "your data and detector -> attributes, generator, hard pictures, a better detector"),
+    "train": Verb("generator.command", "train a generator on a data set, in one process or several; resumable"),
+    "convert": Verb(
+        "generator.convert", "turn a published Stable Diffusion or GeoDiffusion folder into a model folder"
+    ),
+    "evaluate": Verb(
+        "evaluation.command", "measure whether boxes are obeyed and hard objects fool the detector; resumable"
+    ),
+    "report": Verb("report.command", "make one page with tables, plots and images from reports"),
+    "ablation": Verb("studies.ablation", "measure what each part of the method is worth, by training without it"),
+    "generate": Verb(
+        "synthesis.command", "generate a COCO data set from layouts, in one process or several; resumable"
+    ),
+    "verify": Verb("synthesis.verify", "check that every image of a generated data set is there once, and undamaged"),
+    "trainability": Verb("studies.trainability", "measure whether a detector learns from generated images; resumable"),
+    "loop": Verb("loop", "go from your data and detector to a better detector; resumable"),
 }
 
 
@@ -51,14 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; run the same command to resume", file=sys.stderr)
         return 130
 
 
 def build_parser(called: str | None = None) -> argparse.ArgumentParser:
     """The parser of all verbs, with the arguments of the one that is called: no other verb's module is imported."""
     parser = argparse.ArgumentParser(
-        prog="python -m training", description="Everything that learns or makes data sets."
+        prog="python -m training", description="Trains models, makes data sets and measures them."
     )
     parsers = parser.add_subparsers(required=True, metavar="VERB")
     for name, verb in VERBS.items():

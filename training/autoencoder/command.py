@@ -44,13 +44,13 @@ BATCH = 16
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training autoencoder`."""
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a data set, or any folder of pictures")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a data set, or any folder of images")
     parser.add_argument("--split", metavar="NAME", help="of a data set (default: the only one, or train)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="writes DIR/model and DIR/report.json")
     parser.add_argument(
         "--detector",
         metavar="bundled|PATH|NAME",
-        help="also measure which part of this detector's confidence is kept: a detector folder, a YOLO .pt file, or "
+        help="also measure which share of this detector's confidence is kept: a detector folder, a YOLO .pt file, or "
         "one of the model's. Nothing is downloaded",
     )
     parser.add_argument(
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--held-out",
         type=positive,
         metavar="N",
-        help=f"pictures to measure on, never trained on (default: a tenth, at most {HELD_OUT})",
+        help=f"images held out for validation (default: a tenth, at most {HELD_OUT})",
     )
     parser.add_argument("--steps", type=positive, metavar="N", help="the same as --set steps=N")
     add_set(parser, "AutoencoderConfig (training/autoencoder/config.py)", "batch=8 or block_out_channels=[32,64,128]")

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from training.core.status import StatusWriter, status_writer
 
-DEVICE = "cpu, cuda, cuda:1, ... (default: cuda where there is one)"
+DEVICE = "cpu, cuda, cuda:1, ... (default: cuda if available)"
 
 
 def add_device(parser: argparse.ArgumentParser, help: str = DEVICE) -> None:

@@ -204,7 +204,7 @@ def telling(path: Path | None, unit: str = "step", *, shared: bool = False) -> I
             yield writer
         except KeyboardInterrupt:
             if not writer.last.state.over:
-                writer.end(RunState.STOPPED, "stopped; the same command goes on from here")
+                writer.end(RunState.STOPPED, "stopped; run the same command to resume")
             raise
         except Exception as error:
             known = isinstance(error, DetDiffusionError | OSError)

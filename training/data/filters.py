@@ -106,7 +106,7 @@ def layout_of(picture: Picture, entries: Sequence[Entry]) -> Layout:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training layouts`."""
     parser.add_argument("--instances", type=Path, required=True, metavar="I.json", help="COCO file of things")
-    parser.add_argument("--stuff", type=Path, metavar="S.json", help="COCO file of stuff on the same pictures")
+    parser.add_argument("--stuff", type=Path, metavar="S.json", help="COCO file of stuff in the same images")
     parser.add_argument("--out", type=Path, required=True, metavar="layouts.jsonl", help="file to write")
     add_filter_arguments(parser, LayoutFilter())
 
@@ -118,7 +118,7 @@ def add_filter_arguments(parser: argparse.ArgumentParser, bounds: LayoutFilter) 
         type=float,
         default=bounds.min_area,
         metavar="SHARE",
-        help=f"a box needs more than this share of the picture (default {bounds.min_area})",
+        help=f"a box needs more than this share of the image (default {bounds.min_area})",
     )
     for side in ("min", "max"):
         default = getattr(bounds, f"{side}_objects")

@@ -37,12 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set: COCO, Papercut, YOLO or VOC")
     parser.add_argument("--split", metavar="NAME", help="such as trainval (default: the only one, or train)")
     share = parser.add_mutually_exclusive_group()
-    share.add_argument("--fraction", type=fraction, metavar="F", help="of the pictures, above 0 and up to 1")
-    share.add_argument("--count", type=positive, metavar="N", help="so many pictures (default: all of them)")
-    parser.add_argument("--seed", type=natural, default=0, metavar="N", help="which ones (default 0)")
-    parser.add_argument("--name", default=TRAIN, metavar="SPLIT", help=f"of the split that is written ({TRAIN})")
+    share.add_argument("--fraction", type=fraction, metavar="F", help="share of the images, above 0 and up to 1")
+    share.add_argument("--count", type=positive, metavar="N", help="number of images (default: all)")
+    parser.add_argument("--seed", type=natural, default=0, metavar="N", help="seed that selects the images (default 0)")
+    parser.add_argument("--name", default=TRAIN, metavar="SPLIT", help=f"name of the new split ({TRAIN})")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="gets annotations/ and a folder of links"
+        "--out", type=Path, required=True, metavar="DIR", help="folder to write: annotations/ and links to the images"
     )
     add_filter_arguments(parser, BOUNDS)
 

@@ -71,28 +71,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="NAME",
         help="of torchvision (fasterrcnn_resnet50_fpn, _v2, retinanet_resnet50_fpn, ...; fasterrcnn_resnet18_fpn is "
-        "ours, for small pictures on a CPU) or of ultralytics (yolo11n, rtdetr-l, ...)",
+        "ours, for small images on a CPU) or of ultralytics (yolo11n, rtdetr-l, ...)",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set: COCO, Papercut, YOLO or VOC")
     parser.add_argument("--split", metavar="NAME", help="such as train (default: the only one, or train)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the detector folder to write")
     parser.add_argument("--epochs", type=positive, default=12, metavar="N", help="default 12")
     parser.add_argument("--image-size", type=positive, default=640, metavar="PIXELS", help="side, default 640")
-    parser.add_argument("--batch", type=positive, default=16, metavar="N", help="pictures a step, default 16")
+    parser.add_argument("--batch", type=positive, default=16, metavar="N", help="images per step, default 16")
     parser.add_argument("--seed", type=natural, default=0, metavar="N", help="default 0")
-    parser.add_argument("--limit", type=positive, metavar="N", help="use only so many pictures of the data set")
+    parser.add_argument("--limit", type=positive, metavar="N", help="use only N images of the data set")
     parser.add_argument(
         "--held-out",
         type=positive,
         metavar="N",
-        help=f"pictures to measure on, never trained on (default: a tenth, at most {HELD_OUT})",
+        help=f"images held out for validation (default: a tenth, at most {HELD_OUT})",
     )
     parser.add_argument(
         "--start",
         type=Path,
         metavar="FILE",
-        help="torchvision: weights to start from where they fit (.pth, .safetensors), of a detector or a backbone; "
-        "default: from nothing",
+        help="torchvision: initial weights, used where they fit (.pth, .safetensors), of a detector or a backbone; "
+        "default: from scratch",
     )
     fields_of = "DetectorTraining (training/detector/recipe.py); for ultralytics, any of its settings that is a number"
     add_set(parser, fields_of, "learning_rate=0.01 or mosaic=0.3")

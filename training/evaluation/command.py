@@ -56,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=words,
         default=[],
         metavar="NAME|PATH,...",
-        help=f"whose scores, the first one leads (default: the model's own, {BUNDLED} and {HELD_OUT}); FILE.json: COCO "
-        "results of another framework's detector on the pictures that pictures.json in the work folder lists",
+        help=f"detectors, the main one first (default: the model's own, {BUNDLED} and {HELD_OUT}); FILE.json: COCO "
+        "results of another framework's detector, on the images that pictures.json in the work folder lists",
     )
     parser.add_argument("--baselines", type=paths, default=[], metavar="DIR,...", help="model folders to compare with")
     add_old_name(parser, "--rivals", "--baselines")
@@ -66,25 +66,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_amounts,
         default=[],
         metavar="A,...",
-        help="also draw the layouts of origin with attribute guidance of each strength; 0 is origin",
+        help="also generate the layouts of origin with attribute guidance of each strength; 0 is origin",
     )
     add_old_name(parser, "--difficulties", "--attribute-guidance")
-    parser.add_argument(
-        "--one-hard", action="store_true", help="also ask one object of each layout to be hard, the others easy"
-    )
-    parser.add_argument("--inception", type=Path, metavar="FILE", help="weights of Inception for FID, by path")
+    parser.add_argument("--one-hard", action="store_true", help="also test one hard object per layout, the others easy")
+    parser.add_argument("--inception", type=Path, metavar="FILE", help="Inception weights for FID")
     parser.add_argument("--scene-fid", action="store_true", help="also the FID of the objects' crops")
-    parser.add_argument("--steps", type=sampler_steps, default=20, help="of the sampler, 1 to 1000 (default 20)")
-    parser.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"pictures at once ({BATCH})")
+    parser.add_argument("--steps", type=sampler_steps, default=20, help="sampler steps, 1 to 1000 (default 20)")
+    parser.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"images per batch ({BATCH})")
     parser.add_argument("--out", type=Path, required=True, metavar="report.json", help="file to write")
     parser.add_argument(
-        "--sheet", type=Path, metavar="FILE.png", help=f"also write the first {SHEET} scenes, real above each view"
+        "--sheet",
+        type=Path,
+        metavar="FILE.png",
+        help=f"also write the first {SHEET} scenes, the real image above each variant",
     )
     parser.add_argument("--split", metavar="NAME", help="of a data set's folder (default: the only one, or train)")
     parser.add_argument(
         "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
     )
-    parser.add_argument("--guidance", type=amount, default=GUIDANCE, help=f"classifier-free ({GUIDANCE:g})")
+    parser.add_argument(
+        "--guidance", type=amount, default=GUIDANCE, help=f"classifier-free guidance scale ({GUIDANCE:g})"
+    )
     add_device(parser)
     add_filter_arguments(parser, LayoutFilter())
 

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=None,
         metavar="N",
-        help="steps of the baselines (default: as many)",
+        help="steps of the baselines (default: as the generator)",
     )
     add_old_name(parser, "--rivals", "--baselines")
     add_old_name(parser, "--rival-steps", "--baseline-steps")

@@ -117,11 +117,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detector",
         metavar=f"{BUNDLED}|PATH|{NO_DETECTOR}",
-        help="looks at samples during the training, and goes into the model folder (default: the base's, if it knows "
-        "a class of the data)",
+        help="checks samples during the training, and is copied into the model folder (default: the base's, if it "
+        "knows a class of the data)",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="check everything, print config and needs, train nothing"
+        "--dry-run", action="store_true", help="check everything and print config and needs, without training"
     )
     add_filter_arguments(parser, NO_FILTER)
 

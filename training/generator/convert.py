@@ -86,14 +86,14 @@ class GenerationConfig:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training convert`."""
     parser.add_argument("source", type=Path, metavar="SRC", help="folder of GeoDiffusion or of Stable Diffusion")
-    parser.add_argument("target", type=Path, metavar="DST", help="folder to write; it must not be there yet")
+    parser.add_argument("target", type=Path, metavar="DST", help="folder to write; it must not exist")
     parser.add_argument(
         "--fill",
         type=_fill,
         action="append",
         default=[],
         metavar="NAME=TEXT",
-        help="what the prompt says where GeoDiffusion's template has a place of its own, such as camera=front",
+        help="text for a placeholder of GeoDiffusion's prompt template, such as camera=front",
     )
     parser.add_argument(
         "--vocabulary",

@@ -190,14 +190,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--min-score", type=float, metavar="S", help="gamma of Eq. 2 (default: the detector's own)")
     parser.add_argument("--min-iou", type=float, default=rule.min_iou, metavar="IOU", help=f"beta ({rule.min_iou})")
-    parser.add_argument("--any-class", action="store_true", help="a detection of another class finds an object, too")
-    parser.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"pictures at once ({BATCH})")
+    parser.add_argument(
+        "--any-class", action="store_true", help="a detection of any class counts as finding the object"
+    )
+    parser.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"images per batch ({BATCH})")
     add_filter_arguments(parser, NO_FILTER)
     group = parser.add_argument_group("K-fold labelling, for data that the detector was trained on")
     group.add_argument("--folds", type=positive, metavar="K", help="train K detectors like --detector, from scratch")
     group.add_argument("--seed", type=natural, default=folds.seed, metavar="N", help=f"default {folds.seed}")
     group.add_argument("--epochs", type=positive, default=folds.epochs, metavar="N", help=f"default {folds.epochs}")
-    group.add_argument("--image-size", type=positive, metavar="PIXELS", help="default: as --detector has it")
+    group.add_argument("--image-size", type=positive, metavar="PIXELS", help="default: that of --detector")
 
 
 @tells(lambda arguments: status_beside(arguments.out))

@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preset", choices=tuple(ABLATIONS), required=True, help="sizes and steps (training/generator/config.py)"
     )
     parser.add_argument(
-        "--seeds", type=seed_list, default=[0, 1, 2], metavar="0,1,2", help="one training a seed (default 0,1,2)"
+        "--seeds", type=seed_list, default=[0, 1, 2], metavar="0,1,2", help="one training per seed (default 0,1,2)"
     )
     parser.add_argument(
         "--rows",
@@ -84,13 +84,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME,...",
         help=f"some of {', '.join(row.slug for row in ROWS)} (default: all)",
     )
-    parser.add_argument(
-        "--steps", type=positive, default=None, metavar="N", help="of each training (default: preset's)"
-    )
+    parser.add_argument("--steps", type=positive, default=None, metavar="N", help="of each training (preset default)")
     parser.add_argument("--out", type=Path, required=True, help=f"folder; the table is written to OUT/{RESULT}")
     add_device(parser)
     parser.add_argument(
-        "--most", type=positive, default=None, metavar="N", help="train at most N models now; the same command goes on"
+        "--most", type=positive, default=None, metavar="N", help="train at most N models now; the same command resumes"
     )
 
 

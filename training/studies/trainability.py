@@ -86,29 +86,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--detector",
         required=True,
         metavar="NAME|DIR|FILE.pt",
-        help="an architecture, trained from nothing (fasterrcnn_resnet50_fpn, fasterrcnn_resnet18_fpn, yolo11n, ...), "
+        help="an architecture, trained from scratch (fasterrcnn_resnet50_fpn, fasterrcnn_resnet18_fpn, yolo11n, ...), "
         "or a detector of ultralytics, trained further",
     )
     parser.add_argument("--seeds", type=seed_list, default=[0, 1, 2], metavar="0,1,2", help="default 0,1,2")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=f"the table is DIR/{RESULT}")
     parser.add_argument("--preset", choices=tuple(TRAINABILITY), default="small", help="size and updates (small)")
-    for name, what in (("updates", "updates of every row"), ("batch", "pictures an update"), ("image-size", "pixels")):
-        parser.add_argument(f"--{name}", type=positive, metavar="N", help=f"{what} (default: the preset's)")
-    parser.add_argument("--learning-rate", type=float, metavar="R", help="default: the preset's, or the library's")
-    parser.add_argument("--split", metavar="NAME", help="to learn from (default: the only one, or train)")
-    parser.add_argument("--val-split", default="val", metavar="NAME", help="to measure on (val)")
-    parser.add_argument("--limit", type=positive, metavar="N", help="learn from so many of the real pictures")
-    parser.add_argument("--subset-seed", type=natural, default=0, metavar="N", help="which ones (0)")
-    parser.add_argument("--share", type=float, metavar="S", help="of generated pictures shown (default: by number)")
+    for name, what in (("updates", "updates of every row"), ("batch", "images per update"), ("image-size", "pixels")):
+        parser.add_argument(f"--{name}", type=positive, metavar="N", help=f"{what} (preset default)")
+    parser.add_argument("--learning-rate", type=float, metavar="R", help="default: the preset's or the library's")
+    parser.add_argument("--split", metavar="NAME", help="to train on (default: the only one, or train)")
+    parser.add_argument("--val-split", default="val", metavar="NAME", help="to validate on (val)")
+    parser.add_argument("--limit", type=positive, metavar="N", help="train on only N real images")
+    parser.add_argument("--subset-seed", type=natural, default=0, metavar="N", help="seed that selects them (0)")
     parser.add_argument(
-        "--augment", action="store_true", help="ordinary augmentation in every row, not in its own row alone"
+        "--share", type=float, metavar="S", help="share of generated images among those shown (default: by number)"
+    )
+    parser.add_argument(
+        "--augment", action="store_true", help="ordinary augmentation in every row, not only in its own row"
     )
     parser.add_argument(
         "--val-attributes", type=Path, metavar="FILE.jsonl", help="of annotate: also recall on easy and hard objects"
     )
     parser.add_argument("--start", type=Path, metavar="FILE", help="torchvision: weights to start from")
     parser.add_argument("--most", type=positive, metavar="N", help="train at most N detectors now")
-    parser.add_argument("--keep", action="store_true", help="keep the detectors, not their scores alone")
+    parser.add_argument("--keep", action="store_true", help="keep the detectors, not only their scores")
     add_device(parser, f"torchvision: {DEVICE}")
 
 

@@ -34,27 +34,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="papercut:COUNT@FIRST_SEED|DIR|FILE.jsonl",
         help="scenes of the built-in world, a data set's folder, or a file of python -m training layouts",
     )
-    parser.add_argument("--strategy", type=Strategy, choices=list(Strategy), required=True, help="which attributes")
-    parser.add_argument("--count", type=positive, required=True, metavar="N", help="pictures in all")
-    parser.add_argument("--seed", type=seed_number, default=0, metavar="S", help="of all noise and shifts (default 0)")
+    parser.add_argument(
+        "--strategy", type=Strategy, choices=list(Strategy), required=True, help="tags: true ones, all easy or all hard"
+    )
+    parser.add_argument("--count", type=positive, required=True, metavar="N", help="total number of images")
+    parser.add_argument(
+        "--seed", type=seed_number, default=0, metavar="S", help="seed of all noise and shifts (default 0)"
+    )
     parser.add_argument("--workers", type=positive, default=1, metavar="W", help="processes (default 1)")
-    parser.add_argument("--steps", type=sampler_steps, default=20, help="of the sampler, 1 to 1000 (default 20)")
-    parser.add_argument("--chunk", type=positive, default=CHUNK, metavar="N", help=f"pictures a commit ({CHUNK})")
+    parser.add_argument("--steps", type=sampler_steps, default=20, help="sampler steps, 1 to 1000 (default 20)")
+    parser.add_argument("--chunk", type=positive, default=CHUNK, metavar="N", help=f"images per chunk ({CHUNK})")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="processes here, or a Ray cluster")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the data set")
     parser.add_argument(
         "--detector",
         metavar=f"NAME|PATH|{NO_DETECTOR}",
-        help="looks at every picture; its confidence in each object is kept (default: the model's own, if it has one)",
+        help="checks every image; its confidence in each object is saved (default: the model's own, if it has one)",
     )
     parser.add_argument(
-        "--attribute-guidance", type=amount, default=0.0, metavar="A", help="towards hard, or below 0 easy (default 0)"
+        "--attribute-guidance",
+        type=amount,
+        default=0.0,
+        metavar="A",
+        help="above 0 towards hard, below 0 towards easy (default 0)",
     )
     add_old_name(parser, "--difficulty", "--attribute-guidance")
-    parser.add_argument("--guidance", type=amount, default=GUIDANCE, help=f"classifier-free ({GUIDANCE:g})")
-    parser.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"pictures at once ({BATCH})")
     parser.add_argument(
-        "--threads", type=positive, default=THREADS, metavar="N", help=f"of a worker on the CPU ({THREADS})"
+        "--guidance", type=amount, default=GUIDANCE, help=f"classifier-free guidance scale ({GUIDANCE:g})"
+    )
+    parser.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"images per batch ({BATCH})")
+    parser.add_argument(
+        "--threads", type=positive, default=THREADS, metavar="N", help=f"threads per worker on the CPU ({THREADS})"
     )
     parser.add_argument(
         "--augment",
@@ -63,14 +73,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Augmentation,
         choices=list(Augmentation),
         help="mirror layouts and shift them: sideways, by up to a third of the width, or (around) both ways, what "
-        "leaves on one side coming in on the other, for pictures without up and down (without a word: sideways)",
+        "leaves on one side coming in on the other, for images without up and down (default of the option: sideways)",
     )
     parser.add_argument(
         "--add-missed",
         type=natural,
         default=0,
         metavar="N",
-        help="one to N things more in every layout, of the classes that the detector misses, by --attributes (0)",
+        help="add one to N things to every layout, of classes that the detector misses by --attributes (0)",
     )
     parser.add_argument(
         "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
@@ -79,10 +89,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--refine",
         choices=REFINEMENTS,
-        help="objects that are not there: drop them from the annotations, or first draw the picture again with other "
-        "noise; what was asked to be hard stays if the detector suspects it or the perception head sees it",
+        help="missing objects: drop their annotations, or first generate the image again with other "
+        "noise; hard objects stay if the detector suspects them or the perception head sees them",
     )
-    parser.add_argument("--snap", action="store_true", help="boxes move to the detections that are sure of them")
+    parser.add_argument("--snap", action="store_true", help="move boxes to confident detections")
     parser.add_argument("--yolo", action="store_true", help="also write labels/ and data.yaml")
     parser.add_argument("--captions", action="store_true", help="also write captions.jsonl, for pre-training")
     parser.add_argument("--webdataset", action="store_true", help="also write shards/, for pre-training")

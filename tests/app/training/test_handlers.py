@@ -138,7 +138,7 @@ def test_stop_says_what_happens_and_is_offered_until_it_has(runs: Runs) -> None:
     assert "stops; Resume continues" in handlers.stop(runs, Chosen())
     screen = handlers.look(runs, Chosen(), "")
     assert (screen.run.may_stop, screen.run.stopping) == (True, True)
-    assert "ended at once" in handlers.stop(runs, Chosen())
+    assert "stopped at once" in handlers.stop(runs, Chosen())
     while runs.status("street-1").state is not State.STOPPED:
         assert time.monotonic() < deadline
         time.sleep(0.02)

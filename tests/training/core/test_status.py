@@ -211,7 +211,7 @@ def test_what_is_no_status(tmp_path: Path, text: str) -> None:
         (None, RunState.FINISHED, ""),
         (DataError("the reason\nin two lines"), RunState.FAILED, "the reason in two lines"),
         (ValueError("a fault"), RunState.FAILED, "ValueError: a fault"),
-        (KeyboardInterrupt(), RunState.STOPPED, "stopped; the same command goes on from here"),
+        (KeyboardInterrupt(), RunState.STOPPED, "stopped; run the same command to resume"),
     ],
 )
 def test_how_a_command_ends_is_its_last_word(

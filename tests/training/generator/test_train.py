@@ -284,7 +284,7 @@ def test_a_signal_before_the_training_ends_the_command(
     with monkeypatch.context() as patch:
         patch.setattr(train, "open_dataset", stopped_by_a_person)
         assert main(papercut.words(tmp_path)) == 130
-    assert "the same command goes on from here" in said(capsys)
+    assert "run the same command to resume" in said(capsys)
     assert (status(tmp_path)["state"], status(tmp_path)["done"]) == ("stopped", 0)
     assert main(papercut.words(tmp_path, "steps=1")) == 0
 
