@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 
-from detdiffusion.assets import BUNDLED_MODEL, EXAMPLES
+from detdiffusion.core.assets import BUNDLED_MODEL, EXAMPLES
 
 HOST = "127.0.0.1"
 MAX_UPLOAD = "10mb"

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from detdiffusion.arguments import add_old_name, amount, sampler_steps, seed_number
-from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import Strategy, apply_strategy
+from detdiffusion.core.arguments import add_old_name, amount, sampler_steps, seed_number
+from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.detection import Detections
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.errors import ConfigError, DetDiffusionError, LayoutError

@@ -262,7 +262,7 @@ class _Record:
         return self._read(stage) is not None and stage.proof.exists()
 
     def finish(self, stage: Stage, seconds: float) -> None:
-        from detdiffusion.files import write_json
+        from detdiffusion.core.files import write_json
 
         self._path(stage).parent.mkdir(parents=True, exist_ok=True)
         write_json(self._path(stage), {"command": list(stage.words), "seconds": round(seconds)})
@@ -280,7 +280,7 @@ class _Record:
         return self.out / "stages" / f"{stage.name.replace(': ', '-')}.json"
 
     def _read(self, stage: Stage) -> dict[str, Any] | None:
-        from detdiffusion.files import read_json
+        from detdiffusion.core.files import read_json
 
         path = self._path(stage)
         return read_json(path, dict, ConfigError, "delete it, the stage is then done again") if path.exists() else None

@@ -20,9 +20,9 @@ from app.runs.files import read_object
 from app.runs.handlers import RunScreen
 from app.runs.jobs import Runs, State, Status
 from app.runs.views import report_frame
+from detdiffusion.core.files import written_aside
 from detdiffusion.drawing import draw_layout
 from detdiffusion.errors import ConfigError, DataError, DetDiffusionError
-from detdiffusion.files import written_aside
 from detdiffusion.layout import Attribute, Layout
 from training.core.chunks import Chunks, Row
 from training.data.filters import NO_FILTER

@@ -10,7 +10,7 @@ from app.engine.models import Model, ModelRegistry
 from app.engine.own_detectors import OwnDetectors
 from app.engine.turns import Turns
 from app.store.history import History
-from detdiffusion.assets import BUNDLED_MODEL
+from detdiffusion.core.assets import BUNDLED_MODEL
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from app.runs.files import JOB
+from detdiffusion.core.files import read_json, write_json
 from detdiffusion.errors import DataError
-from detdiffusion.files import read_json, write_json
 
 DONE = "chain.json"
 

@@ -20,8 +20,8 @@ from typing import Any
 
 from app.runs.files import JOB, LOG, MODEL, log_tail, read_object
 from app.runs.processes import Leader, Table, end, leader, living, members
+from detdiffusion.core.files import write_json
 from detdiffusion.errors import ConfigError
-from detdiffusion.files import write_json
 from training.core.status import STATUS, RunState, RunStatus, StageStatus
 
 ROOT = Path(__file__).parents[2]

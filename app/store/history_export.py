@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from app.store.history import Entry
+from detdiffusion.core.files import written_aside
 from detdiffusion.errors import ConfigError, DataError
-from detdiffusion.files import written_aside
 from detdiffusion.layout import Attribute
 from training.synthesis.exports import ANNOTATIONS, caption
 

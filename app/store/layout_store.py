@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
+from detdiffusion.core.files import write_json
 from detdiffusion.errors import ConfigError, LayoutError
-from detdiffusion.files import write_json
 from detdiffusion.layout import Layout
 
 MAX_NAME = 60  # characters

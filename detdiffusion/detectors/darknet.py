@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detdiffusion.core.files import one_line
 from detdiffusion.errors import DetectorError
-from detdiffusion.files import one_line
 
 BATCH_NORM_EPSILON = 1e-6  # OpenCV's; AlexeyAB's darknet adds 1e-5, which only channels of tiny variance feel
 ACTIVATIONS = ("linear", "leaky", "mish", "swish", "logistic", "relu")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
+from detdiffusion.core.files import file_hash, hash_of_hashes, one_line, read_json, write_json, written_aside
 from detdiffusion.errors import DetectorError
-from detdiffusion.files import file_hash, hash_of_hashes, one_line, read_json, write_json, written_aside
 
 if TYPE_CHECKING:  # commands read descriptions without torch
     from torch import Tensor, nn

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from detdiffusion.core.files import file_hash
+from detdiffusion.core.json_stream import BARE_LIST, elements
 from detdiffusion.detection import Detections
 from detdiffusion.detectors.folder import MIN_SCORE
 from detdiffusion.errors import DataError, DetectorError
-from detdiffusion.files import file_hash
-from detdiffusion.json_stream import BARE_LIST, elements
 
 _MAX_DETECTIONS = 100  # a picture, as the detectors that look at pictures themselves
 _ROWS = "annotations"

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from detdiffusion.core.files import file_hash, one_line
 from detdiffusion.detection import Detections
 from detdiffusion.detectors.folder import (
     MIN_SCORE,
@@ -28,7 +29,6 @@ from detdiffusion.detectors.folder import (
 )
 from detdiffusion.detectors.names import is_class, names_beside
 from detdiffusion.errors import DetectorError
-from detdiffusion.files import file_hash, one_line
 
 SMALL = "fasterrcnn_resnet18_fpn"  # ours: made of torchvision's parts, for pictures of 128 to 320 pixels on a CPU
 _FASTER_RCNN = (

@@ -18,12 +18,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from detdiffusion.core.files import file_hash
 from detdiffusion.detection import Detections
 from detdiffusion.detectors.darknet import Network, Section, YoloLayer, parse_cfg, read_weights
 from detdiffusion.detectors.folder import MIN_SCORE
 from detdiffusion.detectors.names import names_beside
 from detdiffusion.errors import DetectorError
-from detdiffusion.files import file_hash
 from detdiffusion.text.vocabulary import COCO_THINGS
 
 _LOWEST_SCORE = 0.001

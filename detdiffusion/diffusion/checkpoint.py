@@ -22,9 +22,9 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel
 
+from detdiffusion.core.files import read_json, write_json, write_text
 from detdiffusion.diffusion.manifest import INDEX, components, part_folder, read_vocabulary, verify, write_manifest
 from detdiffusion.errors import CheckpointError
-from detdiffusion.files import read_json, write_json, write_text
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.blueprint import Blueprint
 from detdiffusion.models.control import control_scale

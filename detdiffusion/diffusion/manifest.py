@@ -11,9 +11,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from detdiffusion.assets import BUNDLED_MODEL
+from detdiffusion.core.assets import BUNDLED_MODEL
+from detdiffusion.core.files import file_hash, hash_of_hashes, read_json, write_text
 from detdiffusion.errors import CheckpointError, ConfigError
-from detdiffusion.files import file_hash, hash_of_hashes, read_json, write_text
 from detdiffusion.text.vocabulary import VOCABULARY_FILE, Vocabulary
 
 MANIFEST = "manifest.json"

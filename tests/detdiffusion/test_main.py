@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from detdiffusion import __main__ as command
-from detdiffusion.assets import BUNDLED_MODEL
+from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.detection import Detections
 from detdiffusion.diffusion.checkpoint import save_pipeline
 from detdiffusion.diffusion.manifest import model_hash

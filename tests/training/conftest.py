@@ -12,13 +12,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import AttributeRule
+from detdiffusion.core.assets import BUNDLED_MODEL
+from detdiffusion.core.files import write_json
 from detdiffusion.diffusion.checkpoint import save_pipeline
 from detdiffusion.diffusion.manifest import write_manifest
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.diffusion.untrained import new_pipeline
-from detdiffusion.files import write_json
 from detdiffusion.layout import Attribute, Box, Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.config import LossConfig

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from detdiffusion.assets import BUNDLED_MODEL
+from detdiffusion.core.assets import BUNDLED_MODEL
 from training.__main__ import VERBS, build_parser, main
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,15 +16,15 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from PIL import Image
 
-from detdiffusion.arguments import positive
-from detdiffusion.assets import BUNDLED_MODEL
+from detdiffusion.core.arguments import positive
+from detdiffusion.core.assets import BUNDLED_MODEL
+from detdiffusion.core.files import text_hash, write_json, written_aside
+from detdiffusion.core.settings import keep_settings
 from detdiffusion.detection import Detections, Detector
 from detdiffusion.detectors import load_detector
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.evaluation.comparison import mean, object_confidences
-from detdiffusion.files import text_hash, write_json, written_aside
 from detdiffusion.layout import MAX_OBJECTS, Box, Layout
-from detdiffusion.settings import keep_settings
 from training.autoencoder.config import OF_SCENES, AutoencoderConfig
 from training.core.cli import add_device, add_set, progress
 from training.core.devices import device_of

@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from detdiffusion.core.files import file_hash, folder_written_aside, read_json
 from detdiffusion.errors import DataError
-from detdiffusion.files import file_hash, folder_written_aside, read_json
 
 WEIGHTS, MANIFEST = "state.safetensors", "manifest.json"
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from detdiffusion.core.files import file_hash, folder_written_aside, json_hash, read_json, sweep
 from detdiffusion.errors import DataError
-from detdiffusion.files import file_hash, folder_written_aside, json_hash, read_json, sweep
 
 COMMIT = "commit.json"
 

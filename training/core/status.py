@@ -16,8 +16,8 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
+from detdiffusion.core.files import claim, write_json, write_text
 from detdiffusion.errors import DataError, DetDiffusionError
-from detdiffusion.files import claim, write_json, write_text
 
 STATUS = "status.json"
 STATUS_SECONDS = 2.0  # between two writes of status.json

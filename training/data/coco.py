@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from detdiffusion.core.json_stream import elements
 from detdiffusion.errors import DataError
-from detdiffusion.json_stream import elements
 from detdiffusion.layout import MAX_PIXELS
 from training.data.checks import Dropped, Reason, Tally, finite_numbers, placed
 from training.data.images import Frame, Mask, PictureError, PictureFault, locate

@@ -13,8 +13,8 @@ from typing import overload
 import numpy as np
 from PIL import Image
 
+from detdiffusion.core.files import json_hash, text_hash
 from detdiffusion.errors import DataError
-from detdiffusion.files import json_hash, text_hash
 from detdiffusion.layout import Box, Layout
 from training.data.checks import DataReport
 from training.data.coco import find_coco, unpack

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+from detdiffusion.core.files import put_in_place, scratch_beside
 from detdiffusion.errors import ConfigError, DataError
-from detdiffusion.files import put_in_place, scratch_beside
 from detdiffusion.layout import MAX_OBJECTS, Box, Layout
 from training.data.checks import DataReport, Reason, Tally
 from training.data.coco import read_coco

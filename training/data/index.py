@@ -19,8 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from detdiffusion.core.files import file_hash, put_in_place, scratch_beside, text_hash
 from detdiffusion.errors import DataError
-from detdiffusion.files import file_hash, put_in_place, scratch_beside, text_hash
 from training.data.checks import Reason, Tally
 from training.data.images import Corners, Frame
 

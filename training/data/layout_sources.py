@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from PIL import Image
 
+from detdiffusion.core.files import file_hash
 from detdiffusion.errors import ConfigError, DataError, LayoutError
-from detdiffusion.files import file_hash
 from detdiffusion.layout import Layout
 from training.data.attributes import Attributes, read_attributes, read_file
 from training.data.datasets import Dataset, fitted, open_dataset

@@ -19,9 +19,9 @@ from typing import TextIO
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from detdiffusion.arguments import fraction, natural, positive
+from detdiffusion.core.arguments import fraction, natural, positive
+from detdiffusion.core.files import written_aside
 from detdiffusion.errors import ConfigError, DataError
-from detdiffusion.files import written_aside
 from training.core.cli import progress
 from training.core.schedule import OnStep
 from training.data.datasets import Dataset, MaskSource, Sample, open_dataset

@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detdiffusion.arguments import natural, positive
+from detdiffusion.core.arguments import natural, positive
+from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors import load_detector
 from detdiffusion.errors import ConfigError, DataError, DetectorError
-from detdiffusion.settings import keep_settings
 from training.core.cli import DEVICE, add_device, add_set, progress
 from training.core.devices import device_of
 from training.core.reading import read_ahead
@@ -102,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @tells(lambda arguments: arguments.out / RUN / STATUS)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    from detdiffusion.files import write_json
+    from detdiffusion.core.files import write_json
     from training.detector.recipe import measure
 
     request = request_of(arguments)
@@ -148,7 +148,7 @@ def choose_pictures(dataset: Dataset, limit: int | None, held_out: int | None, s
 
 def _keep(request: DetectorRequest, pictures: Pictures) -> None:
     """Writes what the run was started with; ConfigError if it was something else."""
-    from detdiffusion.files import file_hash
+    from detdiffusion.core.files import file_hash
 
     out = request.out
     if (out / DESCRIPTION_FILE).exists() and not (out / RUN / "config.json").exists():

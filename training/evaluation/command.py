@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detdiffusion.arguments import add_old_name, amount, paths, positive, sampler_steps, words
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.arguments import add_old_name, amount, paths, positive, sampler_steps, words
+from detdiffusion.core.files import write_text
 from detdiffusion.detectors import BUNDLED, HELD_OUT
 from detdiffusion.drawing import grid
 from detdiffusion.errors import ConfigError
-from detdiffusion.files import write_text
 from detdiffusion.sampling_config import SamplingConfig
 from training.core.chunks import Chunks
 from training.core.cli import add_device

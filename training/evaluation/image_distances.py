@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detdiffusion.core.files import read_json, write_json
 from detdiffusion.detection import Detector
 from detdiffusion.drawing import crop
 from detdiffusion.errors import DataError
 from detdiffusion.evaluation.fid import FeatureTeller, Inception, Moments, frechet_distance
-from detdiffusion.files import read_json, write_json
 from detdiffusion.layout import Layout
 from training.core.cli import progress
 from training.core.typed_json import from_json, to_json

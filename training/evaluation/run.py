@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from detdiffusion.attributes import AttributeRule, Strategy, label_attributes
+from detdiffusion.core.files import claim, text_hash, write_text, written_aside
+from detdiffusion.core.settings import keep_settings
 from detdiffusion.detection import Detector
 from detdiffusion.errors import ConfigError, DetectorError, LayoutError
 from detdiffusion.evaluation.bootstrap import Estimate
 from detdiffusion.evaluation.effect import hard_share
-from detdiffusion.files import claim, text_hash, write_text, written_aside
 from detdiffusion.image_record import ImageRecord, save_image
 from detdiffusion.layout import Attribute, Layout
-from detdiffusion.settings import keep_settings
 from training.core.chunks import Chunks
 from training.core.cli import progress
 from training.core.status import STATUS, RunState, StatusWriter, telling

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from detdiffusion.core.files import write_text
 from detdiffusion.detection import AnswersById, Detections, Detector
 from detdiffusion.detectors.names import remap_labels
 from detdiffusion.detectors.results_file import load_results
 from detdiffusion.errors import DetectorError
 from detdiffusion.evaluation.effect import Block, measure
-from detdiffusion.files import write_text
 from detdiffusion.layout import Layout
 from training.core.chunks import Chunks
 from training.evaluation.store import SeenImages, stable_name

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from detdiffusion.core.files import json_hash
 from detdiffusion.detection import Detections
 from detdiffusion.errors import DataError
-from detdiffusion.files import json_hash
 from detdiffusion.layout import Layout
 from training.core.chunks import Chunks
 

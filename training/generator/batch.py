@@ -12,8 +12,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from detdiffusion.core.files import read_json
 from detdiffusion.errors import DataError
-from detdiffusion.files import read_json
 from detdiffusion.layout import Layout
 from training.core.checkpoints import epoch_order, sample_generator
 from training.generator.config import GeneratorConfig

@@ -16,14 +16,14 @@ import torch
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
+from detdiffusion.core.files import write_json, written_aside
+from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors import BUNDLED, HELD_OUT_FOLDER, load_detector
 from detdiffusion.detectors.ultralytics.training import train_ultralytics
 from detdiffusion.detectors.ultralytics.yolo_folder import write_yolo_folder
 from detdiffusion.diffusion.checkpoint import save_pipeline
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
-from detdiffusion.files import write_json, written_aside
 from detdiffusion.models.autoencoder import SmallAutoencoder
-from detdiffusion.settings import keep_settings
 from training.autoencoder.config import AutoencoderConfig
 from training.autoencoder.recipe import train_autoencoder
 from training.core.cli import progress

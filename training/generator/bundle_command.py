@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from detdiffusion.arguments import add_old_name, positive
+from detdiffusion.core.arguments import add_old_name, positive
 from training.core.cli import add_device
 from training.core.status import STATUS, tells
 from training.generator.config import PRESETS, VARIANTS, Stage

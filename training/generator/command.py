@@ -17,13 +17,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from detdiffusion.arguments import positive
-from detdiffusion.assets import BUNDLED_MODEL
+from detdiffusion.core.arguments import positive
+from detdiffusion.core.assets import BUNDLED_MODEL
+from detdiffusion.core.settings import keep_settings
 from detdiffusion.detection import AnswersById
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.detectors.names import remap_labels
 from detdiffusion.errors import ConfigError, DataError
-from detdiffusion.settings import keep_settings
 from training.core.cli import add_config, add_set, progress
 from training.core.settings import read_settings, with_fields, with_settings
 from training.core.status import STATUS, RunState, StatusWriter, telling
@@ -308,7 +308,7 @@ def _attributes(request: TrainRequest, dataset: Dataset) -> Any:
 
 def _kept(request: TrainRequest, dataset: Dataset) -> dict[str, Any]:
     """What stays with the run, and is a `--config` for another one."""
-    from detdiffusion.files import file_hash
+    from detdiffusion.core.files import file_hash
 
     return {
         "preset": request.preset,

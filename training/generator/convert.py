@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from detdiffusion.core.files import put_in_place, scratch_beside
 from detdiffusion.errors import CheckpointError, ConfigError
-from detdiffusion.files import put_in_place, scratch_beside
 from detdiffusion.text.vocabulary import COCO_STUFF, COCO_THINGS, Vocabulary, missing_words, new_words
 
 if TYPE_CHECKING:

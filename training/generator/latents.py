@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from detdiffusion.core.files import write_json, written_aside
 from detdiffusion.diffusion.manifest import part_folder
 from detdiffusion.errors import CheckpointError, ConfigError, DataError
-from detdiffusion.files import write_json, written_aside
 from detdiffusion.layout import Attribute, Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.precision import autocast

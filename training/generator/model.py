@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from detdiffusion.assets import BUNDLED_MODEL
+from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.diffusion.stable_diffusion import pipeline_from_stable_diffusion
 from detdiffusion.diffusion.untrained import new_pipeline

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from detdiffusion.attributes import AttributeRule
+from detdiffusion.core.files import write_json, written_aside
 from detdiffusion.detection import Detector
-from detdiffusion.files import write_json, written_aside
 from detdiffusion.layout import Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from training.core.schedule import OnStep

@@ -15,9 +15,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detdiffusion.arguments import natural, positive
-from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import AttributeRule, label_attributes
+from detdiffusion.core.arguments import natural, positive
+from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.detection import AnswersById, Detections, Detector, look
 from detdiffusion.detectors import KINDS, load_detector
 from detdiffusion.detectors.names import remap_labels
@@ -239,7 +239,7 @@ def _advice(easy: float | None, rule: AttributeRule) -> str:
 
 def write_report(dataset: Dataset, path: Path, detectors: Sequence[Detector]) -> AttributeReport:
     """Writes the summary of an attributes file and its chart beside it, and returns what it says."""
-    from detdiffusion.files import write_json
+    from detdiffusion.core.files import write_json
 
     attributes = read_attributes(path, dataset)
     report = AttributeReport.of(with_attributes(sample.layout, attributes[sample.image_id]) for sample in dataset)

@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from detdiffusion.core.settings import keep_settings
 from detdiffusion.detection import Detector
 from detdiffusion.detectors import load_detector
 from detdiffusion.detectors.folder import set_min_score
 from detdiffusion.errors import ConfigError, DataError, DetectorError
-from detdiffusion.settings import keep_settings
 from training.core.cli import progress
 from training.core.reading import read_ahead
 from training.data.datasets import Dataset, Sample

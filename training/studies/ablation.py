@@ -16,15 +16,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detdiffusion.arguments import positive
-from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.arguments import positive
+from detdiffusion.core.assets import BUNDLED_MODEL
+from detdiffusion.core.files import claim, read_json, write_text
+from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors import BUNDLED, HELD_OUT, detector_path, load_detector
 from detdiffusion.errors import DataError
 from detdiffusion.evaluation.effect import numbers
-from detdiffusion.files import claim, read_json, write_text
 from detdiffusion.sampling_config import SamplingConfig
-from detdiffusion.settings import keep_settings
 from training.core.cli import add_device, progress
 from training.core.status import STATUS, RunState, status_writer, tells
 from training.data.papercut.classes import HELD_OUT_SEED
@@ -173,8 +173,8 @@ def _make_samples(config: AblationConfig, out: Path, base: Path, device: torch.d
 
 
 def _train_one(config: AblationConfig, row: Row, seed: int, out: Path, device: torch.device, base: Path) -> None:
+    from detdiffusion.core.files import write_json
     from detdiffusion.diffusion.checkpoint import save_pipeline
-    from detdiffusion.files import write_json
     from training.generator.bundle import learn
     from training.generator.latents import load_autoencoder
 

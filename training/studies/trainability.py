@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detdiffusion.arguments import natural, paths, positive
+from detdiffusion.core.arguments import natural, paths, positive
+from detdiffusion.core.files import claim, put_in_place, read_json
+from detdiffusion.core.settings import keep_settings
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.evaluation.effect import numbers
-from detdiffusion.files import claim, put_in_place, read_json
-from detdiffusion.settings import keep_settings
 from training.core.cli import DEVICE, add_device, progress
 from training.core.devices import device_of
 from training.core.status import STATUS, RunState, status_writer, tells
@@ -117,7 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @tells(lambda arguments: arguments.out / STATUS, shared=True)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    from detdiffusion.files import write_json
+    from detdiffusion.core.files import write_json
 
     request = request_of(arguments)
     device_of(request.device)
@@ -179,7 +179,7 @@ def _plan(request: TrainabilityRequest) -> tuple[Plan, Dataset]:
 
 def _settings(request: TrainabilityRequest, plan: Plan) -> dict[str, Any]:
     """What every training depends on. Names, not paths."""
-    from detdiffusion.files import file_hash
+    from detdiffusion.core.files import file_hash
 
     start = None if request.start is None else file_hash(request.start)
     epochs = epochs_of(request.config, plan)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from detdiffusion.core.files import file_hash, put_in_place, scratch_beside, text_hash
 from detdiffusion.errors import ConfigError, DataError
-from detdiffusion.files import file_hash, put_in_place, scratch_beside, text_hash
 from training.data.datasets import Dataset, Sample
 from training.detector.recipe import Pictures
 

@@ -9,8 +9,8 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from detdiffusion.arguments import add_old_name, amount, natural, positive, sampler_steps, seed_number
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.arguments import add_old_name, amount, natural, positive, sampler_steps, seed_number
 from detdiffusion.sampling_config import SamplingConfig
 from training.core.cli import add_device
 from training.core.status import STATUS, tells

@@ -16,8 +16,8 @@ from typing import Any, TextIO
 
 import yaml  # type: ignore[import-untyped]
 
+from detdiffusion.core.files import write_json, write_text, written_aside
 from detdiffusion.detectors.ultralytics.yolo_folder import yolo_line
-from detdiffusion.files import write_json, write_text, written_aside
 from detdiffusion.layout import Attribute, Box, Layout
 from training.core.chunks import Chunks, Row
 from training.synthesis.data_card import Card

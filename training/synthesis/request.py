@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.files import claim, read_json, write_json
+from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError, DataError, LayoutError
-from detdiffusion.files import claim, read_json, write_json
 from detdiffusion.sampling_config import SamplingConfig
-from detdiffusion.settings import keep_settings
 from training.core.devices import device_of
 from training.data.filters import NO_FILTER, LayoutFilter
 from training.data.layout_sources import open_source

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.files import read_json
 from detdiffusion.errors import DataError
-from detdiffusion.files import read_json
 from detdiffusion.sampling_config import SamplingConfig
 from training.core.chunks import Chunks, Save
 from training.core.devices import device_of

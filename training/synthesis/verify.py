@@ -7,8 +7,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from detdiffusion.core.json_stream import elements
 from detdiffusion.errors import DataError
-from detdiffusion.json_stream import elements
 from training.core.chunks import COMMIT, Chunks
 from training.core.status import STATUS, RunState, status_writer, tells
 from training.synthesis.exports import ANNOTATIONS

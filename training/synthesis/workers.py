@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detdiffusion.core.files import claim
 from detdiffusion.errors import ConfigError, DataError
-from detdiffusion.files import claim
 from training.core.chunks import Chunks
 from training.core.cli import Report, progress
 from training.synthesis.store import Job

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from detdiffusion.core.files import file_hash
 from detdiffusion.detection import Detections
 from detdiffusion.detectors.folder import DESCRIPTION_FILE, MIN_SCORE, Description, fill, read_description, read_weights
 from detdiffusion.detectors.ultralytics.images import Frame, letterbox, stretch
@@ -22,7 +23,6 @@ from detdiffusion.detectors.ultralytics.library import (
     suppressed,
 )
 from detdiffusion.errors import DetectorError
-from detdiffusion.files import file_hash
 
 _IMAGES_PER_PASS = 32
 

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from detdiffusion.core.files import one_line, written_aside
 from detdiffusion.errors import ConfigError, DetectorError
-from detdiffusion.files import one_line, written_aside
 from detdiffusion.models.precision import autocast
 
 _ENVIRONMENT = {

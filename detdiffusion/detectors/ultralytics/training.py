@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from detdiffusion.core.files import file_hash
+from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors.folder import (
     DESCRIPTION_FILE,
     MIN_SCORE,
@@ -26,8 +28,6 @@ from detdiffusion.detectors.ultralytics.library import (
 )
 from detdiffusion.detectors.ultralytics.yolo_folder import check_yolo_folder
 from detdiffusion.errors import ConfigError, DetectorError
-from detdiffusion.files import file_hash
-from detdiffusion.settings import keep_settings
 
 
 def train_ultralytics(

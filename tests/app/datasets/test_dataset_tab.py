@@ -19,7 +19,7 @@ from app.datasets.views import tile_html
 from app.engine.studio import Studio
 from app.runs.form import Source
 from app.runs.jobs import Runs, State
-from detdiffusion.assets import BUNDLED_MODEL
+from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Attribute, Layout, save_png
 from training.core.status import RunState, RunStatus, StageStatus

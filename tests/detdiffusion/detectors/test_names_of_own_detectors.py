@@ -22,7 +22,7 @@ def test_held_out_and_its_old_name_are_one(tmp_path: Path) -> None:
 
 @pytest.mark.model
 def test_both_names_load_what_ships() -> None:
-    from detdiffusion.assets import BUNDLED_MODEL
+    from detdiffusion.core.assets import BUNDLED_MODEL
 
     assert load_detector("held-out", BUNDLED_MODEL).sha256 == load_detector("judge", BUNDLED_MODEL).sha256
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from detdiffusion.assets import BUNDLED_MODEL
 from detdiffusion.attributes import Strategy, apply_strategy
+from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.diffusion.masks import mask_ious, object_attention, object_masks, paint_masks, recorded_attention
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.errors import ConfigError

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from detdiffusion.arguments import natural, positive
+from detdiffusion.core.arguments import natural, positive
+from detdiffusion.core.settings import keep_settings
 from detdiffusion.errors import ConfigError, DataError
-from detdiffusion.settings import keep_settings
 from training.core.cli import progress
 from training.core.reading import read_ahead
 

@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.files import claim
 from detdiffusion.detection import Detections
 from detdiffusion.errors import CheckpointError, ConfigError, DetectorError, LayoutError
 from detdiffusion.evaluation.effect import measure
-from detdiffusion.files import claim
 from detdiffusion.layout import Attribute, Box, Layout, read_png
 from detdiffusion.sampling_config import SamplingConfig
 from detdiffusion.text.vocabulary import Vocabulary

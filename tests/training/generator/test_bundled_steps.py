@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from detdiffusion.assets import BUNDLED_MODEL
+from detdiffusion.core.assets import BUNDLED_MODEL
+from detdiffusion.core.files import write_json
 from detdiffusion.detectors import BUNDLED, load_detector
-from detdiffusion.files import write_json
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.scene import scene
 from training.generator.batch import SampleStore, batch_indices

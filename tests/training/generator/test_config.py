@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from detdiffusion.core.settings import keep_settings
 from detdiffusion.errors import ConfigError
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.config import LossConfig
-from detdiffusion.settings import keep_settings
 from training.core.settings import with_settings
 from training.generator.config import PRESETS, TRAIN_PRESETS, VARIANTS, GeneratorConfig
 from training.generator.model import small_model

@@ -443,7 +443,7 @@ def test_classes_are_matched_by_name(
 def test_real_coco_with_the_bundled_detector(tmp_path: Path) -> None:
     """Every object whose class the detector knows is easy or hard; stuff and unknown things, counted in COCO's own
     files, are background."""
-    from detdiffusion.assets import BUNDLED_MODEL
+    from detdiffusion.core.assets import BUNDLED_MODEL
     from detdiffusion.detectors import load_detector
 
     folder = Path(REAL or "") / "coco_thing_stuff_100"

@@ -86,7 +86,7 @@ def test_a_detector_or_an_architecture_says_what_is_trained(tmp_path: Path) -> N
 
 @pytest.mark.model
 def test_detectors_like_the_bundled_one() -> None:
-    from detdiffusion.assets import BUNDLED_MODEL
+    from detdiffusion.core.assets import BUNDLED_MODEL
 
     assert like_detector("bundled", BUNDLED_MODEL) == ("yolo11n.yaml", 160)
 

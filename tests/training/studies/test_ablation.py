@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from detdiffusion.core.files import claim
 from detdiffusion.errors import ConfigError
-from detdiffusion.files import claim
 from training.__main__ import main
 from training.data.papercut.classes import HELD_OUT_SEED
 from training.generator.config import GeneratorConfig, SampleConfig

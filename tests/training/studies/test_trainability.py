@@ -14,7 +14,7 @@ import pytest
 import torch
 from scipy import stats
 
-from detdiffusion.assets import BUNDLED_MODEL
+from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.detectors.ultralytics.training import train_ultralytics
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Attribute

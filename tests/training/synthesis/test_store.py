@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.settings import keep_settings
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.sampling_config import SamplingConfig
-from detdiffusion.settings import keep_settings
 from detdiffusion.text.vocabulary import Vocabulary
 from training.data.layout_sources import PapercutLayouts
 from training.synthesis.store import MANIFEST, Job, read_manifest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from detdiffusion.arguments import add_old_name, natural, positive, share
+from detdiffusion.core.arguments import add_old_name, natural, positive, share
 from training.core.cli import progress
 from training.core.status import STATUS, tells
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 _PLACES = (
-    Path(__file__).resolve().parent.parent / "assets",
+    Path(__file__).resolve().parents[2] / "assets",
     Path(sys.prefix) / "share" / "detdiffusion" / "assets",
     Path(site.getuserbase()) / "share" / "detdiffusion" / "assets",
 )

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from detdiffusion.core.files import write_json
 from detdiffusion.errors import ConfigError
-from detdiffusion.files import write_json
 
 
 def keep_settings(path: Path, settings: Mapping[str, Any], old_names: Mapping[str, str] = MappingProxyType({})) -> None:

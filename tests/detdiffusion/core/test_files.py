@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 
-from detdiffusion import files
-from detdiffusion.errors import ConfigError, DataError
-from detdiffusion.files import (
+from detdiffusion.core import files
+from detdiffusion.core.files import (
     claim,
     file_hash,
     folder_written_aside,
@@ -33,8 +32,9 @@ from detdiffusion.files import (
     write_text,
     written_aside,
 )
+from detdiffusion.errors import ConfigError, DataError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -140,7 +140,7 @@ def test_a_name_as_long_as_a_file_may_have(tmp_path: Path) -> None:
 
 DIES = """
 import os, pathlib, signal, sys
-from detdiffusion.files import folder_written_aside, write_text
+from detdiffusion.core.files import folder_written_aside, write_text
 
 pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[2] == "file":
@@ -167,7 +167,7 @@ def test_kill_9_between_writing_and_renaming(tmp_path: Path, kind: str) -> None:
 RACES = """
 import sys
 from pathlib import Path
-from detdiffusion.files import write_json
+from detdiffusion.core.files import write_json
 
 for number in range(100):
     write_json(Path(sys.argv[1]), [sys.argv[2]] * 500, durable=False)
@@ -274,7 +274,7 @@ def test_what_is_claimed_is_claimed_once(tmp_path: Path) -> None:
 HOLDS = """
 import sys, time
 from pathlib import Path
-from detdiffusion.files import claim
+from detdiffusion.core.files import claim
 
 with claim(Path(sys.argv[1])) as mine:
     print(mine, flush=True)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from detdiffusion import json_stream
+from detdiffusion.core import json_stream
+from detdiffusion.core.json_stream import BARE_LIST, elements
 from detdiffusion.errors import DataError
-from detdiffusion.json_stream import BARE_LIST, elements
 
 DOCUMENTS = {
     "empty": {},

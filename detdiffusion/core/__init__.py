@@ -1,0 +1,1 @@
+"""What every room stands on: files, settings, arguments of commands, large JSON files, where the bundled models are."""
