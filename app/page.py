@@ -14,11 +14,12 @@ from app.datasets.tab import DatasetView
 from app.engine.models import Model
 from app.engine.studio import Studio
 from app.evaluation.tab import EvaluationView
-from app.gallery.handlers import restored_note
+from app.gallery.handlers import record_of
 from app.gallery.tab import GalleryView
 from app.runs.jobs import Runs
 from app.settings.tab import SettingsView
 from app.store.layout_store import LayoutStore
+from app.studio.layout_files import restored
 from app.studio.tab import StudioView
 from app.training import handlers as training_handlers
 from app.training.handlers import Chosen
@@ -157,12 +158,9 @@ class _Page:
 
     def _on_restore(self, selected: tuple[int, ...]) -> Updates:
         with Messages("Not restored", "The layout in the studio is unchanged."):
-            entry = self.gallery.chosen(selected)
-            layout = self.studio.model.vocabulary.resolve(entry.layout).to_json()
-            recipe = SamplingConfig(entry.seed, entry.steps, entry.guidance, entry.difficulty, entry.sampler)
-            say("Restored", restored_note(entry, self.studio.model.name, self.studio.model.sha256))
-            canvas = {**self.drawing.card.show(layout), **self.drawing.recipe.show(recipe)}
-            return {self.views: gr.Tabs(selected="studio"), **canvas}
+            record = record_of(self.studio.history, self.gallery.chosen(selected))
+            shown = self.drawing.show(restored(self.studio, record), "Restored")
+            return {self.views: gr.Tabs(selected="studio"), **shown}
         return {self.views: gr.skip()}
 
     def _on_load(self) -> str:

@@ -260,7 +260,7 @@ class GenerationService:
 
 
 def _entry(result: Result, run: str, place: int, made_at: float) -> Entry:
-    recipe, eye = result.recipe, result.looks[0].detector
+    eye = result.looks[0].detector
     return Entry(
         run,
         place,
@@ -268,11 +268,7 @@ def _entry(result: Result, run: str, place: int, made_at: float) -> Entry:
         made_at,
         result.model.name,
         result.model.sha256,
-        recipe.seed,
-        recipe.steps,
-        recipe.guidance_scale,
-        recipe.attribute_guidance,
-        recipe.sampler,
+        result.recipe,
         result.strategy,
         eye.name,
         eye.min_score,

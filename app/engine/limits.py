@@ -1,5 +1,7 @@
 """What the studio lets its visitors ask for. Commands take more: nobody else waits for them."""
 
+from typing import NamedTuple
+
 from detdiffusion.errors import ConfigError
 from detdiffusion.sampling_config import SamplingConfig
 
@@ -8,12 +10,39 @@ MAX_GUIDANCE = 15.0
 MAX_ATTRIBUTE_GUIDANCE = 4.0  # beyond 2 images fall apart (docs/EVALUATION.md)
 
 
+class Beyond(NamedTuple):
+    """A setting that the studio does not take.
+
+    what: "500 steps"; bounds: "1 to 100"; fault: both, as an error says it.
+    """
+
+    what: str
+    bounds: str
+    fault: str
+
+
+def beyond_limits(asked: SamplingConfig) -> list[Beyond]:
+    """All that is more, or less, than the studio draws with."""
+    limit = MAX_ATTRIBUTE_GUIDANCE
+    settings = (
+        (f"{asked.steps} steps", "; choose", asked.steps, 1, MAX_STEPS),
+        (f"guidance {asked.guidance_scale:g}", " needs to be from", asked.guidance_scale, 1, MAX_GUIDANCE),
+        (
+            f"attribute guidance {asked.attribute_guidance:g}",
+            " needs to be from",
+            asked.attribute_guidance,
+            -limit,
+            limit,
+        ),
+    )
+    return [
+        Beyond(what, f"{low:g} to {high:g}", f"{what}{words} {low:g} to {high:g}")
+        for what, words, value, low, high in settings
+        if not low <= value <= high
+    ]
+
+
 def check_limits(asked: SamplingConfig) -> None:
     """ConfigError for more than the studio draws."""
-    if asked.steps > MAX_STEPS:
-        raise ConfigError(f"{asked.steps} steps; choose 1 to {MAX_STEPS}")
-    if not 1 <= asked.guidance_scale <= MAX_GUIDANCE:
-        raise ConfigError(f"guidance {asked.guidance_scale:g} needs to be from 1 to {MAX_GUIDANCE:g}")
-    limit = MAX_ATTRIBUTE_GUIDANCE
-    if not -limit <= asked.attribute_guidance <= limit:
-        raise ConfigError(f"attribute guidance {asked.attribute_guidance:g} needs to be from -{limit:g} to {limit:g}")
+    for beyond in beyond_limits(asked):
+        raise ConfigError(beyond.fault)

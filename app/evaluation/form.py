@@ -37,7 +37,7 @@ class EvaluationOrder:
     baselines: Sequence[str] = ()
     detectors: str = ""  # with commas between; none: the model's own, or the home model's
     steps: str = ""
-    difficulties: str = ""
+    attribute_guidance: str = ""
     one_hard: bool = True
     name: str = ""
 
@@ -63,8 +63,8 @@ def make_evaluation(order: EvaluationOrder, runs: Runs, home: Path) -> RunPlan:
     words += ["--detector", ",".join(detectors)] if detectors else []
     steps = whole_number("steps", order.steps, 1, SAMPLER_STEPS)
     words += ["--steps", str(steps)] if steps else []
-    amounts = _amounts(order.difficulties)
-    words += [f"--difficulties={','.join(map(str, amounts))}"] if amounts else []
+    amounts = _amounts(order.attribute_guidance)
+    words += [f"--attribute-guidance={','.join(map(str, amounts))}"] if amounts else []
     words += ["--one-hard"] if order.one_hard else []
     shown = f"Papercut, {count:,} layouts" if count else Path(spec).name
     against = {"baselines": f"against {', '.join(map(model_name, baselines))}"} if baselines else {}

@@ -35,7 +35,7 @@ class EvaluationView:
         panel.states("")
         self.seen = gr.State("")  # which report the page holds: it is large, so it is sent once
         form = [self.model, panel.source, panel.count, panel.folder, self.baselines, self.detectors, self.steps]
-        self.form = [*form, self.difficulties, self.one_hard, panel.name]
+        self.form = [*form, self.attribute_guidance, self.one_hard, panel.name]
         self.place = [panel.chosen, self.seen]
         self.shown = [*panel.shown, self.page, self.seen, self.open]
         self.opens: list[Any] = [self.model, self.baselines]
@@ -55,8 +55,8 @@ class EvaluationView:
         )
         with gr.Row(elem_classes="fields"):
             self.steps = gr.Textbox(label="Steps", placeholder="20", max_lines=1, elem_id="eval-steps")
-            self.difficulties = gr.Textbox(
-                label="Attribute guidance", placeholder="none, or 0,1,2", max_lines=1, elem_id="eval-difficulties"
+            self.attribute_guidance = gr.Textbox(
+                label="Attribute guidance", placeholder="none, or 0,1,2", max_lines=1, elem_id="eval-attribute-guidance"
             )
         self.one_hard = gr.Checkbox(
             first.one_hard, label="Also test one hard object per layout", elem_id="eval-one-hard"

@@ -19,7 +19,8 @@ from app.gallery.views import (
 )
 from app.store.history import A_PAGE, EVERYTHING, Entry, Filter, History
 from app.store.history_export import export_zip
-from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.errors import ConfigError, DataError, LayoutError
+from detdiffusion.image_record import ImageRecord, read_image
 
 NONE_YET = "No images yet: every image made in the Studio is kept here, with its layout and detections."
 NONE_SUCH = "No image matches: choose another filter."
@@ -116,12 +117,13 @@ def chosen_last(history: History, selected: Sequence[int]) -> Entry:
     return found[0]
 
 
-def restored_note(entry: Entry, model: str, sha256: str) -> str:
-    """What is back on the canvas, and what will be drawn otherwise; model, sha256: of the present one."""
-    parts = [f"Restored layout, seed {entry.seed} and settings."]
-    if entry.model_sha256 != sha256:
-        parts.append(f"{entry.model} made this image: {model} will make a different one.")
-    return " ".join(parts)
+def record_of(history: History, entry: Entry) -> ImageRecord:
+    """How the image was made: as its file says, or as the history does where the file cannot tell."""
+    try:
+        return read_image(history.pictures / entry.file)
+    except LayoutError:
+        made_by = (entry.model, entry.model_sha256, entry.detector)
+        return ImageRecord(entry.layout, entry.sampling, entry.strategy, *made_by)
 
 
 def export(history: History, form: Form, selected: Sequence[int], into: Path) -> Path:

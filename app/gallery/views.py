@@ -67,7 +67,7 @@ def _tile(entry: Entry, pictures: Path, *, chosen: bool) -> Markup:
         chosen=flag(chosen),
         names=names,
         picture=picture,
-        seed=entry.seed,
+        seed=entry.sampling.seed,
         strategy=entry.strategy.value,
         asked=STRATEGIES[entry.strategy],
         found=_found(entry),
@@ -97,16 +97,18 @@ def large_view(entry: Entry, pictures: Path) -> PictureView:
         missed = (mark for mark in objects if mark.score is None)
         marks = (*(Mark(*one) for one in entry.found), *missed)
     ratio = entry.layout.width / entry.layout.height
-    return PictureView(file=pictures / entry.file, marks=marks, caption=f"Seed {entry.seed}", ratio=ratio)
+    return PictureView(file=pictures / entry.file, marks=marks, caption=f"Seed {entry.sampling.seed}", ratio=ratio)
 
 
 def facts_html(entry: Entry) -> Markup:
     """What is known of a picture, a line each."""
-    how = [entry.model, f"{entry.steps} steps", f"guidance {entry.guidance:g}", STRATEGIES[entry.strategy]]
-    if entry.difficulty:
-        how.append(f"attribute guidance {entry.difficulty:+g}")
-    if entry.sampler:
-        how.append(entry.sampler)
+    sampling = entry.sampling
+    settings = [f"{sampling.steps} steps", f"guidance {sampling.guidance_scale:g}"]
+    how = [entry.model, *settings, STRATEGIES[entry.strategy]]
+    if sampling.attribute_guidance:
+        how.append(f"attribute guidance {sampling.attribute_guidance:+g}")
+    if sampling.sampler:
+        how.append(sampling.sampler)
     seen = [_found(entry)]
     if entry.mean_confidence is not None:
         seen += [f"mean confidence {entry.mean_confidence:.2f}", f"by {entry.detector} at {entry.min_score:.2f}"]

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detdiffusion.attributes import Strategy
-from detdiffusion.errors import DataError, LayoutError
+from detdiffusion.errors import ConfigError, DataError, LayoutError
 from detdiffusion.layout import Layout
+from detdiffusion.sampling_config import SamplingConfig
 
 FILE = "history.sqlite3"
 VERSION = 2
 A_PAGE = 24  # pictures
 BUSY_SECONDS = 3.0  # that another program may hold the file
 
-# Numbers of deleted pictures are not given again: an old page still means the pictures that it shows.
+# Numbers of deleted pictures are not given again: an old page still means the pictures that it shows. Columns keep the
+# names of version 0.1: `guidance` is the guidance scale, `difficulty` the attribute guidance.
 _TABLE = """
 CREATE TABLE IF NOT EXISTS pictures (
   id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, place INTEGER NOT NULL, file TEXT NOT NULL UNIQUE,
@@ -61,7 +63,6 @@ class Entry:
         run, place: pictures made together share a run, and stand in it in this order.
         file: name in the workspace's folder of pictures.
         made_at: seconds since 1970.
-        sampler: empty is the kind that the model came with.
         confidences: of each object of the layout; 0 is not found, None what the detector cannot know.
         found: None for a picture of an older studio, which did not keep it.
         id, drop: the history gives them. drop: mean confidence of the easy picture less that of the hard one, where
@@ -77,11 +78,7 @@ class Entry:
     made_at: float
     model: str
     model_sha256: str
-    seed: int
-    steps: int
-    guidance: float
-    difficulty: float
-    sampler: str
+    sampling: SamplingConfig
     strategy: Strategy
     detector: str
     min_score: float
@@ -220,7 +217,7 @@ class History:
             rows = file.execute(f"SELECT * FROM pictures {condition}", values).fetchall()
         try:
             return tuple(map(_entry, rows))
-        except (LayoutError, ValueError, TypeError) as error:
+        except (LayoutError, ConfigError, ValueError, TypeError) as error:
             raise self._damaged(error) from error
 
     def _names(self, query: str) -> tuple[str, ...]:
@@ -298,12 +295,13 @@ def _listed(ids: Sequence[int]) -> str:
 
 def _with_drops(entries: Sequence[Entry]) -> list[Entry]:
     means: dict[tuple[str, int, str, Strategy], float | None] = {
-        (entry.run, entry.seed, entry.model_sha256, entry.strategy): entry.mean_confidence for entry in entries
+        (entry.run, entry.sampling.seed, entry.model_sha256, entry.strategy): entry.mean_confidence for entry in entries
     }
     dropped = []
     for entry in entries:
         easy, hard = (
-            means.get((entry.run, entry.seed, entry.model_sha256, tag)) for tag in (Strategy.EASY, Strategy.HARD)
+            means.get((entry.run, entry.sampling.seed, entry.model_sha256, tag))
+            for tag in (Strategy.EASY, Strategy.HARD)
         )
         dropped.append(replace(entry, drop=None if easy is None or hard is None else easy - hard))
     return dropped
@@ -316,11 +314,6 @@ _PLAIN = (
     "made_at",
     "model",
     "model_sha256",
-    "seed",
-    "steps",
-    "guidance",
-    "difficulty",
-    "sampler",
     "detector",
     "min_score",
 )
@@ -329,6 +322,11 @@ _PLAIN = (
 def _row(entry: Entry) -> dict[str, Any]:
     return {
         **{name: getattr(entry, name) for name in _PLAIN},
+        "seed": entry.sampling.seed,
+        "steps": entry.sampling.steps,
+        "guidance": entry.sampling.guidance_scale,
+        "difficulty": entry.sampling.attribute_guidance,
+        "sampler": entry.sampling.sampler,
         "strategy": entry.strategy.value,
         "layout": json.dumps(entry.layout.to_json()),
         "confidences": json.dumps(entry.confidences),
@@ -339,9 +337,10 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 
 def _entry(row: sqlite3.Row) -> Entry:
-    """ValueError, TypeError or LayoutError for a row that nobody wrote like this."""
+    """ValueError, TypeError, LayoutError or ConfigError for a row that nobody wrote like this."""
     return Entry(
         **{name: row[name] for name in _PLAIN},
+        sampling=SamplingConfig(*(row[name] for name in ("seed", "steps", "guidance", "difficulty", "sampler"))),
         strategy=Strategy(row["strategy"]),
         layout=Layout.from_json(row["layout"]),
         confidences=tuple(json.loads(row["confidences"])),

@@ -57,7 +57,7 @@ def _image(number: int, entry: Entry) -> dict[str, Any]:
     size = {"width": entry.layout.width, "height": entry.layout.height}
     how = {"model": entry.model, "strategy": entry.strategy.value, "detector": entry.detector}
     what = {"caption": caption(entry.layout), "layout": entry.layout.to_json()}
-    return {"id": number, "file_name": f"images/{entry.file}", **size, "seed": entry.seed, **how, **what}
+    return {"id": number, "file_name": f"images/{entry.file}", **size, "seed": entry.sampling.seed, **how, **what}
 
 
 def _objects(image: int, entry: Entry, numbers: dict[str, int]) -> Iterator[dict[str, Any]]:

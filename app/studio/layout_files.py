@@ -20,9 +20,9 @@ from PIL import Image
 
 from app.components.canvas_sizes import nearest_size
 from app.components.images import data_address
-from app.engine.limits import check_limits
+from app.engine.limits import beyond_limits
 from app.engine.studio import Studio
-from detdiffusion.errors import ConfigError, DataError, LayoutError
+from detdiffusion.errors import DataError, LayoutError
 from detdiffusion.image_record import ImageRecord, read_image
 from detdiffusion.layout import MAX_OBJECTS, PNG_KEY, Box, Layout
 from detdiffusion.sampling_config import SamplingConfig
@@ -88,7 +88,7 @@ def open_files(studio: Studio, paths: Sequence[Path]) -> Opened:
 
 def _open_picture(studio: Studio, path: Path) -> Opened:
     if _is_studio_picture(path):
-        return _restored(studio, read_image(path))
+        return restored(studio, read_image(path))
     image = load_picture(path)
     model, detector = studio.model, studio.model.detector
     seen = detector.detect([image])[0].at_least(detector.min_score)
@@ -332,15 +332,15 @@ def _is_studio_picture(path: Path) -> bool:
         return False
 
 
-def _restored(studio: Studio, record: ImageRecord) -> Opened:
+def restored(studio: Studio, record: ImageRecord) -> Opened:
     """The layout, with the settings where the studio draws with such; the note says what will differ."""
     layout = studio.model.vocabulary.resolve(record.layout).to_json()
     sampling, fault = record.sampling, record.fault
-    try:
-        if sampling is not None:
-            check_limits(sampling)
-    except ConfigError as error:
-        sampling, fault = None, str(error)
+    if beyond := sampling and beyond_limits(sampling):
+        sampling, fault = (
+            None,
+            f"the studio cannot draw with {', '.join(f'{one.what} ({one.bounds})' for one in beyond)}",
+        )
     back = (
         "Restored layout, seed and settings of this image"
         if sampling

@@ -18,7 +18,7 @@ from app.store.layout_store import LayoutStore
 from app.studio.difficulty_tab import DifficultyTab
 from app.studio.inside_tab import InsideTab
 from app.studio.layout_card import LayoutCard
-from app.studio.layout_files import layout_of_link
+from app.studio.layout_files import Opened, layout_of_link
 from app.studio.opening import Opening, open_example
 from app.studio.recipe_form import RecipeForm
 from app.studio.results.compare import Pair, Sides, compare_pair
@@ -180,11 +180,14 @@ class StudioView:
 
     def _on_open(self, paths: list[str]) -> Updates:
         with Messages("Not opened", NOTHING_LOST):
-            opened = self.card.open_files(paths)
-            say("Opened", opened.note)
-            settings = self.recipe.show(opened.recipe) if opened.recipe else {}
-            return {**self.card.show(opened.layout, opened.backdrop), **settings}
+            return self.show(self.card.open_files(paths), "Opened")
         return {self.card.editor: gr.skip()}
+
+    def show(self, opened: Opened, title: str) -> Updates:
+        """On the canvas and in the form; title: of the message that says what it is."""
+        say(title, opened.note)
+        settings = self.recipe.show(opened.recipe) if opened.recipe else {}
+        return {**self.card.show(opened.layout, opened.backdrop), **settings}
 
     def _on_figure(
         self,

@@ -28,6 +28,7 @@ from app.studio.shelf import prompt_html, shelf_html, show_prompt
 from detdiffusion.attributes import Strategy
 from detdiffusion.evaluation.comparison import Comparison, PairRow
 from detdiffusion.layout import Attribute, Box, Layout
+from detdiffusion.sampling_config import SamplingConfig
 from detdiffusion.text.vocabulary import Vocabulary
 
 APP = Path(__file__).resolve().parents[2] / "app"
@@ -41,8 +42,8 @@ NOISES = NoiseTable(
 )
 LAYERS = (Layer(BAD, Attribute.HARD, "rgb(1, 2, 3)", "data:image/png;base64,"),)
 ENTRY = Entry(
-    "run", 0, "a.png", 0.0, BAD, "sha", 5, 20, 3.0, 0.5, BAD, Strategy.HARD, BAD, 0.5, LAYOUT, (0.1,),
-    (Found(BAD, (0.1, 0.1, 0.5, 0.5), 0.9),), id=7,
+    "run", 0, "a.png", 0.0, BAD, "sha", SamplingConfig(5, 20, 3.0, 0.5, "euler"), Strategy.HARD, BAD, 0.5, LAYOUT,
+    (0.1,), (Found(BAD, (0.1, 0.1, 0.5, 0.5), 0.9),), id=7,
 )  # fmt: skip
 MODEL = cast(
     Model,

@@ -158,7 +158,7 @@ def test_a_sampler_goes_into_picture_and_history(studio: Studio, layout: Layout)
     )
     assert (np.asarray(Image.open(own.file)) != np.asarray(Image.open(other.file))).any()
     assert read_png(other.file)[1]["sampler"] == "ddim" and "sampler" not in read_png(own.file)[1]
-    assert [entry.sampler for entry in studio.history.find()] == ["", "ddim"]
+    assert [entry.sampling.sampler for entry in studio.history.find()] == ["", "ddim"]
     with pytest.raises(ConfigError, match="no sampler 'magic'; choose one of dpm"):
         SamplingConfig(5, 3, sampler="magic")
 

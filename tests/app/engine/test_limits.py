@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.engine.limits import check_limits
+from app.engine.limits import beyond_limits, check_limits
 from detdiffusion.errors import ConfigError
 from detdiffusion.sampling_config import SamplingConfig
 
@@ -21,6 +21,11 @@ def test_more_than_the_studio_draws_is_refused(values: dict[str, float], message
     config = SamplingConfig(1, **values)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=message):
         check_limits(config)
+
+
+def test_all_that_is_beyond_is_named() -> None:
+    found = [(one.what, one.bounds) for one in beyond_limits(SamplingConfig(1, 500, 20, -5))]
+    assert found == [("500 steps", "1 to 100"), ("guidance 20", "1 to 15"), ("attribute guidance -5", "-4 to 4")]
 
 
 def test_its_limits_are_within_them() -> None:

@@ -69,7 +69,7 @@ def test_everything_that_can_be_asked(runs: Runs, home: Path, tmp_path: Path) ->
     evaluate = plan.commands[0]
     assert option(evaluate, "--layouts") == str(tmp_path) and option(evaluate, "--baselines") == str(home)
     assert option(evaluate, "--detector") == str(home / "detectors" / "judge") and option(evaluate, "--steps") == "4"
-    assert "--difficulties=0.0,1.5" in evaluate and "--one-hard" not in evaluate
+    assert "--attribute-guidance=0.0,1.5" in evaluate and "--one-hard" not in evaluate
     assert plan.about["baselines"] == "against home" and plan.name == "mine"
     alone = make_evaluation(replace(order, detectors="", baselines=()), runs, home).commands[0]
     assert option(alone, "--detector") == f"{home / 'detectors' / 'bundled'},{home / 'detectors' / 'judge'}"
@@ -85,8 +85,8 @@ def test_everything_that_can_be_asked(runs: Runs, home: Path, tmp_path: Path) ->
         ({"steps": "2000"}, "steps '2000' needs to be a whole number from 1 to 1,000"),
         ({"source": Source.FOLDER, "folder": "/nowhere"}, "is not a folder"),
         ({"detectors": "nobody.pt"}, "there is no detector at"),
-        ({"difficulties": "a"}, "attribute guidance 'a' needs numbers"),
-        ({"difficulties": "1,inf"}, "needs numbers"),
+        ({"attribute_guidance": "a"}, "attribute guidance 'a' needs numbers"),
+        ({"attribute_guidance": "1,inf"}, "needs numbers"),
         ({"name": "a/b"}, "is not a valid name"),
     ],
 )

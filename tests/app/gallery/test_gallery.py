@@ -8,18 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from app.engine.studio import Studio, open_studio
 from app.gallery import handlers
 from app.gallery.handlers import Deletion, Form
 from app.gallery.views import size_text, tiles_html
 from app.store.history import A_PAGE, History
+from app.studio.layout_files import restored
 from app.studio.records import generate_record
 from app.studio.results.compare import compare_pair
 from app.studio.results.form import Form as StudioForm
 from app.studio.results.generate import generate
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.image_record import read_image, save_image
 from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import SamplingConfig
 
@@ -49,8 +52,8 @@ def test_pictures_of_the_page_and_of_programs_are_kept(studio: Studio, street: d
     generate_record(studio, street, "hard", SamplingConfig(6, 2, 4.0))
     newest, oldest = studio.history.find()
     assert studio.pictures / oldest.file == single.picture.file
-    assert (oldest.seed, oldest.steps, oldest.guidance, oldest.strategy) == (5, 2, 3.0, Strategy.ORIGIN)
-    assert (newest.seed, newest.guidance, newest.strategy) == (6, 4.0, Strategy.HARD)
+    assert (oldest.sampling, oldest.strategy) == (SamplingConfig(5, 2, 3.0), Strategy.ORIGIN)
+    assert (newest.sampling, newest.strategy) == (SamplingConfig(6, 2, 4.0), Strategy.HARD)
     assert oldest.layout == Layout.from_json(street)
     assert (oldest.model, oldest.model_sha256) == (studio.model.name, studio.model.sha256)
     assert (oldest.detector, oldest.min_score) == ("watcher", 0.5)
@@ -168,19 +171,38 @@ def test_export(drawn: History, tmp_path: Path, selected: list[int], form: Form,
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("model", "words"),
     [
-        ({}, ["seed 5"]),
-        ({"model": "other", "model_sha256": "b"}, ["other made this image", "tiny will make a different one"]),
+        ({}, []),
+        ({"model": "other", "model_sha256": "b"}, ["Made by another model (other)", "will make a different image"]),
     ],
 )
+@pytest.mark.parametrize("file_is_there", [True, False])
 def test_what_is_said_when_a_picture_is_restored(
-    drawn: History, studio: Studio, values: dict[str, Any], words: list[str]
+    drawn: History, studio: Studio, model: dict[str, str], words: list[str], file_is_there: bool
 ) -> None:
-    entry = replace(drawn.find()[0], **values)
-    note = handlers.restored_note(entry, "tiny", studio.model.sha256)
-    assert [word for word in words if word not in note] == []
-    assert ("a different one" in note) == ("model" in values)
+    """By the image's file; by the history where the file is damaged."""
+    entry = drawn.find()[-1]
+    file = drawn.pictures / entry.file
+    if file_is_there:
+        with Image.open(file) as image:
+            save_image(file, image.copy(), replace(read_image(file), **model))
+    else:
+        file.write_bytes(b"damaged")
+        entry = replace(entry, **model)
+    opened = restored(studio, handlers.record_of(drawn, entry))
+    assert (opened.recipe, opened.layout) == (SamplingConfig(5, 2, 3.0), entry.layout.to_json())
+    assert opened.note.startswith("Restored layout, seed and settings")
+    assert [word for word in words if word not in opened.note] == []
+    assert ("another model" in opened.note) == ("model" in model)
+
+
+def test_the_note_says_what_only_the_file_knows(drawn: History, studio: Studio) -> None:
+    entry = drawn.find()[-1]
+    file = drawn.pictures / entry.file
+    with Image.open(file) as image:
+        save_image(file, image.copy(), replace(read_image(file), precision="float16", device="cuda"))
+    assert "Made in float16 on cuda: " in restored(studio, handlers.record_of(drawn, entry)).note
 
 
 def test_the_studio_draws_without_a_history(

@@ -15,6 +15,7 @@ from app.store.history_export import coco, export_zip
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.layout import Layout
+from detdiffusion.sampling_config import SamplingConfig
 
 EASY, HARD, ORIGIN = Strategy.EASY, Strategy.HARD, Strategy.ORIGIN
 FOUND = (Found("bus", (0.1, 0.2, 0.5, 0.6), 0.9),)
@@ -29,7 +30,7 @@ def history(tmp_path: Path) -> History:
 @pytest.fixture
 def entry(street: dict[str, Any]) -> Entry:
     """A bus that is found, a car that is missed, a road that no detector knows."""
-    made_by = ("papercut", "a" * 64, 7, 20, 3.0, 0.0, "ddim", ORIGIN, "watcher", 0.5)
+    made_by = ("papercut", "a" * 64, SamplingConfig(7, sampler="ddim"), ORIGIN, "watcher", 0.5)
     return Entry("run", 0, "one.png", 100.0, *made_by, Layout.from_json(street), (0.9, 0.2, None), FOUND)
 
 
@@ -73,7 +74,7 @@ def test_what_follows_from_confidences(
 
 
 def test_an_entry_comes_back_as_it_was(history: History, entry: Entry) -> None:
-    kept = replace(entry, seed=2**32 - 1, difficulty=-1.5, strategy=HARD, starred=True)
+    kept = replace(entry, sampling=SamplingConfig(2**48 - 1, 30, 4.5, -1.5), strategy=HARD, starred=True)
     keep(history, kept)
     (found,) = History(history.path.parent).find()
     assert replace(found, id=0) == kept and found.id > 0
@@ -116,7 +117,7 @@ def test_the_drop_of_easy_and_hard_from_one_noise(
                 place=place,
                 file=f"{place}.png",
                 strategy=strategy,
-                seed=seed,
+                sampling=SamplingConfig(seed),
                 model_sha256=model,
                 confidences=(mean, mean, None),
             )
@@ -225,9 +226,21 @@ def test_a_history_of_an_older_studio_is_read_and_goes_on(history: History, entr
         file.execute("PRAGMA user_version = 1")
     file.close()
     (old,) = history.find()
-    assert (old.sampler, old.found, old.confidences) == ("", None, entry.confidences)
+    assert (old.sampling, old.found, old.confidences) == (SamplingConfig(7), None, entry.confidences)
     keep(history, replace(entry, file="two.png", made_at=200.0))
     assert [one.found for one in history.find()] == [FOUND, None]
+
+
+def test_columns_keep_the_names_of_version_0_1(history: History, entry: Entry) -> None:
+    """Either version reads what the other wrote."""
+    keep(history, replace(entry, sampling=SamplingConfig(8, 30, 4.5, -1.5, "euler")))
+    with sqlite3.connect(history.path) as file:
+        row = file.execute("SELECT seed, steps, guidance, difficulty, sampler FROM pictures").fetchone()
+        assert row == (8, 30, 4.5, -1.5, "euler")
+        file.execute("UPDATE pictures SET steps = 0")
+    file.close()
+    with pytest.raises(DataError, match=r"is damaged \(0 steps; choose 1 to 1000"):
+        history.find()
 
 
 def spoil_all(path: Path) -> None:
@@ -281,7 +294,11 @@ def test_a_history_that_cannot_be_read_says_what_to_do(
 def test_export(history: History, entry: Entry, tmp_path: Path) -> None:
     cat = {"label": "cat", "box": [0, 0, 1, 1], "attribute": "easy"}
     layout = Layout.from_json({"width": 100, "height": 50, "objects": [cat]})
-    keep(history, entry, replace(entry, place=1, file="two.png", layout=layout, confidences=(0.7,), seed=8))
+    keep(
+        history,
+        entry,
+        replace(entry, place=1, file="two.png", layout=layout, confidences=(0.7,), sampling=SamplingConfig(8)),
+    )
     path = export_zip(history.find(), history.pictures, tmp_path / "out" / "some.zip")
     with zipfile.ZipFile(path) as file:
         assert set(file.namelist()) == {"annotations.json", "images/one.png", "images/two.png"}

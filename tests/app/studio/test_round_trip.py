@@ -55,7 +55,9 @@ def test_of_the_command(
     monkeypatch.setattr(command, "load_detector", lambda *_: studio.model.detector)
     (tmp_path / "layout.json").write_text(json.dumps(street))
     words = [str(tmp_path / "layout.json"), "--model", str(studio.model.folder), "--steps", "2", "--guidance", "5"]
-    assert command.main([*words, "--out", str(tmp_path / "one"), "--strategy", "hard", "--difficulty", "1"]) == 0
+    assert (
+        command.main([*words, "--out", str(tmp_path / "one"), "--strategy", "hard", "--attribute-guidance", "1"]) == 0
+    )
     opened, how = draw_again(studio, tmp_path / "one" / "image.png")
     assert how == SamplingConfig(7, 2, 5.0, 1.0)
     assert [item["attribute"] for item in opened.layout["objects"]] == ["hard", "hard", "background"]
@@ -71,7 +73,7 @@ def test_of_generate(
     monkeypatch.setattr(workers, "run_local", lambda job, _: workers.work(job))  # in this process: quicker
     threads = torch.get_num_threads()
     words = ["generate", "--model", str(studio.model.folder), "--layouts", str(layouts(tmp_path, street))]
-    words += ["--strategy", "hard", "--count", "3", "--steps", "2", "--guidance", "5", "--difficulty", "0.5"]
+    words += ["--strategy", "hard", "--count", "3", "--steps", "2", "--guidance", "5", "--attribute-guidance", "0.5"]
     words += ["--batch", str(batch)]
     assert training([*words, "--detector", "none", "--device", "cpu", "--out", str(tmp_path / "made")]) == 0
     torch.set_num_threads(threads)
@@ -91,8 +93,8 @@ def test_of_evaluate(
     watcher: Detector = studio.model.detector
     monkeypatch.setattr(inputs, "load_detector", lambda *_: watcher)
     words = ["evaluate", "--model", str(studio.model.folder), "--layouts", str(layouts(tmp_path, street))]
-    words += ["--detector", "watcher", "--steps", "2", "--guidance", "5", "--difficulties", "1.5", "--one-hard"]
-    words += ["--batch", str(batch)]
+    words += ["--detector", "watcher", "--steps", "2", "--guidance", "5", "--attribute-guidance", "1.5"]
+    words += ["--one-hard", "--batch", str(batch)]
     assert training([*words, "--device", "cpu", "--out", str(tmp_path / "report.json")]) == 0
     files = sorted((tmp_path / "report.work" / "tiny").rglob("0*.png"))
     assert len(files) == 3 * 5, "origin, easy, hard, more difficult, one hard object"
@@ -106,7 +108,10 @@ def test_the_note_says_what_differs(studio: Studio, street: dict[str, Any], tmp_
     own = ("tiny", studio.model.sha256, "watcher")
     how = SamplingConfig(5, 3)
     for record, note in (
-        (ImageRecord(layout, SamplingConfig(5, 500)), "not its settings: 500 steps; choose 1 to 100"),
+        (
+            ImageRecord(layout, SamplingConfig(5, 500, 20)),
+            "not its settings: the studio cannot draw with 500 steps (1 to 100), guidance 20 (1 to 15)",
+        ),
         (ImageRecord(layout, None), "not its settings: the file names no seed"),
         (ImageRecord(layout, how, model="other", model_sha256="f00"), "Made by another model (other)"),
         (
