@@ -1,4 +1,4 @@
-"""The page: its look, its tabs, and what one tab does to the other."""
+"""The page: its theme, its tabs, and what one tab does to another."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

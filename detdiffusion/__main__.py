@@ -1,4 +1,4 @@
-"""python -m detdiffusion LAYOUT.json --out DIR: a picture of a layout, or easy and hard pairs, and what is found."""
+"""python -m detdiffusion LAYOUT.json --out DIR: an image of a layout, or easy and hard pairs, and what is found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a detector says about a picture, and what the rest of the project needs of a detector."""
+"""What a detector finds in an image, and what the rest of the project needs of a detector."""
 
 from __future__ import annotations
 

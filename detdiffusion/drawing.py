@@ -1,4 +1,4 @@
-"""Boxes on pictures, grids and crops. Every function returns a new image and leaves what it gets as it was."""
+"""Boxes on images, grids and crops. Every function returns a new image and leaves its input unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What should be in a picture and where: frozen values, checked at birth, with a public JSON form and a place in a PNG.
+"""What should be in an image and where: frozen values, checked at birth, with a public JSON form and a place in a PNG.
 
 JSON form: `{"width": 256, "height": 256, "objects": [{"label": "car", "box": [x1, y1, x2, y2], "attribute": "easy"}]}`,
 boxes in fractions of the image side, upper-left and lower-right corners; the attribute may be left out. "caption" may

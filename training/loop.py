@@ -1,4 +1,4 @@
-"""python -m training loop: the user's data and detector -> attributes, generator, hard pictures, a better detector.
+"""python -m training loop: the user's data and detector -> attributes, generator, hard images, a better detector.
 
 Every stage is one of the other verbs, with what the config file says after its name; `--dry-run` prints the commands. A
 finished stage is not done again, and one that was stopped goes on, because the verbs do.

@@ -1,1 +1,1 @@
-"""Scores of generated pictures: detection by COCO's rules, and the effect of easy against hard."""
+"""Scores of generated images: detection by COCO's rules, and the effect of easy against hard."""

@@ -35,5 +35,5 @@ def test_difficulty_rises_from_picture_to_picture(studio: Studio, street: dict[s
 def test_difficulty_needs_tags_and_things(studio: Studio, silent_studio: Studio, street: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="does not know the tags easy and hard"):
         list(difficulty_strip(silent_studio, street, FIXED, 2.0, "me"))
-    with pytest.raises(LayoutError, match="nothing can become harder"):
+    with pytest.raises(LayoutError, match="which cannot become harder"):
         list(difficulty_strip(studio, with_objects(street["objects"][2]), FIXED, 2.0, "me"))
