@@ -15,7 +15,7 @@ from app.components.picture import Picture, picture_value
 from app.components.queues import ASIDE_QUEUE, MODEL_QUEUE
 from app.engine.studio import Studio
 from app.store.layout_store import LayoutStore
-from app.studio.difficulty_tab import DifficultyTab
+from app.studio.attribute_guidance_tab import AttributeGuidanceTab
 from app.studio.inside_tab import InsideTab
 from app.studio.layout_card import LayoutCard
 from app.studio.layout_files import Opened, layout_of_link
@@ -97,8 +97,8 @@ class StudioView:
                     self.stop_noises = gr.Button("Stop", size="sm", visible=False, elem_id="stop-noises")
                     self.run_noises = gr.Button("Run", size="sm", variant="primary", elem_id="run-noises")
                 self.noises = gr.HTML(NoiseTable().html(), elem_id="noises", apply_default_css=False)
-            with gr.Tab("Attribute guidance", id="difficulty"):
-                self.difficulty = DifficultyTab(self.studio)
+            with gr.Tab("Attribute guidance", id="attribute-guidance"):
+                self.attribute_guidance = AttributeGuidanceTab(self.studio)
             with gr.Tab("Inside", id="inside") as self.inside_tab:
                 self.inside = InsideTab(self.studio)
             with gr.Tab("Figure", id="figure"):
@@ -160,7 +160,7 @@ class StudioView:
                 **MODEL_QUEUE,
             )
         self.stop_noises.click(self._on_stop_noises, queue=False, **QUIET)
-        self.difficulty.wire(canvas, self.recipe)
+        self.attribute_guidance.wire(canvas, self.recipe)
         self.inside.wire(self.inside_tab, self.last_single)
         self.cancel.click(self._on_cancel, queue=False, **QUIET)
         self.card.open.upload(self._on_open, self.card.open, self.restored, **QUIET)

@@ -94,10 +94,10 @@ def noises(page: Page) -> None:
 
 def difficulty(page: Page) -> None:
     """Harder from picture to picture."""
-    tab(page, "Difficulty")
-    page.locator("#run-difficulty").click()
-    expect(page.locator("#run-difficulty")).to_be_disabled()
-    expect(page.locator("#run-difficulty")).to_be_enabled()
+    tab(page, "Attribute guidance")
+    page.locator("#run-attribute-guidance").click()
+    expect(page.locator("#run-attribute-guidance")).to_be_disabled()
+    expect(page.locator("#run-attribute-guidance")).to_be_enabled()
 
 
 def inside(page: Page) -> None:

@@ -19,7 +19,7 @@ from app.gallery.views import facts_html, large_view, tiles_html
 from app.page import header_html
 from app.settings.views import costs_html
 from app.store.history import Entry, Found
-from app.studio.results.difficulty import DifficultyView
+from app.studio.results.attribute_guidance import AttributeGuidanceView
 from app.studio.results.inside import InsideView, Layer
 from app.studio.results.noise_table import NoiseRow, NoiseTable
 from app.studio.results.object_table import ObjectRow, ObjectTable
@@ -74,7 +74,7 @@ MODEL = cast(
         lambda: PairTable((Verdict(Comparison((), 0.0, (0.0, 0.0), 0.0, 0.0), BAD, 0.5, BAD),)).html(),
         lambda: NOISES.html(),
         lambda: NoiseTable(comparison=PAIR, unseen=BAD).html(),
-        lambda: DifficultyView((0.0, 1.0), tables=(OBJECTS, OBJECTS)).html(),
+        lambda: AttributeGuidanceView((0.0, 1.0), tables=(OBJECTS, OBJECTS)).html(),
         lambda: InsideView("data:", LAYERS, tokens=(((BAD, None), (BAD, 0)),), length=77, note=BAD).html(),
         lambda: InsideView(note=BAD).html(),
         lambda: prompt_html(BAD, {"script": Attribute.HARD, "alert": Attribute.EASY}),

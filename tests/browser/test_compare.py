@@ -171,23 +171,23 @@ def test_many_noises_run_while_one_looks(studio: Any) -> None:
     expect(page.locator("#noises .numbers")).to_contain_text("/96")
 
 
-def test_difficulty_rises_while_one_looks(studio: Any) -> None:
+def test_attribute_guidance_rises_while_one_looks(studio: Any) -> None:
     page = studio.page
     few_steps(studio)
     page.get_by_role("tab", name="Attribute guidance").click()
-    page.locator("#run-difficulty").click()
+    page.locator("#run-attribute-guidance").click()
     expect(page.locator("#strip .meter")).to_be_visible()
-    expect(page.locator("#run-difficulty")).to_be_enabled()
+    expect(page.locator("#run-attribute-guidance")).to_be_enabled()
     expect(page.locator("#strip figure img")).to_have_count(6)
-    expect(page.locator("#difficulty-curve tbody tr")).to_have_count(4)
-    rows = page.locator("#difficulty-curve tbody tr").all_inner_texts()
+    expect(page.locator("#attribute-guidance-curve tbody tr")).to_have_count(4)
+    rows = page.locator("#attribute-guidance-curve tbody tr").all_inner_texts()
     means = [sum(float(row.split("\t")[column]) for row in rows) for column in (1, 6)]
     assert means[0] > means[1] + 0.3, "the detector is less and less sure"
-    studio.screenshot("difficulty")
-    page.locator("#run-difficulty").click()
-    page.locator("#stop-difficulty").click()
+    studio.screenshot("attribute-guidance")
+    page.locator("#run-attribute-guidance").click()
+    page.locator("#stop-attribute-guidance").click()
     studio.message("cancelled")
-    expect(page.locator("#run-difficulty")).to_be_enabled()
+    expect(page.locator("#run-attribute-guidance")).to_be_enabled()
 
 
 def test_what_the_model_read_and_saw(studio: Any) -> None:

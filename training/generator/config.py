@@ -148,9 +148,9 @@ class BundleConfig:
         return self.generator.size[0]
 
     def to_json(self) -> dict[str, Any]:
-        """Every field, nested, as JSON holds it; the held-out detector as version 0.1 named it: its runs go on."""
+        """Every field, nested, as JSON holds it."""
         tree: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return {"judge" if name == "held_out" else name: value for name, value in tree.items()}
+        return tree
 
 
 _PAPERCUT_CPU = GeneratorConfig(

@@ -30,10 +30,10 @@ def test_scale_is_shared_and_can_be_given() -> None:
 
 def test_curves_may_begin_below_zero_and_end_later() -> None:
     curve = Curve("found", "easy", ((-1, 1.0), (0, 0.5)))
-    html = Chart("Found", (curve,), "", 1.0, axis="difficulty", start=-1, end=1).html()
+    html = Chart("Found", (curve,), "", 1.0, axis="attribute guidance", start=-1, end=1).html()
     assert points(html, "easy") == [(0, 0), (50, 50)]
-    assert "difficulty -1</span>" in html and 'end">1</span>' in html
-    assert 'aria-label="Found at difficulty 0: found 0.5"' in html
+    assert "attribute guidance -1</span>" in html and 'end">1</span>' in html
+    assert 'aria-label="Found at attribute guidance 0: found 0.5"' in html
 
 
 def test_values_beyond_the_scale_stay_inside() -> None:

@@ -13,16 +13,16 @@ from app.components.queues import ASIDE_QUEUE
 from app.engine.limits import MAX_ATTRIBUTE_GUIDANCE
 from app.engine.studio import Studio
 from app.studio.recipe_form import RecipeForm
-from app.studio.results.difficulty import DifficultyView, difficulty_strip
+from app.studio.results.attribute_guidance import AttributeGuidanceView, attribute_guidance_strip
 from app.studio.shown import aside_of, sheet_value
 
 
-class DifficultyTab:
-    """A strip of pictures, and the detector's confidence as difficulty rises."""
+class AttributeGuidanceTab:
+    """A strip of pictures, and the detector's confidence as attribute guidance rises."""
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
-        with gr.Row(elem_id="difficulty-bar", elem_classes="bar"):
+        with gr.Row(elem_id="attribute-guidance-bar", elem_classes="bar"):
             self.highest = gr.Slider(
                 0.5,
                 MAX_ATTRIBUTE_GUIDANCE,
@@ -30,12 +30,14 @@ class DifficultyTab:
                 step=0.5,
                 label="Attribute guidance up to (from 2 on, images look less real)",
                 buttons=[],
-                elem_id="difficulty-highest",
+                elem_id="attribute-guidance-highest",
             )
-            self.stop = gr.Button("Stop", size="sm", visible=False, elem_id="stop-difficulty")
-            self.run = gr.Button("Run", size="sm", variant="primary", elem_id="run-difficulty")
+            self.stop = gr.Button("Stop", size="sm", visible=False, elem_id="stop-attribute-guidance")
+            self.run = gr.Button("Run", size="sm", variant="primary", elem_id="run-attribute-guidance")
         self.strip = Sheet(hint="", elem_id="strip")
-        self.curve = gr.HTML(DifficultyView().html(), elem_id="difficulty-curve", apply_default_css=False)
+        self.curve = gr.HTML(
+            AttributeGuidanceView().html(), elem_id="attribute-guidance-curve", apply_default_css=False
+        )
 
     def wire(self, canvas: Any, recipe: RecipeForm) -> None:
         self.recipe = recipe
@@ -56,17 +58,17 @@ class DifficultyTab:
         *recipe: Any,
     ) -> Iterator[Updates]:
         """What was reached stays there when it is stopped."""
-        form, user, view = self.recipe.read(*recipe), aside_of(request, "difficulty"), None
+        form, user, view = self.recipe.read(*recipe), aside_of(request, "attribute-guidance"), None
         (highest,) = as_shown([self.highest], [highest])
         yield {self.run: gr.update(interactive=False), self.stop: gr.update(visible=True)}
         with Messages("Stopped", "Finished images are kept."):
-            for view in difficulty_strip(self.studio, value, form, highest, user):
+            for view in attribute_guidance_strip(self.studio, value, form, highest, user):
                 yield self._shown(view)
         reached = {} if view is None else self._shown(replace(view, sheet=replace(view.sheet, progress=None)))
         yield {**reached, self.run: gr.update(interactive=True), self.stop: gr.update(visible=False)}
 
     def _on_stop(self, request: gr.Request) -> None:
-        self.studio.generation.cancel(aside_of(request, "difficulty"))
+        self.studio.generation.cancel(aside_of(request, "attribute-guidance"))
 
-    def _shown(self, view: DifficultyView) -> Updates:
+    def _shown(self, view: AttributeGuidanceView) -> Updates:
         return {self.strip: sheet_value(view.sheet), self.curve: view.html()}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.engine.studio import Studio
-from app.studio.results.difficulty import difficulty_strip
+from app.studio.results.attribute_guidance import attribute_guidance_strip
 from app.studio.results.form import Form
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import read_png
@@ -17,8 +17,8 @@ def with_objects(*objects: dict[str, Any]) -> dict[str, Any]:
     return {"width": 64, "height": 64, "objects": list(objects)}
 
 
-def test_difficulty_rises_from_picture_to_picture(studio: Studio, street: dict[str, Any]) -> None:
-    first, *busy, last = difficulty_strip(studio, street, FIXED, 2.0, "me")
+def test_attribute_guidance_rises_from_picture_to_picture(studio: Studio, street: dict[str, Any]) -> None:
+    first, *busy, last = attribute_guidance_strip(studio, street, FIXED, 2.0, "me")
     assert first.levels == (-1.0, 0.0, 0.5, 1.0, 1.5, 2.0)
     shares = [view.sheet.progress or 0.0 for view in busy]
     assert shares == sorted(shares) and shares[-1] == 1.0
@@ -29,11 +29,13 @@ def test_difficulty_rises_from_picture_to_picture(studio: Studio, street: dict[s
     assert {record["seed"] for record in records} == {5}
     html = last.html()
     assert html.count("<tr>") == 3, "head, bus and car; no detector knows a road"
-    assert 'aria-label="On average at difficulty 2: confidence 0.85, found 1"' in html
+    assert 'aria-label="On average at attribute guidance 2: confidence 0.85, found 1"' in html
 
 
-def test_difficulty_needs_tags_and_things(studio: Studio, silent_studio: Studio, street: dict[str, Any]) -> None:
+def test_attribute_guidance_needs_tags_and_things(
+    studio: Studio, silent_studio: Studio, street: dict[str, Any]
+) -> None:
     with pytest.raises(ConfigError, match="does not know the tags easy and hard"):
-        list(difficulty_strip(silent_studio, street, FIXED, 2.0, "me"))
-    with pytest.raises(LayoutError, match="which cannot become harder"):
-        list(difficulty_strip(studio, with_objects(street["objects"][2]), FIXED, 2.0, "me"))
+        list(attribute_guidance_strip(silent_studio, street, FIXED, 2.0, "me"))
+    with pytest.raises(LayoutError, match="all objects are background, which cannot become harder"):
+        list(attribute_guidance_strip(studio, with_objects(street["objects"][2]), FIXED, 2.0, "me"))

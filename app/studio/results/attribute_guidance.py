@@ -27,7 +27,7 @@ _TABLE = Markup(
 
 
 @dataclass(frozen=True, slots=True)
-class DifficultyView:
+class AttributeGuidanceView:
     """The same layout and noise at rising values of attribute guidance, and what the detector makes of each picture.
 
     tables: of the pictures that are finished, in the order of `levels`.
@@ -64,7 +64,7 @@ class DifficultyView:
             Curve("found", "easy", tuple(found), dots=True),
         )
         start, end = self.levels[0], self.levels[-1]
-        return Chart("On average", curves, "", 1.0, axis="difficulty", start=start, end=end).html()
+        return Chart("On average", curves, "", 1.0, axis="attribute guidance", start=start, end=end).html()
 
     def _table(self, rows: Sequence[Sequence[ObjectRow]]) -> Markup:
         head = joined(Markup('<th class="number">{:g}</th>').format(level) for level in self.levels)
@@ -78,14 +78,14 @@ class DifficultyView:
         return Markup("<tr><td>{}</td>{}{}</tr>").format(row[0].label, cells, empty)
 
 
-def difficulty_levels(highest: float) -> tuple[float, ...]:
+def attribute_guidance_levels(highest: float) -> tuple[float, ...]:
     """Values of attribute guidance for a strip of pictures: from half as far towards easy up to the highest."""
     return tuple(highest * share for share in (-0.5, 0.0, 0.25, 0.5, 0.75, 1.0))
 
 
-def difficulty_strip(
+def attribute_guidance_strip(
     studio: Studio, value: Mapping[str, Any], form: Form, highest: float, user: str
-) -> Iterator[DifficultyView]:
+) -> Iterator[AttributeGuidanceView]:
     """The layout as it is tagged, from one noise, the more difficult the further right; one picture after the other, so
     that others may have the model in between. Raises as `generate` does, and ConfigError where tags change nothing."""
     if not studio.model.tags_matter:
@@ -93,10 +93,12 @@ def difficulty_strip(
     recipe, layout = form.recipe(), studio.model.vocabulary.resolve(Layout.from_json(value))
     if all(box.attribute is Attribute.BACKGROUND for box in layout.boxes):
         raise LayoutError("all objects are background, which cannot become harder: draw an object")
-    levels = difficulty_levels(highest)
+    levels = attribute_guidance_levels(highest)
     ratio = layout.width / layout.height
     panels = [PictureView(name=f"{level:+g}" if level else "0", ratio=ratio) for level in levels]
-    view = DifficultyView(levels, SheetView("Attribute guidance", tuple(panels), len(levels), ratio, progress=0.0))
+    view = AttributeGuidanceView(
+        levels, SheetView("Attribute guidance", tuple(panels), len(levels), ratio, progress=0.0)
+    )
     yield view
     for place, level in enumerate(levels):
         for news in studio.generation.run([Ask(layout, replace(recipe, attribute_guidance=level))], user):
