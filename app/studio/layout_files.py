@@ -339,7 +339,7 @@ def restored(studio: Studio, record: ImageRecord) -> Opened:
     if beyond := sampling and beyond_limits(sampling):
         sampling, fault = (
             None,
-            f"the studio cannot draw with {', '.join(f'{one.what} ({one.bounds})' for one in beyond)}",
+            f"the studio does not allow {', '.join(f'{one.what} ({one.bounds})' for one in beyond)}",
         )
     back = (
         "Restored layout, seed and settings of this image"

@@ -30,7 +30,7 @@ def test_from_start_to_report(page: Page, fill: Callable[..., None]) -> None:
     page.locator("#eval-start").click()
     head = page.locator("#eval-head")
     expect(head.locator(".run.running")).to_be_visible()
-    expect(head).to_contain_text(re.compile(r"picture \d+ of 54"), timeout=2 * MINUTE)
+    expect(head).to_contain_text(re.compile(r"image \d+ of 54"), timeout=2 * MINUTE)
     expect(page.locator("#eval-log")).to_contain_text("papercut: origin", timeout=2 * MINUTE)
 
     page.reload()

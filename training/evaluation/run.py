@@ -87,7 +87,7 @@ def evaluate(plan: Plan, work: Path) -> EvaluationReport:
         stack.enter_context(_alone(work))
         _keep_configs(plan, inputs, size, work)
         meter = stack.enter_context(telling(work / STATUS))
-        meter.say(RunState.PREPARING, done=0, total=_pictures(plan, inputs), unit="picture")
+        meter.say(RunState.PREPARING, done=0, total=_pictures(plan, inputs), unit="image")
         truth = _truth(plan, inputs, size, work, meter)
         scorer = _scorer(plan, inputs, truth, work)
         with written_aside(work / "objects.jsonl") as aside, aside.open("w", encoding="utf-8") as rows:

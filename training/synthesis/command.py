@@ -107,7 +107,7 @@ def request_of(arguments: argparse.Namespace) -> Request:
     return Request(bounds=filter_of(arguments), sampling=how, **{name: getattr(arguments, name) for name in names})
 
 
-@tells(lambda arguments: arguments.out / STATUS, "picture", shared=True)
+@tells(lambda arguments: arguments.out / STATUS, "image", shared=True)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     from training.synthesis.exports import export

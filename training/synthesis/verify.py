@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="--out of python -m training generate")
 
 
-@tells(lambda arguments: arguments.folder / STATUS, "picture")
+@tells(lambda arguments: arguments.folder / STATUS, "image")
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 1 when a picture is missing, double or damaged; bad input is a `DetDiffusionError` (exit code 2)."""
     chunks = read_chunks(arguments.folder)

@@ -55,7 +55,7 @@ def work(job: Job, index: int = 0) -> None:
 @contextmanager
 def _counted(chunks: Chunks) -> Iterator[Report]:
     """A progress bar of the pictures; those that are there already say nothing about the time left."""
-    with progress("pictures", "picture") as report:
+    with progress("images", "image") as report:
         report.status.progress(_pictures(chunks), chunks.count, report.stage, report.unit, made=False)
         yield report
 

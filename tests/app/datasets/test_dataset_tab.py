@@ -180,7 +180,7 @@ import json, os, pathlib, sys, time
 def tell(state, **more):
     path = pathlib.Path(sys.argv[1], "set", "status.json")
     aside = path.parent.with_name("aside")
-    aside.write_text(json.dumps({"state": state, "pid": os.getpid(), "unit": "picture", **more}))
+    aside.write_text(json.dumps({"state": state, "pid": os.getpid(), "unit": "image", **more}))
     aside.replace(path)
 while not pathlib.Path(sys.argv[1], "set", "images").exists():
     time.sleep(0.02)
@@ -212,7 +212,7 @@ def test_pictures_while_they_are_made(runs: Runs) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     screen = handlers.look(runs, "one", PICTURES, 0)
-    assert "picture 15 of 40" in screen.run.head and screen.pages == 2 and screen.run.may_stop
+    assert "image 15 of 40" in screen.run.head and screen.pages == 2 and screen.run.may_stop
     assert screen.page.count("<img") == A_PAGE and " 0.25" in screen.page
     assert screen.page.count(">background only<") == 1 and "not checked" not in screen.page
     assert handlers.look(runs, "one", PICTURES, 1).page.count("<img") == 3
@@ -232,7 +232,7 @@ def test_a_finished_data_set(runs: Runs) -> None:
     wait(runs, "one")
     assert runs.status("one").state is State.FINISHED
     screen = handlers.look(runs, "one", NUMBERS, 0)
-    assert screen.may_download and "<td>all</td>" in screen.page and "picture 10 of 10" in screen.run.head
+    assert screen.may_download and "<td>all</td>" in screen.page and "image 10 of 10" in screen.run.head
     path = handlers.download(runs, "one", runs.root.parent / "cache")
     with zipfile.ZipFile(path) as file:
         names = set(file.namelist())

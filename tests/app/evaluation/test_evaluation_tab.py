@@ -144,16 +144,16 @@ def test_running_stopped_resumed(runs: Runs) -> None:
     code = (
         "import pathlib, sys, time; here = pathlib.Path(sys.argv[1], 'second')\n"
         "print('papercut: easy: 50%', flush=True)\n"
-        "tell('report.work', 'running', done=64, total=1280, unit='picture', seconds_left=90)\n"
+        "tell('report.work', 'running', done=64, total=1280, unit='image', seconds_left=90)\n"
         "if not here.exists(): here.touch(); time.sleep(60)\n" + WRITES.replace("; ", "\n")
     )
     begin(runs, "one", code)
     deadline = time.monotonic() + PATIENCE
-    while "picture 64" not in (screen := handlers.look(runs, "one", "")).run.head:
+    while "image 64" not in (screen := handlers.look(runs, "one", "")).run.head:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert "papercut: easy: 50%" in screen.run.log
-    assert "picture 64 of 1,280 · 2 min left" in screen.run.head and "width:5.0%" in screen.run.head
+    assert "image 64 of 1,280 · 2 min left" in screen.run.head and "width:5.0%" in screen.run.head
     assert "running 5%" in screen.run.runs
     assert screen.run.may_stop and screen.page is not None and "when the evaluation is finished" in screen.page
     assert "one is stopping" in shared.stop(runs, "one")

@@ -110,7 +110,7 @@ def test_the_note_says_what_differs(studio: Studio, street: dict[str, Any], tmp_
     for record, note in (
         (
             ImageRecord(layout, SamplingConfig(5, 500, 20)),
-            "not its settings: the studio cannot draw with 500 steps (1 to 100), guidance 20 (1 to 15)",
+            "not its settings: the studio does not allow 500 steps (1 to 100), guidance 20 (1 to 15)",
         ),
         (ImageRecord(layout, None), "not its settings: the file names no seed"),
         (ImageRecord(layout, how, model="other", model_sha256="f00"), "Made by another model (other)"),
