@@ -48,7 +48,7 @@ class EvaluationView:
         self.panel.data(first.source, "eval-data", first.layouts, "Unseen layouts", "eval-layouts")
         self.model = gr.Dropdown(known, value=first.model, label="Model", allow_custom_value=True, elem_id="eval-model")
         self.baselines = gr.Dropdown(
-            known, value=[], label="Compare with", multiselect=True, allow_custom_value=True, elem_id="eval-baselines"
+            known, value=[], label="Baselines", multiselect=True, allow_custom_value=True, elem_id="eval-baselines"
         )
         self.detectors = gr.Textbox(
             label="Detectors", placeholder="the model's own, or paths", max_lines=1, elem_id="eval-detectors"
