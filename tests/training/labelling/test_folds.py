@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from detdiffusion.attributes import AttributeRule
-from detdiffusion.detectors import ultralytics as adapter
+from detdiffusion.detectors.ultralytics import training as adapter
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from training.data.attributes import read_attributes, read_file
 from training.data.datasets import Dataset, open_dataset

@@ -64,7 +64,7 @@ def test_in_pieces_to_a_table(config: AblationConfig, tmp_path: Path) -> None:
     assert table.rows[0].drop is not None
     assert table.rows[1].drop is None, "it knows no easy and no hard"
     assert [row.mask_iou is None for row in table.rows] == [False, True], "it has no perception head"
-    json.dumps(table, allow_nan=False)
+    json.dumps(table.to_json(), allow_nan=False)
     with pytest.raises(ConfigError, match=r"layouts was 2, is 3"):
         train_all(dataclasses.replace(config, layouts=3), [0], tmp_path, CPU)
 
