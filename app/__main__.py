@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The arguments of `python -m app`."""
     parser = argparse.ArgumentParser(
         prog="python -m app", description="The DetDiffusion studio: draw, tag, generate and compare."
     )
@@ -78,6 +79,7 @@ class Place:
 
     @property
     def url(self) -> str:
+        """Where a browser on this machine finds the page."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     def warning(self) -> str:

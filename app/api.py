@@ -13,9 +13,21 @@ from detdiffusion.sampling_config import SamplingConfig
 
 def add_endpoints(studio: Studio) -> None:
     """The page's own events are private; these are public, and their docstrings are what a caller reads."""
+    public = Endpoints(studio)
+    gr.api(public.generate, api_name="generate", **MODEL_QUEUE)
+    gr.api(public.compare, api_name="compare", **MODEL_QUEUE)
+    gr.api(public.classes, api_name="classes", queue=False)
+
+
+class Endpoints:
+    """What a caller may ask of a studio; errors reach it as gr.Error, with kind and text."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
 
     # Gradio reads a line an argument, so each stands on one.
     def generate(
+        self,
         layout: dict[str, Any],
         seed: int = 7,
         strategy: str = "origin",
@@ -46,10 +58,10 @@ def add_endpoints(studio: Studio) -> None:
         """
         with _Errors():
             recipe = SamplingConfig(seed, steps, guidance, attribute_guidance, sampler)
-            return generate_record(studio, layout, strategy, recipe, picture=picture)
+            return generate_record(self.studio, layout, strategy, recipe, picture=picture)
 
     def compare(
-        layout: dict[str, Any], seed: int = 7, steps: int = 20, guidance: float = 3.0, picture: bool = True
+        self, layout: dict[str, Any], seed: int = 7, steps: int = 20, guidance: float = 3.0, picture: bool = True
     ) -> dict[str, Any]:
         """
         Generates a layout twice from the same noise, once with all things easy and once with all things hard.
@@ -65,20 +77,16 @@ def add_endpoints(studio: Studio) -> None:
             "easy" and "hard", each as `generate` returns it.
         """
         with _Errors():
-            return compare_record(studio, layout, SamplingConfig(seed, steps, guidance), picture=picture)
+            return compare_record(self.studio, layout, SamplingConfig(seed, steps, guidance), picture=picture)
 
-    def classes() -> dict[str, Any]:
+    def classes(self) -> dict[str, Any]:
         """
         Lists the classes that the current model can generate, and those that the detector knows.
 
         Returns:
             "things" and "stuff" (labels for layouts), "detected" (labels that the detector knows), "model", "detector".
         """
-        return classes_record(studio)
-
-    gr.api(generate, api_name="generate", **MODEL_QUEUE)
-    gr.api(compare, api_name="compare", **MODEL_QUEUE)
-    gr.api(classes, api_name="classes", queue=False)
+        return classes_record(self.studio)
 
 
 class _Errors:

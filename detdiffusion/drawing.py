@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 from math import ceil
 
 from PIL import Image, ImageDraw, ImageFont
 
+from detdiffusion.core.files import text_hash
 from detdiffusion.detection import Detections
 from detdiffusion.errors import LayoutError
 from detdiffusion.layout import Attribute, Layout
@@ -67,7 +67,7 @@ def crop(image: Image.Image, box_xyxy: tuple[float, float, float, float], margin
 
 def class_colour(label: str) -> Colour:
     """A colour of its own for each class name, dark enough for white letters."""
-    hue = int.from_bytes(hashlib.sha256(label.encode()).digest()[:2], "big") % 360
+    hue = int(text_hash(label)[:4], 16) % 360
     red, green, blue = Image.new("HSV", (1, 1), (hue * 255 // 360, 165, 185)).convert("RGB").getpixel((0, 0))  # type: ignore[misc]
     return red, green, blue
 

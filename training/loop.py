@@ -280,7 +280,7 @@ class _Record:
         return self.out / "stages" / f"{stage.name.replace(': ', '-')}.json"
 
     def _read(self, stage: Stage) -> dict[str, Any] | None:
-        from detdiffusion.core.files import read_json
+        from detdiffusion.core.files import json_object, read_json
 
-        path = self._path(stage)
-        return read_json(path, dict, ConfigError, "delete it, the stage is then done again") if path.exists() else None
+        path, remedy = self._path(stage), "delete it, the stage is then done again"
+        return read_json(path, json_object, ConfigError, remedy) if path.exists() else None

@@ -24,6 +24,7 @@ class Curve:
     dots: bool = False
 
     def smooth(self) -> list[Point]:
+        """The points as an exponential mean, `memory` points long."""
         if self.memory <= 1:
             return list(self.points)
         keep, mean, weight = 1 - 1 / self.memory, 0.0, 0.0
@@ -47,6 +48,7 @@ class Chart:
     end: float | None = None  # None: where the curves end
 
     def html(self) -> Markup:
+        """The figure; without points, `empty` says so."""
         drawn = [(curve, curve.smooth()) for curve in self.curves if curve.points]
         if not drawn:
             return element("figure", self._caption(), element("p", self.empty, class_="hint"), class_="chart-box")

@@ -76,9 +76,11 @@ class Comparer(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
         )
 
     def preprocess(self, payload: ComparerValue | None) -> ComparerValue | None:
+        """What a handler gets."""
         return payload
 
     def postprocess(self, value: ComparerValue | None) -> ComparerValue:
+        """What the page gets."""
         return value or ComparerValue()
 
 
@@ -107,9 +109,11 @@ class Sheet(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
         )
 
     def preprocess(self, payload: SheetValue | None) -> SheetValue | None:
+        """What a handler gets."""
         return payload
 
     def postprocess(self, value: SheetValue | None) -> SheetValue:
+        """What the page gets."""
         return value or SheetValue()
 
 

@@ -139,15 +139,18 @@ class LayoutEditor(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
         )
 
     def preprocess(self, payload: LayoutValue | None) -> dict[str, Any]:
+        """What a handler gets: a layout as JSON has it."""
         value: dict[str, Any] = (payload or LayoutValue()).model_dump()
         if not value["caption"]:
             del value["caption"]
         return value
 
     def postprocess(self, value: LayoutValue | Mapping[str, Any] | None) -> LayoutValue:
+        """What the page gets, of a layout as JSON has it."""
         return value if isinstance(value, LayoutValue) else LayoutValue(**(value or {}))
 
     def api_info(self) -> dict[str, Any]:
+        """JSON schema of a layout, for callers over HTTP."""
         schema: dict[str, Any] = LayoutValue.model_json_schema()
         item = schema.pop("$defs")["LayoutObject"]  # clients do not follow references: stand it in its place
         schema["properties"]["objects"]["items"] = item

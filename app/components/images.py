@@ -21,6 +21,7 @@ class Mark:
     score: float | None
 
     def html(self) -> Markup:
+        """A frame over the image, placed by shares of its sides."""
         x1, y1, x2, y2 = self.xyxy
         place = f"left:{x1:.2%};top:{y1:.2%};width:{x2 - x1:.2%};height:{y2 - y1:.2%}"
         kind, text = ("missed", "missed") if self.score is None else ("found", f"{self.score:.2f}")
@@ -44,9 +45,11 @@ class PictureView:
     progress: float | None = None
 
     def marks_html(self) -> Markup:
+        """All frames over the image."""
         return joined(mark.html() for mark in self.marks)
 
     def caption_html(self) -> Markup:
+        """The line below the image."""
         name = Markup('<b class="tag {}">{}</b>').format(self.tag or "", self.name) if self.name else ""
         return Markup("{}<span>{}</span>").format(name, self.caption)
 

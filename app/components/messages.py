@@ -24,12 +24,14 @@ Updates = dict[Any, Any]  # component -> its new value or gr.update(...); compon
 
 
 def warn(title: str, problem: DetDiffusionError | str) -> None:
+    """Shows what went wrong, at most MAX_PROBLEMS lines of it."""
     lines = problem.problems if isinstance(problem, LayoutError) else (str(problem),)
     more = [f"and {len(lines) - MAX_PROBLEMS} more"] if len(lines) > MAX_PROBLEMS else []
     gr.Warning(_message(title, *lines[:MAX_PROBLEMS], *more), title=title)
 
 
 def say(title: str, text: str) -> None:
+    """Shows a short note for four seconds."""
     gr.Info(_message(title, text), title=title, duration=4)
 
 

@@ -32,9 +32,11 @@ class Picture(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
         super().__init__(value=PictureValue(), html_template=_PICTURE_HTML, apply_default_css=False, **options)
 
     def preprocess(self, payload: PictureValue | None) -> PictureValue | None:
+        """What a handler gets."""
         return payload
 
     def postprocess(self, value: PictureValue | None) -> PictureValue:
+        """What the page gets."""
         return value or PictureValue()
 
 

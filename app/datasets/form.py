@@ -31,6 +31,8 @@ KEEP = "Keep all"
 
 
 class Kind(StrEnum):
+    """What the tab makes."""
+
     DATASET = "Data set"
     LOOP = "Closed loop"
 

@@ -101,10 +101,12 @@ class Result:
 
     @property
     def detections(self) -> Detections:
+        """Of the first detector."""
         return self.looks[0].detections
 
     @property
     def confidences(self) -> np.ndarray:
+        """Of the first detector in each object; NaN where it does not know the class."""
         return self.looks[0].confidences
 
     def found(self) -> Iterator[Found]:

@@ -36,6 +36,7 @@ class Model:
 
     @property
     def vocabulary(self) -> Vocabulary:
+        """The classes and words of the model."""
         return self.pipeline.vocabulary
 
     @property

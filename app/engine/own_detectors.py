@@ -25,6 +25,7 @@ class NoDetector:
     min_score: float = 0.5
 
     def detect(self, images: Sequence[Image.Image]) -> list[Detections]:
+        """Nothing, in every image."""
         return [NOTHING] * len(images)
 
 

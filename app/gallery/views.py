@@ -128,6 +128,7 @@ def head_html(count: int, selected: int) -> Markup:
 
 
 def count_text(pictures: int) -> str:
+    """`1 image`, `1,200 images`."""
     return f"{pictures:,} image{'' if pictures == 1 else 's'}"
 
 

@@ -4,7 +4,6 @@ Commands that are finished are not run again, so that the same call goes on with
 takes this process over: what it writes down as its own number is the number of the run.
 """
 
-import json
 import os
 import shlex
 import subprocess
@@ -20,7 +19,7 @@ DONE = "chain.json"
 
 def main(run: Path) -> int:
     """Returns the exit code of the command that failed; does not return if none did."""
-    *before, last = json.loads((run / JOB).read_text(encoding="utf-8"))["commands"]
+    *before, last = read_json(run / JOB, lambda job: job["commands"], DataError)
     for number, command in enumerate(before, start=1):
         if number <= _finished(run):
             continue

@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from detdiffusion.core.files import json_object, read_json
+from detdiffusion.errors import DataError
+
 JOB, METRICS, PROBE = "job.json", "metrics.jsonl", "probe.jsonl"
 LOG, SAMPLES, MODEL = "log.txt", "samples", "model"
 
@@ -19,10 +22,9 @@ Row = dict[str, float]
 def read_object(path: Path) -> dict[str, Any] | None:
     """A JSON object, or None where there is none (yet)."""
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return read_json(path, json_object, DataError)
+    except DataError:
         return None
-    return value if isinstance(value, dict) else None
 
 
 def read_rows(path: Path) -> list[Row]:

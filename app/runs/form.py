@@ -21,6 +21,8 @@ SAMPLER_STEPS = 1000  # at most
 
 
 class Source(StrEnum):
+    """Where the images come from."""
+
     PAPERCUT = "Papercut"
     FOLDER = "Folder"
 

@@ -32,6 +32,8 @@ STOP_SECONDS = 180.0  # a large checkpoint and a model folder are written in thi
 
 
 class State(StrEnum):
+    """Of a run, as the page shows it."""
+
     PREPARING = "preparing"
     RUNNING = "running"
     STOPPING = "stopping"
@@ -41,6 +43,7 @@ class State(StrEnum):
 
     @property
     def alive(self) -> bool:
+        """Whether its processes are still there."""
         return self in (State.PREPARING, State.RUNNING, State.STOPPING)
 
 
@@ -75,6 +78,7 @@ class Job:
         )
 
     def to_json(self) -> dict[str, Any]:
+        """As `from_json` reads it."""
         return asdict(self)
 
 
@@ -260,7 +264,8 @@ class Runs:
 @dataclass(frozen=True, slots=True)
 class _Told:
     """What the commands of a run tell: how much is done, what they do now (in this start, not an earlier), and what the
-    last one of them says."""
+    last one of them says: it alone is the run's own process (app/runs/chain.py), and it may write to the file of the
+    one before it."""
 
     count: RunStatus | None
     now: RunStatus | None
@@ -271,7 +276,8 @@ class _Told:
         told = [RunStatus.read(folder / path) for path in job.status or (STATUS,)]
         ours = [one for one in told if one is not None and job.process and one.group == job.process.pid]
         now = ours[-1] if ours else None
-        return cls(told[0], now, now if now is told[-1] else None)
+        ends = now is not None and now is told[-1] and job.process is not None and now.pid == job.process.pid
+        return cls(told[0], now, now if ends else None)
 
     def state(self, job: Job, alive: bool) -> State:
         """From whether it lives, what was asked of it, and what it says about itself."""

@@ -74,10 +74,12 @@ class SettingsView:
         self.apply = gr.Button("Apply", size="sm", variant="primary", elem_id="use-settings")
 
     def wire(self) -> None:
+        """Connects the widgets that change nothing outside of this tab."""
         self.measure.click(self._on_measure, None, [self.costs, self.measure], **QUIET, **ASIDE_QUEUE)
 
     @property
     def values(self) -> list[Any]:
+        """The widgets that `use` takes the values of, in its order."""
         return [self.model, self.detector, self.device, self.precision]
 
     def use(self, *values: Any) -> None:

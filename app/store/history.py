@@ -100,6 +100,7 @@ class Entry:
 
     @property
     def labels(self) -> tuple[str, ...]:
+        """Classes in the layout."""
         return self.layout.labels
 
     @property
@@ -109,6 +110,7 @@ class Entry:
 
     @property
     def mean_confidence(self) -> float | None:
+        """Over the objects that the detector can know; None without any."""
         return sum(self.known) / len(self.known) if self.known else None
 
     @property
@@ -139,6 +141,7 @@ class Filter:
         return " AND ".join(["1", *(condition for wanted, condition in asked if wanted)])
 
     def values(self) -> dict[str, Any]:
+        """The values that `where` leaves open."""
         return {"label": self.label, "min_drop": self.min_drop, "model": self.model}
 
 
@@ -168,6 +171,7 @@ class History:
         return self._read(f"WHERE id IN (SELECT value FROM json_each(:ids)) {_NEWEST_FIRST}", {"ids": _listed(ids)})
 
     def count(self, wanted: Filter = EVERYTHING) -> int:
+        """How many images pass the filter."""
         with self._open() as file:
             self._forget_lost(file)
             return int(
@@ -185,9 +189,11 @@ class History:
         return self._names(f"{names} AS object ORDER BY 1")
 
     def models(self) -> tuple[str, ...]:
+        """Names of the models that made images, in order."""
         return self._names("SELECT DISTINCT model FROM pictures ORDER BY 1")
 
     def star(self, number: int, starred: bool) -> None:
+        """Stars an image, or takes its star away."""
         with self._open() as file:
             file.execute("UPDATE pictures SET starred = ? WHERE id = ?", (starred, number))
 

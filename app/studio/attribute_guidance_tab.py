@@ -40,6 +40,7 @@ class AttributeGuidanceTab:
         )
 
     def wire(self, canvas: Any, recipe: RecipeForm) -> None:
+        """Connects the tab's widgets with the layout and the recipe."""
         self.recipe = recipe
         self.run.click(
             self._on_run,

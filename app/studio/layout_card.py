@@ -85,6 +85,7 @@ class LayoutCard:
         self.shown = [self.editor, self.prompt]
 
     def wire(self) -> None:
+        """Connects the card's own widgets."""
         quick: dict[str, Any] = {"queue": False, **QUIET}
         self.editor.commit(self._on_edit, self.editor, self.prompt, trigger_mode="always_last", **quick)
         self.shelf.choose(self._on_tile, None, [*self.shown, self.shelf, self.menu], **QUIET)

@@ -72,6 +72,7 @@ class RecipeForm:
         ]
 
     def wire(self) -> None:
+        """Connects the widgets of the noise with each other."""
         self.noise.change(self._on_noise, self.noise, self.seed, queue=False, **QUIET)
         self.new_seed.click(self._on_new_seed, None, [self.seed, self.noise], queue=False, **QUIET)
 

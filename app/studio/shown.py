@@ -11,6 +11,7 @@ from app.studio.results.pair_table import PairTable
 
 
 def sheet_value(view: SheetView) -> SheetValue:
+    """A sheet as its component takes it."""
     return SheetValue(
         title=view.title,
         panels=[side_value(panel) for panel in view.panels],
@@ -21,12 +22,14 @@ def sheet_value(view: SheetView) -> SheetValue:
 
 
 def side_value(view: PictureView) -> ComparedSide:
+    """One side of a figure as its component takes it."""
     return ComparedSide(
         image=file_value(view), preview=view.preview, marks=view.marks_html(), caption=view.caption_html()
     )
 
 
 def comparison_value(view: Pair) -> ComparerValue:
+    """A pair as its component takes it."""
     return ComparerValue(
         sides=[side_value(view.a), side_value(view.b)],
         objects=[ComparedObject(label=one.label, box=list(one.xyxy)) for one in view.objects],
@@ -37,6 +40,7 @@ def comparison_value(view: Pair) -> ComparerValue:
 
 
 def user_of(request: gr.Request) -> str:
+    """The session of the page that asks."""
     return str(request.session_hash)
 
 

@@ -60,6 +60,7 @@ class Plan:
 
 
 def presets() -> list[str]:
+    """Names of the presets of `train`."""
     return list(TRAIN_PRESETS)
 
 

@@ -149,9 +149,14 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def bytes_hash(content: bytes) -> str:
+    """Of bytes that are read already."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def text_hash(text: str) -> str:
     """Of a text in UTF-8."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    return bytes_hash(text.encode())
 
 
 def json_hash(value: object) -> str:
@@ -164,11 +169,16 @@ def hash_of_hashes(files: Mapping[str, str]) -> str:
     return text_hash("".join(f"{sha256}  {name}\n" for name, sha256 in sorted(files.items())))
 
 
+def hash_number(text: str, size: int = 8) -> int:
+    """A number of `size` bytes that belongs to a text (BLAKE2b): a seed, or a place, that nothing else depends on."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=size).digest(), "big")
+
+
 # --- reading --------------------------------------------------------------------------------------
 
 
 def read_json(path: Path, parse: Callable[[Any], Content], error: type[DetDiffusionError], remedy: str = "") -> Content:
-    """What `parse` makes of the content of a JSON file; it may raise as dict, int and the like do.
+    """What `parse` makes of the content of a JSON file; it may raise as `json_object`, int and the like do.
 
     Raises:
         error: it cannot be read, or it is damaged; the message ends with `remedy`.
@@ -180,6 +190,14 @@ def read_json(path: Path, parse: Callable[[Any], Content], error: type[DetDiffus
         raise error(f"{path} cannot be read ({reason.strerror or reason}){hint}") from reason
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as reason:
         raise error(f"{path} is damaged ({_why(reason)}){hint}") from reason
+
+
+def json_object(value: Any) -> dict[str, Any]:
+    """The value of a JSON file that holds an object. TypeError for anything else: `dict` would take [] for an empty
+    one."""
+    if not isinstance(value, dict):
+        raise TypeError(f"a JSON object is needed, not {json.dumps(value)[:50]}")
+    return value
 
 
 def one_line(error: BaseException) -> str:

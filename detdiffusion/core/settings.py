@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from detdiffusion.core.files import write_json
+from detdiffusion.core.files import json_object, read_json, write_json
 from detdiffusion.errors import ConfigError
 
 
@@ -25,10 +25,8 @@ def keep_settings(path: Path, settings: Mapping[str, Any], old_names: Mapping[st
     if not path.exists():
         write_json(path, now)
         return
-    try:
-        started = dict(_renamed(json.loads(path.read_text(encoding="utf-8")), old_names))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path} is damaged ({error}); delete {path.parent} and start again") from error
+    remedy = f"delete {path.parent} and start again"
+    started = read_json(path, lambda values: _renamed(json_object(values), old_names), ConfigError, remedy)
     differing = sorted(_differences(started, now))
     if differing:
         raise ConfigError(

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel
 
-from detdiffusion.core.files import read_json, write_json, write_text
+from detdiffusion.core.files import json_object, read_json, write_json, write_text
 from detdiffusion.diffusion.manifest import INDEX, components, part_folder, read_vocabulary, verify, write_manifest
 from detdiffusion.errors import CheckpointError
 from detdiffusion.models.autoencoder import SmallAutoencoder
@@ -69,11 +69,11 @@ def save_pipeline(pipe: Any, folder: Path, *, dtype: torch.dtype = torch.float16
     with no_progress_bars():
         type(pipe)(**parts, vocabulary=pipe.vocabulary).save_pretrained(folder, max_shard_size=SHARD_SIZE)
     for path in (folder / INDEX, *folder.glob("*/config.json")):  # where a part was loaded from is nobody's business
-        values = read_json(path, dict, CheckpointError)
+        values = read_json(path, json_object, CheckpointError)
         if values.pop("_name_or_path", None) is not None:
             write_json(path, values)
     for path in folder.glob("tokenizer/tokenizer.json"):  # a line for every byte pair: 40 % of it is white space
-        values = read_json(path, dict, CheckpointError)
+        values = read_json(path, json_object, CheckpointError)
         write_text(path, json.dumps(values, ensure_ascii=False, separators=(",", ":")) + "\n")
     write_manifest(folder)
 

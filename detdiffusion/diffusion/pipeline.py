@@ -22,8 +22,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.diffusion.checkpoint import check_architecture, component_classes, no_progress_bars
+from detdiffusion.diffusion.decoding import check_safety, decode, to_pil
 from detdiffusion.diffusion.manifest import part_folder, read_vocabulary, shared_parts, verify
-from detdiffusion.diffusion.sampling import make_scheduler, sample, starting_noise
+from detdiffusion.diffusion.sampling import Predict, make_scheduler, sample, starting_noise
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import Layout
 from detdiffusion.models.blueprint import Blueprint
@@ -274,19 +275,14 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         scheduler = make_scheduler(self.scheduler, sampler)
         drawn = [self.vocabulary.resolve(layout) for layout in drawn]
         size = self._latent_size(drawn)
+
+        def report(step: int, total: int, finished: Callable[[], Tensor]) -> None:
+            if on_step is not None:
+                on_step(StepInfo(step, total, lambda: to_pil(self._pictures(finished(), dtype)[0])))
+
         with self._autocast(dtype):
-            together = [drawn] if self.unet.device.type != "cpu" else [[layout] for layout in drawn]
-            conditions = [
-                self._conditions(group, size, guided=guidance_scale != 1, contrast=attribute_guidance != 0)
-                for group in together
-            ]
-
-            def report(step: int, total: int, finished: Callable[[], Tensor]) -> None:
-                if on_step is not None:
-                    on_step(StepInfo(step, total, lambda: _to_pil(self._pictures(finished(), dtype)[0])))
-
             latents = sample(
-                lambda noisy, t: self._predict(noisy, t, conditions),
+                self._predictor(drawn, size, guided=guidance_scale != 1, contrast=attribute_guidance != 0),
                 scheduler,
                 starting_noise(seeds, (self.unet.config.out_channels, *size)).to(self.unet.device),
                 seeds=seeds,
@@ -298,7 +294,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         if output_type == "latent":
             return DetDiffusionOutput(latents, drawn)
         pixels, flagged = self._pictures(latents, dtype)
-        return DetDiffusionOutput(_to_pil(pixels) if output_type == "pil" else pixels, drawn, flagged)
+        return DetDiffusionOutput(to_pil(pixels) if output_type == "pil" else pixels, drawn, flagged)
 
     def _latent_size(self, layouts: Sequence[Layout]) -> tuple[int, int]:
         sizes = {self.picture_size(layout) for layout in layouts}
@@ -313,13 +309,19 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         if attribute_guidance and not self.vocabulary.attribute_words:
             raise ConfigError("this model knows no easy and hard objects: attribute_guidance needs to be 0")
 
-    def _predict(self, latents: Tensor, t: Tensor, conditions: Sequence[tuple[TextCondition, Tensor | None]]) -> Tensor:
-        """`denoise` for the rows of `sampling.guided`, [parts * B, C, h, w]: one condition of all, or one per image."""
-        if len(conditions) == 1:
-            return self.denoise(latents, t, *conditions[0])
-        parts = latents.unflatten(0, (-1, len(conditions)))  # -> [parts, B, C, h, w]
-        drawn = [self.denoise(parts[:, place], t, *condition) for place, condition in enumerate(conditions)]
-        return torch.stack(drawn, dim=1).flatten(0, 1)
+    def _predictor(self, layouts: Sequence[Layout], size: tuple[int, int], *, guided: bool, contrast: bool) -> Predict:
+        """`denoise` for the rows of `sampling.guided`, [parts * B, C, h, w]; on a CPU it sees image after image."""
+        groups = [[layout] for layout in layouts] if self.unet.device.type == "cpu" else [layouts]
+        conditions = [self._conditions(group, size, guided=guided, contrast=contrast) for group in groups]
+
+        def predict(latents: Tensor, t: Tensor) -> Tensor:
+            if len(conditions) == 1:
+                return self.denoise(latents, t, *conditions[0])
+            parts = latents.unflatten(0, (-1, len(conditions)))  # -> [parts, B, C, h, w]
+            drawn = [self.denoise(parts[:, place], t, *condition) for place, condition in enumerate(conditions)]
+            return torch.stack(drawn, dim=1).flatten(0, 1)
+
+        return predict
 
     def _conditions(
         self, layouts: Sequence[Layout], size: tuple[int, int], *, guided: bool, contrast: bool
@@ -335,26 +337,14 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         raw = self.draw_layouts([*[None] * len(layouts), *shown], size)
         return TextCondition(*(part[rows] for part in condition)), raw
 
+    @torch.no_grad()
     def _pictures(self, latents: Tensor, dtype: torch.dtype | None) -> tuple[np.ndarray, list[bool] | None]:
         """Latents [B, C, h, w] -> pictures [B, H, W, 3] uint8, and which of them the safety checker made black."""
-        pixels = self._decode(latents, dtype)
+        with self._autocast(dtype):
+            pixels = decode(self.vae, latents)
         if self.safety_checker is None:
             return pixels, None
-        prepared = self.feature_extractor(_to_pil(pixels), return_tensors="pt").pixel_values
-        prepared = prepared.to(self.safety_checker.device, self.safety_checker.dtype)
-        with torch.autocast(self.unet.device.type, enabled=False):  # a preview is judged as the picture is
-            checked, flagged = self.safety_checker(clip_input=prepared, images=pixels)
-        return checked, flagged
-
-    @torch.no_grad()
-    def _decode(self, latents: Tensor, dtype: torch.dtype | None) -> np.ndarray:
-        """Latents [B, C, h, w] -> pictures [B, H, W, 3] uint8."""
-        with self._autocast(dtype):
-            scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
-            groups = scaled.split(1) if scaled.device.type == "cpu" else [scaled]  # see `__call__`
-            pictures = torch.cat([self.vae.decode(group).sample for group in groups])
-        pixels = ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-        return np.asarray(pixels.permute(0, 2, 3, 1).cpu())  # [B, 3, H, W] -> [B, H, W, 3]
+        return check_safety(self.safety_checker, self.feature_extractor, pixels)
 
     def _autocast(self, dtype: torch.dtype | None) -> torch.autocast:
         return autocast(self.unet.device, self.arithmetic(dtype))
@@ -403,7 +393,3 @@ def _check_call(layouts: Sequence[Layout], seeds: Sequence[int], steps: int, out
         raise ConfigError(f"steps needs to be 1 or more, not {steps}")
     if output_type not in ("pil", "np", "latent"):
         raise ConfigError(f"output_type needs to be pil, np or latent, not {output_type!r}")
-
-
-def _to_pil(pixels: np.ndarray) -> list[Image.Image]:
-    return [Image.fromarray(picture) for picture in pixels]

@@ -5,7 +5,6 @@ Inception's weights are a file that the user has; nothing is downloaded, and not
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from detdiffusion.core.files import bytes_hash
 from detdiffusion.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def load_inception(path: Path, *, sha256: str = INCEPTION_SHA256, device: torch.
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; FID needs Inception's weights, {INCEPTION_FILE}")
     content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
+    found = bytes_hash(content)
     if found != sha256:
         raise CheckpointError(
             f"{path} is not {INCEPTION_FILE}, or it is damaged: its SHA-256 is {found}, it needs to be {sha256}"

@@ -4,7 +4,6 @@ Randomness is a function of (seed, step, index of the sample), so a checkpoint h
 command run again goes on where it stopped, bit-equal on a CPU, whenever it was killed.
 """
 
-import hashlib
 import json
 import shutil
 import sys
@@ -17,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from detdiffusion.core.files import file_hash, folder_written_aside, read_json
+from detdiffusion.core.files import file_hash, folder_written_aside, hash_number, read_json
 from detdiffusion.errors import DataError
 
 WEIGHTS, MANIFEST = "state.safetensors", "manifest.json"
@@ -25,8 +24,7 @@ WEIGHTS, MANIFEST = "state.safetensors", "manifest.json"
 
 def sample_generator(seed: int, step: int, index: int) -> torch.Generator:
     """The generator of one sample of one step, whatever the batch size or the number of processes."""
-    digest = hashlib.blake2b(f"{seed}/{step}/{index}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+    return torch.Generator().manual_seed(hash_number(f"{seed}/{step}/{index}") >> 1)
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> list[int]:

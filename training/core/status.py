@@ -6,6 +6,8 @@ import contextlib
 import json
 import math
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,9 +16,10 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import cache, wraps
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from detdiffusion.core.files import claim, write_json, write_text
+from detdiffusion.core.files import claim, read_json, write_json, write_text
 from detdiffusion.errors import DataError, DetDiffusionError
 
 STATUS = "status.json"
@@ -108,8 +111,8 @@ class RunStatus:
     def read(cls, path: Path) -> RunStatus | None:
         """The status in a file; None where there is none, or something else."""
         try:
-            return cls.from_json(json.loads(path.read_bytes()))
-        except (OSError, ValueError, DataError):
+            return read_json(path, cls.from_json, DataError)
+        except DataError:
             return None
 
 
@@ -183,8 +186,32 @@ def status_writer() -> StatusWriter:
 
 
 @contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM ends what runs inside as Ctrl-C does, so that it can say that it stopped. What is forked from here dies
+    of it as ever; outside of the main thread, which alone gets signals, nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours = os.getpid()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == ours:
+            raise KeyboardInterrupt
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def telling(path: Path | None, unit: str = "step", *, shared: bool = False) -> Iterator[StatusWriter]:
     """A command tells in a status file how far it is: progress bars inside feed it, how it ends is its last word.
+
+    SIGTERM and Ctrl-C end it alike, as `stopped`.
 
     Args:
         path: None: this process does not lead, and tells nothing.
@@ -201,7 +228,8 @@ def telling(path: Path | None, unit: str = "step", *, shared: bool = False) -> I
         if path is not None and (before := RunStatus.read(path)):
             writer.say(RunState.PREPARING, done=before.done, total=before.total)  # its state is over, its work stands
         try:
-            yield writer
+            with _ended_like_ctrl_c():
+                yield writer
         except KeyboardInterrupt:
             if not writer.last.state.over:
                 writer.end(RunState.STOPPED, "stopped; run the same command to resume")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detdiffusion.core.files import read_json, write_json
+from detdiffusion.core.files import json_object, read_json, write_json
 from detdiffusion.detection import Detector
 from detdiffusion.drawing import crop
 from detdiffusion.errors import DataError
@@ -107,6 +107,6 @@ def _crops(images: Sequence[Image.Image], layouts: Sequence[Layout]) -> Iterator
 def _read(path: Path) -> dict[str, Any]:
     """What was measured before; nothing where there is none, or it is damaged."""
     try:
-        return read_json(path, dict, DataError)
+        return read_json(path, json_object, DataError)
     except DataError:
         return {}

@@ -6,18 +6,17 @@ comes back in a detector's place: it is asked by the numbers of the pictures.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detdiffusion.core.files import write_text
+from detdiffusion.core.files import hash_number, read_json, write_text
 from detdiffusion.detection import AnswersById, Detections, Detector
 from detdiffusion.detectors.names import remap_labels
 from detdiffusion.detectors.results_file import load_results
-from detdiffusion.errors import DetectorError
+from detdiffusion.errors import DataError, DetectorError
 from detdiffusion.evaluation.effect import Block, measure
 from detdiffusion.layout import Layout
 from training.core.chunks import Chunks
@@ -54,7 +53,7 @@ class Scorer:
 
 def picture_id(name: str) -> int:
     """48 bits of a hash of its stable name: a picture keeps its number whatever else is asked for later."""
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6).digest(), "big")
+    return hash_number(name, 6)
 
 
 def write_index(path: Path, folders: Sequence[Chunks], layouts: Sequence[Layout], labels: Sequence[str]) -> None:
@@ -91,7 +90,7 @@ def read_results(files: Mapping[str, Path], index: Path, labels: Sequence[str]) 
 
 
 def _read_results(files: Mapping[str, Path], index: Path, labels: Sequence[str]) -> Iterator[tuple[str, Detector]]:
-    known = {str(picture["id"]) for picture in json.loads(index.read_text(encoding="utf-8"))["images"]}
+    known = read_json(index, lambda coco: {str(image["id"]) for image in coco["images"]}, DataError)
     for name, path in files.items():
         if not path.exists():
             continue

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from detdiffusion.attributes import Strategy, apply_strategy
+from detdiffusion.core.files import hash_number
 from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Attribute, Layout
 from detdiffusion.sampling_config import SamplingConfig
@@ -74,8 +74,7 @@ def tagged_object(place: int, layout: Layout) -> int | None:
     things = [i for i, box in enumerate(layout.boxes) if box.attribute is not Attribute.BACKGROUND]
     if not things:
         return None
-    digest = hashlib.blake2b(f"one-hard/{place}".encode(), digest_size=8).digest()
-    return things[int.from_bytes(digest, "big") % len(things)]
+    return things[hash_number(f"one-hard/{place}") % len(things)]
 
 
 def draw(

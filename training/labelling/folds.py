@@ -6,13 +6,13 @@ set is cut into K folds, a detector is trained on the other K - 1, and labels th
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from detdiffusion.core.files import hash_number
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detection import Detector
 from detdiffusion.detectors import load_detector
@@ -86,8 +86,7 @@ def like_detector(name: str, model: Path) -> tuple[str, int]:
 
 def fold_of(seed: int, image_id: str, folds: int) -> int:
     """The fold of a picture, whatever else is in its data set."""
-    digest = hashlib.blake2b(f"{seed}/{image_id}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % folds
+    return hash_number(f"{seed}/{image_id}") % folds
 
 
 def split_folds(dataset: Dataset, config: FoldConfig) -> dict[int, list[int]]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.arguments import positive
 from detdiffusion.core.assets import BUNDLED_MODEL
-from detdiffusion.core.files import claim, read_json, write_text
+from detdiffusion.core.files import claim, json_object, read_json, write_text
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors import BUNDLED, HELD_OUT, detector_path, load_detector
 from detdiffusion.errors import DataError
@@ -216,7 +216,8 @@ def summarise(
     for row in wanted:
         paths = {seed: result_path(out, row, seed) for seed in seeds}
         remedy = "delete it, its model is then scored again"
-        results = {seed: read_json(path, dict, DataError, remedy) for seed, path in paths.items() if path.exists()}
+        there = {seed: path for seed, path in paths.items() if path.exists()}
+        results = {seed: read_json(path, json_object, DataError, remedy) for seed, path in there.items()}
         scores = {name: SeedEstimate.of([one[name] for one in results.values()]) for name in ABLATION_COLUMNS}
         rows.append(AblationRow(row.name, row.variant, tuple(results), **scores))
     return AblationTable(ABLATION, preset, tuple(rows), config.to_json())

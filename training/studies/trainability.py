@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detdiffusion.core.arguments import natural, paths, positive
-from detdiffusion.core.files import claim, put_in_place, read_json
+from detdiffusion.core.files import claim, json_object, put_in_place, read_json
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.evaluation.effect import numbers
@@ -343,7 +343,7 @@ def _row(row: Row, results: Mapping[int, Any], base: Mapping[int, Any]) -> Train
 def _results(row: Row, seeds: Sequence[int], out: Path) -> dict[int, dict[str, Any]]:
     paths = {seed: result_path(out, row, seed) for seed in seeds}
     remedy = "delete it, its detector is then trained again"
-    return {seed: read_json(path, dict, DataError, remedy) for seed, path in paths.items() if path.exists()}
+    return {seed: read_json(path, json_object, DataError, remedy) for seed, path in paths.items() if path.exists()}
 
 
 def _gain(results: Mapping[int, Any], base: Mapping[int, Any], name: str) -> SeedEstimate | None:

@@ -38,35 +38,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strategy", type=Strategy, choices=list(Strategy), required=True, help="tags: true ones, all easy or all hard"
     )
     parser.add_argument("--count", type=positive, required=True, metavar="N", help="total number of images")
-    parser.add_argument(
-        "--seed", type=seed_number, default=0, metavar="S", help="seed of all noise and shifts (default 0)"
-    )
-    parser.add_argument("--workers", type=positive, default=1, metavar="W", help="processes (default 1)")
-    parser.add_argument("--steps", type=sampler_steps, default=20, help="sampler steps, 1 to 1000 (default 20)")
-    parser.add_argument("--chunk", type=positive, default=CHUNK, metavar="N", help=f"images per chunk ({CHUNK})")
-    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="processes here, or a Ray cluster")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the data set")
-    parser.add_argument(
-        "--detector",
-        metavar=f"NAME|PATH|{NO_DETECTOR}",
-        help="checks every image; its confidence in each object is saved (default: the model's own, if it has one)",
+    _add_layouts(parser)
+    _add_sampling(parser)
+    _add_detector(parser)
+    _add_work(parser)
+    _add_exports(parser)
+    add_filter_arguments(parser, NO_FILTER)
+
+
+def _add_layouts(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("layouts")
+    group.add_argument("--split", metavar="NAME", help="of a data set's folder (default: the only one, or train)")
+    group.add_argument(
+        "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
     )
-    parser.add_argument(
-        "--attribute-guidance",
-        type=amount,
-        default=0.0,
-        metavar="A",
-        help="above 0 towards hard, below 0 towards easy (default 0)",
-    )
-    add_old_name(parser, "--difficulty", "--attribute-guidance")
-    parser.add_argument(
-        "--guidance", type=amount, default=GUIDANCE, help=f"classifier-free guidance scale ({GUIDANCE:g})"
-    )
-    parser.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"images per batch ({BATCH})")
-    parser.add_argument(
-        "--threads", type=positive, default=THREADS, metavar="N", help=f"threads per worker on the CPU ({THREADS})"
-    )
-    parser.add_argument(
+    group.add_argument(
         "--augment",
         nargs="?",
         const=Augmentation.SIDEWAYS,
@@ -75,29 +62,67 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="mirror layouts and shift them: sideways, by up to a third of the width, or (around) both ways, what "
         "leaves on one side coming in on the other, for images without up and down (default of the option: sideways)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--add-missed",
         type=natural,
         default=0,
         metavar="N",
         help="add one to N things to every layout, of classes that the detector misses by --attributes (0)",
     )
-    parser.add_argument(
-        "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("sampling")
+    group.add_argument(
+        "--seed", type=seed_number, default=0, metavar="S", help="seed of all noise and shifts (default 0)"
     )
-    parser.add_argument("--split", metavar="NAME", help="of a data set's folder (default: the only one, or train)")
-    parser.add_argument(
+    group.add_argument("--steps", type=sampler_steps, default=20, help="sampler steps, 1 to 1000 (default 20)")
+    group.add_argument(
+        "--guidance", type=amount, default=GUIDANCE, help=f"classifier-free guidance scale ({GUIDANCE:g})"
+    )
+    group.add_argument(
+        "--attribute-guidance",
+        type=amount,
+        default=0.0,
+        metavar="A",
+        help="above 0 towards hard, below 0 towards easy (default 0)",
+    )
+    add_old_name(parser, "--difficulty", "--attribute-guidance")
+
+
+def _add_detector(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("detector")
+    group.add_argument(
+        "--detector",
+        metavar=f"NAME|PATH|{NO_DETECTOR}",
+        help="checks every image; its confidence in each object is saved (default: the model's own, if it has one)",
+    )
+    group.add_argument(
         "--refine",
         choices=REFINEMENTS,
         help="missing objects: drop their annotations, or first generate the image again with other "
         "noise; hard objects stay if the detector suspects them or the perception head sees them",
     )
-    parser.add_argument("--snap", action="store_true", help="move boxes to confident detections")
-    parser.add_argument("--yolo", action="store_true", help="also write labels/ and data.yaml")
-    parser.add_argument("--captions", action="store_true", help="also write captions.jsonl, for pre-training")
-    parser.add_argument("--webdataset", action="store_true", help="also write shards/, for pre-training")
+    group.add_argument("--snap", action="store_true", help="move boxes to confident detections")
+
+
+def _add_work(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("work")
+    group.add_argument("--workers", type=positive, default=1, metavar="W", help="processes (default 1)")
+    group.add_argument("--engine", choices=("local", "ray"), default="local", help="processes here, or a Ray cluster")
+    group.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"images per batch ({BATCH})")
+    group.add_argument("--chunk", type=positive, default=CHUNK, metavar="N", help=f"images per chunk ({CHUNK})")
+    group.add_argument(
+        "--threads", type=positive, default=THREADS, metavar="N", help=f"threads per worker on the CPU ({THREADS})"
+    )
     add_device(parser)
-    add_filter_arguments(parser, NO_FILTER)
+
+
+def _add_exports(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("exports")
+    group.add_argument("--yolo", action="store_true", help="also write labels/ and data.yaml")
+    group.add_argument("--captions", action="store_true", help="also write captions.jsonl, for pre-training")
+    group.add_argument("--webdataset", action="store_true", help="also write shards/, for pre-training")
 
 
 def request_of(arguments: argparse.Namespace) -> Request:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detdiffusion.attributes import Strategy
-from detdiffusion.core.files import read_json
+from detdiffusion.core.files import hash_number, read_json
 from detdiffusion.errors import DataError
 from detdiffusion.sampling_config import SamplingConfig
 from training.core.chunks import Chunks, Save
@@ -80,7 +79,7 @@ class Job:
     def picture_seed(self, number: int, attempt: int = 0) -> int:
         """Of the noise of a picture: 48 bits, whoever draws it."""
         text = f"{self.sampling.seed}/{number}" + (f"/{attempt}" if attempt else "")
-        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "big")
+        return hash_number(text, 6)
 
 
 def sampling_to_json(sampling: SamplingConfig) -> dict[str, Any]:

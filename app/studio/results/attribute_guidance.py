@@ -38,6 +38,7 @@ class AttributeGuidanceView:
     tables: tuple[ObjectTable, ...] = ()
 
     def html(self) -> Markup:
+        """A row per object, a column per level; a hint before there is anything."""
         if not self.levels:
             return hint_html(
                 "Attribute guidance goes further than the tags alone: the same image, harder from left to "

@@ -34,9 +34,11 @@ class Side:
 
     @property
     def tag(self) -> Attribute | None:
+        """The attribute that all objects get; None: as the layout has them."""
         return None if self.strategy is Strategy.ORIGIN else Attribute(self.strategy.value)
 
     def recipe(self, form: SamplingConfig) -> SamplingConfig:
+        """The form's recipe, with what this side has of its own."""
         scale = form.guidance_scale if self.guidance_scale is None else self.guidance_scale
         strength = form.attribute_guidance if self.attribute_guidance is None else self.attribute_guidance
         return replace(form, guidance_scale=scale, attribute_guidance=strength)

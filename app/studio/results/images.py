@@ -21,6 +21,7 @@ def spent_text(results: Sequence[Result]) -> str:
 
 
 def busy(news: Progress, index: int, layout: Layout, name: str = "", tag: Attribute | None = None) -> PictureView:
+    """An image while it is drawn."""
     preview = news.previews[index]
     return PictureView(
         preview=data_address(preview) if preview else "",
@@ -37,6 +38,7 @@ def _waiting(before: int) -> str:
 
 
 def finished(result: Result, name: str = "", tag: Attribute | None = None) -> PictureView:
+    """A drawn image, with what the detector found and missed."""
     limit = result.looks[0].detector.min_score
     found = [Mark(*one) for one in result.found()]
     missed = [
@@ -54,6 +56,7 @@ def finished(result: Result, name: str = "", tag: Attribute | None = None) -> Pi
 
 
 def object_table(result: Result) -> ObjectTable:
+    """How sure the detector is of each object."""
     limit = result.model.detector.min_score
     rows = tuple(
         ObjectRow(
@@ -68,4 +71,5 @@ def object_table(result: Result) -> ObjectTable:
 
 
 def unseen(*results: Result) -> str:
+    """Why there is nothing to say about an object."""
     return UNCHECKED if any(result.flagged for result in results) else UNKNOWN

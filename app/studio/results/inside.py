@@ -56,6 +56,7 @@ class InsideView:
     note: str = ""
 
     def html(self) -> Markup:
+        """The image with its layers; a hint before there is one."""
         if not self.address:
             return hint_html(self.note or "Generate an image to see what the model read and saw in it.")
         layer = Markup('<img class="layer" data-object="{}" src="{}" alt="">')

@@ -51,6 +51,7 @@ class NoiseTable:
     unseen: str = ""  # as of `ObjectTable`
 
     def html(self) -> Markup:
+        """What the comparison over many seeds says so far; a hint before it does."""
         meter = Markup("")
         if self.progress is not None:
             meter = Markup('<div class="meter"><i style="width:{:.1%}"></i></div>').format(self.progress)

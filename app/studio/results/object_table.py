@@ -38,6 +38,7 @@ class ObjectTable:
     unseen: str = ""  # why the detector says nothing about anything, where that is so
 
     def html(self) -> Markup:
+        """A row per object; a hint before there is an image."""
         if not self.rows:
             return hint_html("Generate an image to see what the detector finds.")
         return _TABLE.format(*self._headline(), joined(map(self._row, self.rows)))

@@ -50,6 +50,7 @@ class PairTable:
     tags: Tags = (Attribute.EASY, Attribute.HARD)
 
     def html(self) -> Markup:
+        """A row per object, the largest drop first; a hint before there is a pair."""
         if not self.verdicts:
             return hint_html("Compare to see how the detector’s confidence drops when every object is hard.")
         first = self.verdicts[0]

@@ -233,6 +233,22 @@ def test_the_first_status_counts_and_the_last_one_says_how_it_ended(runs: Runs) 
         assert ended.state is state and message in ended.message and ended.steps == 4
 
 
+def test_a_run_between_two_commands_is_not_finished(runs: Runs) -> None:
+    """A data set's two commands tell in one file: what the first has said there is not how the run ended."""
+    told = runs.folder("set") / "set/status.json"
+    commands = [python(TELLS, told, "finished"), python("import time; time.sleep(600)")]
+    runs.start("set", commands, {}, online=False, status=["set/status.json"])
+    wait(runs, "set", lambda status: status.steps == 4 and (runs.folder("set") / "chain.json").exists())
+    runs.stop("set")
+    stopped = wait(runs, "set", lambda status: not status.state.alive)
+    assert (stopped.state, stopped.step, stopped.steps) == (State.STOPPED, 4, 4)
+    job = json.loads((runs.folder("set") / "job.json").read_text())
+    job["commands"][1] = python(TELLS, told, "finished")
+    (runs.folder("set") / "job.json").write_text(json.dumps(job))
+    runs.resume("set")
+    assert wait(runs, "set", lambda status: not status.state.alive).state is State.FINISHED
+
+
 @pytest.mark.parametrize(
     ("proof", "asked", "state"),
     [

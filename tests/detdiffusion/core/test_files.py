@@ -21,8 +21,10 @@ from detdiffusion.core.files import (
     claim,
     file_hash,
     folder_written_aside,
+    hash_number,
     hash_of_hashes,
     json_hash,
+    json_object,
     put_in_place,
     read_json,
     scratch_beside,
@@ -46,6 +48,33 @@ def content(folder: Path) -> dict[str, str]:
 def python(script: str, *words: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", script, *map(str, words)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "number"),
+    [
+        ("7/0", 6, 21680119615839),
+        ("7/12/1", 6, 238218884540445),
+        ("one-hard/3", 8, 1823243902811933149),
+        ("0/-1/2", 8, 7523445551636307489),
+    ],
+)
+def test_a_seed_stays_what_it_was(text: str, size: int, number: int) -> None:
+    """Images and trainings of before are drawn and resumed by these numbers."""
+    assert hash_number(text, size) == number
+
+
+@pytest.mark.parametrize("written", ["[]", "null", '[["a", 1]]', '"text"', "3"])
+def test_what_is_no_object_is_damage(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(written)
+    with pytest.raises(DataError, match=r"a\.json is damaged \(a JSON object is needed, not .*\); delete it"):
+        read_json(path, json_object, DataError, "delete it")
+    path.write_text('{"a": 1}')
+    assert read_json(path, json_object, DataError) == {"a": 1}
 
 
 # --- writing --------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ import contextlib
 import json
 import math
 import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -227,6 +229,32 @@ def test_how_a_command_ends_is_its_last_word(
     told = said(tmp_path)
     assert (told.state, told.message, told.done, told.seconds_left) == (state, message, 3, None)
     assert status_writer().path is None, "nobody tells after the end"
+
+
+def test_a_command_that_is_told_to_end_says_so(tmp_path: Path) -> None:
+    def command() -> None:
+        with telling(tmp_path / STATUS) as writer:
+            writer.progress(2, 4)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        command()
+    told = said(tmp_path)
+    assert (told.state, told.message, told.done) == (RunState.STOPPED, "stopped; run the same command to resume", 2)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_what_a_command_has_forked_dies_of_the_signal_as_ever(tmp_path: Path) -> None:
+    with telling(tmp_path / STATUS):
+        child = os.fork()
+        if not child:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
 
 
 def test_bad_input_leaves_no_trace(tmp_path: Path) -> None:
