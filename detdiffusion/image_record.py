@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from detdiffusion.attributes import Strategy
-from detdiffusion.errors import ConfigError
-from detdiffusion.layout import Layout, read_png, save_png
+from detdiffusion.errors import ConfigError, LayoutError
+from detdiffusion.layout import MAX_PIXELS, Layout, parse_object
 from detdiffusion.sampling_config import SamplingConfig
+
+PNG_KEY = "detdiffusion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,14 @@ class ImageRecord:
 
 def save_image(path: Path, image: Image.Image, record: ImageRecord) -> None:
     """Writes a PNG that says how it was made, and in words that it is generated."""
-    save_png(path, image, record.layout, record.to_json())
+    how = {**record.to_json(), "generated": True, "software": "DetDiffusion", "layout": record.layout.to_json()}
+    maker = record.model or "unknown"
+    origin = f"This image is generated, not photographed: DetDiffusion, model {maker}."
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text(PNG_KEY, json.dumps(how))
+    for key, text in (("Software", "DetDiffusion"), ("Description", origin), ("Comment", origin)):
+        chunks.add_itxt(key, text)
+    image.save(path, format="PNG", pnginfo=chunks)
 
 
 def read_image(path: Path) -> ImageRecord:
@@ -92,5 +102,28 @@ def read_image(path: Path) -> ImageRecord:
     Raises:
         LayoutError: the file is missing, is no image, is too large, or carries no layout of ours.
     """
-    layout, values = read_png(path)
-    return ImageRecord.from_json(layout, values)
+    text = _text(path)
+    if text is None:
+        raise LayoutError(f"{path.name} carries no layout: use an image file saved by DetDiffusion, not a copy of it")
+    values = parse_object(text)
+    return ImageRecord.from_json(Layout.from_json(values.pop("layout", {})), values)
+
+
+def has_record(path: Path) -> bool:
+    """Whether the file is an image that carries a record; whether that one can be read is another question."""
+    try:
+        return _text(path) is not None
+    except LayoutError:
+        return False
+
+
+def _text(path: Path) -> str | None:
+    """The record's text; None for other images. LayoutError for what is no image, or too large."""
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise LayoutError(f"{path.name}: {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are read")
+            text = dict(image.info).get(PNG_KEY)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+        raise LayoutError(f"{path.name} cannot be read as an image: {error}") from error
+    return text if isinstance(text, str) else None

@@ -1,4 +1,4 @@
-"""What should be in an image and where: frozen values, checked at birth, with a public JSON form and a place in a PNG.
+"""What should be in an image and where: frozen values, checked at birth, with a public JSON form.
 
 JSON form: `{"width": 256, "height": 256, "objects": [{"label": "car", "box": [x1, y1, x2, y2], "attribute": "easy"}]}`,
 boxes in fractions of the image side, upper-left and lower-right corners; the attribute may be left out. "caption" may
@@ -12,17 +12,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
-
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from detdiffusion.errors import LayoutError
 
 MAX_OBJECTS = 100
 MAX_PIXELS = 25_000_000
 MAX_CAPTION = 300  # characters
-PNG_KEY = "detdiffusion"
 
 
 class Attribute(StrEnum):
@@ -92,7 +88,7 @@ class Layout:
         Raises:
             LayoutError: it is not JSON or not a layout; all faults at once, those of objects as "object 3 (car): ...".
         """
-        values = _parse(data)
+        values = parse_object(data)
         problems = [f"{key} is missing" for key in ("width", "height", "objects") if key not in values]
         if problems:
             raise LayoutError(problems)
@@ -126,39 +122,8 @@ class Layout:
         return replace(self, boxes=tuple(replace(box, attribute=attribute) for box, attribute in pairs))
 
 
-def save_png(path: Path, image: Image.Image, layout: Layout, metadata: Mapping[str, object]) -> None:
-    """Writes a picture that carries its layout and `metadata` (seed, model, steps, ...: JSON values), and says in
-    words that it is generated and by which model."""
-    record = {**metadata, "generated": True, "software": "DetDiffusion", "layout": layout.to_json()}
-    origin = f"This picture is generated, not photographed: DetDiffusion, model {metadata.get('model', 'unknown')}."
-    chunks = PngImagePlugin.PngInfo()
-    chunks.add_text(PNG_KEY, json.dumps(record))
-    for key, text in (("Software", "DetDiffusion"), ("Description", origin), ("Comment", origin)):
-        chunks.add_itxt(key, text)
-    image.save(path, format="PNG", pnginfo=chunks)
-
-
-def read_png(path: Path) -> tuple[Layout, dict[str, Any]]:
-    """Layout and metadata of a picture that `save_png` wrote.
-
-    Raises:
-        LayoutError: the file is missing, is no picture, is too large, or carries no layout of ours.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise LayoutError(f"{path.name}: {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are read")
-            text = dict(image.info).get(PNG_KEY)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise LayoutError(f"{path.name} cannot be read as a picture: {error}") from error
-    if not isinstance(text, str):
-        raise LayoutError(f"{path.name} carries no layout: use a picture file saved by DetDiffusion, not a copy of it")
-    record = _parse(text)
-    layout = Layout.from_json(_parse(record.pop("layout", {})))
-    return layout, record
-
-
-def _parse(data: object) -> dict[str, Any]:
+def parse_object(data: object) -> dict[str, Any]:
+    """A JSON object, of text or parsed already. LayoutError: it is none."""
     try:
         values = json.loads(data) if isinstance(data, str | bytes) else data
     except (ValueError, RecursionError) as error:

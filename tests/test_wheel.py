@@ -18,7 +18,7 @@ import pytest
 from gradio_client import Client
 from PIL import Image
 
-from detdiffusion.layout import read_png
+from detdiffusion.image_record import read_image
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 120
@@ -125,7 +125,7 @@ def test_it_serves_and_draws_from_a_directory_of_its_own(
             process.communicate(timeout=60)
     assert answer["model"] == "papercut"
     pictures = sorted((tmp_path / "studio/pictures").rglob("*.png"))
-    assert any(read_png(path)[0].boxes[1].label == "car" for path in pictures)
+    assert any(read_image(path).layout.boxes[1].label == "car" for path in pictures)
     with Image.open(pictures[0]) as image:
         assert image.size == (256, 256)
 

@@ -23,8 +23,8 @@ from app.components.images import data_address
 from app.engine.limits import beyond_limits
 from app.engine.studio import Studio
 from detdiffusion.errors import DataError, LayoutError
-from detdiffusion.image_record import ImageRecord, read_image
-from detdiffusion.layout import MAX_OBJECTS, PNG_KEY, Box, Layout
+from detdiffusion.image_record import ImageRecord, has_record, read_image
+from detdiffusion.layout import MAX_OBJECTS, Box, Layout
 from detdiffusion.sampling_config import SamplingConfig
 from training.data.datasets import open_dataset
 from training.data.images import SUFFIXES, load_picture
@@ -87,7 +87,7 @@ def open_files(studio: Studio, paths: Sequence[Path]) -> Opened:
 
 
 def _open_picture(studio: Studio, path: Path) -> Opened:
-    if _is_studio_picture(path):
+    if has_record(path):
         return restored(studio, read_image(path))
     image = load_picture(path)
     model, detector = studio.model, studio.model.detector
@@ -322,14 +322,6 @@ def _placed(studio: Studio, layout: Layout, image: Image.Image | None, note: str
     small = image.copy()
     small.thumbnail((BACKDROP_SIDE, BACKDROP_SIDE))
     return Opened(shown, note, backdrop=data_address(small))
-
-
-def _is_studio_picture(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            return PNG_KEY in image.info
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False
 
 
 def restored(studio: Studio, record: ImageRecord) -> Opened:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from detdiffusion.layout import read_png
+from detdiffusion.image_record import read_image
 
 
 def scene(page: Page, side: str) -> list[float]:
@@ -131,7 +131,7 @@ def test_sides_of_other_models_and_a_second_detector(studio: Any) -> None:
     expect(page.locator("#pair .caption.b")).to_contain_text("papercut-geodiffusion")
     studio.finished()
     expect(page.locator("#pair .eyes th.of")).to_have_count(2)
-    records = [read_png(studio.saved(f"#pair .caption.{side}"))[1] for side in "ab"]
+    records = [read_image(studio.saved(f"#pair .caption.{side}")).to_json() for side in "ab"]
     assert [record["model"] for record in records] == ["papercut", "papercut-geodiffusion"]
     assert len({record["seed"] for record in records}) == 1
     numbers = page.locator("#pair tbody tr").first.locator("td.number")

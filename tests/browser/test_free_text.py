@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from detdiffusion.diffusion.checkpoint import save_pipeline
 from detdiffusion.diffusion.manifest import write_manifest
 from detdiffusion.diffusion.pipeline import load_pipeline
-from detdiffusion.layout import read_png
+from detdiffusion.image_record import read_image
 from detdiffusion.text.prompt import FREE_TEXT_TOKENS
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
@@ -48,7 +48,7 @@ def test_a_caption_is_part_of_the_prompt(
     studio.screenshot("caption")
     bottom = "(id) => document.getElementById(id).getBoundingClientRect().bottom"
     assert page.evaluate(bottom, "prompt") < page.evaluate(bottom, "layout-card"), "the field has its own room"
-    layout, _ = read_png(studio.generate())
+    layout = read_image(studio.generate()).layout
     assert layout.caption == studio.layout()["caption"] == SAID
     page.locator("#results").get_by_role("tab", name="Inside").click()
     expect(page.locator("#inside")).to_contain_text("harbour")

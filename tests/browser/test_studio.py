@@ -13,7 +13,8 @@ from gradio_client import Client
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from detdiffusion.layout import Layout, read_png
+from detdiffusion.image_record import read_image
+from detdiffusion.layout import Layout
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 
@@ -54,7 +55,7 @@ def test_draw_tag_generate_compare(studio: Any) -> None:
 
     first = studio.generate()
     studio.screenshot("picture")
-    layout, record = read_png(first)
+    layout, record = (kept := read_image(first)).layout, kept.to_json()
     assert layout == Layout.from_json(drawn)
     assert record["seed"] == int(studio.seed.input_value())
     rows = page.locator("#objects tbody tr")
@@ -65,7 +66,9 @@ def test_draw_tag_generate_compare(studio: Any) -> None:
     expect(studio.seed).to_be_disabled()
     other = studio.generate()
     assert (pixels(other) != pixels(first)).any()
-    assert read_png(other)[1]["seed"] == int(studio.seed.input_value()) != record["seed"], "the seed used is shown"
+    assert read_image(other).to_json()["seed"] == int(studio.seed.input_value()) != record["seed"], (
+        "the seed used is shown"
+    )
     page.get_by_label("Fixed").click()
     expect(studio.seed).to_be_enabled()
 
@@ -81,9 +84,9 @@ def test_draw_tag_generate_compare(studio: Any) -> None:
         assert 0 <= easy <= 1
         assert 0 <= hard <= 1
         assert drop == pytest.approx(easy - hard, abs=0.011)
-    pair = [read_png(studio.saved(place)) for place in ("#pair .caption.a", "#pair .caption.b")]
-    assert [record["seed"] for _, record in pair] == [int(studio.seed.input_value())] * 2
-    assert [[str(box.attribute) for box in layout.boxes[:2]] for layout, _ in pair] == [["easy"] * 2, ["hard"] * 2]
+    pair = [read_image(studio.saved(place)) for place in ("#pair .caption.a", "#pair .caption.b")]
+    assert [record.to_json()["seed"] for record in pair] == [int(studio.seed.input_value())] * 2
+    assert [[str(box.attribute) for box in record.layout.boxes[:2]] for record in pair] == [["easy"] * 2, ["hard"] * 2]
 
     assert studio.layout() == drawn, "nothing that was generated touches what was drawn"
 
@@ -146,7 +149,7 @@ def test_a_reload_in_mid_generation_loses_nothing(studio: Any) -> None:
     assert studio.layout() == drawn
     studio.finished()
     studio.canvas.focus()
-    layout, record = read_png(studio.generate())
+    layout, record = (kept := read_image(studio.generate())).layout, kept.to_json()
     assert (layout, record["steps"]) == (Layout.from_json(drawn), 20), "the run before does not stand in the way"
 
 
@@ -167,7 +170,7 @@ def test_two_tabs_at_once(visit: Callable[..., Page], address: str, studio: Any,
     studio.press("Shift+X")
     studio.message("cancelled")
     tabs[1].finished()
-    layout, record = read_png(tabs[1].saved("#picture"))
+    layout, record = (kept := read_image(tabs[1].saved("#picture"))).layout, kept.to_json()
     assert ([box.label for box in layout.boxes], record["seed"], record["steps"]) == (["kite"], 12, 100)
     assert [item["label"] for item in studio.layout()["objects"]] == ["cat"]
 
@@ -198,7 +201,7 @@ def test_settings_say_what_they_cost_and_are_used(studio: Any) -> None:
     page.locator("#sampler input").click()
     page.get_by_role("option", name="DDIM").click()
     studio.canvas.focus()
-    record = read_png(studio.generate())[1]
+    record = read_image(studio.generate()).to_json()
     assert (record["detector"], record["sampler"], record["steps"]) == ("yolov5n", "ddim", 9)
     expect(page.locator("#spent")).to_contain_text(re.compile(r"1 image in [\d.]+ s · \d+ ms per step · [\d.]+ GB"))
     page.get_by_role("tab", name="Settings").click()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from detdiffusion.layout import read_png
+from detdiffusion.image_record import read_image
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 
@@ -122,7 +122,7 @@ def test_a_run_from_start_to_picture(training: Training) -> None:
         page.locator("#picture a.download").click()
     picture = Path(download.value.path()).with_suffix(".png")
     picture.write_bytes(Path(download.value.path()).read_bytes())
-    assert read_png(picture)[1]["model"] == "tiny"
+    assert read_image(picture).to_json()["model"] == "tiny"
     training.screenshot("training-loaded")
 
     training.open()

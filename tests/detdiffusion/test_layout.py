@@ -1,14 +1,12 @@
 """Layouts: what is refused and how it is said, the JSON form, the place in a PNG."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image, PngImagePlugin
 
 from detdiffusion.errors import LayoutError
-from detdiffusion.layout import MAX_OBJECTS, Attribute, Box, Layout, read_png, save_png
+from detdiffusion.layout import MAX_OBJECTS, Attribute, Box, Layout
 
 CAR = {"label": "car", "box": [0.1, 0.2, 0.5, 0.6], "attribute": "hard"}
 
@@ -119,50 +117,3 @@ def test_with_attributes_needs_one_an_object() -> None:
     assert layout.boxes[0].attribute is Attribute.HARD
     with pytest.raises(LayoutError, match="2 attributes for 1 objects"):
         layout.with_attributes([Attribute.EASY] * 2)
-
-
-def test_picture_carries_its_layout(tmp_path: Path) -> None:
-    layout = Layout.from_json(layout_json({**CAR, "label": "véhicule"}))
-    save_png(tmp_path / "a.png", Image.new("RGB", (8, 8), "teal"), layout, {"seed": 7, "model": "papercut"})
-    found, record = read_png(tmp_path / "a.png")
-    assert found == layout
-    assert record == {"seed": 7, "model": "papercut", "generated": True, "software": "DetDiffusion"}
-    with Image.open(tmp_path / "a.png") as image:
-        assert "generated" in image.info["Description"]
-        assert "papercut" in image.info["Comment"]
-
-
-def picture(path: Path, text: str | None) -> None:
-    info = PngImagePlugin.PngInfo()
-    if text is not None:
-        info.add_text("detdiffusion", text)
-    Image.new("RGB", (8, 8)).save(path, pnginfo=info)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (None, "carries no layout"),
-        ("{", "this is not JSON"),
-        ("{}", "width is missing"),
-        ('{"layout": 3}', "a layout needs to be a JSON object, got int"),
-        (json.dumps({"layout": layout_json()}), "no objects"),
-    ],
-)
-def test_picture_without_a_layout_is_refused(tmp_path: Path, text: str | None, message: str) -> None:
-    picture(tmp_path / "b.png", text)
-    with pytest.raises(LayoutError, match=message):
-        read_png(tmp_path / "b.png")
-
-
-def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "c.png").write_bytes(b"\x89PNG\r\n\x1a\n cut off")
-    for name in ("c.png", "missing.png"):
-        with pytest.raises(LayoutError, match="cannot be read as a picture"):
-            read_png(tmp_path / name)
-
-
-def test_picture_bomb_is_not_opened(tmp_path: Path) -> None:
-    Image.new("1", (5001, 5001)).save(tmp_path / "bomb.png")
-    with pytest.raises(LayoutError, match="25,000,000"):
-        read_png(tmp_path / "bomb.png")

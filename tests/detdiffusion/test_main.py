@@ -22,7 +22,8 @@ from detdiffusion.detection import Detections
 from detdiffusion.diffusion.checkpoint import save_pipeline
 from detdiffusion.diffusion.manifest import model_hash
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
-from detdiffusion.layout import Attribute, read_png
+from detdiffusion.image_record import read_image
+from detdiffusion.layout import Attribute
 from detdiffusion.text.vocabulary import Vocabulary
 
 CAR = {"label": "car", "box": [0.1, 0.2, 0.5, 0.6]}
@@ -191,7 +192,7 @@ def test_guidance_reaches_the_picture(tmp_path: Path, model: Path) -> None:
         with Image.open(out / "image.png") as image:
             pictures.append(np.asarray(image).astype(int))
         made = dict(zip((word[2:] for word in more[::2]), map(float, more[1::2]), strict=True))
-        record = read_png(out / "image.png")[1]
+        record = read_image(out / "image.png").to_json()
         asked = {"guidance": record["guidance_scale"], "attribute-guidance": record.get("attribute_guidance")}
         assert {name: value for name, value in asked.items() if value is not None} == {"guidance": 3.0} | made
         result = json.loads((out / "result.json").read_text())
@@ -240,7 +241,7 @@ def test_one_picture(tmp_path: Path, model: Path, guarded: Guard, capsys: pytest
     assert result["model"] == {"name": "tiny", "sha256": model_hash(model)}
     assert result["detector"] == {"name": "guard", "sha256": "1" * 64, "min_score": 0.5}
     assert result["seconds"] > 0
-    layout, record = read_png(out / "image.png")
+    layout, record = (kept := read_image(out / "image.png")).layout, kept.to_json()
     assert [box.attribute for box in layout.boxes] == [Attribute.EASY, Attribute.HARD, Attribute.BACKGROUND]
     assert (record["seed"], record["strategy"], record["model"]) == (5, "origin", "tiny")
 

@@ -21,7 +21,8 @@ from app.runs.form import Source
 from app.runs.jobs import Runs, State
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.errors import ConfigError
-from detdiffusion.layout import Attribute, Layout, save_png
+from detdiffusion.image_record import ImageRecord, save_image
+from detdiffusion.layout import Attribute, Layout
 from training.core.status import RunState, RunStatus, StageStatus
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.scene import scene
@@ -170,7 +171,7 @@ def put_pictures(out: Path, count: int, chunks_done: int) -> None:
             rows.append(
                 {"seed": number, "source": number, "layout": asked.to_json(), "true": true, "confidence": confidences}
             )
-            saves.append(lambda path, made=made, asked=asked: save_png(path, made.image, asked, {}))
+            saves.append(lambda path, made=made, asked=asked: save_image(path, made.image, ImageRecord(asked, None)))
         assert chunks.commit(chunk, saves, rows)
 
 

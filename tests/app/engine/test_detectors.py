@@ -11,7 +11,8 @@ from app.engine.generation import Ask
 from app.engine.studio import Studio, open_studio
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError
-from detdiffusion.layout import Layout, read_png
+from detdiffusion.image_record import read_image
+from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import SamplingConfig
 
 QUICK = SamplingConfig(seed=5, steps=3)
@@ -54,7 +55,7 @@ def test_without_a_detector_nothing_is_said_of_objects(model_folder: Path, tmp_p
     (result,) = studio.generation.results([Ask(layout, QUICK)], "me")
     assert len(result.detections) == 0
     assert np.isnan(result.confidences).all()
-    assert read_png(result.file)[1]["detector"] == "no detector"
+    assert read_image(result.file).to_json()["detector"] == "no detector"
 
 
 def test_two_detectors_look_at_one_picture(studio: Studio, layout: Layout) -> None:

@@ -1,5 +1,6 @@
 """One generation at a time, cancelled cleanly, saved with what made it."""
 
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,8 @@ from app.engine.generation import Ask, GenerationService, Progress, Result
 from app.engine.studio import Studio
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import Cancelled, ConfigError, LayoutError
-from detdiffusion.layout import Layout, read_png
+from detdiffusion.image_record import read_image
+from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import SamplingConfig
 
 QUICK = SamplingConfig(seed=5, steps=3)
@@ -53,9 +55,10 @@ def test_same_seed_same_picture_and_another_another(studio: Studio, layout: Layo
 
 def test_picture_file_carries_layout_seed_and_model(studio: Studio, layout: Layout) -> None:
     result = studio.generation.results([Ask(layout, QUICK, Strategy.HARD)], "me")[0]
-    kept_layout, record = read_png(result.file)
+    kept_layout, record = (kept := read_image(result.file)).layout, kept.to_json()
     assert kept_layout == layout
-    assert record["generated"] is True
+    with Image.open(result.file) as image:
+        assert json.loads(image.info["detdiffusion"])["generated"] is True
     kept = {
         key: record[key] for key in ("seed", "steps", "guidance_scale", "strategy", "model", "model_sha256", "detector")
     }
@@ -157,7 +160,7 @@ def test_a_sampler_goes_into_picture_and_history(studio: Studio, layout: Layout)
         [Ask(layout, QUICK), Ask(layout, SamplingConfig(5, 3, sampler="ddim"))], "me"
     )
     assert (np.asarray(Image.open(own.file)) != np.asarray(Image.open(other.file))).any()
-    assert read_png(other.file)[1]["sampler"] == "ddim" and "sampler" not in read_png(own.file)[1]
+    assert read_image(other.file).to_json()["sampler"] == "ddim" and "sampler" not in read_image(own.file).to_json()
     assert [entry.sampling.sampler for entry in studio.history.find()] == ["", "ddim"]
     with pytest.raises(ConfigError, match="no sampler 'magic'; choose one of dpm"):
         SamplingConfig(5, 3, sampler="magic")
@@ -174,7 +177,7 @@ def test_attribute_guidance_goes_into_the_picture(studio: Studio, layout: Layout
         [Ask(layout, QUICK), Ask(layout, SamplingConfig(5, 3, attribute_guidance=1.5))], "me"
     )
     assert (np.asarray(Image.open(plain.file)) != np.asarray(Image.open(harder.file))).any()
-    assert read_png(harder.file)[1]["attribute_guidance"] == 1.5
-    assert "attribute_guidance" not in read_png(plain.file)[1]
+    assert read_image(harder.file).to_json()["attribute_guidance"] == 1.5
+    assert "attribute_guidance" not in read_image(plain.file).to_json()
     with pytest.raises(ConfigError, match="attribute guidance 9 needs to be"):
         Ask(layout, SamplingConfig(5, 3, attribute_guidance=9))

@@ -13,7 +13,8 @@ from app.engine.generation import Ask, Progress, Result
 from app.engine.studio import Studio, open_studio
 from detdiffusion.diffusion.manifest import model_hash, write_manifest
 from detdiffusion.errors import CheckpointError, ConfigError
-from detdiffusion.layout import Layout, read_png
+from detdiffusion.image_record import read_image
+from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import SamplingConfig
 
 QUICK = SamplingConfig(seed=5, steps=3)
@@ -38,7 +39,7 @@ def second(model_folder: Path, tmp_path: Path) -> Path:
 def test_exchanged_model_makes_the_next_picture(studio: Studio, layout: Layout, second: Path) -> None:
     before, detector = studio.model, studio.model.detector
     studio.models.exchange(second, "street-1")
-    record = read_png(studio.generation.results([Ask(layout, QUICK)], "me")[0].file)[1]
+    record = read_image(studio.generation.results([Ask(layout, QUICK)], "me")[0].file).to_json()
     assert (record["model"], record["model_sha256"]) == ("street-1", model_hash(second))
     assert record["model_sha256"] != before.sha256
     assert studio.model.detector is detector, "the new one has none of its own"
@@ -54,7 +55,7 @@ def test_model_is_exchanged_between_two_generations(studio: Studio, layout: Layo
     exchange = threading.Thread(target=studio.models.exchange, args=(second, "street-1"))
     exchange.start()
     (result,) = finish(news)
-    assert read_png(result.file)[1]["model"] == result.model.name == "tiny"
+    assert read_image(result.file).to_json()["model"] == result.model.name == "tiny"
     exchange.join(60)
     assert studio.model.name == "street-1"
 

@@ -21,7 +21,8 @@ from detdiffusion.core.files import claim
 from detdiffusion.detection import Detections
 from detdiffusion.errors import CheckpointError, ConfigError, DetectorError, LayoutError
 from detdiffusion.evaluation.effect import measure
-from detdiffusion.layout import Attribute, Box, Layout, read_png
+from detdiffusion.image_record import read_image
+from detdiffusion.layout import Attribute, Box, Layout
 from detdiffusion.sampling_config import SamplingConfig
 from detdiffusion.text.vocabulary import Vocabulary
 from training.core.typed_json import to_json
@@ -264,7 +265,7 @@ def test_work_folder(whole: tuple[dict[str, Any], Path]) -> None:
         (place, FIRST + place, f"real/{place // 2:05d}/{place:06d}.png") for place in range(COUNT)
     ]
     assert all(Layout.from_json(row["layout"]).boxes[0].attribute for row in rows)
-    layout, about = read_png(work / "tiny" / "hard" / "00001" / "000003.png")
+    layout, about = (kept := read_image(work / "tiny" / "hard" / "00001" / "000003.png")).layout, kept.to_json()
     assert (about["model"], about["seed"], about["steps"]) == ("tiny", FIRST + 3, 1)
     assert {box.attribute for box in layout.boxes} <= {Attribute.HARD, Attribute.BACKGROUND}
     assert not list(work.rglob(".*")), "nothing is left half written"

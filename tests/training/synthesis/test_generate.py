@@ -17,7 +17,8 @@ import pytest
 from pycocotools.coco import COCO
 
 from detdiffusion.errors import ConfigError, DataError, LayoutError
-from detdiffusion.layout import Attribute, Layout, read_png
+from detdiffusion.image_record import read_image
+from detdiffusion.layout import Attribute, Layout
 from detdiffusion.text.vocabulary import Vocabulary
 from training.data.datasets import open_dataset
 from training.data.papercut.classes import STUFF, THINGS
@@ -85,7 +86,7 @@ def test_pictures_and_rows(made: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert [row["source"] for row in rows] == [number % 6 for number in range(COUNT)]
     assert len({row["seed"] for row in rows}) == COUNT
     for row in rows:
-        layout, about = read_png(made / row["file"])
+        layout, about = (kept := read_image(made / row["file"])).layout, kept.to_json()
         assert layout == Layout.from_json(row["layout"])
         assert (about["seed"], about["strategy"], about["model"]) == (row["seed"], "hard", "tiny")
         assert {box.attribute for box in layout.boxes} <= {Attribute.HARD, Attribute.BACKGROUND}

@@ -8,7 +8,7 @@ from app.engine.studio import Studio
 from app.studio.results.attribute_guidance import attribute_guidance_strip
 from app.studio.results.form import Form
 from detdiffusion.errors import ConfigError, LayoutError
-from detdiffusion.layout import read_png
+from detdiffusion.image_record import read_image
 
 FIXED = Form(fixed=True, seed=5.0, steps=3.0, guidance_scale=3.0)
 
@@ -24,7 +24,7 @@ def test_attribute_guidance_rises_from_picture_to_picture(studio: Studio, street
     assert shares == sorted(shares) and shares[-1] == 1.0
     assert [len(view.tables) for view in (first, last)] == [0, 6] and last.sheet.progress is None
     files = [panel.file for panel in last.sheet.panels]
-    records = [read_png(file)[1] for file in files if file]
+    records = [read_image(file).to_json() for file in files if file]
     assert [record.get("attribute_guidance", 0.0) for record in records] == list(first.levels)
     assert {record["seed"] for record in records} == {5}
     html = last.html()

@@ -10,7 +10,7 @@ from app.studio.results.compare import Pair, Side, Sides, compare_pair
 from app.studio.results.form import Form
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import ConfigError, LayoutError
-from detdiffusion.layout import read_png
+from detdiffusion.image_record import read_image
 
 FIXED = Form(fixed=True, seed=5.0, steps=3.0, guidance_scale=3.0)
 
@@ -29,7 +29,7 @@ def test_compare_asks_for_every_thing_easy_and_every_thing_hard(studio: Studio, 
     attributes = []
     for picture in (view.a, view.b):
         assert picture.file is not None
-        layout, record = read_png(picture.file)
+        layout, record = (kept := read_image(picture.file)).layout, kept.to_json()
         assert record["seed"] == 5
         attributes.append([str(box.attribute) for box in layout.boxes])
     assert attributes == [["easy", "easy", "background"], ["hard", "hard", "background"]]
@@ -52,7 +52,7 @@ def test_both_sides_take_what_stands_under_more(studio: Studio, street: dict[str
     *_, view = compare_pair(studio, street, replace(FIXED, attribute_guidance=0.5, sampler="ddim"), "me")
     for side in (view.a, view.b):
         assert side.file is not None
-        record = read_png(side.file)[1]
+        record = read_image(side.file).to_json()
         assert (record["attribute_guidance"], record["sampler"]) == (0.5, "ddim")
     assert (view.a.name, view.b.name) == ("Easy", "Hard")
 
@@ -88,7 +88,7 @@ def test_sides_differ_in_what_was_chosen(
     assert view.table.names == names
     for picture, wanted in zip((view.a, view.b), records, strict=True):
         assert picture.file is not None
-        record = read_png(picture.file)[1]
+        record = read_image(picture.file).to_json()
         assert {name: record[name] for name in wanted} == wanted
         assert record["seed"] == 5
     assert [one.label for one in view.objects] == ["bus", "car", "road"]

@@ -8,7 +8,7 @@ from app.engine.studio import Studio
 from app.studio.results.figures import Figure, figure
 from app.studio.results.form import Form
 from detdiffusion.errors import ConfigError
-from detdiffusion.layout import read_png
+from detdiffusion.image_record import read_image
 
 FIXED = Form(fixed=True, seed=5.0, steps=3.0, guidance_scale=3.0)
 
@@ -27,7 +27,7 @@ def test_figures_of_a_layout(
     *busy, last = figure(two_models, street, FIXED, which, "me")
     assert busy[-1].progress == pytest.approx(1)
     assert (last.progress, last.columns, [panel.name for panel in last.panels]) == (None, columns, names)
-    records = [read_png(panel.file)[1] for panel in last.panels if panel.file]
+    records = [read_image(panel.file).to_json() for panel in last.panels if panel.file]
     assert [record["seed"] for record in records] == seeds
     if which is Figure.MODELS:
         assert [record["model"] for record in records] == names
@@ -35,7 +35,7 @@ def test_figures_of_a_layout(
 
 def test_a_figure_of_random_noises_has_the_own_one_first(studio: Studio, street: dict[str, Any]) -> None:
     *_, last = figure(studio, street, FIXED, Figure.NOISES, "me")
-    seeds = [read_png(panel.file)[1]["seed"] for panel in last.panels if panel.file]
+    seeds = [read_image(panel.file).to_json()["seed"] for panel in last.panels if panel.file]
     assert (seeds[0], len(seeds), len(set(seeds))) == (5, 8, 8)
 
 

@@ -14,7 +14,8 @@ from app.studio.results.form import Form
 from app.studio.results.generate import Single, generate
 from app.studio.shelf import show_prompt
 from detdiffusion.errors import ConfigError, LayoutError
-from detdiffusion.layout import Attribute, read_png
+from detdiffusion.image_record import read_image
+from detdiffusion.layout import Attribute
 from detdiffusion.sampling_config import SamplingConfig
 
 FIXED = Form(fixed=True, seed=5.0, steps=3.0, guidance_scale=3.0)
@@ -59,9 +60,9 @@ def test_flipping_a_tag_keeps_the_noise(studio: Studio, street: dict[str, Any]) 
     first, second = single(studio, street), single(studio, flipped)
     assert first.picture.file is not None
     assert second.picture.file is not None
-    layouts, records = zip(*(read_png(view.picture.file) for view in (first, second) if view.picture.file), strict=True)
-    assert [record["seed"] for record in records] == [5, 5]
-    assert [box.attribute for box in layouts[1].boxes] == [Attribute.HARD, Attribute.HARD, Attribute.BACKGROUND]
+    records = [read_image(view.picture.file) for view in (first, second) if view.picture.file]
+    assert [record.sampling and record.sampling.seed for record in records] == [5, 5]
+    assert [box.attribute for box in records[1].layout.boxes] == [Attribute.HARD, Attribute.HARD, Attribute.BACKGROUND]
 
 
 def test_a_run_that_waits_says_for_how_many(studio: Studio, street: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from app.engine.studio import Studio
 from app.studio.results.form import Form
 from app.studio.results.noises import many_noises
 from detdiffusion.errors import LayoutError
-from detdiffusion.layout import read_png
+from detdiffusion.image_record import read_image
 
 FIXED = Form(fixed=True, seed=5.0, steps=3.0, guidance_scale=3.0)
 
@@ -32,7 +32,7 @@ def test_many_noises_show_how_confidence_is_spread(studio: Studio, street: dict[
     assert car.missed == tuple(sum(value < 0.5 for value in side) / 6 for side in (car.a, car.b))
     assert last.comparison is not None
     assert last.comparison.mean_drop == pytest.approx((last.rows[0].drop + car.drop) / 2)
-    pictures = [read_png(file)[1] for file in studio.pictures.glob("*.png")]
+    pictures = [read_image(file).to_json() for file in studio.pictures.glob("*.png")]
     assert sorted(record["seed"] for record in pictures) == sorted([*range(5, 11)] * 2), "the form's seed and on"
     assert "6<i>/6</i>" in last.html()
     assert "meter" not in last.html()
