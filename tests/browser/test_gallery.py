@@ -76,7 +76,7 @@ def test_from_a_picture_back_to_the_canvas(studio: Any, tmp_path: Path) -> None:
 
     page.locator("#gallery-restore").click()
     expect(page.locator("#editor svg[tabindex]")).to_be_visible()
-    studio.message("seed 4321")
+    studio.message("restored layout, seed")
     expect(studio.seed).to_have_value("4321")
     assert studio.layout() == drawn
 
