@@ -63,7 +63,7 @@ class Batch(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=picture_size, default=(512, 512), metavar="512|800x456", help="width x height")
+    parser.add_argument("--size", type=image_size, default=(512, 512), metavar="512|800x456", help="width x height")
     parser.add_argument("--steps", type=int, default=None, help="timed steps (default: 20 on a GPU, 1 on a CPU)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch", type=int, default=None, help="pictures a step (default: 16 on a GPU, 1 on a CPU)")
@@ -75,7 +75,7 @@ def main() -> None:
     print(json.dumps(measure(arguments.size, steps, batch, device), indent=2))
 
 
-def picture_size(text: str) -> tuple[int, int]:
+def image_size(text: str) -> tuple[int, int]:
     """ "800x456" -> (456, 800): height, width."""
     width, _, height = text.partition("x")
     sides = (int(height or width), int(width))

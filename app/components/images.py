@@ -32,7 +32,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureView:
+class ImageView:
     """A finished picture (`file`), or the noise becoming one (`preview`, `progress` from 0 to 1)."""
 
     file: Path | None = None

@@ -6,12 +6,12 @@ import gradio as gr
 from gradio import component_meta
 from gradio.data_classes import FileData, GradioModel
 
-from app.components.images import PictureView
+from app.components.images import ImageView
 
 component_meta.create_or_modify_pyi = lambda *_: None  # as in editor.py
 
 
-class PictureValue(GradioModel):  # type: ignore[misc]  # Gradio is Any to mypy
+class ImageValue(GradioModel):  # type: ignore[misc]  # Gradio is Any to mypy
     """`image` is a file, so that its PNG metadata reaches the browser; `preview` is a data address; marks and caption
     are HTML; `ratio` is width / height; `progress` runs from 0 to 1 while the picture is made."""
 
@@ -23,24 +23,24 @@ class PictureValue(GradioModel):  # type: ignore[misc]  # Gradio is Any to mypy
     progress: float | None = None
 
 
-class Picture(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
+class ImagePanel(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
     """A picture with marks over it (sharp at any pixel ratio, shown or not by the page) and a caption."""
 
-    data_model = PictureValue
+    data_model = ImageValue
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(value=PictureValue(), html_template=_PICTURE_HTML, apply_default_css=False, **options)
+        super().__init__(value=ImageValue(), html_template=_IMAGE_HTML, apply_default_css=False, **options)
 
-    def preprocess(self, payload: PictureValue | None) -> PictureValue | None:
+    def preprocess(self, payload: ImageValue | None) -> ImageValue | None:
         """What a handler gets."""
         return payload
 
-    def postprocess(self, value: PictureValue | None) -> PictureValue:
+    def postprocess(self, value: ImageValue | None) -> ImageValue:
         """What the page gets."""
-        return value or PictureValue()
+        return value or ImageValue()
 
 
-_PICTURE_HTML = """
+_IMAGE_HTML = """
 <figure class="picture ${value.progress === null ? '' : 'busy'}">
   <div class="frame" style="--ratio:${value.ratio}">
     ${value.image || value.preview
@@ -55,14 +55,14 @@ _PICTURE_HTML = """
 """
 
 
-def file_value(view: PictureView) -> FileData | None:
+def file_value(view: ImageView) -> FileData | None:
     """The image's file as the browser is given it."""
     return FileData(path=str(view.file), orig_name=view.file.name) if view.file else None
 
 
-def picture_value(view: PictureView) -> PictureValue:
-    """A view as the value of `Picture`."""
-    return PictureValue(
+def image_value(view: ImageView) -> ImageValue:
+    """A view as the value of `ImagePanel`."""
+    return ImageValue(
         image=file_value(view),
         preview=view.preview,
         marks=view.marks_html(),

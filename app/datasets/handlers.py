@@ -13,7 +13,7 @@ from PIL import Image
 
 from app.components.html import hint_html
 from app.datasets.form import PAGE, SET, DatasetOrder, Kind, layouts_spec, make_dataset, make_loop
-from app.datasets.views import card_html, layouts_html, pictures_html, stages_html
+from app.datasets.views import card_html, images_html, layouts_html, stages_html
 from app.engine.studio import Studio
 from app.runs import handlers as shared
 from app.runs.files import read_object
@@ -29,7 +29,7 @@ from training.data.filters import NO_FILTER
 from training.data.layout_sources import open_source
 from training.synthesis.store import MANIFEST, read_chunks
 
-LAYOUTS, PICTURES, NUMBERS = "Layouts", "Images", "Numbers"
+LAYOUTS, IMAGES, NUMBERS = "Layouts", "Images", "Numbers"
 A_PAGE = 12  # layouts or pictures
 SIDE = 220  # pixels of a shown picture
 BROWSED = (256, 256)  # height and width for layouts of no size of their own
@@ -188,7 +188,7 @@ def _dataset(folder: Path, view: str, page: int) -> tuple[str, int]:
         return hint_html("The first images appear when their chunk is finished."), 0
     pages = -(-len(numbers) // A_PAGE)
     shown = numbers[min(max(page, 0), pages - 1) * A_PAGE :][:A_PAGE]
-    return pictures_html((_address(chunks.root, row), row) for row in _rows(chunks, shown)), pages
+    return images_html((_address(chunks.root, row), row) for row in _rows(chunks, shown)), pages
 
 
 def _rows(chunks: Chunks, numbers: Sequence[int]) -> Iterator[Row]:

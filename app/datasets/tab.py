@@ -11,7 +11,7 @@ from app.components.html import hint_html
 from app.components.messages import CHOOSE, QUIET, Messages, Updates
 from app.datasets import handlers
 from app.datasets.form import KEEP, DatasetOrder
-from app.datasets.handlers import LAYOUTS, NUMBERS, PICTURES, Browser
+from app.datasets.handlers import IMAGES, LAYOUTS, NUMBERS, Browser
 from app.engine.studio import Studio
 from app.runs import handlers as shared
 from app.runs.jobs import Runs
@@ -75,7 +75,7 @@ class DatasetView:
     def _run_card(self) -> None:
         with gr.Row(elem_classes="bar"):
             self.view = gr.Radio(
-                [LAYOUTS, PICTURES, NUMBERS],
+                [LAYOUTS, IMAGES, NUMBERS],
                 value=LAYOUTS,
                 show_label=False,
                 container=False,
@@ -158,7 +158,7 @@ class DatasetView:
 
     def choose(self, name: str, *place: Any) -> Updates:
         """Another data set is shown: its pictures, or its numbers."""
-        view = PICTURES if place[1] == LAYOUTS else place[1]
+        view = IMAGES if place[1] == LAYOUTS else place[1]
         return {**self.look(name, view, 0), self.panel.chosen: name, self.view: view}
 
     def begin(self, *values: Any) -> str:
@@ -168,7 +168,7 @@ class DatasetView:
     def begun(self, chosen: str, *values: Any, started: bool) -> Updates:
         """Pictures of the data set that was started, or what was shown."""
         order, _, view, page, label = self._read(values)
-        now = PICTURES if started else view
+        now = IMAGES if started else view
         return {**self._show(order, chosen, now, page, label), self.view: now}
 
     def stop(self, chosen: str) -> str:
@@ -205,7 +205,7 @@ class DatasetView:
     def _on_start_loop(self, config: str, *place: Any) -> Updates:
         with Messages("Not started", "Nothing was written."):
             chosen = handlers.start_loop(self.runs, config or "")
-            return {**self.look(chosen, PICTURES, 0), self.panel.chosen: chosen, self.view: PICTURES}
+            return {**self.look(chosen, IMAGES, 0), self.panel.chosen: chosen, self.view: IMAGES}
         return {self.panel.list: gr.skip()}
 
     def _show(self, order: DatasetOrder, chosen: str, view: str, page: int, label: str) -> Updates:

@@ -65,7 +65,7 @@ def stages_html(stages: Sequence[StageStatus]) -> str:
     return STAGES.format(rows) if rows else hint_html("The stages appear here.")
 
 
-def pictures_html(pictures: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+def images_html(pictures: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
     """Pictures of a page: the data address of each, and its row in the commit."""
     tiles = (PICTURE.format(address=address, said=_said(row)) for address, row in pictures)
     return TILES.format(kind="tiles pictures", tiles=joined(tiles))

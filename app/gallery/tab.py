@@ -10,7 +10,7 @@ from markupsafe import Markup
 from app.components.forms import read_form
 from app.components.html import hint_html
 from app.components.messages import LOOK_SECONDS, QUIET, Messages, Updates, say
-from app.components.picture import Picture, picture_value
+from app.components.picture import ImagePanel, image_value
 from app.engine.studio import Studio
 from app.gallery import handlers
 from app.gallery.handlers import Deletion, Form
@@ -53,7 +53,7 @@ class GalleryView:
         with gr.Row(elem_classes="fields"):
             self.missed = gr.Checkbox(False, label="With missed objects", elem_id="gallery-missed")
             self.starred = gr.Checkbox(False, label="Starred", elem_id="gallery-starred")
-        self.picture = Picture(elem_id="gallery-picture")
+        self.picture = ImagePanel(elem_id="gallery-picture")
         self.facts = gr.HTML(hint_html(CHOOSE_ONE), elem_id="gallery-facts", apply_default_css=False)
         self.restore = gr.Button("Restore to canvas", size="sm", variant="primary", elem_id="gallery-restore")
         with gr.Row(elem_id="gallery-store"):
@@ -191,7 +191,7 @@ class GalleryView:
             self.where: where,
             self.before: gr.update(visible=screen.pages > 1, interactive=screen.page > 0),
             self.after: gr.update(visible=screen.pages > 1, interactive=screen.page < screen.pages - 1),
-            self.picture: picture_value(screen.shown),
+            self.picture: image_value(screen.shown),
             self.facts: screen.facts or hint_html(CHOOSE_ONE),
             self.restore: gr.update(interactive=some),
             self.delete: gr.update(interactive=some),

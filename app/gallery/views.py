@@ -10,7 +10,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from app.components.html import flag
-from app.components.images import Mark, PictureView, data_address
+from app.components.images import ImageView, Mark, data_address
 from app.store.history import Entry
 from detdiffusion.attributes import Strategy
 from training.core.markup import joined
@@ -44,7 +44,7 @@ class GalleryScreen:
     pages: int = 1
     count: int = 0
     selected: tuple[int, ...] = ()
-    shown: PictureView = field(default_factory=PictureView)
+    shown: ImageView = field(default_factory=ImageView)
     facts: str = ""
     labels: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ def _found(entry: Entry) -> str:
     return f"found {len(entry.known) - entry.missed} of {len(entry.known)}{drop}"
 
 
-def large_view(entry: Entry, pictures: Path) -> PictureView:
+def large_view(entry: Entry, pictures: Path) -> ImageView:
     """The picture with what the detector found, and the objects that it missed."""
     objects = [
         Mark(box.label, box.xyxy, None if confidence < entry.min_score else confidence)
@@ -97,7 +97,7 @@ def large_view(entry: Entry, pictures: Path) -> PictureView:
         missed = (mark for mark in objects if mark.score is None)
         marks = (*(Mark(*one) for one in entry.found), *missed)
     ratio = entry.layout.width / entry.layout.height
-    return PictureView(file=pictures / entry.file, marks=marks, caption=f"Seed {entry.sampling.seed}", ratio=ratio)
+    return ImageView(file=pictures / entry.file, marks=marks, caption=f"Seed {entry.sampling.seed}", ratio=ratio)
 
 
 def facts_html(entry: Entry) -> Markup:

@@ -27,7 +27,7 @@ from detdiffusion.image_record import ImageRecord, has_record, read_image
 from detdiffusion.layout import MAX_OBJECTS, Box, Layout
 from detdiffusion.sampling_config import SamplingConfig
 from training.data.datasets import open_dataset
-from training.data.images import SUFFIXES, load_picture
+from training.data.images import SUFFIXES, read_image_file
 
 MAX_JSON_BYTES = 1_000_000  # of a layout
 MAX_LINK_BYTES = 100_000  # of a layout in a link, unpacked
@@ -73,7 +73,7 @@ def open_files(studio: Studio, paths: Sequence[Path]) -> Opened:
     picture = pictures[0] if pictures else None
     if not rest:
         assert picture is not None
-        return _open_picture(studio, picture)
+        return _open_image(studio, picture)
     file = rest[0]
     match file.suffix.lower():
         case ".json":
@@ -86,10 +86,10 @@ def open_files(studio: Studio, paths: Sequence[Path]) -> Opened:
     raise LayoutError(f"{file.name} is not a layout; choose .json, .xml, .txt or an image")
 
 
-def _open_picture(studio: Studio, path: Path) -> Opened:
+def _open_image(studio: Studio, path: Path) -> Opened:
     if has_record(path):
         return restored(studio, read_image(path))
-    image = load_picture(path)
+    image = read_image_file(path)
     model, detector = studio.model, studio.model.detector
     seen = detector.detect([image])[0].at_least(detector.min_score)
     found = tuple(
@@ -204,8 +204,8 @@ def _lay_out_coco(values: Mapping[str, Any], file: Path, picture: Path | None, f
         shutil.copyfile(picture, folder / name)
     listed = values["annotations"] if isinstance(values["annotations"], list) else []
     own = [one for one in listed if isinstance(one, dict) and one.get("image_id") == image.get("id")]
-    one_picture = {**values, "images": [{**image, "file_name": name}], "annotations": own}
-    (folder / "annotations.json").write_text(json.dumps(one_picture), encoding="utf-8")
+    one_image = {**values, "images": [{**image, "file_name": name}], "annotations": own}
+    (folder / "annotations.json").write_text(json.dumps(one_image), encoding="utf-8")
 
 
 def _blank(path: Path, size: Sequence[object], file: Path) -> None:

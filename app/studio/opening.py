@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from app.components.images import PictureView
+from app.components.images import ImageView
 from app.engine.studio import Studio
 from app.studio.results.compare import Pair, compare_pair
 from app.studio.results.form import Form
@@ -39,7 +39,7 @@ class Opening:
     @property
     def lost(self) -> bool:
         """Whether its pictures were there and have been deleted since (in the gallery, for one)."""
-        views: list[PictureView] = []
+        views: list[ImageView] = []
         if self.single.done() and not self.single.exception():
             views.append(self.single.result().picture)
         if self.pair and self.pair.done() and not self.pair.exception():

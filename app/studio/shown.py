@@ -3,7 +3,7 @@
 import gradio as gr
 
 from app.components.comparer import ComparedObject, ComparedSide, ComparerValue, SheetValue
-from app.components.images import PictureView
+from app.components.images import ImageView
 from app.components.picture import file_value
 from app.studio.results.compare import Pair
 from app.studio.results.figures import SheetView
@@ -21,7 +21,7 @@ def sheet_value(view: SheetView) -> SheetValue:
     )
 
 
-def side_value(view: PictureView) -> ComparedSide:
+def side_value(view: ImageView) -> ComparedSide:
     """One side of a figure as its component takes it."""
     return ComparedSide(
         image=file_value(view), preview=view.preview, marks=view.marks_html(), caption=view.caption_html()

@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from app.components.comparer import Comparer, Sheet
 from app.components.forms import as_shown
-from app.components.images import PictureView
+from app.components.images import ImageView
 from app.components.messages import QUIET, Messages, Updates, say, warn
-from app.components.picture import Picture, picture_value
+from app.components.picture import ImagePanel, image_value
 from app.components.queues import ASIDE_QUEUE, MODEL_QUEUE
 from app.engine.studio import Studio
 from app.store.layout_store import LayoutStore
@@ -41,9 +41,9 @@ CLOSE_MENUS = "(...values) => { document.dispatchEvent(new CustomEvent('close-me
 # What was on the canvas of this tab before a reload (canvas/state.js).
 KEPT = """() => { try { return sessionStorage.getItem("canvas" + location.search) ?? ""; } catch { return ""; } }"""
 NOTHING_LOST = "The layout and the last result are unchanged."
-NO_SINGLE = Single(PictureView(), ObjectTable(), 0)
-NO_PAIR = Pair(PictureView(), PictureView(), PairTable(), 0)
-WAITING = PictureView(caption="Generating the example", progress=0.0)
+NO_SINGLE = Single(ImageView(), ObjectTable(), 0)
+NO_PAIR = Pair(ImageView(), ImageView(), PairTable(), 0)
+WAITING = ImageView(caption="Generating the example", progress=0.0)
 
 
 class StudioView:
@@ -79,7 +79,7 @@ class StudioView:
         self.boxes = gr.Checkbox(True, label="Boxes", container=False, elem_id="show-boxes")
         with gr.Tabs(elem_id="results", selected="compare") as self.tabs:
             with gr.Tab("Image", id="picture"), gr.Row(elem_id="single"):
-                self.picture = Picture(elem_id="picture")
+                self.picture = ImagePanel(elem_id="picture")
                 self.table = gr.HTML(ObjectTable().html(), elem_id="objects", apply_default_css=False)
             with gr.Tab("Compare", id="compare"):
                 self.pair = Comparer(comparison_value(NO_PAIR), elem_id="pair")
@@ -258,7 +258,7 @@ class StudioView:
             return
         canvas = self.card.open_with(opening.layout)
         waiting_pair = {self.pair: comparison_value(Pair(WAITING, WAITING, None, 0))} if opening.pair else {}
-        yield {**self._follow_model(), **canvas, self.picture: picture_value(WAITING), **waiting_pair}
+        yield {**self._follow_model(), **canvas, self.picture: image_value(WAITING), **waiting_pair}
         try:
             pair = opening.pair.result() if opening.pair else NO_PAIR
             single = opening.single.result()
@@ -324,7 +324,7 @@ class StudioView:
 
     def _single(self, view: Single) -> Updates:
         table = {self.table: view.table.html()} if view.table else {}
-        return {self.picture: picture_value(view.picture), **table, **self._took(view)}
+        return {self.picture: image_value(view.picture), **table, **self._took(view)}
 
     def _pair(self, view: Pair) -> Updates:
         return {self.pair: comparison_value(view), **self._took(view)}

@@ -28,7 +28,7 @@ from detdiffusion.diffusion.sampling import Predict, make_scheduler, sample, sta
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import Layout
 from detdiffusion.models.blueprint import Blueprint
-from detdiffusion.models.control import control_pictures, control_scale, read_channels_last
+from detdiffusion.models.control import control_images, control_scale, read_channels_last
 from detdiffusion.models.perception_head import PerceptionHead
 from detdiffusion.models.precision import autocast, preferred_dtype
 from detdiffusion.text.prompt import TextCondition, empty_prompt, encode_prompt, encode_text
@@ -150,7 +150,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Sides of pictures in pixels are multiples of this: so often the U-Net halves them."""
         return int(self.downsample * 2 ** (len(self.unet.config.block_out_channels) - 1))
 
-    def picture_size(self, layout: Layout) -> tuple[int, int]:
+    def image_size(self, layout: Layout) -> tuple[int, int]:
         """(height, width) in pixels of the layout's picture.
 
         A layout of the model's own shape (a square, for most) gets the model's own size, whatever its number of pixels:
@@ -194,7 +194,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         """
         if self.controlnet is not None:
             scale = control_scale(self.controlnet)
-            pictures = control_pictures(layouts, self.vocabulary, (size[0] * scale, size[1] * scale))
+            pictures = control_images(layouts, self.vocabulary, (size[0] * scale, size[1] * scale))
             return pictures.to(self.unet.device)
         if self.blueprint is None:
             return None
@@ -278,7 +278,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         def report(step: int, total: int, finished: Callable[[], Tensor]) -> None:
             if on_step is not None:
-                on_step(StepInfo(step, total, lambda: to_pil(self._pictures(finished(), dtype)[0])))
+                on_step(StepInfo(step, total, lambda: to_pil(self._images(finished(), dtype)[0])))
 
         with self._autocast(dtype):
             latents = sample(
@@ -293,11 +293,11 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
             )
         if output_type == "latent":
             return DetDiffusionOutput(latents, drawn)
-        pixels, flagged = self._pictures(latents, dtype)
+        pixels, flagged = self._images(latents, dtype)
         return DetDiffusionOutput(to_pil(pixels) if output_type == "pil" else pixels, drawn, flagged)
 
     def _latent_size(self, layouts: Sequence[Layout]) -> tuple[int, int]:
-        sizes = {self.picture_size(layout) for layout in layouts}
+        sizes = {self.image_size(layout) for layout in layouts}
         if len(sizes) > 1:
             raise LayoutError(f"one batch draws pictures of one size, not of {sorted(sizes)} (height, width)")
         height, width = sizes.pop()
@@ -338,7 +338,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         return TextCondition(*(part[rows] for part in condition)), raw
 
     @torch.no_grad()
-    def _pictures(self, latents: Tensor, dtype: torch.dtype | None) -> tuple[np.ndarray, list[bool] | None]:
+    def _images(self, latents: Tensor, dtype: torch.dtype | None) -> tuple[np.ndarray, list[bool] | None]:
         """Latents [B, C, h, w] -> pictures [B, H, W, 3] uint8, and which of them the safety checker made black."""
         with self._autocast(dtype):
             pixels = decode(self.vae, latents)

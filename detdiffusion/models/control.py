@@ -48,7 +48,7 @@ def control_scale(controlnet: ControlNetModel) -> int:
     return int(2 ** (len(controlnet.config.conditioning_embedding_out_channels) - 1))
 
 
-def control_pictures(layouts: Sequence[Layout | None], vocabulary: Vocabulary, size: tuple[int, int]) -> Tensor:
+def control_images(layouts: Sequence[Layout | None], vocabulary: Vocabulary, size: tuple[int, int]) -> Tensor:
     """Pictures of layouts [B, 3, H, W] in 0..1 on the CPU; black for None and where no object is.
 
     Args:

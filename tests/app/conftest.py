@@ -103,14 +103,14 @@ def silent_studio(silent_folder: Path, studio: Studio, tmp_path: Path) -> Studio
 @pytest.fixture
 def _last_is_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a safety checker that finds fault with the last picture of every batch."""
-    pictures = DetDiffusionPipeline._pictures
+    pictures = DetDiffusionPipeline._images
 
     def checked(pipe: DetDiffusionPipeline, *arguments: Any) -> tuple[np.ndarray, list[bool]]:
         pixels = pictures(pipe, *arguments)[0].copy()
         pixels[-1] = 0
         return pixels, [*[False] * (len(pixels) - 1), True]
 
-    monkeypatch.setattr(DetDiffusionPipeline, "_pictures", checked)
+    monkeypatch.setattr(DetDiffusionPipeline, "_images", checked)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from app.components.charts import Chart, Curve
 from app.components.html import hint_html
-from app.components.images import Mark, PictureView
+from app.components.images import ImageView, Mark
 from app.components.layout_svg import layout_svg
 from app.components.messages import _message
 from app.engine.costs import CostRow, Costs
@@ -60,8 +60,8 @@ MODEL = cast(
     "view",
     [
         lambda: Mark(BAD, (0, 0, 1, 1), 0.5).html(),
-        lambda: PictureView(marks=(Mark(BAD, (0, 0, 1, 1), None),)).marks_html(),
-        lambda: PictureView(caption=BAD, name=BAD).caption_html(),
+        lambda: ImageView(marks=(Mark(BAD, (0, 0, 1, 1), None),)).marks_html(),
+        lambda: ImageView(caption=BAD, name=BAD).caption_html(),
         lambda: hint_html(BAD),
         lambda: layout_svg(LAYOUT),
         lambda: _message(BAD, BAD, BAD),

@@ -53,7 +53,7 @@ TINY = GeneratorConfig(
     precision="fp32",
     loss=LossConfig(perception_weight=0.1),
 )
-PICTURES = 10
+IMAGES = 10
 
 
 def build_model(config: GeneratorConfig = TINY) -> DetDiffusionPipeline:
@@ -192,7 +192,7 @@ def store(tmp_path: Path) -> SampleStore:
 @pytest.fixture(scope="session")
 def papercut(tmp_path_factory: pytest.TempPathFactory) -> Papercut:
     folder = tmp_path_factory.mktemp("papercut")
-    write_dataset(folder / "data", range(PICTURES), size=64)
+    write_dataset(folder / "data", range(IMAGES), size=64)
     dataset = open_dataset(folder / "data", index=folder / "index.sqlite")
     detector = type("Nobody", (), {"name": "nobody", "sha256": "0" * 64})()
     rows = [json.dumps(make_header(dataset, AttributeRule(), [detector])).encode() + b"\n"]

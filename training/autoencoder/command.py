@@ -32,7 +32,7 @@ from training.core.reading import read_ahead
 from training.core.settings import with_settings
 from training.core.status import STATUS, tells
 from training.data.datasets import find_source, open_dataset
-from training.data.images import SUFFIXES, load_picture
+from training.data.images import SUFFIXES, read_image_file
 
 if TYPE_CHECKING:
     from detdiffusion.models.autoencoder import SmallAutoencoder
@@ -112,13 +112,13 @@ def train(
     from training.autoencoder.recipe import train_autoencoder
 
     device = device_of(device_name)
-    files = picture_files(data, split)
+    files = image_files(data, split)
     parts = split_files(files, held_out, config.seed)
     fields = {name: value for name, value in asdict(config).items() if name not in OF_SCENES}
     names = text_hash("\n".join(path.relative_to(data).as_posix() for path in files))
     pictures = {"size": size, "trained_on": len(parts.trained), "held_out": len(parts.held_out)}
     keep_settings(out / "config.json", {**fields, **pictures, "pictures_sha256": names})
-    stack = picture_stack([*parts.trained, *parts.held_out], size, out / "pictures.npy")
+    stack = image_stack([*parts.trained, *parts.held_out], size, out / "pictures.npy")
     with progress("autoencoder") as on_step:
         model = train_autoencoder(stack[: len(parts.trained)], config, out, device, on_step)
     report = {
@@ -157,7 +157,7 @@ class Parts:
     held_out: tuple[Path, ...]
 
 
-def picture_files(folder: Path, split: str | None) -> list[Path]:
+def image_files(folder: Path, split: str | None) -> list[Path]:
     """The pictures of a data set, or every picture below the folder, in an order that holds still.
 
     Raises:
@@ -188,7 +188,7 @@ def split_files(files: Sequence[Path], held_out: int | None, seed: int) -> Parts
     return Parts(tuple(files[i] for i in order[count:]), tuple(files[i] for i in order[:count]))
 
 
-def picture_stack(files: Sequence[Path], size: int, path: Path) -> np.ndarray:
+def image_stack(files: Sequence[Path], size: int, path: Path) -> np.ndarray:
     """The pictures stretched to squares (as the generator's are), as a memory map [N, size, size, 3] uint8.
 
     Raises:
@@ -215,7 +215,7 @@ def _write_stack(files: Sequence[Path], size: int, path: Path) -> None:
 
 
 def _square(file: Path, size: int) -> np.ndarray:
-    return np.asarray(load_picture(file).resize((size, size), Image.Resampling.LANCZOS))
+    return np.asarray(read_image_file(file).resize((size, size), Image.Resampling.LANCZOS))
 
 
 # --- what is kept ---------------------------------------------------------------------------------

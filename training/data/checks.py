@@ -18,8 +18,8 @@ MIN_SIDE = 1e-6  # of the picture's side: a thinner box is empty
 class Reason(StrEnum):
     """Why pictures and objects are left out of an index, or what was put right; the text stands in the report."""
 
-    BAD_PICTURE = "picture entry without id, file name or size"
-    REPEATED_PICTURE = "picture id used before"
+    BAD_IMAGE = "picture entry without id, file name or size"
+    REPEATED_IMAGE = "picture id used before"
     NO_ANNOTATIONS = "picture without an annotation file"
     BAD_FILE = "annotation file cannot be read"
     BAD_OBJECT = "annotation without a box of four finite numbers"
@@ -45,13 +45,13 @@ class DataReport:
 
     pictures: int
     objects: int
-    dropped_pictures: Mapping[str, int]
+    dropped_images: Mapping[str, int]
     dropped_objects: Mapping[str, int]
     notes: Mapping[str, int]
 
     def lines(self) -> list[str]:
         """For people: one line a count."""
-        text = _part("pictures", self.pictures, self.dropped_pictures)
+        text = _part("pictures", self.pictures, self.dropped_images)
         text += _part("objects", self.objects, self.dropped_objects)
         return text + [f"note: {count:,} x {reason}" for reason, count in _largest_first(self.notes)]
 
@@ -60,7 +60,7 @@ class DataReport:
         return {
             "pictures": self.pictures,
             "objects": self.objects,
-            "dropped_pictures": dict(self.dropped_pictures),
+            "dropped_pictures": dict(self.dropped_images),
             "dropped_objects": dict(self.dropped_objects),
             "notes": dict(self.notes),
         }

@@ -23,8 +23,8 @@ from detdiffusion.core.json_stream import elements
 from detdiffusion.errors import DataError
 from detdiffusion.layout import MAX_PIXELS
 from training.data.checks import Dropped, Reason, Tally, finite_numbers, placed
-from training.data.images import Frame, Mask, PictureError, PictureFault, locate
-from training.data.index import Entry, IndexWriter, Picture, Source, choose_split, connect_for_writing
+from training.data.images import Frame, ImageError, ImageFault, Mask, locate
+from training.data.index import Entry, ImageEntry, IndexWriter, Source, choose_split, connect_for_writing
 
 THINGS, STUFF = 0, 1  # which file a row comes from; things stand first among a picture's objects
 MAX_SIDE = 1_000_000  # pixels; no picture side and no coordinate is beyond
@@ -41,7 +41,7 @@ CREATE TABLE object(
     UNIQUE(file, key, picture, category, x, y, w, h));
 """
 # A picture that both files list is that of the things file.
-_PICTURES = """
+_IMAGES = """
 SELECT key, numeric, name, width, height FROM picture AS one
 WHERE file = 0 OR NOT EXISTS (SELECT 1 FROM picture WHERE key = one.key AND file = 0) ORDER BY number
 """
@@ -108,7 +108,7 @@ def read_coco(
         database.execute("CREATE INDEX object_picture ON object(picture, file)")
         _count_odd_rows(database, writer.tally)
         find = _as_stated if root is None else partial(locate, root, _place(database, root, places))
-        for picture in database.execute(_PICTURES):
+        for picture in database.execute(_IMAGES):
             _merge(database, picture, find, writer)
 
 
@@ -121,7 +121,7 @@ def _stage(database: sqlite3.Connection, file: int, path: Path, tally: Tally, *,
         if kind == "categories":
             _stage_category(database, file, values, tally)
         elif kind == "images":
-            _stage_picture(database, file, values, tally)
+            _stage_image(database, file, values, tally)
         else:
             _stage_object(database, file, values, tally, masks=masks)
     if not _names(database, file):
@@ -137,16 +137,16 @@ def _stage_category(database: sqlite3.Connection, file: int, item: Mapping[str, 
         tally.notes[Reason.REPEATED_CATEGORY] += 1
 
 
-def _stage_picture(database: sqlite3.Connection, file: int, item: Mapping[str, Any], tally: Tally) -> None:
+def _stage_image(database: sqlite3.Connection, file: int, item: Mapping[str, Any], tally: Tally) -> None:
     number = item.get("id")
     key, name = _key(number), _text(item.get("file_name"))
     width, height = _side(item.get("width")), _side(item.get("height"))
     if key is None or name is None or width is None or height is None:
-        tally.pictures[Reason.BAD_PICTURE] += 1
+        tally.pictures[Reason.BAD_IMAGE] += 1
         return
     row = (file, key, isinstance(number, int), name, width, height)
     if not database.execute("INSERT OR IGNORE INTO picture VALUES (NULL, ?, ?, ?, ?, ?, ?)", row).rowcount:
-        tally.pictures[Reason.REPEATED_PICTURE] += 1
+        tally.pictures[Reason.REPEATED_IMAGE] += 1
 
 
 def _stage_object(
@@ -231,8 +231,8 @@ def _merge(database: sqlite3.Connection, picture: sqlite3.Row, find: Find, write
     size = (picture["width"], picture["height"])
     try:
         path, frame = find(picture["name"], size)
-    except PictureError as error:
-        writer.drop_picture(error.fault, len(rows))
+    except ImageError as error:
+        writer.drop_image(error.fault, len(rows))
         return
     objects = []
     for row in rows:
@@ -240,7 +240,7 @@ def _merge(database: sqlite3.Connection, picture: sqlite3.Row, find: Find, write
             objects.append(_object(row, size, frame, writer.tally))
         except Dropped as drop:
             writer.tally.objects[drop.reason] += 1
-    writer.add(Picture(picture["key"], path, frame, bool(picture["numeric"])), objects)
+    writer.add(ImageEntry(picture["key"], path, frame, bool(picture["numeric"])), objects)
 
 
 def _object(row: sqlite3.Row, size: tuple[int, int], frame: Frame, tally: Tally) -> tuple[Entry, bytes | None]:
@@ -256,7 +256,7 @@ def _object(row: sqlite3.Row, size: tuple[int, int], frame: Frame, tally: Tally)
 
 def _as_stated(name: str, size: tuple[int, int]) -> tuple[str, Frame]:
     if size[0] * size[1] > MAX_PIXELS:
-        raise PictureError(PictureFault.TOO_LARGE, name)
+        raise ImageError(ImageFault.TOO_LARGE, name)
     return name, Frame(*size)
 
 

@@ -20,7 +20,7 @@ from training.data.checks import DataReport
 from training.data.coco import find_coco, unpack
 from training.data.filters import NO_FILTER, LayoutFilter, layout_of, selections
 from training.data.folders import find_voc, find_yolo
-from training.data.images import TURNS, Mask, PictureError, PictureFault, load_picture
+from training.data.images import TURNS, ImageError, ImageFault, Mask, read_image_file
 from training.data.index import Index, Source, open_index
 
 _FINDERS = (find_coco, find_yolo, find_voc)  # in this order: a COCO folder may hold images/ too
@@ -70,11 +70,11 @@ class Sample:
         """The picture, upright, in RGB.
 
         Raises:
-            PictureError: it is missing, cut short, over 25 megapixels, or not the one that was indexed.
+            ImageError: it is missing, cut short, over 25 megapixels, or not the one that was indexed.
         """
-        image = load_picture(self.path)
+        image = read_image_file(self.path)
         if image.size != (self.layout.width, self.layout.height):
-            raise PictureError(PictureFault.OTHER_SIZE, self.path, "it was replaced since the data set was opened")
+            raise ImageError(ImageFault.OTHER_SIZE, self.path, "it was replaced since the data set was opened")
         return image
 
 

@@ -16,7 +16,7 @@ from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.layout import MAX_OBJECTS, Box, Layout
 from training.data.checks import DataReport, Reason, Tally
 from training.data.coco import read_coco
-from training.data.index import Entry, Index, Picture, build_index
+from training.data.index import Entry, ImageEntry, Index, build_index
 
 _ROUNDING = 1e-9  # of an area: a box of exactly the least area goes, however its corners were rounded
 
@@ -94,7 +94,7 @@ def selections(index: Index, layout_filter: LayoutFilter, tally: Tally) -> Itera
             tally.pictures[selection.dropped] += 1
 
 
-def layout_of(picture: Picture, entries: Sequence[Entry]) -> Layout:
+def layout_of(picture: ImageEntry, entries: Sequence[Entry]) -> Layout:
     """The layout of a picture, without attributes."""
     boxes = tuple(Box(entry.label, entry.xyxy) for entry in entries)
     return Layout(picture.frame.width, picture.frame.height, boxes)

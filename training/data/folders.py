@@ -13,8 +13,8 @@ import yaml  # type: ignore[import-untyped]
 from detdiffusion.errors import DataError
 from training.data.checks import Dropped, Reason, Tally, finite_numbers, placed
 from training.data.coco import pack
-from training.data.images import SUFFIXES, Frame, PictureError, PictureFault, locate
-from training.data.index import Entry, IndexWriter, Picture, Source, choose_split
+from training.data.images import SUFFIXES, Frame, ImageError, ImageFault, locate
+from training.data.index import Entry, ImageEntry, IndexWriter, Source, choose_split
 
 _CONFIGS = ("data.yaml", "data.yml")
 _SPLITS = ("train", "val", "test")  # keys of a config
@@ -46,13 +46,13 @@ class _Yolo:
             rows = _rows(self.label_file(place, name))
             try:
                 path, frame = locate(self.root, place, name, None)
-            except PictureError as error:
-                writer.drop_picture(error.fault, len(rows))
+            except ImageError as error:
+                writer.drop_image(error.fault, len(rows))
                 continue
             image_id = PurePosixPath(path).with_suffix("").as_posix()
-            writer.add(Picture(image_id, path, frame), list(self._objects(rows, frame, writer.tally)))
+            writer.add(ImageEntry(image_id, path, frame), list(self._objects(rows, frame, writer.tally)))
         for label in self._orphans():
-            writer.drop_picture(PictureFault.MISSING, len(_rows(label)))
+            writer.drop_image(ImageFault.MISSING, len(_rows(label)))
 
     def _objects(self, rows: Sequence[str], frame: Frame, tally: Tally) -> Iterator[tuple[Entry, bytes | None]]:
         for row in rows:
@@ -232,9 +232,9 @@ def _fill_voc(root: Path, stems: Sequence[str], writer: IndexWriter) -> None:
     for stem in stems:
         path = _voc_annotation(root, stem)
         if not _is_plain(stem):
-            writer.drop_picture(PictureFault.OUTSIDE)
+            writer.drop_image(ImageFault.OUTSIDE)
         elif not path.is_file():
-            writer.drop_picture(Reason.NO_ANNOTATIONS)
+            writer.drop_image(Reason.NO_ANNOTATIONS)
         else:
             names |= _add_voc(root, stem, path, writer)
     writer.set_classes(sorted(names))
@@ -245,14 +245,14 @@ def _add_voc(root: Path, stem: str, annotation: Path, writer: IndexWriter) -> se
     try:
         tree = _parse(annotation)
     except (ElementTree.ParseError, ValueError):
-        writer.drop_picture(Reason.BAD_FILE)
+        writer.drop_image(Reason.BAD_FILE)
         return set()
     found = tree.findall("object")
     place = root / "JPEGImages"
     try:
-        path, frame = locate(root, place, _voc_picture(place, stem, tree), _voc_size(tree))
-    except PictureError as error:
-        writer.drop_picture(error.fault, len(found))
+        path, frame = locate(root, place, _voc_image(place, stem, tree), _voc_size(tree))
+    except ImageError as error:
+        writer.drop_image(error.fault, len(found))
         return set()
     objects = []
     for item in found:
@@ -260,7 +260,7 @@ def _add_voc(root: Path, stem: str, annotation: Path, writer: IndexWriter) -> se
             objects.append((_voc_object(item, frame, writer.tally), None))
         except Dropped as drop:
             writer.tally.objects[drop.reason] += 1
-    writer.add(Picture(stem, path, frame), objects)
+    writer.add(ImageEntry(stem, path, frame), objects)
     return {entry.label for entry, _ in objects}
 
 
@@ -272,7 +272,7 @@ def _voc_object(item: ElementTree.Element, frame: Frame, tally: Tally) -> Entry:
     return Entry(label, placed((x1, y1, x2, y2), frame.drawn_size, frame, tally.notes))
 
 
-def _voc_picture(place: Path, stem: str, tree: ElementTree.Element) -> str:
+def _voc_image(place: Path, stem: str, tree: ElementTree.Element) -> str:
     """The picture is named as its annotation file is; some tools say another name inside."""
     named = (f"{stem}{suffix}" for small in SUFFIXES for suffix in (small, small.upper()))
     own = next((name for name in named if (place / name).is_file()), None)

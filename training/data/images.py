@@ -25,7 +25,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 
 
-class PictureFault(StrEnum):
+class ImageFault(StrEnum):
     """Why a picture cannot be used; the text stands in messages and reports."""
 
     MISSING = "picture file not found"
@@ -36,10 +36,10 @@ class PictureFault(StrEnum):
     OTHER_SIZE = "picture of another size than its annotations say"
 
 
-class PictureError(DataError):
+class ImageError(DataError):
     """A picture that cannot be used; `fault` is the kind of trouble."""
 
-    def __init__(self, fault: PictureFault, path: Path | str, detail: object = "") -> None:
+    def __init__(self, fault: ImageFault, path: Path | str, detail: object = "") -> None:
         super().__init__(fault, str(path), str(detail))  # what another process rebuilds the error from
         self.fault = fault
 
@@ -125,7 +125,7 @@ def read_frame(path: Path, stated: tuple[int, int] | None) -> Frame:
     (YOLO, whose tools turn pictures before anything else) they were drawn on the upright picture.
 
     Raises:
-        PictureError: the file is missing, damaged, too large, or of a size that the annotations do not know.
+        ImageError: the file is missing, damaged, too large, or of a size that the annotations do not know.
     """
     with _opened(path) as image:
         stored, orientation = image.size, _orientation(image)
@@ -134,14 +134,14 @@ def read_frame(path: Path, stated: tuple[int, int] | None) -> Frame:
         return Frame(*upright, orientation)
     if stated is None or stated == upright:
         return Frame(*upright)
-    raise PictureError(PictureFault.OTHER_SIZE, path, f"{_shown(stored)}, the annotations say {_shown(stated)}")
+    raise ImageError(ImageFault.OTHER_SIZE, path, f"{_shown(stored)}, the annotations say {_shown(stated)}")
 
 
-def load_picture(path: Path) -> Image.Image:
+def read_image_file(path: Path) -> Image.Image:
     """The picture, upright and in RGB.
 
     Raises:
-        PictureError: the file is missing, damaged (cut short, too), over 25 megapixels or of 16 bits a channel.
+        ImageError: the file is missing, damaged (cut short, too), over 25 megapixels or of 16 bits a channel.
     """
     with _opened(path) as image:
         orientation = _orientation(image)
@@ -153,11 +153,11 @@ def locate(root: Path, place: Path, name: str, stated: tuple[int, int] | None) -
     """Path within `root` and frame (see `read_frame`) of the picture `name` in `place`, a folder within `root`.
 
     Raises:
-        PictureError: the name leads out of its folder (an absolute path, "..", a link), or the picture is of no use.
+        ImageError: the name leads out of its folder (an absolute path, "..", a link), or the picture is of no use.
     """
     home = place.resolve()  # the folder itself may be a link: that is how people keep large data elsewhere
     if "\0" in name or ".." in Path(name).parts or not (home / name).resolve().is_relative_to(home):
-        raise PictureError(PictureFault.OUTSIDE, repr(name))
+        raise ImageError(ImageFault.OUTSIDE, repr(name))
     return (place.relative_to(root) / name).as_posix(), read_frame(home / name, stated)
 
 
@@ -166,16 +166,16 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise PictureError(PictureFault.TOO_LARGE, path, _shown(image.size))
+                raise ImageError(ImageFault.TOO_LARGE, path, _shown(image.size))
             if image.mode in ("I", "F") or image.mode.startswith("I;"):
-                raise PictureError(PictureFault.DEEP, path, f"mode {image.mode}")
+                raise ImageError(ImageFault.DEEP, path, f"mode {image.mode}")
             yield image
     except FileNotFoundError as error:
-        raise PictureError(PictureFault.MISSING, path) from error
+        raise ImageError(ImageFault.MISSING, path) from error
     except Image.DecompressionBombError as error:
-        raise PictureError(PictureFault.TOO_LARGE, path) from error
+        raise ImageError(ImageFault.TOO_LARGE, path) from error
     except _BROKEN as error:
-        raise PictureError(PictureFault.UNREADABLE, path, error) from error
+        raise ImageError(ImageFault.UNREADABLE, path, error) from error
 
 
 def _orientation(image: Image.Image) -> int:

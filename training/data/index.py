@@ -38,7 +38,7 @@ CREATE TABLE mask(object INTEGER PRIMARY KEY, segmentation BLOB);
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ImageEntry:
     """A picture of the index."""
 
     image_id: str
@@ -115,7 +115,7 @@ class IndexWriter:
     def __init__(self, path: Path) -> None:
         self.scratch = path.with_name("staging.sqlite")  # for readers that have to sort; gone when the index is done
         self.tally = Tally()
-        self._pictures = self._objects = self._masks = 0
+        self._images = self._objects = self._masks = 0
         self._things: tuple[str, ...] = ()
         self._stuff: tuple[str, ...] = ()
         self._database = connect_for_writing(path)
@@ -129,27 +129,27 @@ class IndexWriter:
     ) -> None:
         self._database.close()
 
-    def add(self, picture: Picture, objects: Sequence[tuple[Entry, bytes | None]]) -> None:
+    def add(self, picture: ImageEntry, objects: Sequence[tuple[Entry, bytes | None]]) -> None:
         """A picture and its objects with their packed masks (None: there is none). A repeated id is only counted."""
         frame = picture.frame
-        row = (self._pictures, picture.image_id, picture.numeric, picture.path)
+        row = (self._images, picture.image_id, picture.numeric, picture.path)
         done = self._database.execute(
             "INSERT OR IGNORE INTO picture VALUES (?, ?, ?, ?, ?, ?, ?)",
             (*row, frame.width, frame.height, frame.orientation),
         )
         if not done.rowcount:
-            self.drop_picture(Reason.REPEATED_PICTURE, len(objects))
+            self.drop_image(Reason.REPEATED_IMAGE, len(objects))
             return
         for entry, segmentation in objects:
-            values = (self._objects, self._pictures, entry.label, *entry.xyxy, entry.crowd)
+            values = (self._objects, self._images, entry.label, *entry.xyxy, entry.crowd)
             self._database.execute("INSERT INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
             if segmentation is not None:
                 self._database.execute("INSERT INTO mask VALUES (?, ?)", (self._objects, segmentation))
                 self._masks += 1
             self._objects += 1
-        self._pictures += 1
+        self._images += 1
 
-    def drop_picture(self, reason: str, objects: int = 0) -> None:
+    def drop_image(self, reason: str, objects: int = 0) -> None:
         """Counts a picture that is left out, and what was in it."""
         self.tally.pictures[reason] += 1
         if objects:
@@ -208,13 +208,13 @@ class Index:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_held": None}
 
-    def picture(self, number: int) -> Picture:
+    def picture(self, number: int) -> ImageEntry:
         """An image by its number in the index."""
         columns = "image_id, path, width, height, orientation, numeric"
         ((image_id, path, width, height, orientation, numeric),) = self._rows(
             f"SELECT {columns} FROM picture WHERE number = ?", number
         )
-        return Picture(image_id, path, Frame(width, height, orientation), bool(numeric))
+        return ImageEntry(image_id, path, Frame(width, height, orientation), bool(numeric))
 
     def entries(self, number: int) -> tuple[Entry, ...]:
         """The objects of a picture, in the order of the data."""

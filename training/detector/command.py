@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from detdiffusion.layout import Layout
-    from training.detector.recipe import DetectorTraining, Pictures, Samples
+    from training.detector.recipe import DetectorTraining, Samples, SplitImages
 
 DESCRIPTION_FILE = "detector.json"  # the last file that is written of a detector
 RUN = "run"  # folder in the detector's, for what makes it resumable and says how it went
@@ -109,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
     out, train = request.out, _training(request)
     dataset = open_dataset(request.data, split=request.split)
     print("\n".join(dataset.describe()), file=sys.stderr)
-    pictures = choose_pictures(dataset, request.limit, request.held_out, request.seed)
+    pictures = choose_images(dataset, request.limit, request.held_out, request.seed)
     _keep(request, pictures)
     if not (out / DESCRIPTION_FILE).is_file():
         train(pictures)
@@ -128,14 +128,14 @@ def request_of(arguments: argparse.Namespace) -> DetectorRequest:
     return DetectorRequest(architecture=arguments.arch, settings=parse_settings(arguments.set), **given)
 
 
-def choose_pictures(dataset: Dataset, limit: int | None, held_out: int | None, seed: int) -> Pictures:
+def choose_images(dataset: Dataset, limit: int | None, held_out: int | None, seed: int) -> SplitImages:
     """Which pictures are learned and which are measured on: the same for the same data, numbers and seed.
 
     Raises:
         DataError: the data have no things, or nothing is left to learn from.
     """
     from training.core.checkpoints import epoch_order
-    from training.detector.recipe import Pictures
+    from training.detector.recipe import SplitImages
 
     if not dataset.things:
         raise DataError(f"{dataset.root}: there are no classes of things here, so no detector can be trained on it")
@@ -143,10 +143,10 @@ def choose_pictures(dataset: Dataset, limit: int | None, held_out: int | None, s
     count = min(HELD_OUT, math.ceil(len(places) / 10)) if held_out is None else held_out
     if count >= len(places):
         raise DataError(f"{len(places)} pictures, {count} of them held out: nothing is left to learn from")
-    return Pictures(dataset, sorted(places[count:]), sorted(places[:count]))
+    return SplitImages(dataset, sorted(places[count:]), sorted(places[:count]))
 
 
-def _keep(request: DetectorRequest, pictures: Pictures) -> None:
+def _keep(request: DetectorRequest, pictures: SplitImages) -> None:
     """Writes what the run was started with; ConfigError if it was something else."""
     from detdiffusion.core.files import file_hash
 
@@ -160,7 +160,7 @@ def _keep(request: DetectorRequest, pictures: Pictures) -> None:
     keep_settings(out / RUN / "config.json", {**chosen, **counts, "data": pictures.dataset.fingerprint, "start": start})
 
 
-def _training(request: DetectorRequest) -> Callable[[Pictures], None]:
+def _training(request: DetectorRequest) -> Callable[[SplitImages], None]:
     """What trains the architecture; all that can be seen to be wrong is said before the data are read.
 
     Raises:
@@ -208,7 +208,7 @@ def _numbers(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _train_torchvision(
-    request: DetectorRequest, config: DetectorTraining, device: torch.device, pictures: Pictures
+    request: DetectorRequest, config: DetectorTraining, device: torch.device, pictures: SplitImages
 ) -> None:
     from training.detector.recipe import train_torchvision
 
@@ -219,14 +219,14 @@ def _train_torchvision(
 
 
 def _train_ultralytics(
-    request: DetectorRequest, architecture: str, numbers: Mapping[str, Any], pictures: Pictures
+    request: DetectorRequest, architecture: str, numbers: Mapping[str, Any], pictures: SplitImages
 ) -> None:
     """By ultralytics' own loop, on a copy of the pictures that is gone afterwards."""
     from detdiffusion.detectors.ultralytics.training import train_ultralytics
 
     work = request.out / RUN
     for split, places in (("train", pictures.learned), ("val", pictures.held_out)):
-        copy_pictures(pictures.dataset, places, work / "data", split)
+        copy_images(pictures.dataset, places, work / "data", split)
     with progress("detector", "epoch") as report:
         made = train_ultralytics(
             architecture,
@@ -251,7 +251,7 @@ def _train_ultralytics(
         shutil.rmtree(folder)
 
 
-def copy_pictures(dataset: Samples, places: Sequence[int], folder: Path, split: str) -> None:
+def copy_images(dataset: Samples, places: Sequence[int], folder: Path, split: str) -> None:
     """In YOLO form; what a kill left half written is written again."""
     from detdiffusion.detectors.ultralytics.yolo_folder import write_yolo_folder
 

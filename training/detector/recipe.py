@@ -97,7 +97,7 @@ class Samples(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class SplitImages:
     """Places in a data set: of the pictures to learn from (one may stand there more than once), and of those to measure
     on."""
 
@@ -116,7 +116,7 @@ class Example:
 
 
 def train_torchvision(
-    pictures: Pictures,
+    pictures: SplitImages,
     config: DetectorTraining,
     out: Path,
     run: Path,
@@ -220,7 +220,7 @@ def learn(
     return loss.item() if finite else math.nan
 
 
-def batches(pictures: Pictures, config: DetectorTraining, epoch: int) -> Iterator[list[Example]]:
+def batches(pictures: SplitImages, config: DetectorTraining, epoch: int) -> Iterator[list[Example]]:
     """The pictures of an epoch in its own order, half of them mirrored; the next ones are read meanwhile."""
     labels = pictures.dataset.things
     order = epoch_order(config.seed, epoch, len(pictures.learned))
@@ -274,7 +274,7 @@ def make_example(pixels: Any, size: tuple[int, int], layout: Layout, labels: Seq
     return Example(to_tensor(pixels), torch.tensor(boxes).reshape(-1, 4), torch.tensor(classes, dtype=torch.long))
 
 
-def measure(detector: Detector, pictures: Pictures) -> AveragePrecision:
+def measure(detector: Detector, pictures: SplitImages) -> AveragePrecision:
     """AP of things on the held-out pictures."""
     layouts: list[Layout] = []
     found: list[Detections] = []

@@ -29,7 +29,7 @@ CROP = 224  # pixels, the side of an object's crop (as in SceneFID: Sylvain et a
 CROPS_A_PASS = 16
 FID, DETECTOR, SCENES = "fid", "detector_feature_distance", "scene_fid"  # as the report names them
 NO_FILE = "no --inception FILE was given"
-NO_PICTURES = "the layouts have no pictures"
+NO_IMAGES = "the layouts have no pictures"
 TOO_FEW = "it needs two pictures or more"
 
 
@@ -54,7 +54,7 @@ class Distances:
     def of(self, drawn: SeenImages, name: str) -> Distance:
         """name: for the progress bar."""
         if self.real is None:
-            return Distance(math.nan, NO_PICTURES, math.nan, math.nan)
+            return Distance(math.nan, NO_IMAGES, math.nan, math.nan)
         path, key = drawn.folder / "distances.json", self._key(self.real, drawn)
         kept = _read(path)
         if kept.get("of") != key:

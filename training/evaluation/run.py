@@ -87,7 +87,7 @@ def evaluate(plan: Plan, work: Path) -> EvaluationReport:
         stack.enter_context(_alone(work))
         _keep_configs(plan, inputs, size, work)
         meter = stack.enter_context(telling(work / STATUS))
-        meter.say(RunState.PREPARING, done=0, total=_pictures(plan, inputs), unit="image")
+        meter.say(RunState.PREPARING, done=0, total=_images(plan, inputs), unit="image")
         truth = _truth(plan, inputs, size, work, meter)
         scorer = _scorer(plan, inputs, truth, work)
         with written_aside(work / "objects.jsonl") as aside, aside.open("w", encoding="utf-8") as rows:
@@ -232,7 +232,7 @@ def _keep_configs(plan: Plan, inputs: Inputs, size: Size, work: Path) -> None:
         keep_settings(work / name / "config.json", {"model": model_hash(folder)})
 
 
-def _pictures(plan: Plan, inputs: Inputs) -> int:
+def _images(plan: Plan, inputs: Inputs) -> int:
     """How many are drawn or looked at in all."""
     drawn = sum(len(variants_for(plan, words)) for words in inputs.vocabularies.values())
     restored = len(inputs.systems) if plan.source.pictured and inputs.detectors else 0

@@ -86,7 +86,7 @@ def _run_stage(stage: Stage, config: BundleConfig, out: Path, device: torch.devi
         case Stage.HELD_OUT:
             train_detector(config.held_out, config.image_size, out / stage, workers)
         case Stage.AUTOENCODER:
-            pictures = render_pictures(config.autoencoder, config.image_size, out / stage / "pictures.npy", workers)
+            pictures = render_images(config.autoencoder, config.image_size, out / stage / "pictures.npy", workers)
             with progress("autoencoder") as report:
                 train_autoencoder(pictures, config.autoencoder, out / stage, device, report)
         case Stage.ATTRIBUTES:
@@ -143,7 +143,7 @@ def train_detector(config: DetectorConfig, image_size: int, out: Path, workers: 
     shutil.copytree(folder, out / "model", dirs_exist_ok=True)
 
 
-def render_pictures(config: AutoencoderConfig, image_size: int, path: Path, workers: int) -> np.ndarray:
+def render_images(config: AutoencoderConfig, image_size: int, path: Path, workers: int) -> np.ndarray:
     """Scenes as one memory map [N, H, W, 3] uint8."""
     if not path.exists():
         seeds = range(config.first_scene, config.first_scene + config.scenes)

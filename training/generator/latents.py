@@ -121,7 +121,7 @@ def coverage(masks: NDArray[np.bool_], cell: int) -> Tensor:
     return (covered * 255).round().to(torch.uint8)
 
 
-def encode_pictures(pictures: Sequence[Image.Image], autoencoder: Autoencoder, *, flip: bool) -> dict[str, Tensor]:
+def encode_images(pictures: Sequence[Image.Image], autoencoder: Autoencoder, *, flip: bool) -> dict[str, Tensor]:
     """Pictures of one size -> latents [n, C, h, w] as half, scaled to about unit variance.
 
     Returns `latents`, `latents_std` where the autoencoder has a spread, and of mirrored pictures `flipped(_std)`.
@@ -156,7 +156,7 @@ def _encode(
     while group := [loaded for _, loaded in islice(read, BATCH)]:
         layouts += [layout for _, layout, _ in group]
         masks += [covered for _, _, covered in group]
-        encoded.append(encode_pictures([image for image, _, _ in group], autoencoder, flip=config.flip > 0))
+        encoded.append(encode_images([image for image, _, _ in group], autoencoder, flip=config.flip > 0))
     tensors = {name: torch.cat([part[name] for part in encoded]).contiguous() for name in encoded[0]}
     return layouts, tensors | {"masks": torch.cat(masks).contiguous()}
 

@@ -17,8 +17,8 @@ from detdiffusion.models.autoencoder import SmallAutoencoder
 from training.core.schedule import OnStep
 from training.data.papercut.scene import Scene, scenes
 from training.generator.config import SampleConfig
-from training.generator.latents import coverage, encode_pictures
-from training.labelling.annotate import label_pictures
+from training.generator.latents import coverage, encode_images
+from training.labelling.annotate import label_images
 from training.labelling.summary import AttributeReport
 
 BATCH = 16  # pictures
@@ -51,13 +51,13 @@ def label_scenes(made: Sequence[Scene], detector: Detector, config: SampleConfig
     """What the detector cannot know is background."""
     rule = AttributeRule(config.min_score, config.min_iou, config.match_class)
     layouts, images = [scene.layout for scene in made], [scene.image for scene in made]
-    return label_pictures(layouts, images, detector, detector.labels, rule)
+    return label_images(layouts, images, detector, detector.labels, rule)
 
 
 def encode_scenes(made: Sequence[Scene], autoencoder: SmallAutoencoder) -> dict[str, Tensor]:
     """`latents` [n, C, h, w] (half, about unit variance) and `masks` [objects of all scenes, h, w] (255: covered)."""
     groups = [made[i : i + BATCH] for i in range(0, len(made), BATCH)]
-    encoded = [encode_pictures([scene.image for scene in group], autoencoder, flip=False) for group in groups]
+    encoded = [encode_images([scene.image for scene in group], autoencoder, flip=False) for group in groups]
     masks = [coverage(scene.masks, autoencoder.downsample) for scene in made]
     latents = torch.cat([part["latents"] for part in encoded])
     return {"latents": latents.contiguous(), "masks": torch.cat(masks)}

@@ -49,7 +49,7 @@ LEAST_SHARE = 0.2  # of easy things and of hard ones, that attributes mean somet
 SUFFIX = ".jsonl"
 
 
-def label_pictures(
+def label_images(
     layouts: Sequence[Layout],
     images: Sequence[Image.Image],
     detector: Detector,

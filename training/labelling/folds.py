@@ -121,7 +121,7 @@ def train_folds(dataset: Dataset, config: FoldConfig, work: Path, min_score: flo
     keep_settings(work / "config.json", {**identity, **asdict(config)})
     missing = [fold for fold in folds if not _finished(work, fold)]
     for fold in folds if missing else ():
-        _copy_pictures(dataset, folds[fold], _pictures(work, fold))
+        _copy_images(dataset, folds[fold], _images(work, fold))
     for fold in missing:
         _train(dataset, config, work, list(folds), fold)
     for copies in (work / "pictures", *(_detector(work, fold) / "data" for fold in folds)):
@@ -141,7 +141,7 @@ def _train(dataset: Dataset, config: FoldConfig, work: Path, folds: Sequence[int
     out = _detector(work, fold)
     data = out / "data"
     for other in folds:
-        _link(_pictures(work, other), data / ("val" if other == fold else "train"), prefix=f"{other}-")
+        _link(_images(work, other), data / ("val" if other == fold else "train"), prefix=f"{other}-")
     with progress(f"fold {fold + 1} of {config.folds}", "epoch") as report:
         train_ultralytics(
             config.architecture,
@@ -159,7 +159,7 @@ def _train(dataset: Dataset, config: FoldConfig, work: Path, folds: Sequence[int
         )
 
 
-def _copy_pictures(dataset: Dataset, places: Sequence[int], folder: Path) -> None:
+def _copy_images(dataset: Dataset, places: Sequence[int], folder: Path) -> None:
     """A fold in YOLO form; one that a kill left half written is written again."""
     from detdiffusion.detectors.ultralytics.yolo_folder import write_yolo_folder
 
@@ -190,7 +190,7 @@ def _link(source: Path, target: Path, prefix: str) -> None:
                 shutil.copyfile(file, twin)
 
 
-def _pictures(work: Path, fold: int) -> Path:
+def _images(work: Path, fold: int) -> Path:
     return work / "pictures" / f"fold-{fold}"
 
 

@@ -81,7 +81,7 @@ class Plot:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ImageBlock:
     """An image with a title; `name` is its file."""
 
     name: str
@@ -89,7 +89,7 @@ class Picture:
     image: Image.Image
 
 
-Block = Heading | Text | Table | Plot | Picture
+Block = Heading | Text | Table | Plot | ImageBlock
 
 
 def to_html(title: str, blocks: Sequence[Block]) -> str:
@@ -134,7 +134,7 @@ def _html(block: Block) -> Markup:
             return title + element("div", element("table", head, *rows), class_="wide")
         case Plot():
             return element("figure", element("h3", block.title), block.svg)
-        case Picture():
+        case ImageBlock():
             data = base64.b64encode(_jpeg(block.image)).decode()
             image = element("img", alt=block.title, src=f"data:image/jpeg;base64,{data}")
             return element("h3", block.title) + element("figure", image)
@@ -157,7 +157,7 @@ def write_markdown(title: str, blocks: Sequence[Block], out: Path) -> None:
                 lines += [f"**{block.title}**", ""] if block.title else []
                 lines += [_row(block.columns), _row(["---"] + ["---:"] * (len(block.columns) - 1))]
                 lines += [*map(_row, block.rows), ""]
-            case Plot() | Picture():
+            case Plot() | ImageBlock():
                 lines += [f"![{block.title}]({FILES}/{_save(block, out / FILES)})", ""]
     (out / "report.md").write_text("\n".join(lines), encoding="utf-8")
 
@@ -166,9 +166,9 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _save(block: Plot | Picture, folder: Path) -> str:
+def _save(block: Plot | ImageBlock, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(block, Picture):
+    if isinstance(block, ImageBlock):
         name = f"{block.name}.jpg"
         (folder / name).write_bytes(_jpeg(block.image))
         return name

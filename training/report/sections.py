@@ -13,7 +13,7 @@ from detdiffusion.drawing import ATTRIBUTE_COLOURS, grid
 from detdiffusion.evaluation.bootstrap import Estimate, bootstrap_ci
 from detdiffusion.layout import Attribute, Layout
 from training.evaluation.report import ObjectRow, Scores, SystemReport
-from training.report.blocks import Block, Heading, Picture, Plot, Table, Text
+from training.report.blocks import Block, Heading, ImageBlock, Plot, Table, Text
 from training.report.data import Evaluation
 from training.report.plots import Bar, Line, bars, curves, scatter
 
@@ -244,7 +244,7 @@ def _pairs(one: Evaluation) -> Iterator[Block]:
             sheet = _sheet(one, system, pictures)
             if sheet is not None:
                 title = f"{system.name}: the {name} drops (real, {', '.join(_shown_views(system))})"
-                yield Picture(f"{system.name}-{name}", title, sheet)
+                yield ImageBlock(f"{system.name}-{name}", title, sheet)
 
 
 def _sheet(one: Evaluation, system: SystemReport, pictures: Sequence[int]) -> Image.Image | None:
@@ -288,7 +288,7 @@ def _masks(one: Evaluation) -> Iterator[Block]:
         masks = one.masks(system.name)
         if masks:
             title = f"{system.name}: what the perception head sees in generated pictures"
-            yield Picture(f"{system.name}-masks", title, grid([_scaled(mask) for mask in masks], 4))
+            yield ImageBlock(f"{system.name}-masks", title, grid([_scaled(mask) for mask in masks], 4))
 
 
 def _scaled(image: Image.Image) -> Image.Image:

@@ -229,15 +229,15 @@ def _train_torchvision(request: TrainabilityRequest, plan: Plan, row: Row, seed:
 
 def _train_ultralytics(request: TrainabilityRequest, plan: Plan, row: Row, seed: int, out: Path) -> None:
     from detdiffusion.detectors.ultralytics.training import train_ultralytics
-    from training.detector.command import copy_pictures
+    from training.detector.command import copy_images
     from training.studies.trainability_data import write_repeats
 
     work, data = out.parent / "work", out.parent / "work" / "data"
     different = sorted(set(row.learned))
     if not (data / "linked").exists():
         shutil.rmtree(data, ignore_errors=True)
-        copy_pictures(plan.union, different, data, "train")
-        copy_pictures(plan.union, plan.held_out[:1], data, "val")
+        copy_images(plan.union, different, data, "train")
+        copy_images(plan.union, plan.held_out[:1], data, "val")
         where = {place: number for number, place in enumerate(different)}
         write_repeats(data, "train", [where[place] for place in row.learned])
         (data / "linked").touch()

@@ -16,7 +16,7 @@ from pathlib import Path
 from detdiffusion.core.files import file_hash, put_in_place, scratch_beside, text_hash
 from detdiffusion.errors import ConfigError, DataError
 from training.data.datasets import Dataset, Sample
-from training.detector.recipe import Pictures
+from training.detector.recipe import SplitImages
 
 REAL, AUGMENTED = "real only", "real, augmented"
 
@@ -86,9 +86,9 @@ class Plan:
     rows: tuple[Row, ...]
     held_out: range
 
-    def pictures(self, row: Row) -> Pictures:
+    def pictures(self, row: Row) -> SplitImages:
         """What a row learns from, and what it is measured on."""
-        return Pictures(self.union, row.learned, self.held_out)
+        return SplitImages(self.union, row.learned, self.held_out)
 
     @property
     def epoch(self) -> int:

@@ -93,9 +93,9 @@ class Generator:
         place = number % len(self.job.source)
         layout, known = self._labelled(place)
         if self.job.augment:
-            layout = augmented(layout, self.job.picture_seed(number), self.job.augment)
+            layout = augmented(layout, self.job.image_seed(number), self.job.augment)
         if self.missed is not None:
-            layout = self.missed.add(layout, self.job.picture_seed(number), self.job.add_missed)
+            layout = self.missed.add(layout, self.job.image_seed(number), self.job.add_missed)
         true = tuple(box.attribute if known else None for box in layout.boxes)
         return Asked(number, place, apply_strategy(layout, self.job.strategy), true)
 
@@ -121,9 +121,9 @@ class Generator:
         return drawn
 
     def _attempt(self, asked: Sequence[Asked], attempt: int) -> list[Drawn]:
-        seeds = [self.job.picture_seed(one.number, attempt) for one in asked]
+        seeds = [self.job.image_seed(one.number, attempt) for one in asked]
         layouts = [one.layout for one in asked]
-        images = self._pictures(layouts, seeds)
+        images = self._images(layouts, seeds)
         found = self._look(images)
         masks = self._masks(images, layouts)
         drawn = []
@@ -145,7 +145,7 @@ class Generator:
             return [None] * len(images)
         return object_masks(self.pipe, images, layouts, drawn=False)
 
-    def _pictures(self, layouts: Sequence[Layout], seeds: Sequence[int]) -> list[Image.Image]:
+    def _images(self, layouts: Sequence[Layout], seeds: Sequence[int]) -> list[Image.Image]:
         """An accelerator that runs out of memory gets half as many at once."""
         try:
             images: list[Image.Image] = self.pipe(
@@ -158,7 +158,7 @@ class Generator:
                 raise
             half = len(layouts) // 2
             torch.cuda.empty_cache()
-            return self._pictures(layouts[:half], seeds[:half]) + self._pictures(layouts[half:], seeds[half:])
+            return self._images(layouts[:half], seeds[:half]) + self._images(layouts[half:], seeds[half:])
         return images
 
     def _look(self, images: Sequence[Image.Image]) -> list[Detections | None]:

@@ -76,7 +76,7 @@ class Job:
             "classes": {"things": list(vocabulary.things), "stuff": list(vocabulary.stuff)},
         }
 
-    def picture_seed(self, number: int, attempt: int = 0) -> int:
+    def image_seed(self, number: int, attempt: int = 0) -> int:
         """Of the noise of a picture: 48 bits, whoever draws it."""
         text = f"{self.sampling.seed}/{number}" + (f"/{attempt}" if attempt else "")
         return hash_number(text, 6)

@@ -56,7 +56,7 @@ def work(job: Job, index: int = 0) -> None:
 def _counted(chunks: Chunks) -> Iterator[Report]:
     """A progress bar of the pictures; those that are there already say nothing about the time left."""
     with progress("images", "image") as report:
-        report.status.progress(_pictures(chunks), chunks.count, report.stage, report.unit, made=False)
+        report.status.progress(_images(chunks), chunks.count, report.stage, report.unit, made=False)
         yield report
 
 
@@ -101,7 +101,7 @@ def run_ray(job: Job) -> None:
             while waiting:
                 finished, waiting = ray.wait(waiting, timeout=POLL_SECONDS)
                 ray.get(finished)
-                report(_pictures(chunks), job.count, {})
+                report(_images(chunks), job.count, {})
     except ray.exceptions.RayTaskError as error:
         raise DataError(f"a chunk could not be drawn: {error.cause}") from error
     finally:
@@ -166,7 +166,7 @@ def _watch(chunks: Chunks, crew: Sequence[_Worker], on_done: OnDone) -> None:
         now = len(chunks.done())
         if now > seen:
             deaths, seen = 0, now
-            on_done(_pictures(chunks))
+            on_done(_images(chunks))
         for worker in crew:
             if not worker.code:
                 continue  # it works, or has found nothing more to do
@@ -181,7 +181,7 @@ def _watch(chunks: Chunks, crew: Sequence[_Worker], on_done: OnDone) -> None:
             worker.start()
 
 
-def _pictures(chunks: Chunks) -> int:
+def _images(chunks: Chunks) -> int:
     return sum(len(chunks.numbers(chunk)) for chunk in chunks.done())
 
 

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from app.components.charts import Chart, Curve
 from app.components.html import hint_html
-from app.components.images import PictureView
+from app.components.images import ImageView
 from app.engine.generation import Ask, Progress
 from app.engine.studio import Studio
 from app.studio.results.cells import score_text
@@ -96,7 +96,7 @@ def attribute_guidance_strip(
         raise LayoutError("all objects are background, which cannot become harder: draw an object")
     levels = attribute_guidance_levels(highest)
     ratio = layout.width / layout.height
-    panels = [PictureView(name=f"{level:+g}" if level else "0", ratio=ratio) for level in levels]
+    panels = [ImageView(name=f"{level:+g}" if level else "0", ratio=ratio) for level in levels]
     view = AttributeGuidanceView(
         levels, SheetView("Attribute guidance", tuple(panels), len(levels), ratio, progress=0.0)
     )

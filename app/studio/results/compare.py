@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.components.images import PictureView
+from app.components.images import ImageView
 from app.engine.generation import Ask, Progress, Result
 from app.engine.studio import Studio
 from app.studio.results.form import Form
@@ -83,8 +83,8 @@ class Pair:
     """The same layout and noise twice: every thing easy beside every thing hard, or what else `Sides` asks for.
     `table` is None until both are finished; `spent` says what they took."""
 
-    a: PictureView
-    b: PictureView
+    a: ImageView
+    b: ImageView
     table: PairTable | None
     seed: int
     objects: tuple[Boxed, ...] = ()

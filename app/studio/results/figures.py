@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from app.components.images import PictureView
+from app.components.images import ImageView
 from app.engine.generation import Ask, Progress
 from app.engine.studio import Studio
 from app.studio.results.compare import STRATEGY_NAMES, Side
@@ -23,7 +23,7 @@ class SheetView:
     """Pictures of one figure, row by row."""
 
     title: str
-    panels: tuple[PictureView, ...]
+    panels: tuple[ImageView, ...]
     columns: int
     ratio: float = 1.0  # width / height of each
     progress: float | None = None
@@ -47,7 +47,7 @@ def figure(studio: Studio, value: Mapping[str, Any], form: Form, which: Figure, 
     asked, names = _panels(studio, layout, recipe, which)
     columns = {Figure.TAGS_OF_NOISES: 4, Figure.NOISES: 4}.get(which, len(asked))
 
-    def sheet(panels: Sequence[PictureView], progress: float | None, spent: str = "") -> SheetView:
+    def sheet(panels: Sequence[ImageView], progress: float | None, spent: str = "") -> SheetView:
         return SheetView(which, tuple(panels), columns, layout.width / layout.height, progress, spent)
 
     for news in studio.generation.run(asked, user):

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.components.images import PictureView
+from app.components.images import ImageView
 from app.engine.generation import Ask, Progress
 from app.engine.studio import Studio
 from app.studio.results.form import Form
@@ -17,7 +17,7 @@ from detdiffusion.layout import Layout
 class Single:
     """One picture, or the noise becoming one. `table` is None until it is finished; `spent` says what it took."""
 
-    picture: PictureView
+    picture: ImageView
     table: ObjectTable | None
     seed: int
     spent: str = ""

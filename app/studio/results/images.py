@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from app.components.images import Mark, PictureView, data_address
+from app.components.images import ImageView, Mark, data_address
 from app.engine.generation import Progress, Result
 from app.studio.results.object_table import ObjectRow, ObjectTable
 from detdiffusion.layout import Attribute, Layout
@@ -20,10 +20,10 @@ def spent_text(results: Sequence[Result]) -> str:
     return f"{pictures} in {seconds:.1f} s · {1000 * seconds / steps:.0f} ms per step · {results[0].memory_gb:.1f} GB"
 
 
-def busy(news: Progress, index: int, layout: Layout, name: str = "", tag: Attribute | None = None) -> PictureView:
+def busy(news: Progress, index: int, layout: Layout, name: str = "", tag: Attribute | None = None) -> ImageView:
     """An image while it is drawn."""
     preview = news.previews[index]
-    return PictureView(
+    return ImageView(
         preview=data_address(preview) if preview else "",
         caption=_waiting(news.before) if news.before else f"Step {news.step} of {news.steps}",
         name=name,
@@ -37,7 +37,7 @@ def _waiting(before: int) -> str:
     return "Waiting: 1 request ahead" if before == 1 else f"Waiting: {before} requests ahead"
 
 
-def finished(result: Result, name: str = "", tag: Attribute | None = None) -> PictureView:
+def finished(result: Result, name: str = "", tag: Attribute | None = None) -> ImageView:
     """A drawn image, with what the detector found and missed."""
     limit = result.looks[0].detector.min_score
     found = [Mark(*one) for one in result.found()]
@@ -52,7 +52,7 @@ def finished(result: Result, name: str = "", tag: Attribute | None = None) -> Pi
     if result.flagged:
         caption += " · blacked out by the model's safety checker: try another seed"
     ratio = result.layout.width / result.layout.height
-    return PictureView(file=result.file, marks=(*found, *missed), caption=caption, name=name, tag=tag, ratio=ratio)
+    return ImageView(file=result.file, marks=(*found, *missed), caption=caption, name=name, tag=tag, ratio=ratio)
 
 
 def object_table(result: Result) -> ObjectTable:

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.components import editor
 from app.components.editor import LayoutEditor, LayoutValue
-from app.components.picture import Picture, PictureValue
+from app.components.picture import ImagePanel, ImageValue
 from detdiffusion.layout import Layout
 
 
@@ -37,9 +37,9 @@ def test_schema_needs_no_references() -> None:
 
 
 def test_picture_takes_views() -> None:
-    shown = Picture()
-    assert shown.postprocess(None) == PictureValue()
-    assert shown.preprocess(PictureValue(caption="x")) == PictureValue(caption="x")
+    shown = ImagePanel()
+    assert shown.postprocess(None) == ImageValue()
+    assert shown.preprocess(ImageValue(caption="x")) == ImageValue(caption="x")
 
 
 def test_nothing_is_written_beside_the_sources() -> None:

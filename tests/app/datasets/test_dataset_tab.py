@@ -14,7 +14,7 @@ import pytest
 
 from app.datasets import handlers
 from app.datasets.form import KEEP, SET, DatasetOrder, layouts_spec, make_dataset, make_loop
-from app.datasets.handlers import A_PAGE, LAYOUTS, NUMBERS, PICTURES
+from app.datasets.handlers import A_PAGE, IMAGES, LAYOUTS, NUMBERS
 from app.datasets.views import tile_html
 from app.engine.studio import Studio
 from app.runs.form import Source
@@ -150,7 +150,7 @@ def test_layouts_of_a_file_are_escaped(home: Path, tmp_path: Path) -> None:
 # --- runs -----------------------------------------------------------------------------------------
 
 
-def put_pictures(out: Path, count: int, chunks_done: int) -> None:
+def put_images(out: Path, count: int, chunks_done: int) -> None:
     """What `generate` leaves: scenes, with made-up confidences; in the second one is nothing but background."""
     out.mkdir(parents=True)
     classes = {"things": THINGS, "stuff": STUFF}
@@ -203,32 +203,32 @@ def wait(runs: Runs, name: str) -> None:
 
 
 def test_pictures_while_they_are_made(runs: Runs) -> None:
-    empty = handlers.look(runs, "", PICTURES, 0)
+    empty = handlers.look(runs, "", IMAGES, 0)
     assert "None yet" in empty.run.runs and "No data set yet" in empty.run.head
     folder = begin(runs, "one", "tell('running', done=15, total=40); time.sleep(60)")
-    assert "images appear here" in handlers.look(runs, "one", PICTURES, 0).page
-    put_pictures(folder / "set", 40, 3)
+    assert "images appear here" in handlers.look(runs, "one", IMAGES, 0).page
+    put_images(folder / "set", 40, 3)
     deadline = time.monotonic() + PATIENCE
     while runs.status("one").state is not State.RUNNING:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    screen = handlers.look(runs, "one", PICTURES, 0)
+    screen = handlers.look(runs, "one", IMAGES, 0)
     assert "image 15 of 40" in screen.run.head and screen.pages == 2 and screen.run.may_stop
     assert screen.page.count("<img") == A_PAGE and " 0.25" in screen.page
     assert screen.page.count(">background only<") == 1 and "not checked" not in screen.page
-    assert handlers.look(runs, "one", PICTURES, 1).page.count("<img") == 3
+    assert handlers.look(runs, "one", IMAGES, 1).page.count("<img") == 3
     assert "when all images are finished" in handlers.look(runs, "one", NUMBERS, 0).page
     assert handlers.look(runs, "one", LAYOUTS, 0).page == ""
     with pytest.raises(ConfigError, match="nothing here yet"):
         handlers.download(Runs(runs.root.parent / "none"), "", runs.root.parent)
     runs.stop("one")
     wait(runs, "one")
-    assert handlers.look(runs, "one", PICTURES, 0).run.may_resume
+    assert handlers.look(runs, "one", IMAGES, 0).run.may_resume
 
 
 def test_a_finished_data_set(runs: Runs) -> None:
     folder = begin(runs, "one", "tell('finished', done=10, total=10)")
-    put_pictures(folder / "set", 10, 2)
+    put_images(folder / "set", 10, 2)
     export(folder / "set", yolo=True)
     wait(runs, "one")
     assert runs.status("one").state is State.FINISHED
@@ -269,13 +269,13 @@ def test_stages_of_a_loop(runs: Runs, tmp_path: Path) -> None:
     about = {"kind": "Closed loop", "out": str(tmp_path / "run")}
     told = [str(tmp_path / "run" / "status.json"), "page/status.json"]
     runs.start("loop-1", [[sys.executable, "-c", "import time; time.sleep(60)"]], about, online=False, status=told)
-    assert "stages appear here" in handlers.look(runs, "loop-1", PICTURES, 0).page
+    assert "stages appear here" in handlers.look(runs, "loop-1", IMAGES, 0).page
     rows = (StageStatus("data: train", RunState.FINISHED), StageStatus("attributes", RunState.RUNNING))
     group = json.loads((folder / "job.json").read_text())["process"]["pid"]
     status = RunStatus(RunState.RUNNING, "attributes", 1, 2, "stage", group=group, stages=rows)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "status.json").write_text(json.dumps(status.to_json()))
-    screen = handlers.look(runs, "loop-1", PICTURES, 0)
+    screen = handlers.look(runs, "loop-1", IMAGES, 0)
     assert "stage 1 of 2" in screen.run.head and '<li class="running"><i></i><span>attributes' in screen.page
     assert not screen.may_download
     runs.stop("loop-1")
@@ -283,7 +283,7 @@ def test_stages_of_a_loop(runs: Runs, tmp_path: Path) -> None:
     (folder / "page").mkdir()
     (folder / "page" / "report.html").write_text("<p>gain</p>")
     (folder / "page" / "status.json").write_text(json.dumps(RunStatus(RunState.FINISHED, group=group).to_json()))
-    assert "srcdoc" in handlers.look(runs, "loop-1", PICTURES, 0).page
+    assert "srcdoc" in handlers.look(runs, "loop-1", IMAGES, 0).page
     assert path.exists()
 
 

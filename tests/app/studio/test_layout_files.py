@@ -76,9 +76,9 @@ def test_any_picture_becomes_what_the_detector_sees(studio: Studio, photo: Path)
     assert np.allclose(np.asarray(shown).mean((0, 1)), (90, 160, 40), atol=6)
 
 
-@pytest.mark.parametrize("with_picture", [True, False])
+@pytest.mark.parametrize("with_image", [True, False])
 @pytest.mark.parametrize("form", ["coco", "voc", "yolo"])
-def test_annotations(studio: Studio, photo: Path, tmp_path: Path, form: str, with_picture: bool) -> None:
+def test_annotations(studio: Studio, photo: Path, tmp_path: Path, form: str, with_image: bool) -> None:
     if form == "coco":
         other = {"id": 2, "image_id": 9, "category_id": 1, "bbox": [0, 0, 9, 9], "area": 81, "iscrowd": 0}
         content = {
@@ -89,7 +89,7 @@ def test_annotations(studio: Studio, photo: Path, tmp_path: Path, form: str, wit
             ],
             "categories": [{"id": 1, "name": "bus"}, {"id": 2, "name": "dragon"}],
         }
-        if with_picture:  # then the picture says which of them is meant
+        if with_image:  # then the picture says which of them is meant
             content["images"].append({"id": 9, "file_name": "other.jpg", "width": 9, "height": 9})
             content["annotations"].append(other)
         files = [write(tmp_path, "instances.json", json.dumps(content))]
@@ -106,10 +106,10 @@ def test_annotations(studio: Studio, photo: Path, tmp_path: Path, form: str, wit
     else:
         files = [write(tmp_path, "a.txt", "0 0.3 0.3 0.4 0.4\n1 0.05 0.1 0.1 0.2\n")]
         files.append(write(tmp_path, "data.yaml", "names: [bus, dragon]\ntrain: images\n"))
-    opened = open_files(studio, [*files, photo] if with_picture else files)
+    opened = open_files(studio, [*files, photo] if with_image else files)
     assert boxes(opened) == [("bus", [0.1, 0.1, 0.5, 0.5])]
     assert "dragon ×1" in opened.note
-    assert bool(opened.backdrop) == with_picture
+    assert bool(opened.backdrop) == with_image
 
 
 def test_yolo_without_names_means_the_models_things(studio: Studio, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_a_kl_autoencoder_and_a_ddpm_scheduler_work_too(
     ],
 )
 def test_picture_sizes(tiny_pipeline: DetDiffusionPipeline, size: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert tiny_pipeline.picture_size(Layout(*size, (Box("car", (0, 0, 1, 1)),))) == expected
+    assert tiny_pipeline.image_size(Layout(*size, (Box("car", (0, 0, 1, 1)),))) == expected
 
 
 def test_a_wide_layout_gets_a_wide_picture(tiny_pipeline: DetDiffusionPipeline) -> None:

@@ -182,10 +182,10 @@ def test_a_model_of_800x456(base: Path) -> None:
     """Latents of 100x57, which the U-Net cannot halve evenly: every size on the way, and the picture."""
     pipe = build(base, size=(456, 800))
     wide = pipe.vocabulary.resolve(Layout(800, 456, LAYOUT.boxes))
-    assert pipe.picture_size(wide) == pipe.picture_size(Layout(1600, 912, LAYOUT.boxes)) == (456, 800)
-    assert pipe.picture_size(Layout(512, 512, LAYOUT.boxes)) == (512, 512)
+    assert pipe.image_size(wide) == pipe.image_size(Layout(1600, 912, LAYOUT.boxes)) == (456, 800)
+    assert pipe.image_size(Layout(512, 512, LAYOUT.boxes)) == (512, 512)
     with pytest.raises(LayoutError, match="this model draws 800x456 pictures, and others"):
-        pipe.picture_size(Layout(800, 450, LAYOUT.boxes))
+        pipe.image_size(Layout(800, 450, LAYOUT.boxes))
     raw = pipe.draw_layouts([wide], (57, 100))
     assert raw is not None and raw.shape[-2:] == (57, 100)
     with torch.no_grad(), FeatureTaps(pipe.unet) as taps:
@@ -204,7 +204,7 @@ def test_the_size_is_saved_with_the_model(base: Path, tmp_path: Path, size: tupl
     save_pipeline(build(base, size=size), tmp_path / "model")
     assert json.loads((tmp_path / "model/unet/config.json").read_text())["sample_size"] == sides
     layout = Layout(size[1], size[0], LAYOUT.boxes)
-    assert load_pipeline(tmp_path / "model").picture_size(layout) == size
+    assert load_pipeline(tmp_path / "model").image_size(layout) == size
 
 
 def test_a_size_between_two_cells_is_refused(base: Path) -> None:

@@ -14,7 +14,7 @@ from detdiffusion.diffusion.checkpoint import save_pipeline
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
 from detdiffusion.layout import Attribute, Box, Layout
-from detdiffusion.models.control import DARKER, control_pictures
+from detdiffusion.models.control import DARKER, control_images
 from detdiffusion.text.prompt import encode_prompt, readable_prompt
 from detdiffusion.text.vocabulary import Vocabulary
 
@@ -53,17 +53,17 @@ def colour(label: str, before: int) -> np.ndarray:
     ],
 )
 def test_large_boxes_first_and_further_objects_darker(at: tuple[int, int], expected: np.ndarray) -> None:
-    picture = control_pictures([LAYOUT], WORDS, (8, 8))[0].numpy()
+    picture = control_images([LAYOUT], WORDS, (8, 8))[0].numpy()
     np.testing.assert_allclose(picture[:, at[0], at[1]], expected)
 
 
 def test_pictures_of_nothing_of_thin_boxes_and_of_unknown_classes() -> None:
     thin = Layout(64, 64, (Box("dog", (0.5, 0.5, 0.501, 1), Attribute.EASY),))
-    pictures = control_pictures([None, thin], WORDS, (4, 6))
+    pictures = control_images([None, thin], WORDS, (4, 6))
     assert pictures.shape == (2, 3, 4, 6) and not pictures[0].any()
     assert (pictures[1].amax(dim=0) > 0).sum() == 2, "one column, two rows"
     with pytest.raises(LayoutError, match="unknown class 'cat'"):
-        control_pictures([Layout(64, 64, (Box("cat", (0, 0, 1, 1), Attribute.EASY),))], WORDS, (4, 4))
+        control_images([Layout(64, 64, (Box("cat", (0, 0, 1, 1), Attribute.EASY),))], WORDS, (4, 4))
 
 
 def test_the_prompt_names_classes_alone(pipe: DetDiffusionPipeline) -> None:

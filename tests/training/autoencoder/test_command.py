@@ -101,7 +101,7 @@ def test_the_command_trains_measures_and_does_nothing_twice(
     stack = np.load(out / "pictures.npy", mmap_mode="r")
     assert stack.shape == (12, 32, 32, 3) and stack.dtype == np.uint8
 
-    monkeypatch.setattr(command, "load_picture", None)  # the pictures are not read again
+    monkeypatch.setattr(command, "read_image_file", None)  # the pictures are not read again
     assert command.run(parse(*words)) == 0
     again = json.loads((out / "report.json").read_text())
     assert again["psnr"] == report["psnr"] and (again["confidence"], again["detector"]) == (None, None)
@@ -114,8 +114,8 @@ def test_the_command_trains_measures_and_does_nothing_twice(
 
 
 def test_pictures_are_stretched_and_in_order(folder: Path, tmp_path: Path) -> None:
-    files = command.picture_files(folder, None)
-    stack = command.picture_stack(files, 16, tmp_path / "pictures.npy")
+    files = command.image_files(folder, None)
+    stack = command.image_stack(files, 16, tmp_path / "pictures.npy")
     for picture, file in zip(stack, files, strict=True):
         expected = Image.open(file).convert("RGB").resize((16, 16), Image.Resampling.LANCZOS)
         assert np.array_equal(picture, np.asarray(expected))
@@ -126,7 +126,7 @@ def test_a_cut_picture_is_named_and_leaves_no_half_stack(folder: Path, tmp_path:
     file = folder / "0" / "deep" / "3.jpg"
     file.write_bytes(file.read_bytes()[:300])
     with pytest.raises(DataError, match=r"3\.jpg: picture cannot be read"):
-        command.picture_stack(command.picture_files(folder, None), 16, tmp_path / "pictures.npy")
+        command.image_stack(command.image_files(folder, None), 16, tmp_path / "pictures.npy")
     assert not (tmp_path / "pictures.npy").exists()
 
 
@@ -137,7 +137,7 @@ def test_a_full_disk_is_said(folder: Path, tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(command, "_write_stack", full)
     with pytest.raises(DataError, match=r"pictures\.npy cannot be written .*No space left.* free some space"):
-        command.picture_stack(command.picture_files(folder, None), 16, tmp_path / "pictures.npy")
+        command.image_stack(command.image_files(folder, None), 16, tmp_path / "pictures.npy")
     assert not list(tmp_path.glob("pictures.*"))
 
 
@@ -145,7 +145,7 @@ def test_of_a_data_set_only_its_pictures_are_taken(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_dataset(tmp_path / "data", range(930_000, 930_002), size=32, workers=1)
     Image.new("RGB", (9, 9)).save(tmp_path / "data" / "images" / "other.png")
-    found = command.picture_files(tmp_path / "data", None)
+    found = command.image_files(tmp_path / "data", None)
     assert [path.name for path in found] == ["930000.png", "930001.png"]
 
 
@@ -156,7 +156,7 @@ def test_of_a_data_set_only_its_pictures_are_taken(tmp_path: Path, monkeypatch: 
 def test_folders_without_pictures(folder: Path, tmp_path: Path, place: str, split: str | None, message: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=message):
-        command.picture_files(tmp_path / place, split)
+        command.image_files(tmp_path / place, split)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from detdiffusion.errors import DataError
 from training.data.checks import Reason
 from training.data.coco import find_coco, read_coco, unpack
-from training.data.images import PictureFault
+from training.data.images import ImageFault
 from training.data.index import Index, build_index, open_index
 
 REAL = os.environ.get("DETDIFFUSION_REAL_DATA")
@@ -114,7 +114,7 @@ def test_an_object_that_cannot_stay_is_counted(changes: dict[str, object], reaso
 def test_an_object_that_is_no_json_object_is_counted(tmp_path: Path) -> None:
     index = index_of(tmp_path, write(tmp_path / "i.json", [picture(1), 3, None], [thing(1), "x", 4]))
     assert counts(index)["objects"] == {Reason.BAD_OBJECT: 2}
-    assert counts(index)["pictures"] == {Reason.BAD_PICTURE: 2}
+    assert counts(index)["pictures"] == {Reason.BAD_IMAGE: 2}
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_boxes_are_cut_at_the_edge(box: list[float], expected: tuple[float, ...]
     assert index.tally.notes[Reason.CUT_BOX] == cut
 
 
-PICTURE_FAULTS: list[dict[str, object]] = [
+IMAGE_FAULTS: list[dict[str, object]] = [
     {"id": None},
     {"id": True},
     {"file_name": None},
@@ -145,12 +145,12 @@ PICTURE_FAULTS: list[dict[str, object]] = [
 ]
 
 
-@pytest.mark.parametrize("changes", PICTURE_FAULTS)
+@pytest.mark.parametrize("changes", IMAGE_FAULTS)
 def test_a_picture_entry_that_says_too_little_is_counted(changes: dict[str, object], tmp_path: Path) -> None:
     instances = write(tmp_path / "i.json", [picture(1), picture(2, **changes)], [thing(1), thing(2, 2)])
     index = index_of(tmp_path, instances)
     assert labels(index) == {"1": ["cat"]}
-    assert counts(index)["pictures"] == {Reason.BAD_PICTURE: 1}
+    assert counts(index)["pictures"] == {Reason.BAD_IMAGE: 1}
     assert counts(index)["objects"] == {Reason.ORPHAN: 1}
 
 
@@ -162,7 +162,7 @@ def test_repeated_ids_are_counted_and_nothing_real_is_lost(tmp_path: Path) -> No
     assert labels(index) == {"1": ["cat"] * 4}
     assert index.picture(0).path == "1.png"
     assert counts(index) == {
-        "pictures": {Reason.REPEATED_PICTURE: 2},
+        "pictures": {Reason.REPEATED_IMAGE: 2},
         "objects": {Reason.REPEATED_OBJECT: 1},
         "notes": {Reason.REPEATED_ID: 1, Reason.REPEATED_CATEGORY: 1},
     }
@@ -263,11 +263,11 @@ def test_splits(splits: list[str], wanted: str | None, expected: str | None, tmp
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("missing", PictureFault.MISSING),
-        ("no picture", PictureFault.UNREADABLE),
-        ("size", PictureFault.OTHER_SIZE),
-        ("large", PictureFault.TOO_LARGE),
-        ("outside", PictureFault.OUTSIDE),
+        ("missing", ImageFault.MISSING),
+        ("no picture", ImageFault.UNREADABLE),
+        ("size", ImageFault.OTHER_SIZE),
+        ("large", ImageFault.TOO_LARGE),
+        ("outside", ImageFault.OUTSIDE),
     ],
 )
 def test_pictures_that_cannot_be_used_are_counted(fault: str, reason: str, tmp_path: Path) -> None:

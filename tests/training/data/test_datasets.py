@@ -15,7 +15,7 @@ from detdiffusion.errors import DataError
 from detdiffusion.layout import Box, Layout
 from training.data.datasets import Dataset, LazyMasks, MaskSource, Sample, fitted, open_dataset
 from training.data.filters import LayoutFilter
-from training.data.images import PictureError, PictureFault
+from training.data.images import ImageError, ImageFault
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.coco_export import write_dataset
 from training.data.papercut.scene import scene
@@ -89,7 +89,7 @@ def test_the_filter_decides_what_is_in_it(papercut: Path, tmp_path: Path) -> Non
         assert 2 <= len(sample.layout.boxes) <= 5
     report = part.report
     assert report.pictures == len(part) and report.objects == sum(len(sample.masks) for sample in part)
-    assert report.pictures + sum(report.dropped_pictures.values()) == len(whole)
+    assert report.pictures + sum(report.dropped_images.values()) == len(whole)
     assert report.objects + sum(report.dropped_objects.values()) == whole.report.objects
 
 
@@ -148,14 +148,14 @@ def test_a_picture_that_goes_bad_later_is_named(tmp_path: Path) -> None:
     sample = open_dataset(tmp_path / "data", index=tmp_path / "index.sqlite")[0]
     whole = sample.path.read_bytes()
     sample.path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(PictureError, match=sample.path.name) as caught:
+    with pytest.raises(ImageError, match=sample.path.name) as caught:
         sample.load_image()
-    assert caught.value.fault is PictureFault.UNREADABLE
+    assert caught.value.fault is ImageFault.UNREADABLE
     Image.new("RGB", (32, 64)).save(sample.path)
-    with pytest.raises(PictureError, match="replaced since the data set was opened"):
+    with pytest.raises(ImageError, match="replaced since the data set was opened"):
         sample.load_image()
     sample.path.unlink()
-    with pytest.raises(PictureError, match="not found"):
+    with pytest.raises(ImageError, match="not found"):
         sample.load_image()
 
 

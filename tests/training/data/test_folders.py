@@ -11,7 +11,7 @@ from detdiffusion.errors import DataError
 from training.data.checks import Reason
 from training.data.coco import unpack
 from training.data.folders import find_voc, find_yolo
-from training.data.images import PictureFault
+from training.data.images import ImageFault
 from training.data.index import Index, Source, open_index
 
 REAL = os.environ.get("DETDIFFUSION_REAL_DATA")
@@ -167,14 +167,14 @@ def test_yolo_configs_that_cannot_be_used(
 def test_yolo_labels_without_pictures_and_names_that_lead_outside(tmp_path: Path) -> None:
     root = yolo(tmp_path / "data", {"a": ROW, "gone": f"{ROW}\n{ROW}"})
     (root / "images" / "gone.png").unlink()
-    assert opened(find_yolo(root, None), root).tally.pictures == {PictureFault.MISSING: 1}
+    assert opened(find_yolo(root, None), root).tally.pictures == {ImageFault.MISSING: 1}
 
     save(tmp_path / "secret.png")
     (root / "list.txt").write_text(f"images/a.png\n../secret.png\n{tmp_path / 'secret.png'}\n.\n")
     (root / "data.yaml").write_text("train: list.txt\nnames: [cat]")
     index = opened(find_yolo(root, None), root)
     assert labels(index) == {"images/a": ["cat"]}
-    assert index.tally.pictures[PictureFault.OUTSIDE] == 2
+    assert index.tally.pictures[ImageFault.OUTSIDE] == 2
 
 
 def test_two_yolo_pictures_of_one_name(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_two_yolo_pictures_of_one_name(tmp_path: Path) -> None:
     save(root / "images" / "a.jpg")
     index = opened(find_yolo(root, None), root)
     assert labels(index) == {"images/a": ["cat"]}
-    assert index.tally.pictures == {Reason.REPEATED_PICTURE: 1}
+    assert index.tally.pictures == {Reason.REPEATED_IMAGE: 1}
 
 
 # --- Pascal VOC -----------------------------------------------------------------------------------
@@ -277,12 +277,12 @@ def test_voc_pictures_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
     index = opened(find_voc(root, None), root)
     assert labels(index) == {"a": ["cat"]}
     assert index.tally.pictures == {
-        PictureFault.OTHER_SIZE: 1,
-        PictureFault.MISSING: 1,
+        ImageFault.OTHER_SIZE: 1,
+        ImageFault.MISSING: 1,
         Reason.BAD_FILE: 2,
         Reason.NO_ANNOTATIONS: 1,
-        PictureFault.OUTSIDE: 1,
-        Reason.REPEATED_PICTURE: 1,
+        ImageFault.OUTSIDE: 1,
+        Reason.REPEATED_IMAGE: 1,
     }
     assert index.tally.objects == {Reason.IN_DROPPED: 3}
 

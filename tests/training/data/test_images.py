@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
-from training.data.images import TURNS, Frame, PictureError, PictureFault, load_picture, locate, read_frame
+from training.data.images import TURNS, Frame, ImageError, ImageFault, locate, read_frame, read_image_file
 
 WIDTH, HEIGHT = 60, 40
 BOX = (6, 4, 24, 12)  # pixels of the stored picture
@@ -38,7 +38,7 @@ def test_boxes_and_masks_follow_the_picture(orientation: int | None, tmp_path: P
     stored = marked(orientation, path)
     with Image.open(path) as image:
         expected = ImageOps.exif_transpose(image)
-    found = load_picture(path)
+    found = read_image_file(path)
     assert np.array_equal(np.asarray(found), np.asarray(expected))
     frame = read_frame(path, (WIDTH, HEIGHT))
     assert (frame.width, frame.height) == found.size
@@ -68,7 +68,7 @@ def test_the_stated_size_says_on_what_boxes_were_drawn(
 def test_cmyk_and_palettes_become_rgb(tmp_path: Path) -> None:
     for mode, name in (("CMYK", "a.jpg"), ("P", "b.png"), ("L", "c.jpg"), ("1", "d.png"), ("RGBA", "e.png")):
         Image.new("RGB", (8, 8), "white").convert(mode).save(tmp_path / name)
-        image = load_picture(tmp_path / name)
+        image = read_image_file(tmp_path / name)
         assert image.mode == "RGB"
         assert np.asarray(image).min() > 250, mode
 
@@ -91,19 +91,19 @@ def spoil(path: Path, fault: str) -> None:
 @pytest.mark.parametrize(
     ("fault", "expected", "text"),
     [
-        ("missing", PictureFault.MISSING, "picture file not found"),
-        ("cut short", PictureFault.UNREADABLE, "truncated"),
-        ("no picture", PictureFault.UNREADABLE, "cannot be read"),
-        ("folder", PictureFault.UNREADABLE, "cannot be read"),
-        ("large", PictureFault.TOO_LARGE, "over 25 megapixels (5001x5000)"),
-        ("deep", PictureFault.DEEP, "more than 8 bits"),
+        ("missing", ImageFault.MISSING, "picture file not found"),
+        ("cut short", ImageFault.UNREADABLE, "truncated"),
+        ("no picture", ImageFault.UNREADABLE, "cannot be read"),
+        ("folder", ImageFault.UNREADABLE, "cannot be read"),
+        ("large", ImageFault.TOO_LARGE, "over 25 megapixels (5001x5000)"),
+        ("deep", ImageFault.DEEP, "more than 8 bits"),
     ],
 )
-def test_a_bad_picture_is_named_with_its_fault(fault: str, expected: PictureFault, text: str, tmp_path: Path) -> None:
+def test_a_bad_picture_is_named_with_its_fault(fault: str, expected: ImageFault, text: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.jpg"
     spoil(path, fault)
-    with pytest.raises(PictureError, match=r"bad\.jpg") as caught:
-        load_picture(path)
+    with pytest.raises(ImageError, match=r"bad\.jpg") as caught:
+        read_image_file(path)
     assert caught.value.fault is expected
     assert text in str(caught.value)
     again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own error, as a worker process sends it
@@ -114,16 +114,16 @@ def test_a_bomb_is_a_picture_that_is_too_large(tmp_path: Path, monkeypatch: pyte
     """Pillow itself refuses what claims to be much larger than its limit."""
     marked(None, tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(PictureError) as caught:
-        load_picture(tmp_path / "a.png")
-    assert caught.value.fault is PictureFault.TOO_LARGE
+    with pytest.raises(ImageError) as caught:
+        read_image_file(tmp_path / "a.png")
+    assert caught.value.fault is ImageFault.TOO_LARGE
 
 
 def test_a_picture_of_another_size_than_stated(tmp_path: Path) -> None:
     marked(None, tmp_path / "a.png")
-    with pytest.raises(PictureError, match="60x40, the annotations say 61x40") as caught:
+    with pytest.raises(ImageError, match="60x40, the annotations say 61x40") as caught:
         read_frame(tmp_path / "a.png", (61, 40))
-    assert caught.value.fault is PictureFault.OTHER_SIZE
+    assert caught.value.fault is ImageFault.OTHER_SIZE
 
 
 def test_names_stay_in_their_folder(tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ def test_names_stay_in_their_folder(tmp_path: Path) -> None:
         path, frame = locate(root, root / place, "sub/a.png", None)
         assert (path, frame) == (f"{place}/sub/a.png", Frame(WIDTH, HEIGHT))
     for name in ("../../secret.png", str(tmp_path / "secret.png"), "link.png", "a\0.png", "sub/../../../secret.png"):
-        with pytest.raises(PictureError) as caught:
+        with pytest.raises(ImageError) as caught:
             locate(root, root / "images", name, None)
-        assert caught.value.fault is PictureFault.OUTSIDE
+        assert caught.value.fault is ImageFault.OUTSIDE
 
 
 def test_every_turn_is_undone_by_a_turn() -> None:

@@ -23,8 +23,8 @@ from training.data.papercut.classes import THINGS
 from training.data.papercut.coco_export import write_dataset
 from training.detector import command
 from training.detector import recipe as detector_learning
-from training.detector.command import choose_pictures
-from training.detector.recipe import DetectorTraining, Pictures, batches, make_example, train_torchvision
+from training.detector.command import choose_images
+from training.detector.recipe import DetectorTraining, SplitImages, batches, make_example, train_torchvision
 
 pytestmark = pytest.mark.slow
 
@@ -51,8 +51,8 @@ def dataset(folder: Path, tmp_path: Path) -> Dataset:
 
 
 @pytest.fixture
-def pictures(dataset: Dataset) -> Pictures:
-    return choose_pictures(dataset, None, 2, 0)
+def pictures(dataset: Dataset) -> SplitImages:
+    return choose_images(dataset, None, 2, 0)
 
 
 def parse(*words: str | Path) -> argparse.Namespace:
@@ -79,7 +79,7 @@ def test_objects_of_the_layout_mirrored_and_not() -> None:
         assert red[y1 + 1 : y2 - 1, x1 + 1 : x2 - 1].all() and int(red.sum()) <= (x2 - x1 + 1) * (y2 - y1 + 1)
 
 
-def test_every_epoch_has_an_order_and_mirrors_of_its_own(pictures: Pictures) -> None:
+def test_every_epoch_has_an_order_and_mirrors_of_its_own(pictures: SplitImages) -> None:
     def sums(epoch: int, seed: int = 0) -> list[float]:
         made = list(batches(pictures, replace(TINY, seed=seed), epoch))
         assert [len(batch) for batch in made] == [4, 4]
@@ -100,7 +100,7 @@ def test_a_picture_without_objects_is_learned_too(dataset: Dataset, tmp_path: Pa
     assert np.isfinite(loss)
 
 
-def test_gradients_in_half_precision_hold_still(pictures: Pictures) -> None:
+def test_gradients_in_half_precision_hold_still(pictures: SplitImages) -> None:
     """On a CPU: anything else would show in a resumed run. (This one computes in bfloat16 where the CPU does.)"""
     config = replace(TINY, image_size=128, batch=2)
     batch = next(batches(pictures, config, 0))
@@ -113,7 +113,7 @@ def test_gradients_in_half_precision_hold_still(pictures: Pictures) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["retinanet_resnet50_fpn_v2", "ssdlite320_mobilenet_v3_large"])
-def test_other_families_learn(architecture: str, pictures: Pictures) -> None:
+def test_other_families_learn(architecture: str, pictures: SplitImages) -> None:
     config = replace(TINY, architecture=architecture, batch=2)
     model = detector_learning.new_model(config, len(THINGS), CPU, None).train()
     optimizer = detector_learning.new_optimizer(model, config)
@@ -126,7 +126,7 @@ def test_other_families_learn(architecture: str, pictures: Pictures) -> None:
 # --- resuming -------------------------------------------------------------------------------------
 
 
-def test_a_killed_training_ends_with_the_same_bits(pictures: Pictures, tmp_path: Path) -> None:
+def test_a_killed_training_ends_with_the_same_bits(pictures: SplitImages, tmp_path: Path) -> None:
     """Killed in the second epoch; the same call goes on from the first one's end."""
     steps: list[int] = []
 
@@ -153,7 +153,7 @@ def test_a_killed_training_ends_with_the_same_bits(pictures: Pictures, tmp_path:
 
 
 def test_a_loss_that_is_not_finite_moves_no_weight(
-    pictures: Pictures, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    pictures: SplitImages, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     model = detector_learning.new_model(TINY, len(THINGS), CPU, None).train()
     before = {name: value.clone() for name, value in model.named_parameters()}
@@ -249,11 +249,11 @@ def test_another_detector_is_not_written_over(folder: Path, tmp_path: Path) -> N
 
 
 def test_the_pictures_hold_still(dataset: Dataset) -> None:
-    first, again = (choose_pictures(dataset, 6, None, 3) for _ in range(2))
+    first, again = (choose_images(dataset, 6, None, 3) for _ in range(2))
     assert first == again
     assert len(first.learned) == 5 and len(first.held_out) == 1
     assert not set(first.learned) & set(first.held_out)
-    assert choose_pictures(dataset, 6, None, 4) != first
+    assert choose_images(dataset, 6, None, 4) != first
 
 
 @pytest.mark.parametrize(

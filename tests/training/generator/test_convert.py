@@ -122,7 +122,7 @@ def test_a_model_of_800x456_with_attributes(tmp_path: Path, published: ModuleTyp
     assert (config.size, config.guidance, config.steps) == ((456, 800), 5.0, 50)
     converted = load_pipeline(tmp_path / "model")
     assert converted.vocabulary.attribute_words == tuple(words)
-    assert converted.picture_size(Layout(800, 456, LAYOUT.boxes)) == (456, 800)
+    assert converted.image_size(Layout(800, 456, LAYOUT.boxes)) == (456, 800)
 
 
 def test_nuimages_wants_its_camera(tmp_path: Path, published: ModuleType) -> None:

@@ -34,7 +34,7 @@ from training.generator.latents import (
     cache_bytes,
     coverage,
     encode_dataset,
-    encode_pictures,
+    encode_images,
     latent_size,
     load_autoencoder,
 )
@@ -84,7 +84,7 @@ def test_pictures_layouts_and_masks_are_in_step(dataset: Dataset, tiny: Generato
     store = SampleStore.load(out)
     assert store.shape == (4, 8, 8) and len(store.layouts) == len(dataset)
     for index, sample in enumerate(dataset):
-        alone = encode_pictures([sample.load_image()], autoencoder, flip=False)["latents"][0].float()
+        alone = encode_images([sample.load_image()], autoencoder, flip=False)["latents"][0].float()
         assert torch.allclose(store.latents(index).mean, alone, atol=0.02, rtol=0.02)
         assert store.latents(index).std is None
         assert [box.xyxy for box in store.layouts[index].boxes] == [box.xyxy for box in sample.layout.boxes]
@@ -109,7 +109,7 @@ def test_stable_diffusions_autoencoder_gives_spread_and_mirrored(
         assert std is not None and mean.shape == std.shape == (4, 8, 8) and (std > 0).all()
     picture = dataset[0].load_image()
     mirrored = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    alone = encode_pictures([mirrored], autoencoder, flip=False)
+    alone = encode_images([mirrored], autoencoder, flip=False)
     assert torch.allclose(store.latents(0, flipped=True).mean, alone["latents"][0].float(), atol=0.02, rtol=0.02)
     assert not torch.allclose(store.latents(0).mean, alone["latents"][0].float(), atol=0.02, rtol=0.02)
 
@@ -117,7 +117,7 @@ def test_stable_diffusions_autoencoder_gives_spread_and_mirrored(
 @pytest.mark.parametrize(("flip", "spread"), [(0.0, False), (0.5, False), (0.0, True), (0.5, True)])
 def test_tensors_are_what_is_asked_for(tiny: GeneratorConfig, flip: float, spread: bool) -> None:
     autoencoder = kl_autoencoder() if spread else small_autoencoder()
-    tensors = encode_pictures([Image.new("RGB", (64, 32), (200, 10, 60))] * 3, autoencoder, flip=flip > 0)
+    tensors = encode_images([Image.new("RGB", (64, 32), (200, 10, 60))] * 3, autoencoder, flip=flip > 0)
     expected = ["latents", "flipped"] if flip else ["latents"]
     assert set(tensors) == {name + more for name in expected for more in (("", "_std") if spread else ("",))}
     for tensor in tensors.values():

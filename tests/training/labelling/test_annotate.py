@@ -31,11 +31,11 @@ PATCHES = {  # name -> class, colour, box in pixels
     "grass": ("grass", (40, 200, 60), (16, 14, 30, 22)),
 }
 SCORES = {"bright": 0.9, "dim": 0.3, "cup": 0.9, "grass": 0.9}
-PICTURES = (("bright", "grass"), ("dim", "cup"), ("dim", "bright", "cup", "grass")) * 2  # things first, as COCO has it
-IDS = [str(10 + number) for number in range(len(PICTURES))]
+IMAGES = (("bright", "grass"), ("dim", "cup"), ("dim", "bright", "cup", "grass")) * 2  # things first, as COCO has it
+IDS = [str(10 + number) for number in range(len(IMAGES))]
 # The detector below knows cars, finds the bright one, and knows grass, which is stuff in these data.
 TRUTH = {"bright": EASY, "dim": HARD, "cup": BACKGROUND, "grass": BACKGROUND}
-EXPECTED = {image_id: tuple(TRUTH[name] for name in names) for image_id, names in zip(IDS, PICTURES, strict=True)}
+EXPECTED = {image_id: tuple(TRUTH[name] for name in names) for image_id, names in zip(IDS, IMAGES, strict=True)}
 SOME = LayoutFilter(min_area=0.12, min_objects=2, max_objects=8, crowds=True, ignored=())  # leaves the cup out
 REAL = os.environ.get("DETDIFFUSION_REAL_DATA")
 
@@ -69,7 +69,7 @@ class ColourDetector:
         return Detections(tuple(labels), np.array(scores, np.float32), np.array(boxes, np.float32).reshape(-1, 4))
 
 
-def write_folder(folder: Path, pictures: Sequence[Sequence[str]] = PICTURES) -> Path:
+def write_folder(folder: Path, pictures: Sequence[Sequence[str]] = IMAGES) -> Path:
     """A COCO-Thing-Stuff folder with a picture for each list of patches."""
     (folder / "images").mkdir(parents=True)
     (folder / "annotations").mkdir()
@@ -171,7 +171,7 @@ def test_a_kill_within_the_header_is_survived(dataset: Dataset, made: Path, tmp_
 
 
 def test_another_rule_detector_or_data_set_needs_another_file(dataset: Dataset, made: Path, tmp_path: Path) -> None:
-    other_data = open_dataset(write_folder(tmp_path / "other", PICTURES[:3]), index=tmp_path / "other.sqlite")
+    other_data = open_dataset(write_folder(tmp_path / "other", IMAGES[:3]), index=tmp_path / "other.sqlite")
     before = made.read_bytes()
     for data, detector, rule, what in (
         (dataset, ColourDetector(), AttributeRule(min_iou=0.6), "another rule"),

@@ -11,7 +11,7 @@ from PIL import Image
 
 from detdiffusion.errors import ConfigError, DataError
 from training.__main__ import main
-from training.report.blocks import Heading, Picture, Plot, Table, Text, to_html, write_markdown
+from training.report.blocks import Heading, ImageBlock, Plot, Table, Text, to_html, write_markdown
 from training.report.command import write_report
 from training.report.data import Evaluation, read_report
 from training.report.plots import Bar, Line, bars, curves, scatter
@@ -24,7 +24,7 @@ from training.studies.tables import (
     TrainabilityTable,
 )
 
-PICTURES = 12
+IMAGES = 12
 DETECTOR, HELD_OUT = "yolo11n", "yolov5n"
 GROUP = ("objects", "recall50", "mean_confidence")
 VIEWS = (("origin", 0.0), ("easy", 0.0), ("hard", 0.0), ("origin", 1.0), ("origin", -1.0))
@@ -76,7 +76,7 @@ def evaluation() -> dict[str, Any]:
     baseline |= {"drop": None, "transfer": None, "hard_found": None, "mask_iou": None, "attributes": False}
     return {
         "format": 2,
-        "layouts": {"spec": "papercut:12@900000", "source": "papercut", "count": PICTURES, "objects": 24, "things": 24}
+        "layouts": {"spec": "papercut:12@900000", "source": "papercut", "count": IMAGES, "objects": 24, "things": 24}
         | {"filter": None}
         | {"hard_share": 0.41, "fingerprint": "c" * 64},
         "sampler": {"steps": 20, "guidance": 3.0, "batch": 16, "size": [64, 64]},
@@ -99,16 +99,16 @@ def report(tmp_path: Path) -> Path:
     boxes = [{"label": "car", "box": [0.1, 0.1, 0.5, 0.5]}, {"label": "cat", "box": [0.5, 0.5, 0.6, 0.6]}]
     for folder in ("real", "papercut/origin", "papercut/easy", "papercut/hard", "papercut/masks"):
         (work / folder).mkdir(parents=True)
-        for number in range(PICTURES):
+        for number in range(IMAGES):
             Image.new("RGB", (64, 64), (number * 9, 99, 99)).save(work / folder / f"{number:05d}.png")
     layout = {"width": 64, "height": 64, "objects": [{**box, "attribute": "easy"} for box in boxes]}
-    lines = [json.dumps({"index": i, "seed": i, "image": None, "layout": layout}) for i in range(PICTURES)]
+    lines = [json.dumps({"index": i, "seed": i, "image": None, "layout": layout}) for i in range(IMAGES)]
     (work / "layouts.jsonl").write_text("\n".join(lines))
     rows = []
     for system, view, confidence in ((None, "real", 0.7), ("papercut", "easy", 0.9), ("papercut", "hard", 0.3)):
-        for number in range(PICTURES):
+        for number in range(IMAGES):
             for place, box in enumerate(boxes):
-                sure = round(confidence * (number + 1) / PICTURES, 3)
+                sure = round(confidence * (number + 1) / IMAGES, 3)
                 about = {"system": system, "view": view, "picture": number, "object": place, "label": box["label"]}
                 rest = {"attribute": "easy", "asked": view, "area": 0.16 if place == 0 else 0.01}
                 rows.append(json.dumps({**about, **rest, "confidence": {DETECTOR: sure, HELD_OUT: sure}}))
@@ -172,7 +172,7 @@ def test_pairs_are_chosen_by_the_numbers(report: Path) -> None:
     assert isinstance(one, Evaluation)
     blocks = list(evaluation_sections(one))
     assert titles(blocks).count("papercut: by class") == 1 and "papercut: attribute guidance" in titles(blocks)
-    sheets = {block.name: block.image for block in blocks if isinstance(block, Picture)}
+    sheets = {block.name: block.image for block in blocks if isinstance(block, ImageBlock)}
     assert set(sheets) == {f"papercut-{name}" for name in ("largest", "median", "smallest", "masks")}
     # The drop grows with the picture's number, and so does the red of the picture: the corner of the first sheet.
     reds = {name: sheet.getpixel((4, 4))[0] for name, sheet in sheets.items() if name != "papercut-masks"}  # type: ignore[index]
@@ -187,7 +187,7 @@ def test_what_is_not_there_is_left_out(report: Path, tmp_path: Path) -> None:
     one = read_report(path)
     assert isinstance(one, Evaluation)
     blocks = list(evaluation_sections(one))
-    assert not [block for block in blocks if isinstance(block, Picture)]
+    assert not [block for block in blocks if isinstance(block, ImageBlock)]
     assert not [block for block in blocks if isinstance(block, Plot) and "guidance" not in block.title]
     assert "By yolo11n" in titles(blocks)
 

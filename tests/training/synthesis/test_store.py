@@ -68,4 +68,4 @@ def test_a_job_of_version_0_1_goes_on(tmp_path: Path) -> None:
 def test_seeds_of_images_are_those_of_version_0_1(tmp_path: Path) -> None:
     """A job that goes on draws the rest as it would have drawn them."""
     job = Job(tmp_path, tmp_path, PapercutLayouts(3, 900_000), Strategy.HARD, 5, SamplingConfig(2), None)
-    assert [job.picture_seed(0), job.picture_seed(1, 1)] == [149066633966087, 221339532624553]
+    assert [job.image_seed(0), job.image_seed(1, 1)] == [149066633966087, 221339532624553]
