@@ -35,7 +35,9 @@ class Endpoints:
         guidance: float = 3.0,
         attribute_guidance: float = 0.0,
         sampler: str = "",
-        picture: bool = True,
+        image: bool = True,
+        picture: bool | None = None,
+        difficulty: float | None = None,
     ) -> dict[str, Any]:
         """
         Generates an image of a layout, and returns the detector's confidence in each object. A layout is {"width": 256,
@@ -50,18 +52,27 @@ class Endpoints:
             guidance: how closely the layout is followed, 1 to 15.
             attribute_guidance: -4 to 4; above 0 objects become harder to detect, below 0 easier.
             sampler: "dpm++", "unipc", "ddim", "euler" or "ddpm"; empty for the model's own.
-            picture: whether the answer holds the image, as "png_base64".
+            image: whether the answer holds the image, as "png_base64".
+            picture: what version 0.1 called `image`.
+            difficulty: what version 0.1 called `attribute_guidance`.
 
         Returns:
             "objects" with "confidence" (null where the detector does not know the class) and "found", "seed", "model",
             "detector", "png_base64".
         """
         with _Errors():
-            recipe = SamplingConfig(seed, steps, guidance, attribute_guidance, sampler)
-            return generate_record(self.studio, layout, strategy, recipe, picture=picture)
+            strength = attribute_guidance if difficulty is None else difficulty
+            recipe = SamplingConfig(seed, steps, guidance, strength, sampler)
+            return generate_record(self.studio, layout, strategy, recipe, image=image if picture is None else picture)
 
     def compare(
-        self, layout: dict[str, Any], seed: int = 7, steps: int = 20, guidance: float = 3.0, picture: bool = True
+        self,
+        layout: dict[str, Any],
+        seed: int = 7,
+        steps: int = 20,
+        guidance: float = 3.0,
+        image: bool = True,
+        picture: bool | None = None,
     ) -> dict[str, Any]:
         """
         Generates a layout twice from the same noise, once with all things easy and once with all things hard.
@@ -71,13 +82,15 @@ class Endpoints:
             seed: of the noise of both images.
             steps: of the sampler, 1 to 100.
             guidance: how closely the layout is followed, 1 to 15.
-            picture: whether the answer holds the images, as "png_base64".
+            image: whether the answer holds the images, as "png_base64".
+            picture: what version 0.1 called `image`.
 
         Returns:
             "easy" and "hard", each as `generate` returns it.
         """
         with _Errors():
-            return compare_record(self.studio, layout, SamplingConfig(seed, steps, guidance), picture=picture)
+            recipe = SamplingConfig(seed, steps, guidance)
+            return compare_record(self.studio, layout, recipe, image=image if picture is None else picture)
 
     def classes(self) -> dict[str, Any]:
         """

@@ -59,11 +59,8 @@ def main(words: Sequence[str]) -> int:
     if total:
         codes = [code for code in codes if code != NOTHING_CHOSEN]
     seconds = round(time.monotonic() - begun)
-    print(
-        f"== {total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped"
-        f" in {seconds // 60} min {seconds % 60} s" + ("" if not any(codes) else ": FAILED"),
-        flush=True,
-    )
+    print(f"== {seconds // 60} min {seconds % 60} s" + (": FAILED" if any(codes) else ""))
+    print(f"tests: {total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped", flush=True)
     return next((code for code in codes if code), 0)
 
 

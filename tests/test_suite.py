@@ -20,14 +20,14 @@ def suite() -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    ("codes", "counts", "code", "line"),
+    ("codes", "counts", "code", "lines"),
     [
-        ((0, 0), ((7, 0, 0, 1), (1, 0, 0, 0)), 0, "== 7 passed, 0 failed, 1 skipped in 0 min 0 s"),
-        ((1, 0), ((7, 1, 1, 0), (1, 0, 0, 0)), 1, "== 6 passed, 2 failed, 0 skipped in 0 min 0 s: FAILED"),
-        ((0, 1), ((7, 0, 0, 0), (1, 1, 0, 0)), 1, "== 7 passed, 1 failed, 0 skipped in 0 min 0 s: FAILED"),
-        ((0, 5), ((7, 0, 0, 0), (0, 0, 0, 0)), 0, "== 7 passed, 0 failed, 0 skipped in 0 min 0 s"),
-        ((0, 4), ((7, 0, 0, 0), None), 4, "== 7 passed, 0 failed, 0 skipped in 0 min 0 s: FAILED"),
-        ((5, 5), (None, None), 5, "== 0 passed, 0 failed, 0 skipped in 0 min 0 s: FAILED"),
+        ((0, 0), ((7, 0, 0, 1), (1, 0, 0, 0)), 0, ["== 0 min 0 s", "tests: 7 passed, 0 failed, 1 skipped"]),
+        ((1, 0), ((7, 1, 1, 0), (1, 0, 0, 0)), 1, ["== 0 min 0 s: FAILED", "tests: 6 passed, 2 failed, 0 skipped"]),
+        ((0, 1), ((7, 0, 0, 0), (1, 1, 0, 0)), 1, ["== 0 min 0 s: FAILED", "tests: 7 passed, 1 failed, 0 skipped"]),
+        ((0, 5), ((7, 0, 0, 0), (0, 0, 0, 0)), 0, ["== 0 min 0 s", "tests: 7 passed, 0 failed, 0 skipped"]),
+        ((0, 4), ((7, 0, 0, 0), None), 4, ["== 0 min 0 s: FAILED", "tests: 7 passed, 0 failed, 0 skipped"]),
+        ((5, 5), (None, None), 5, ["== 0 min 0 s: FAILED", "tests: 0 passed, 0 failed, 0 skipped"]),
     ],
 )
 def test_one_line_counts_both_parts(
@@ -37,7 +37,7 @@ def test_one_line_counts_both_parts(
     codes: tuple[int, ...],
     counts: tuple[tuple[int, ...] | None, ...],
     code: int,
-    line: str,
+    lines: list[str],
 ) -> None:
     calls: list[list[str]] = []
 
@@ -52,7 +52,7 @@ def test_one_line_counts_both_parts(
     monkeypatch.setattr(suite, "subprocess", SimpleNamespace(run=run))
     monkeypatch.setattr(suite, "time", SimpleNamespace(monotonic=lambda: 0.0))
     assert suite.main(["-x"]) == code
-    assert capsys.readouterr().out.splitlines()[-1] == line
+    assert capsys.readouterr().out.splitlines()[-2:] == lines
     assert len(calls) == 2 and all(command[-1] == "-x" for command in calls)
 
 

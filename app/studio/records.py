@@ -15,9 +15,9 @@ from detdiffusion.sampling_config import SamplingConfig
 
 
 def generate_record(
-    studio: Studio, layout: Mapping[str, Any], strategy: str, recipe: SamplingConfig, *, picture: bool = True
+    studio: Studio, layout: Mapping[str, Any], strategy: str, recipe: SamplingConfig, *, image: bool = True
 ) -> dict[str, Any]:
-    """One picture for a program: the API's `generate`. Raises as `generate` does."""
+    """One image for a program: the API's `generate`. Raises as `generate` does."""
     try:
         chosen = Strategy(strategy)
     except ValueError:
@@ -26,16 +26,16 @@ def generate_record(
         raise ConfigError(studio.model.why_no_tags)
     asked = apply_strategy(studio.model.vocabulary.resolve(Layout.from_json(layout)), chosen)
     (result,) = studio.generation.results([Ask(asked, recipe, chosen)], user="api")
-    return _record(result, picture=picture)
+    return _record(result, image=image)
 
 
 def compare_record(
-    studio: Studio, layout: Mapping[str, Any], recipe: SamplingConfig, *, picture: bool = True
+    studio: Studio, layout: Mapping[str, Any], recipe: SamplingConfig, *, image: bool = True
 ) -> dict[str, Any]:
     """A pair for a program: the API's `compare`. Raises as `compare_pair` does."""
     asked = asked_pair(studio, layout, recipe, Sides())
     results = studio.generation.results(asked, user="api")
-    return {name: _record(result, picture=picture) for name, result in zip(("easy", "hard"), results, strict=True)}
+    return {name: _record(result, image=image) for name, result in zip(("easy", "hard"), results, strict=True)}
 
 
 def classes_record(studio: Studio) -> dict[str, Any]:
@@ -47,12 +47,12 @@ def classes_record(studio: Studio) -> dict[str, Any]:
     return {"things": list(words.things), "stuff": list(words.stuff), "detected": detected, **made_by}
 
 
-def _record(result: Result, *, picture: bool) -> dict[str, Any]:
+def _record(result: Result, *, image: bool) -> dict[str, Any]:
     objects = [
         {**shown, "confidence": row.confidence, "found": None if row.confidence is None else row.found}
         for shown, row in zip(result.layout.to_json()["objects"], object_table(result).rows, strict=True)
     ]
     made_by = {"model": result.model.name, "model_sha256": result.model.sha256, "detector": result.model.detector.name}
-    png = {"png_base64": base64.b64encode(result.file.read_bytes()).decode("ascii")} if picture else {}
+    png = {"png_base64": base64.b64encode(result.file.read_bytes()).decode("ascii")} if image else {}
     how = {"seed": result.recipe.seed, **made_by, "flagged": result.flagged, "seconds": result.seconds}
     return {"objects": objects, **how, **png}

@@ -48,7 +48,7 @@ def test_a_gradio_client(address: str, street: dict[str, Any]) -> None:
     record = client.predict(layout=street, seed=3, steps=2, attribute_guidance=0.5, api_name="/generate")
     assert [one["label"] for one in record["objects"]] == ["bus", "car", "road"]
     assert record["seed"] == 3 and record["png_base64"]
-    pair = client.predict(layout=street, seed=3, steps=2, picture=False, api_name="/compare")
+    pair = client.predict(layout=street, seed=3, steps=2, image=False, api_name="/compare")
     assert [one["attribute"] for one in pair["hard"]["objects"]] == ["hard", "hard", "background"]
     assert "png_base64" not in pair["easy"]
     with pytest.raises(AppError, match="LayoutError: object 1: unknown class 'tram'"):
@@ -80,6 +80,6 @@ def test_an_mcp_client(address: str, street: dict[str, Any]) -> None:
     generate = next(tool for tool in tools if tool.name == "generate")
     assert "boxes are fractions" in generate.description
     described = {name: bool(about.get("description")) for name, about in generate.inputSchema["properties"].items()}
-    assert all(described.values()) and set(described) >= {"layout", "seed", "strategy", "attribute_guidance", "picture"}
+    assert all(described.values()) and set(described) >= {"layout", "seed", "strategy", "attribute_guidance", "image"}
     assert not pair.isError and "'hard'" in pair.content[0].text.replace(json.dumps("hard"), "'hard'")
     assert refused.isError and "LayoutError: object 1: unknown class 'tram'" in refused.content[0].text
