@@ -282,7 +282,8 @@ def test_stages_of_a_loop(runs: Runs, tmp_path: Path) -> None:
     wait(runs, "loop-1")
     (folder / "page").mkdir()
     (folder / "page" / "report.html").write_text("<p>gain</p>")
-    (folder / "page" / "status.json").write_text(json.dumps(RunStatus(RunState.FINISHED, group=group).to_json()))
+    last = RunStatus(RunState.FINISHED, pid=group, group=group)  # of the last command, whose number is the run's
+    (folder / "page" / "status.json").write_text(json.dumps(last.to_json()))
     assert "srcdoc" in handlers.look(runs, "loop-1", IMAGES, 0).page
     assert path.exists()
 
