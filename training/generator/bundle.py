@@ -25,13 +25,13 @@ from detdiffusion.diffusion.checkpoint import save_pipeline
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from training.autoencoder.config import AutoencoderConfig
+from training.autoencoder.loading import Autoencoder
 from training.autoencoder.recipe import train_autoencoder
 from training.core.cli import progress
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.scene import scenes
 from training.generator.batch import SampleStore
 from training.generator.config import OLD_NAMES, VARIANTS, BundleConfig, DetectorConfig, GeneratorConfig, Stage
-from training.generator.latents import Autoencoder
 from training.generator.model import small_model
 from training.generator.samples import make_samples
 from training.generator.trainer import train_generator

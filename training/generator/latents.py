@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from detdiffusion.core.files import write_json, written_aside
-from detdiffusion.diffusion.manifest import part_folder
-from detdiffusion.errors import CheckpointError, ConfigError, DataError
+from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.layout import Attribute, Layout
-from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.precision import autocast
+from training.autoencoder.loading import Autoencoder
 from training.autoencoder.recipe import to_tensor
 from training.core.processes import Processes
 from training.core.reading import read_ahead
@@ -30,27 +29,6 @@ from training.generator.config import GeneratorConfig
 CHUNK = 250  # pictures a file, the unit that a killed run loses at most
 BATCH = 8  # pictures
 OBJECT_BYTES = 180  # of an object and its part of the layout, as JSON
-
-Autoencoder: TypeAlias = SmallAutoencoder | AutoencoderKL
-
-
-def load_autoencoder(folder: Path) -> Autoencoder:
-    """The autoencoder of a model folder, or of a folder that `python -m training autoencoder` wrote; float32.
-
-    Raises:
-        CheckpointError: there is none, or it cannot be read.
-    """
-    inside = part_folder(folder, "vae")
-    inside = inside if inside.is_dir() else folder
-    kind = AutoencoderKL if "AutoencoderKL" in _text(inside / "config.json") else SmallAutoencoder
-    try:
-        loaded: Autoencoder = kind.from_pretrained(str(inside), use_safetensors=True, local_files_only=True)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{folder} has no autoencoder that can be read ({error}); give a model folder, or one that "
-            "`python -m training autoencoder` wrote"
-        ) from error
-    return loaded.float().eval()
 
 
 def cell_size(autoencoder: Autoencoder) -> int:
@@ -163,7 +141,3 @@ def _encode(
 
 def _labelled(sample: Sample, layout: Layout, attributes: dict[str, tuple[Attribute, ...]] | None) -> Layout:
     return layout if attributes is None else layout.with_attributes(attributes[sample.image_id])
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""

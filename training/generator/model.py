@@ -8,9 +8,10 @@ from detdiffusion.diffusion.stable_diffusion import pipeline_from_stable_diffusi
 from detdiffusion.diffusion.untrained import new_pipeline
 from detdiffusion.errors import ConfigError
 from detdiffusion.text.vocabulary import Vocabulary
+from training.autoencoder.loading import Autoencoder, load_autoencoder
 from training.data.datasets import Dataset
 from training.generator.config import GeneratorConfig
-from training.generator.latents import Autoencoder, latent_size, load_autoencoder
+from training.generator.latents import latent_size
 
 NO_WORDS = ()
 SCHEDULE = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}  # of models from nothing

@@ -162,7 +162,7 @@ def variant_config(config: GeneratorConfig, row: Row, seed: int) -> GeneratorCon
 
 
 def _make_samples(config: AblationConfig, out: Path, base: Path, device: torch.device) -> None:
-    from training.generator.latents import load_autoencoder
+    from training.autoencoder.loading import load_autoencoder
     from training.generator.samples import make_samples
 
     if (out / "summary.json").exists():
@@ -175,8 +175,8 @@ def _make_samples(config: AblationConfig, out: Path, base: Path, device: torch.d
 def _train_one(config: AblationConfig, row: Row, seed: int, out: Path, device: torch.device, base: Path) -> None:
     from detdiffusion.core.files import write_json
     from detdiffusion.diffusion.checkpoint import save_pipeline
+    from training.autoencoder.loading import load_autoencoder
     from training.generator.bundle import learn
-    from training.generator.latents import load_autoencoder
 
     folder = result_path(out, row, seed).parent
     if not (folder / "model" / "manifest.json").exists():

@@ -10,11 +10,11 @@ from safetensors.torch import save_file
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.files import write_json
 from detdiffusion.detectors import BUNDLED, load_detector
+from training.autoencoder.loading import load_autoencoder
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.scene import scene
 from training.generator.batch import SampleStore, batch_indices
 from training.generator.config import PRESETS, TRAIN_PRESETS
-from training.generator.latents import load_autoencoder
 from training.generator.model import small_model
 from training.generator.samples import encode_scenes, label_scenes
 from training.generator.trainer import train_generator

@@ -23,6 +23,7 @@ from detdiffusion.models.config import LossConfig
 from detdiffusion.models.features import FeatureTaps
 from detdiffusion.text.vocabulary import Vocabulary
 from training.__main__ import main
+from training.autoencoder.loading import load_autoencoder
 from training.core.checkpoints import latest_checkpoint, save_checkpoint
 from training.core.processes import Processes
 from training.data.datasets import Dataset, open_dataset
@@ -36,7 +37,6 @@ from training.generator.latents import (
     encode_dataset,
     encode_images,
     latent_size,
-    load_autoencoder,
 )
 from training.generator.trainer import train_generator
 

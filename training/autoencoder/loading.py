@@ -1,0 +1,35 @@
+"""Loads an autoencoder, whichever kind a folder holds."""
+
+from pathlib import Path
+from typing import TypeAlias
+
+from diffusers import AutoencoderKL
+
+from detdiffusion.diffusion.manifest import part_folder
+from detdiffusion.errors import CheckpointError
+from detdiffusion.models.autoencoder import SmallAutoencoder
+
+Autoencoder: TypeAlias = SmallAutoencoder | AutoencoderKL
+
+
+def load_autoencoder(folder: Path) -> Autoencoder:
+    """The autoencoder of a model folder, or of a folder that `python -m training autoencoder` wrote; float32.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
+    inside = part_folder(folder, "vae")
+    inside = inside if inside.is_dir() else folder
+    kind = AutoencoderKL if "AutoencoderKL" in _text(inside / "config.json") else SmallAutoencoder
+    try:
+        loaded: Autoencoder = kind.from_pretrained(str(inside), use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder} has no autoencoder that can be read ({error}); give a model folder, or one that "
+            "`python -m training autoencoder` wrote"
+        ) from error
+    return loaded.float().eval()
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
