@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from detdiffusion.errors import DetectorError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Floats = NDArray[np.floating[Any]]
 
@@ -92,6 +95,20 @@ class AnswersById(Protocol):
 
     def for_images(self, ids: Sequence[str], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         """One result a picture; `sizes` are theirs in pixels, width and height."""
+        ...
+
+
+@runtime_checkable
+class SeesFeatures(Protocol):
+    """A detector that shows its first layers, for losses that compare pictures by what it sees in them."""
+
+    @property
+    def sha256(self) -> str:
+        """Of its weights."""
+        ...
+
+    def early_features(self, pictures: Tensor) -> list[Tensor]:
+        """Pictures [B, 3, H, W] in 0..1 -> features [B, C, h, w], fine to coarse; gradients reach the pictures."""
         ...
 
 

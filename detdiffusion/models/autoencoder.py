@@ -4,6 +4,7 @@ Our choice (the paper freezes Stable Diffusion's own): no normalisation layers (
 pixel-unshuffle stem, and Gaussian noise on the latents in training, so that the decoder forgives the sampler's errors.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -60,8 +61,11 @@ class SmallAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     Args:
         block_out_channels: width of each level, fine to coarse; the first level works at half the picture's size.
-        layers_per_block: residual blocks of each level, in the encoder and in the decoder.
+        layers_per_block: residual blocks of each level.
         scaling_factor: latents times this have about unit variance (as in `AutoencoderKL`; measured after training).
+        decoder_channels, decoder_layers: the same of the decoder; None: as the encoder's.
+        full_resolution_channels: width of a last residual block at the picture's size; 0: the decoder ends with a
+            convolution at half the size, four pixels from each of its places.
     """
 
     @register_to_config
@@ -71,21 +75,18 @@ class SmallAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         layers_per_block: tuple[int, ...] = (1, 2, 2),
         latent_channels: int = 8,
         scaling_factor: float = 1.0,
+        decoder_channels: tuple[int, ...] | None = None,
+        decoder_layers: tuple[int, ...] | None = None,
+        full_resolution_channels: int = 0,
     ) -> None:
         super().__init__()
-        widths, layers = list(block_out_channels), list(layers_per_block)
-        down: list[nn.Module] = [nn.PixelUnshuffle(2), nn.Conv2d(12, widths[0], 3, padding=1)]
-        for level, width in enumerate(widths):
-            if level:
-                down.append(nn.Conv2d(widths[level - 1], width, 4, stride=2, padding=1))
-            down += [ResidualBlock(width) for _ in range(layers[level])]
-        self.encoder = nn.Sequential(*down, nn.Conv2d(widths[-1], latent_channels, 3, padding=1))
-        up: list[nn.Module] = [nn.Conv2d(latent_channels, widths[-1], 3, padding=1)]
-        for level in reversed(range(len(widths))):
-            up += [ResidualBlock(widths[level]) for _ in range(layers[level])]
-            next_width = widths[level - 1] if level else 3
-            up += [nn.Conv2d(widths[level], next_width * 4, 3, padding=1), nn.PixelShuffle(2)]
-        self.decoder = nn.Sequential(*up)
+        self.encoder = _encoder(block_out_channels, layers_per_block, latent_channels)
+        self.decoder = _decoder(
+            latent_channels,
+            block_out_channels if decoder_channels is None else decoder_channels,
+            layers_per_block if decoder_layers is None else decoder_layers,
+            full_resolution_channels,
+        )
 
     @property
     def downsample(self) -> int:
@@ -99,3 +100,25 @@ class SmallAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def decode(self, latents: Tensor) -> Decoded:
         """Latents [B, C, h, w] -> images [B, 3, H, W], about -1..1."""
         return Decoded(self.decoder(latents))
+
+
+def _encoder(widths: Sequence[int], layers: Sequence[int], latent_channels: int) -> nn.Sequential:
+    """[B, 3, H, W] -> [B, latent_channels, H/f, W/f]."""
+    down: list[nn.Module] = [nn.PixelUnshuffle(2), nn.Conv2d(12, widths[0], 3, padding=1)]
+    for level, width in enumerate(widths):
+        if level:
+            down.append(nn.Conv2d(widths[level - 1], width, 4, stride=2, padding=1))
+        down += [ResidualBlock(width) for _ in range(layers[level])]
+    return nn.Sequential(*down, nn.Conv2d(widths[-1], latent_channels, 3, padding=1))
+
+
+def _decoder(latent_channels: int, widths: Sequence[int], layers: Sequence[int], full_width: int) -> nn.Sequential:
+    """[B, latent_channels, H/f, W/f] -> [B, 3, H, W]."""
+    up: list[nn.Module] = [nn.Conv2d(latent_channels, widths[-1], 3, padding=1)]
+    for level in reversed(range(len(widths))):
+        up += [ResidualBlock(widths[level]) for _ in range(layers[level])]
+        next_width = widths[level - 1] if level else full_width or 3
+        up += [nn.Conv2d(widths[level], next_width * 4, 3, padding=1), nn.PixelShuffle(2)]
+    if full_width:
+        up += [ResidualBlock(full_width), nn.Conv2d(full_width, 3, 3, padding=1)]
+    return nn.Sequential(*up)

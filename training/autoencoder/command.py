@@ -20,7 +20,7 @@ from detdiffusion.core.arguments import positive
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.files import text_hash, write_json, written_aside
 from detdiffusion.core.settings import keep_settings
-from detdiffusion.detection import Detections, Detector
+from detdiffusion.detection import Detections, Detector, SeesFeatures
 from detdiffusion.detectors import load_detector
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.evaluation.comparison import mean, object_confidences
@@ -50,8 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detector",
         metavar="bundled|PATH|NAME",
-        help="also measure which share of this detector's confidence is kept: a detector folder, a YOLO .pt file, or "
-        "one of the model's. Nothing is downloaded",
+        help="a detector folder, a YOLO .pt file, or one of the model's: the decoder learns to keep what its first "
+        "layers see (YOLO and RT-DETR), and the report says which share of its confidence is kept. Nothing is "
+        "downloaded",
     )
     parser.add_argument(
         "--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder that names are looked up in"
@@ -117,13 +118,14 @@ def train(
     fields = {name: value for name, value in asdict(config).items() if name not in OF_SCENES}
     names = text_hash("\n".join(path.relative_to(data).as_posix() for path in files))
     pictures = {"size": size, "trained_on": len(parts.trained), "held_out": len(parts.held_out)}
-    keep_settings(out / "config.json", {**fields, **pictures, "pictures_sha256": names})
+    teacher = detector.sha256 if isinstance(detector, SeesFeatures) else None
+    keep_settings(out / "config.json", {**fields, **pictures, "pictures_sha256": names, "perceptual_sha256": teacher})
     stack = image_stack([*parts.trained, *parts.held_out], size, out / "pictures.npy")
     with progress("autoencoder") as on_step:
-        model = train_autoencoder(stack[: len(parts.trained)], config, out, device, on_step)
+        model = train_autoencoder(stack[: len(parts.trained)], config, out, device, on_step, detector)
     report = {
         "pictures": pictures,
-        "steps": config.steps,
+        "steps": config.steps + config.decoder_steps,
         **measure(model, stack[len(parts.trained) :], detector),
         "detector": None
         if detector is None
@@ -136,8 +138,9 @@ def train(
 def check_config(config: AutoencoderConfig, size: int) -> None:
     """ConfigError if nothing can be trained so on pictures of this size: said before pictures are read."""
     levels = len(config.block_out_channels)
-    if levels != len(config.layers_per_block) or levels == 0:
-        raise ConfigError(f"block_out_channels has {levels} levels, layers_per_block {len(config.layers_per_block)}")
+    for name in ("layers_per_block", "decoder_channels", "decoder_layers"):
+        if len(getattr(config, name)) != levels or levels == 0:
+            raise ConfigError(f"block_out_channels has {levels} levels, {name} {len(getattr(config, name))}")
     cell = 2**levels
     if config.crop % (2 * cell) or config.crop > size or size % cell:
         raise ConfigError(

@@ -83,26 +83,26 @@ def checkpoint_step(folder: Path) -> int:
     return max((int(path.name.removeprefix("step-")) for path in folder.glob("step-*")), default=0)
 
 
-def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def pack_optimizer(optimizer: torch.optim.Optimizer, name: str = "optimizer") -> dict[str, Tensor]:
     """Optimizer state as named tensors (learning rates are functions of the step and not kept)."""
     return {
-        f"optimizer.{index}.{name}": torch.as_tensor(value)
+        f"{name}.{index}.{key}": torch.as_tensor(value)
         for index, state in optimizer.state_dict()["state"].items()
-        for name, value in state.items()
+        for key, value in state.items()
     }
 
 
-def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], name: str = "optimizer") -> None:
     """Inverse of `pack_optimizer`."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".")
+    for path, value in tensors.items():
+        if path.startswith(f"{name}."):
+            _, index, key = path.split(".")
             parameter = parameters[int(index)]
             # Fused updates walk memory in order, so a state needs its parameter's own layout (channels_last).
             laid_out = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
-            state.setdefault(int(index), {})[name] = laid_out
+            state.setdefault(int(index), {})[key] = laid_out
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

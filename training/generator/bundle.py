@@ -87,8 +87,9 @@ def _run_stage(stage: Stage, config: BundleConfig, out: Path, device: torch.devi
             train_detector(config.held_out, config.image_size, out / stage, workers)
         case Stage.AUTOENCODER:
             pictures = render_images(config.autoencoder, config.image_size, out / stage / "pictures.npy", workers)
+            detector = load_detector(out / Stage.DETECTOR / "model")
             with progress("autoencoder") as report:
-                train_autoencoder(pictures, config.autoencoder, out / stage, device, report)
+                train_autoencoder(pictures, config.autoencoder, out / stage, device, report, detector)
         case Stage.ATTRIBUTES:
             detector = load_detector(out / Stage.DETECTOR / "model")
             autoencoder = _autoencoder(out).to(device)

@@ -40,6 +40,7 @@ class UltralyticsDetector:
         self._transformer = type(model).__name__ == "RTDETRDetectionModel"
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model = model.float().eval().to(self._device).to(memory_format=torch.channels_last)
+        self._model.requires_grad_(False)
 
     def detect(self, images: Sequence[Image.Image]) -> list[Detections]:
         """At most 100 detections per image, down to score 0.001, after non-maximum suppression (a class at a time)."""
@@ -81,6 +82,23 @@ class UltralyticsDetector:
             tap.remove()
         pooled = [level.float().mean(dim=(2, 3)) for level in levels]  # [B, C, h, w] -> [B, C] of every level
         return torch.cat(pooled, dim=1).cpu().numpy()
+
+    def early_features(self, pictures: torch.Tensor) -> list[torch.Tensor]:
+        """Pictures [B, 3, H, W] in 0..1 -> the last features [B, C, h, w] at a half, a quarter ... of their size, down
+        to a sixteenth; gradients reach the pictures."""
+        layers: Any = self._model.model
+        levels: list[torch.Tensor] = []
+        features = pictures
+        for layer in layers:
+            if layer.f != -1:  # the library's mark of a layer that reads others than the one before
+                break
+            features = layer(features)
+            if pictures.shape[-1] > 16 * features.shape[-1]:
+                break
+            if levels and levels[-1].shape[-1] == features.shape[-1]:
+                levels.pop()
+            levels.append(features)
+        return levels
 
     def _pixels(self, squares: Sequence[np.ndarray]) -> torch.Tensor:
         """Squares [S, S, 3] uint8 -> [B, 3, S, S] in 0..1."""

@@ -19,6 +19,7 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
+from detdiffusion.detection import SeesFeatures
 from detdiffusion.detectors import load_detector
 from detdiffusion.detectors.folder import Description, save_detector
 from detdiffusion.detectors.ultralytics.detector import UltralyticsDetector
@@ -177,6 +178,16 @@ def test_features_are_of_the_layers_that_feed_the_head(trained: Path) -> None:
     assert together == pytest.approx(alone, abs=1e-4)
     assert np.abs(together[0] - together[1]).max() > 10 * np.abs(together - alone).max(), "more than rounding"
     assert len(detector.detect(images)) == 3, "the tap is gone again"
+
+
+def test_early_features_halve_the_picture_and_let_gradients_through(trained: Path) -> None:
+    detector = load_detector(trained)
+    assert isinstance(detector, SeesFeatures)
+    pictures = torch.rand(2, 3, 64, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    levels = detector.early_features(pictures)
+    assert [tuple(level.shape) for level in levels] == [(2, 16, 32, 16), (2, 64, 16, 8), (2, 128, 8, 4), (2, 128, 4, 2)]
+    sum(level.sum() for level in levels).backward()  # type: ignore[union-attr]
+    assert pictures.grad is not None and (pictures.grad != 0).all()
 
 
 @pytest.mark.parametrize(

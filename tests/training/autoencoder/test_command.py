@@ -22,7 +22,10 @@ from training.autoencoder.config import OF_SCENES, AutoencoderConfig
 from training.core.settings import with_settings
 from training.data.papercut.coco_export import write_dataset
 
-FIELDS = ("batch=2", "crop=16", "block_out_channels=[8,8]", "layers_per_block=[1,1]", "latent_channels=4")
+FIELDS = (
+    *("batch=2", "crop=16", "block_out_channels=[8,8]", "layers_per_block=[1,1]", "latent_channels=4"),
+    *("decoder_channels=[8,8]", "decoder_layers=[1,1]", "decoder_steps=2"),
+)
 WORDS = ("--size", "32", "--steps", "4", "--device", "cpu", "--set", *FIELDS, "checkpoint_steps=2", "warmup_steps=1")
 
 
@@ -94,6 +97,7 @@ def test_the_command_trains_measures_and_does_nothing_twice(
     report = json.loads((out / "report.json").read_text())
     assert said[0] == f"PSNR {report['psnr']:.2f} dB on 2 held-out pictures" and said[-1] == str(out / "model")
     assert report["pictures"] == {"size": 32, "trained_on": 10, "held_out": 2}
+    assert report["steps"] == 6
     assert report["detector"] == {"name": "lights", "sha256": "e" * 64, "min_score": 0.5}
     assert 0 < report["psnr"] < 60 and set(report["confidence"]) == {"objects", "before", "after", "kept"}
     model = SmallAutoencoder.from_pretrained(out / "model")
@@ -196,7 +200,7 @@ def test_nothing_found_is_not_a_number() -> None:
 @pytest.mark.parametrize(
     ("setting", "field", "value"),
     [
-        ("batch=8", "batch", 8),
+        ("batch=9", "batch", 9),
         ("learning_rate=1e-4", "learning_rate", 1e-4),
         ("learning_rate=1", "learning_rate", 1.0),
         ("block_out_channels=[16, 32]", "block_out_channels", (16, 32)),
@@ -213,11 +217,11 @@ def test_settings_are_taken(setting: str, field: str, value: Any) -> None:
     ("setting", "message"),
     [
         ("batch", "'batch': --set takes field=value"),
-        ("batch=2.5", "needs a value like 16"),
-        ("batch=true", "needs a value like 16"),
-        ("batch=many", "needs a value like 16"),
+        ("batch=2.5", "needs a value like 8"),
+        ("batch=true", "needs a value like 8"),
+        ("batch=many", "needs a value like 8"),
         ("learning_rate=[1]", "needs a value like 0.001"),
-        ("layers_per_block=2", r"needs a value like \[1, 2, 2\]"),
+        ("layers_per_block=2", r"needs a value like \[1, 1, 2, 2\]"),
         ("layers_per_block=[1,0]", r"layers_per_block \(1, 0\) needs to be whole numbers above 0"),
         ("scenes=5", "--set scenes: there is no such field"),
         ("widht=5", "there is no such field; known: block_out_channels"),
@@ -235,10 +239,15 @@ def test_bad_settings_are_refused(setting: str, message: str) -> None:
         ({"learning_rate": 0.0}, 256, "learning_rate 0.0 needs to be a number above 0"),
         ({"learning_rate": math.nan}, 256, "learning_rate nan"),
         ({"latent_noise": -0.1}, 256, "latent_noise -0.1 needs to be a number of 0 or more"),
-        ({"layers_per_block": (1, 2)}, 256, "block_out_channels has 3 levels, layers_per_block 2"),
-        ({"crop": 24}, 256, "crop 24 needs to be a multiple of 16"),
+        ({"decoder_latent_noise": -0.1}, 256, "decoder_latent_noise -0.1 needs to be a number of 0 or more"),
+        ({"critic_pull": math.inf}, 256, "critic_pull inf"),
+        ({"decoder_channels": (32, 0)}, 256, r"decoder_channels \(32, 0\) needs to be whole numbers above 0"),
+        ({"layers_per_block": (1, 2)}, 256, "block_out_channels has 4 levels, layers_per_block 2"),
+        ({"decoder_channels": (32, 64)}, 256, "block_out_channels has 4 levels, decoder_channels 2"),
+        ({"decoder_layers": (1, 2)}, 256, "block_out_channels has 4 levels, decoder_layers 2"),
+        ({"crop": 48}, 256, "crop 48 needs to be a multiple of 32"),
         ({}, 64, "crop 128 .*at most the size 64"),
-        ({}, 260, "multiple of 8"),
+        ({}, 264, "multiple of 16"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(changes: dict[str, Any], size: int, message: str) -> None:

@@ -1,11 +1,14 @@
 """The small autoencoder learns, and a stopped training goes on bit-equal."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from training.autoencoder.config import AutoencoderConfig
@@ -16,7 +19,11 @@ TINY = AutoencoderConfig(
     block_out_channels=(8, 16),
     layers_per_block=(1, 1),
     latent_channels=4,
+    decoder_channels=(8, 16),
+    decoder_layers=(1, 1),
+    full_resolution_channels=4,
     steps=40,
+    decoder_steps=0,
     batch=4,
     crop=16,
     learning_rate=5e-3,
@@ -46,17 +53,56 @@ def test_it_learns(tmp_path: Path) -> None:
     assert len(losses) == longer.steps and np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
 
 
-def test_a_killed_training_goes_on_bit_equal(pictures: np.ndarray, tmp_path: Path) -> None:
+class Mean:
+    """A detector whose early features are pictures, smaller."""
+
+    sha256 = "e" * 64
+
+    def early_features(self, pictures: Tensor) -> list[Tensor]:
+        return [avg_pool2d(pictures, 2), avg_pool2d(pictures, 4)]
+
+
+@pytest.mark.parametrize("killed_at", [7, 12, 13, 17])  # in either phase, at its end, at the other's first step
+def test_a_killed_training_goes_on_bit_equal(pictures: np.ndarray, tmp_path: Path, killed_at: int) -> None:
     def kill(done: int, total: int, metrics: dict[str, float]) -> None:
-        if done == 27:
+        assert total == 20
+        if done == killed_at:
             raise Killed
 
-    whole = train_autoencoder(pictures, TINY, tmp_path / "whole", torch.device("cpu"), lambda *_: None)
+    config = dataclasses.replace(TINY, steps=12, decoder_steps=8, checkpoint_steps=5)
+    run = partial(train_autoencoder, pictures, config, device=torch.device("cpu"), detector=Mean())  # type: ignore[arg-type]
+    whole = run(out=tmp_path / "whole", on_step=lambda *_: None)
     with pytest.raises(Killed):
-        train_autoencoder(pictures, TINY, tmp_path / "cut", torch.device("cpu"), kill)
-    resumed = train_autoencoder(pictures, TINY, tmp_path / "cut", torch.device("cpu"), lambda *_: None)
+        run(out=tmp_path / "cut", on_step=kill)
+    resumed = run(out=tmp_path / "cut", on_step=lambda *_: None)
     for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
+
+
+def test_the_second_phase_teaches_the_decoder_alone(pictures: np.ndarray, tmp_path: Path) -> None:
+    first = dataclasses.replace(TINY, steps=3)
+    metrics: list[dict[str, float]] = []
+    run = partial(train_autoencoder, pictures, device=torch.device("cpu"), detector=Mean())  # type: ignore[arg-type]
+    before = run(first, out=tmp_path / "first", on_step=lambda *_: None)
+    both = dataclasses.replace(first, decoder_steps=3)
+    after = run(both, out=tmp_path / "both", on_step=lambda *step: metrics.append(step[2]))
+    assert after.config.scaling_factor == before.config.scaling_factor
+    for (name, a), b in zip(before.state_dict().items(), after.state_dict().values(), strict=True):
+        assert torch.equal(a, b) == name.startswith("encoder."), name
+    assert ["critic" in step for step in metrics] == [False] * 3 + [True] * 3
+
+
+def test_a_detector_that_shows_no_features_changes_nothing(pictures: np.ndarray, tmp_path: Path) -> None:
+    config = dataclasses.replace(TINY, steps=1, decoder_steps=2)
+    run = partial(train_autoencoder, pictures, config, device=torch.device("cpu"), on_step=lambda *_: None)
+    alone, beside, taught = (
+        run(out=tmp_path / str(number), detector=detector)  # type: ignore[arg-type]
+        for number, detector in enumerate((None, object(), Mean()))
+    )
+    weights = [
+        torch.cat([value.flatten() for value in model.state_dict().values()]) for model in (alone, beside, taught)
+    ]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
 
 def test_shapes_and_folder(pictures: np.ndarray, tmp_path: Path) -> None:

@@ -28,7 +28,15 @@ _DETECTOR = DetectorConfig(
 TINY = BundleConfig(
     detector=_DETECTOR,
     held_out=dataclasses.replace(_DETECTOR, architecture="yolov8n.yaml", first_scene=20, seed=1),
-    autoencoder=AutoencoderConfig((8, 8, 8), (1, 1, 1), 4, scenes=4, steps=3, batch=2, crop=32, checkpoint_steps=2),
+    autoencoder=AutoencoderConfig(
+        *((8, 8, 8), (1, 1, 1), 4, (8, 8, 8), (1, 1, 1)),
+        scenes=4,
+        steps=3,
+        decoder_steps=2,
+        batch=2,
+        crop=32,
+        checkpoint_steps=2,
+    ),
     samples=SampleConfig(scenes=10, chunk=4),
     generator=dataclasses.replace(
         PRESETS["cpu"].generator,

@@ -1,0 +1,63 @@
+"""The small autoencoder: shapes, and folders written before the decoder had widths of its own."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from detdiffusion.models.autoencoder import ResidualBlock, SmallAutoencoder
+
+OLD = {"block_out_channels": [8, 12], "layers_per_block": [1, 2], "latent_channels": 4, "scaling_factor": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("widths", "channels", "decoder", "layers", "full"),
+    [
+        ((8, 12), 4, None, None, 0),
+        ((8, 12), 4, None, None, 6),
+        ((4, 8, 8, 12), 16, (8, 8, 16, 16), (2, 1, 1, 3), 4),
+        ((4, 8, 8, 12), 16, None, (1, 1, 1, 1), 0),
+    ],
+)
+def test_shapes(
+    widths: tuple[int, ...],
+    channels: int,
+    decoder: tuple[int, ...] | None,
+    layers: tuple[int, ...] | None,
+    full: int,
+    tmp_path: Path,
+) -> None:
+    cell = 2 ** len(widths)
+    model = SmallAutoencoder(widths, (1,) * len(widths), channels, 1.0, decoder, layers, full)
+    latents = model.encode(torch.zeros(2, 3, 2 * cell, 3 * cell)).latent_dist.mode()
+    assert model.downsample == cell and latents.shape == (2, channels, 2, 3)
+    restored = model.decode(latents).sample
+    assert restored.shape == (2, 3, 2 * cell, 3 * cell)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(SmallAutoencoder.from_pretrained(tmp_path).decode(latents).sample, restored)
+
+
+@torch.no_grad()
+def test_old_folders_decode_as_before(tmp_path: Path) -> None:
+    model = SmallAutoencoder(**OLD)
+    for parameter in model.parameters():  # blocks begin as the identity
+        parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(parameter))) / 10)
+    model.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"_class_name": "SmallAutoencoder", **OLD}))
+    loaded = SmallAutoencoder.from_pretrained(tmp_path)
+    before = nn.Sequential(
+        nn.Conv2d(4, 12, 3, padding=1),
+        ResidualBlock(12),
+        ResidualBlock(12),
+        nn.Conv2d(12, 32, 3, padding=1),
+        nn.PixelShuffle(2),
+        ResidualBlock(8),
+        nn.Conv2d(8, 12, 3, padding=1),
+        nn.PixelShuffle(2),
+    )
+    before.load_state_dict(model.decoder.state_dict())
+    latents: Tensor = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(loaded.decode(latents).sample, before(latents))
+    assert loaded.config.decoder_channels is None and loaded.config.scaling_factor == 0.5
