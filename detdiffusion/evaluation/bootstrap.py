@@ -80,6 +80,18 @@ def estimate_mean(values: Samples, pictures: Sequence[int] | Counts, drawn: Coun
     return Estimate(middle, interval(resampled_mean(values, pictures, drawn)))
 
 
+def estimate_ratio(values: Samples, others: Samples, drawn: Counts) -> Estimate:
+    """The mean of `values` [P], one a picture, as a share of that of `others` [P]; a picture where either is NaN does
+    not count. drawn: of `resamples`."""
+    pictures, unknown = np.arange(len(values)), np.isnan(values) | np.isnan(others)
+    parts = [np.where(unknown, np.nan, part) for part in (values, others)]
+    whole, samples = (
+        np.divide(*(resampled_mean(part, pictures, times) for part in parts))
+        for times in (np.ones_like(drawn[:1]), drawn)
+    )
+    return Estimate(float(whole[0]), interval(samples))
+
+
 def resampled_mean(values: Samples, pictures: Sequence[int] | Counts, drawn: Counts) -> Samples:
     """The same mean in every resample: [R]."""
     known, owners = ~np.isnan(values), np.asarray(pictures, np.int64)

@@ -6,6 +6,7 @@ import pytest
 from detdiffusion.detection import Detections
 from detdiffusion.evaluation.bootstrap import (
     estimate_mean,
+    estimate_ratio,
     interval,
     resampled_ap,
     resampled_mean,
@@ -82,3 +83,12 @@ def test_interval_covers_the_mean() -> None:
         low, high = estimate_mean(rng.normal(0.3, 1, 50), range(50), drawn).ci95
         hits += low <= 0.3 <= high
     assert 180 <= hits <= 199
+
+
+def test_ratio_of_means() -> None:
+    values, others = np.array([1.0, 3.0, np.nan, 9.0]), np.array([2.0, 8.0, 1.0, np.nan])
+    found = estimate_ratio(values, others, resamples(4))
+    assert found.mean == pytest.approx(0.4)  # not (1/2 + 3/8) / 2
+    assert found.ci95 == pytest.approx((3 / 8, 1 / 2))  # draws of one picture alone
+    same = estimate_ratio(others[:2], others[:2], resamples(2))
+    assert (same.mean, *same.ci95) == (1, 1, 1)
