@@ -17,7 +17,7 @@ from app.runs.form import (
     whole_number,
 )
 from app.runs.jobs import Runs
-from detdiffusion.detectors import BUNDLED, HELD_OUT
+from detdiffusion.detectors import BUNDLED, HELD_OUT, own_detectors
 from detdiffusion.errors import ConfigError
 from training.data.papercut.classes import HELD_OUT_SEED
 
@@ -78,7 +78,7 @@ def make_evaluation(order: EvaluationOrder, runs: Runs, home: Path) -> RunPlan:
 def _detectors(text: str, model: Path, home: Path) -> list[str]:
     """Paths; none where the model's own are to look."""
     wanted = [word.strip() for word in text.split(",") if word.strip()]
-    if not wanted and (model / "detectors" / BUNDLED).is_dir():
+    if not wanted and own_detectors(model):
         return []
     return [detector_of(word, home) for word in wanted or (BUNDLED, HELD_OUT)]
 

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=words,
         default=[],
         metavar="NAME|PATH,...",
-        help=f"detectors, the main one first (default: the model's own, {BUNDLED} and {HELD_OUT}); FILE.json: COCO "
+        help=f"detectors, the main one first (default: the model's own: {BUNDLED}, then {HELD_OUT}); FILE.json: COCO "
         "results of another framework's detector, on the images that pictures.json in the work folder lists",
     )
     parser.add_argument("--baselines", type=paths, default=[], metavar="DIR,...", help="model folders to compare with")
@@ -99,7 +99,23 @@ def run(arguments: argparse.Namespace) -> int:
         check_report_path(path)
     if sheet_path is not None and sheet_path.suffix.lower() not in SHEET_SUFFIXES:
         raise ConfigError(f"{sheet_path.name}: --sheet needs a name that ends with {' or '.join(SHEET_SUFFIXES)}")
-    plan = Plan(
+    plan = plan_of(arguments)
+    from training.evaluation.run import evaluate
+    from training.evaluation.summary import summary
+
+    work = out.with_name(f"{out.stem}.work")
+    report = evaluate(plan, work)
+    write_text(out, json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n")
+    if sheet_path is not None:
+        sheet_path.parent.mkdir(parents=True, exist_ok=True)
+        sheet_of(report, work).save(sheet_path, optimize=True, quality=90)
+    print("\n".join([*summary(report), str(out)]))
+    return 0
+
+
+def plan_of(arguments: argparse.Namespace) -> Plan:
+    """The evaluation that the arguments ask for."""
+    return Plan(
         model=arguments.model,
         source=open_source(arguments.layouts, filter_of(arguments), arguments.split, arguments.attributes),
         strategies=_with_origin(arguments.strategies, arguments.attribute_guidance),
@@ -113,17 +129,6 @@ def run(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         device=arguments.device,
     )
-    from training.evaluation.run import evaluate
-    from training.evaluation.summary import summary
-
-    work = out.with_name(f"{out.stem}.work")
-    report = evaluate(plan, work)
-    write_text(out, json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n")
-    if sheet_path is not None:
-        sheet_path.parent.mkdir(parents=True, exist_ok=True)
-        sheet_of(report, work).save(sheet_path, optimize=True, quality=90)
-    print("\n".join([*summary(report), str(out)]))
-    return 0
 
 
 def sheet_of(report: EvaluationReport, work: Path) -> Image.Image:

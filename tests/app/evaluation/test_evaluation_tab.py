@@ -73,6 +73,9 @@ def test_everything_that_can_be_asked(runs: Runs, home: Path, tmp_path: Path) ->
     assert plan.about["baselines"] == "against home" and plan.name == "mine"
     alone = make_evaluation(replace(order, detectors="", baselines=()), runs, home).commands[0]
     assert option(alone, "--detector") == f"{home / 'detectors' / 'bundled'},{home / 'detectors' / 'judge'}"
+    (baseline / "detectors" / "judge").mkdir(parents=True)
+    own = make_evaluation(replace(order, detectors="", baselines=()), runs, home).commands[0]
+    assert option(own, "--detector") is None, "the command takes the only one that the model has"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from PIL import Image
 
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.files import claim
 from detdiffusion.detection import Detections
 from detdiffusion.errors import CheckpointError, ConfigError, DetectorError, LayoutError
@@ -31,7 +33,7 @@ from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.scene import scene
 from training.evaluation import command
 from training.evaluation import summary as said
-from training.evaluation.inputs import Plan, distinct, unique_names
+from training.evaluation.inputs import Plan, distinct, load_detectors, unique_names
 from training.evaluation.run import evaluate
 from training.evaluation.scoring import picture_id
 from training.evaluation.store import stable_name
@@ -82,6 +84,25 @@ def test_defaults(tmp_path: Path) -> None:
     given = parse("--model", tmp_path, "--layouts", SCENES, "--out", tmp_path / "r.json")
     assert (given.strategies, given.detector, given.steps, given.batch) == (list(Strategy), [], 20, 16)
     assert (given.baselines, given.attribute_guidance, given.one_hard, given.inception) == ([], [], False, None)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("there", "looking"),
+    [
+        (("bundled", "judge"), ["yolo11n", "yolov5n"]),
+        (("bundled",), ["yolo11n"]),
+        (("judge",), ["yolov5n"]),
+    ],
+)
+def test_the_models_own_detectors_look_where_none_is_named(
+    tmp_path: Path, there: tuple[str, ...], looking: list[str]
+) -> None:
+    for name in there:
+        shutil.copytree(BUNDLED_MODEL / "detectors" / name, tmp_path / "detectors" / name)
+    plan = command.plan_of(parse("--model", tmp_path, "--layouts", SCENES, "--out", tmp_path / "r.json"))
+    detectors, results = load_detectors(plan, THINGS)
+    assert list(detectors) == looking and not results
 
 
 def test_lists(tmp_path: Path) -> None:
