@@ -8,6 +8,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from detdiffusion.layout import Box
+from training.data.papercut.causes import Cause
 from training.data.papercut.classes import STUFF_IDS, THING_IDS
 from training.data.papercut.scene import scenes
 from training.data.papercut.sheet import Mask
@@ -19,21 +20,28 @@ def write_dataset(
     size: int = 256,
     hard_share: float = 0.45,
     workers: int = 0,
+    cause: Cause | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Writes images/SEED.png, annotations/instances.json and annotations/stuff.json; calls on_progress(done, total)."""
+    """Writes images/SEED.png, annotations/instances.json and annotations/stuff.json; calls on_progress(done, total).
+
+    Beside COCO's own keys, the annotation of a difficult thing has `causes`, for analysis.
+    """
     (out / "images").mkdir(parents=True, exist_ok=True)
     (out / "annotations").mkdir(exist_ok=True)
     images: list[dict[str, object]] = []
     things: list[dict[str, object]] = []
     stuff: list[dict[str, object]] = []
-    for done, (seed, made) in enumerate(zip(seeds, scenes(seeds, size, hard_share, workers), strict=True), start=1):
+    for done, (seed, made) in enumerate(
+        zip(seeds, scenes(seeds, size, hard_share, workers, cause), strict=True), start=1
+    ):
         name = f"{seed:06d}.png"
         made.image.save(out / "images" / name)
         images.append({"id": seed, "file_name": name, "width": size, "height": size})
-        for box, mask in zip(made.layout.boxes, made.masks, strict=True):
+        for box, mask, causes in zip(made.layout.boxes, made.masks, made.causes, strict=True):
             rows = things if box.label in THING_IDS else stuff
-            rows.append(_annotation(len(rows) + 1, seed, box, mask, size))
+            extra = {"causes": sorted(causes)} if causes else {}
+            rows.append(_annotation(len(rows) + 1, seed, box, mask, size) | extra)
         if on_progress is not None:
             on_progress(done, len(seeds))
     _write_coco(out / "annotations" / "instances.json", "thing", THING_IDS, images, things)

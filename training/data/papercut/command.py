@@ -8,6 +8,7 @@ from pathlib import Path
 from detdiffusion.core.arguments import add_old_name, natural, positive, share
 from training.core.cli import progress
 from training.core.status import STATUS, tells
+from training.data.papercut.causes import Cause
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hard-share", type=share, default=0.45, help="share of objects made naturally difficult (default 0.45)"
     )
     add_old_name(parser, "--difficulty", "--hard-share")
+    parser.add_argument(
+        "--cause",
+        choices=tuple(Cause),
+        metavar="NAME",
+        help=f"the only cause of difficulty: {', '.join(Cause)} (default: all, as they are met)",
+    )
     parser.add_argument("--workers", type=positive, default=2, help="processes (default 2)")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
 
@@ -37,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
             size=arguments.size,
             hard_share=arguments.hard_share,
             workers=arguments.workers,
+            cause=arguments.cause and Cause(arguments.cause),
             on_progress=lambda done, total: report(done, total, {}),
         )
     print(arguments.out)

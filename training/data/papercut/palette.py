@@ -26,21 +26,27 @@ def lighter(colour: Colour, share: float = 0.35) -> Colour:
     return mix(colour, (255, 250, 238), share)
 
 
-def _from_hsv(hue: float, saturation: float, value: float) -> Colour:
+def hsv(colour: Colour) -> tuple[float, float, float]:
+    """Hue, saturation and value of a colour, each 0..1."""
+    return colorsys.rgb_to_hsv(*(channel / 255 for channel in colour))
+
+
+def from_hsv(hue: float, saturation: float, value: float) -> Colour:
+    """The colour of a hue, saturation and value, each 0..1."""
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
     return red * 255, green * 255, blue * 255
 
 
 def vary(colour: Colour, rng: Random, hue: float = 0.014, value: float = 0.05) -> Colour:
     """A colour nearby: up to that far in hue and value (fractions), and 14 % in saturation."""
-    h, s, v = colorsys.rgb_to_hsv(*(channel / 255 for channel in colour))
+    h, s, v = hsv(colour)
     dh, ds, dv = rng.uniform(-1, 1, 3)
-    return _from_hsv((h + dh * hue) % 1, min(s * (1 + ds * 0.14), 1), min(v * (1 + dv * value), 1))
+    return from_hsv((h + dh * hue) % 1, min(s * (1 + ds * 0.14), 1), min(v * (1 + dv * value), 1))
 
 
 def any_colour(rng: Random) -> Colour:
     """A colour of any hue, neither grey nor black nor glaring."""
-    return _from_hsv(rng.uniform(), rng.uniform(0.15, 0.75), rng.uniform(0.3, 0.95))
+    return from_hsv(rng.uniform(), rng.uniform(0.15, 0.75), rng.uniform(0.3, 0.95))
 
 
 def rgb(colour: Colour) -> tuple[int, int, int]:

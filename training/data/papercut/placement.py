@@ -3,24 +3,25 @@
 import math
 from dataclasses import dataclass
 
+from training.data.papercut.causes import Cause, choose_causes
 from training.data.papercut.classes import THINGS
 from training.data.papercut.palette import Random
 from training.data.papercut.things import SHAPES, Zone
-from training.data.papercut.troubles import Trouble, choose_troubles
 
 _GROUNDS = ("grass", "sea", "sand", "snow", "road")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A thing to be laid: its size and centre in fractions of the image, and its troubles."""
+    """A thing to be laid: its size and centre in fractions of the image, and what makes it difficult."""
 
     label: str
     width: float
     height: float
     x: float
     y: float
-    troubles: frozenset[Trouble]
+    causes: frozenset[Cause]
+    own: Random  # draws of its causes: the rest of the scene is the same without them
 
     @property
     def bottom(self) -> float:
@@ -49,30 +50,38 @@ def region_names(rng: Random) -> tuple[tuple[str, ...], set[Zone]]:
     return ("sky-other", str(rng.choice(("mountain", "hill"))), near), zones
 
 
-def plan_things(horizon: float, zones: set[Zone], hard_share: float, rng: Random) -> list[Plan]:
-    """1 to 6 things which leave each other room, from far to near."""
+def plan_things(
+    horizon: float, zones: set[Zone], hard_share: float, rng: Random, cause: Cause | None = None
+) -> list[Plan]:
+    """1 to 6 things which leave each other room, from far to near; `cause` is the only one of difficult things."""
     plans: list[Plan] = []
     fitting = [label for label in THINGS if SHAPES[label].zone in zones]
     crowd = int(rng.integers(1, 7))
     for _ in range(crowd):
         label = str(rng.choice(fitting if rng.uniform() < 0.45 else THINGS))
-        troubles = choose_troubles(rng) if rng.uniform() < hard_share else frozenset()
+        (own,), causes = rng.spawn(1), frozenset[Cause]()
+        if rng.uniform() < hard_share:
+            causes = choose_causes(own) if cause is None else frozenset((cause,))
         for _ in range(8):
-            plan = _plan(label, troubles, horizon, zones, crowd, rng)
-            if all(plan.overlap(other) < (0.3 if Trouble.OCCLUDE in troubles else 0.06) for other in plans):
+            plan = _plan(label, causes, own, horizon, zones, crowd, rng)
+            if all(plan.overlap(other) < 0.06 for other in plans):
                 plans.append(plan)
                 break
     return sorted(plans, key=lambda plan: plan.bottom)
 
 
-def _plan(label: str, troubles: frozenset[Trouble], horizon: float, zones: set[Zone], crowd: int, rng: Random) -> Plan:
+def _plan(
+    label: str, causes: frozenset[Cause], own: Random, horizon: float, zones: set[Zone], crowd: int, rng: Random
+) -> Plan:
     """A size and a place for a thing, mostly where it belongs when the scene has such a zone."""
     thing = SHAPES[label]
     least, most = math.log(0.042), math.log(0.2 if crowd <= 3 else 0.13)
-    area = rng.uniform(0.024, 0.034) if Trouble.SMALL in troubles else math.exp(rng.uniform(least, most))
+    area, longest = math.exp(rng.uniform(least, most)), 0.62
+    if Cause.SIZE in causes:
+        area, longest = (0.45, 0.9) if crowd <= 2 else (own.uniform(0.022, 0.03), longest)
     aspect = thing.aspect * math.exp(rng.uniform(-0.1, 0.1))
     w, h = math.sqrt(area * aspect), math.sqrt(area / aspect)
-    shrink = min(0.62 / max(w, h), 1.0)
+    shrink = min(longest / max(w, h), 1.0)
     w, h = w * shrink, h * shrink
     x = rng.uniform(w / 2 + 0.01, 0.99 - w / 2)
     low, high = h / 2 + 0.01, 0.99 - h / 2
@@ -81,4 +90,4 @@ def _plan(label: str, troubles: frozenset[Trouble], horizon: float, zones: set[Z
             high = max(horizon - h * 0.3, low + 0.01)
         else:
             low = max(min(horizon + 0.06 - h / 2, high - 0.01), low)
-    return Plan(label, w, h, x, rng.uniform(low, high), troubles)
+    return Plan(label, w, h, x, rng.uniform(low, high), causes, own)
