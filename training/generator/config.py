@@ -264,7 +264,7 @@ TRAIN_PRESETS: Mapping[str, GeneratorConfig] = {
 _CPU = BundleConfig(
     detector=DetectorConfig("yolo11n.yaml", scenes=2_500, first_scene=0, hard_share=0.04, epochs=10),
     held_out=DetectorConfig(
-        "yolo11n.yaml",
+        "yolov8n.yaml",
         scenes=14_000,
         first_scene=20_000,
         hard_share=0.8,

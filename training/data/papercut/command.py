@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_old_name(parser, "--difficulty", "--hard-share")
     parser.add_argument(
         "--cause",
-        choices=tuple(Cause),
+        choices=[cause.value for cause in Cause],
         metavar="NAME",
         help=f"the only cause of difficulty: {', '.join(Cause)} (default: all, as they are met)",
     )
