@@ -268,7 +268,7 @@ _CPU = BundleConfig(
         scenes=14_000,
         first_scene=20_000,
         hard_share=0.8,
-        epochs=8,
+        epochs=11,
         seed=1,
         augmentation=_ANY_COLOUR,
     ),
