@@ -32,6 +32,8 @@ COMPONENTS = (  # a component that is not named here is never loaded
     "feature_extractor",
 )
 
+ONLOOKERS = ("detectors", "causes")  # parts that look at images: the generator is the same without them
+
 _COPY = "copy the model folder again"
 
 
@@ -101,13 +103,13 @@ def verify(folder: Path) -> None:
 
 
 def model_hash(folder: Path) -> str:
-    """SHA-256 that names a generator: over the names and hashes of its files, detectors apart."""
+    """SHA-256 that names a generator: over the names and hashes of its files, but those that look at images only."""
     hashes = (
         _read_manifest(folder)
         if (folder / MANIFEST).exists()
         else {n: file_hash(folder / n) for n in _model_files(folder)}
     )
-    return hash_of_hashes({name: sha256 for name, sha256 in hashes.items() if not name.startswith("detectors/")})
+    return hash_of_hashes({name: sha256 for name, sha256 in hashes.items() if name.partition("/")[0] not in ONLOOKERS})
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:

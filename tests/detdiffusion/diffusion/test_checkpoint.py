@@ -84,16 +84,17 @@ def test_shards(tmp_path: Path, tiny_pipeline: DetDiffusionPipeline, monkeypatch
 
 
 def test_manifest_holds_every_file_but_notes_and_pictures(model: Path) -> None:
-    for name in ("detectors/bundled/model.safetensors", "README.md", "grid.png"):
+    onlookers = {"detectors/bundled/model.safetensors", "causes/model.safetensors"}
+    for name in (*onlookers, "README.md", "grid.png"):
         (model / name).parent.mkdir(parents=True, exist_ok=True)
         (model / name).write_bytes(b"x")
     before = model_hash(model)
     write_manifest(model)
     names = set(json.loads((model / "manifest.json").read_text())["sha256"])
-    assert {"vocabulary.json", "model_index.json", UNET, "detectors/bundled/model.safetensors"} <= names
+    assert {"vocabulary.json", "model_index.json", UNET, *onlookers} <= names
     assert not names & {"README.md", "grid.png", "manifest.json"}
     verify(model)
-    assert model_hash(model) == before  # detectors have hashes of their own
+    assert model_hash(model) == before  # the generator is the same without them
     edit(model / "vocabulary.json", template="A picture with {objects}")
     write_manifest(model)
     assert model_hash(model) != before
