@@ -57,8 +57,8 @@ class Endpoints:
             difficulty: what version 0.1 called `attribute_guidance`.
 
         Returns:
-            "objects" with "confidence" (null where the detector does not know the class) and "found", "seed", "model",
-            "detector", "png_base64".
+            "objects" with "confidence" (null where the detector does not know the class), "found" and "causes" (what
+            makes a hard object hard, in words, where the model can tell), "seed", "model", "detector", "png_base64".
         """
         with _Errors():
             strength = attribute_guidance if difficulty is None else difficulty

@@ -16,7 +16,7 @@ from PIL import Image
 
 from app.engine.detectors import DetectorRegistry
 from app.engine.limits import check_limits
-from app.engine.models import Model, ModelRegistry
+from app.engine.models import Causes, Model, ModelRegistry
 from app.engine.own_detectors import NOTHING
 from app.engine.turns import Turns
 from app.store.history import Entry, Found, History
@@ -87,6 +87,7 @@ class Result:
     looks: of each detector that was asked, or of the model's own.
     seconds: that the whole run took. memory_gb: the most that this process has held until then.
     flagged: the model's safety checker made the picture black; then nothing was looked for, and all is NaN.
+    causes: of every object; nothing where it was not asked to be hard, or where nobody is sure.
     """
 
     file: Path
@@ -98,6 +99,7 @@ class Result:
     seconds: float
     memory_gb: float
     flagged: bool
+    causes: Causes
 
     @property
     def detections(self) -> Detections:
@@ -232,8 +234,11 @@ class GenerationService:
             for eye, found in zip(eyes, seen, strict=True):
                 visible, known = (NOTHING, ()) if flagged else (found[place], eye.labels)
                 looks.append(Look(eye, visible, object_confidences(layout, visible, known_labels=known)))
+            causes = ((),) * len(layout.boxes) if flagged else model.causes(image, layout)
             made.append(
-                _Drawn(replace(ask, layout=layout), model, image, tuple(looks), flagged, computed_in, len(asked))
+                _Drawn(
+                    replace(ask, layout=layout), model, image, tuple(looks), flagged, causes, computed_in, len(asked)
+                )
             )
         return made
 
@@ -242,7 +247,16 @@ class GenerationService:
         file = self._save(drawn)
         memory = memory_gb(self._models.engine.torch_device)
         return Result(
-            file, ask.layout, ask.recipe, ask.strategy, drawn.model, drawn.looks, seconds, memory, drawn.flagged
+            file,
+            ask.layout,
+            ask.recipe,
+            ask.strategy,
+            drawn.model,
+            drawn.looks,
+            seconds,
+            memory,
+            drawn.flagged,
+            drawn.causes,
         )
 
     def _record(self, results: Sequence[Result]) -> None:
@@ -289,6 +303,7 @@ class _Drawn:
     image: Image.Image
     looks: tuple[Look, ...]
     flagged: bool
+    causes: Causes
     computed_in: tuple[str, str]  # precision and device
     batch: int  # images drawn together
 

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from app.engine.compute import Engine
 from app.engine.own_detectors import OwnDetectors
 from app.engine.turns import Turns
@@ -14,17 +16,21 @@ from detdiffusion.detectors import BUNDLED
 from detdiffusion.diffusion.manifest import model_hash
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.errors import ConfigError, LayoutError
-from detdiffusion.layout import Layout
+from detdiffusion.layout import Attribute, Layout
+from detdiffusion.models.cause_classifier import CauseClassifier, load_causes
 from detdiffusion.text.vocabulary import Vocabulary
 
 KEPT = 4  # models in memory beside the present one
 
+Causes = tuple[tuple[str, ...], ...]  # of each object of a layout: what makes it difficult, in words
+
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A loaded model folder: the generator, and the detector that is run on its images.
+    """A loaded model folder: the generator, the detector that is run on its images, and who says why one fails.
 
     detector_name: of `DetectorRegistry.names`.
+    classifier: of causes; None where the folder has none.
     """
 
     name: str
@@ -33,6 +39,7 @@ class Model:
     pipeline: DetDiffusionPipeline
     detector: Detector
     detector_name: str = BUNDLED
+    classifier: CauseClassifier | None = None
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -50,6 +57,14 @@ class Model:
         if self.tags_matter:
             return ""
         return f"{self.name} does not know the tags easy and hard, so there is nothing to compare."
+
+    def causes(self, image: Image.Image, layout: Layout) -> Causes:
+        """What makes each object difficult that is asked to be hard, where the classifier is sure."""
+        asked = [box.attribute is Attribute.HARD for box in layout.boxes]
+        if self.classifier is None or not any(asked):
+            return ((),) * len(asked)
+        words = self.classifier.words(image, layout)
+        return tuple(of_one if hard else () for of_one, hard in zip(words, asked, strict=True))
 
 
 class ModelRegistry:
@@ -147,4 +162,4 @@ class ModelRegistry:
         """A model folder with its own detector, or with another that knows at least one of its classes."""
         pipeline = load_pipeline(folder, device=self.engine.torch_device)
         detector = self._own_detectors.of(folder, pipeline.vocabulary)
-        return Model(name, folder, model_hash(folder), pipeline, detector)
+        return Model(name, folder, model_hash(folder), pipeline, detector, classifier=load_causes(folder))

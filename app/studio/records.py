@@ -48,11 +48,17 @@ def classes_record(studio: Studio) -> dict[str, Any]:
 
 
 def _record(result: Result, *, image: bool) -> dict[str, Any]:
-    objects = [
-        {**shown, "confidence": row.confidence, "found": None if row.confidence is None else row.found}
-        for shown, row in zip(result.layout.to_json()["objects"], object_table(result).rows, strict=True)
+    objects = result.layout.to_json()["objects"]
+    rows = [
+        {
+            **shown,
+            "confidence": row.confidence,
+            "found": None if row.confidence is None else row.found,
+            "causes": causes,
+        }
+        for shown, row, causes in zip(objects, object_table(result).rows, map(list, result.causes), strict=True)
     ]
     made_by = {"model": result.model.name, "model_sha256": result.model.sha256, "detector": result.model.detector.name}
     png = {"png_base64": base64.b64encode(result.file.read_bytes()).decode("ascii")} if image else {}
     how = {"seed": result.recipe.seed, **made_by, "flagged": result.flagged, "seconds": result.seconds}
-    return {"objects": objects, **how, **png}
+    return {"objects": rows, **how, **png}

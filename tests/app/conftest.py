@@ -13,9 +13,11 @@ from app.engine import detectors, own_detectors
 from app.engine.studio import Studio, open_studio
 from detdiffusion.detection import Detections
 from detdiffusion.diffusion.checkpoint import save_pipeline
+from detdiffusion.diffusion.manifest import write_manifest
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.diffusion.untrained import new_pipeline
 from detdiffusion.models.autoencoder import SmallAutoencoder
+from detdiffusion.models.cause_classifier import CauseClassifier, CauseConfig
 from detdiffusion.text.vocabulary import Vocabulary
 
 BUS = (0.1, 0.2, 0.5, 0.6)
@@ -69,6 +71,23 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def telling_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with a classifier of causes, which is sure of a bus that it is blurred, and of nothing else."""
+    folder = save_model(tmp_path_factory.mktemp("telling") / "telling")
+    causes = {"colour": "unusual colour", "blur": "blurred"}
+    config = CauseConfig(("bus",), causes, {"blur": 0.9}, side=8, widths=(4,), embedding=2)
+    network = config.network()
+    last = network.head[-1]
+    assert isinstance(last, torch.nn.Linear)
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor([0.0, 0.0, 9.0]))
+    CauseClassifier(config, network).save(folder / "causes")
+    write_manifest(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def silent_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model without words for attributes, as GeoDiffusion's."""
     return save_model(tmp_path_factory.mktemp("silent") / "silent", attribute_words=())
@@ -93,6 +112,11 @@ def studio(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for module in (detectors, own_detectors):
         monkeypatch.setattr(module, "load_detector", lambda *_: Watcher())
     return open_studio(model_folder, tmp_path / "workspace")
+
+
+@pytest.fixture
+def telling_studio(telling_folder: Path, studio: Studio, tmp_path: Path) -> Studio:
+    return open_studio(telling_folder, tmp_path / "workspace")
 
 
 @pytest.fixture

@@ -71,6 +71,7 @@ MODEL = cast(
         lambda: ObjectTable((ObjectRow(BAD, Attribute.EASY, None, False),), unseen=BAD).html(),
         lambda: PairTable((VERDICT,), (BAD, BAD)).html(),
         lambda: PairTable((VERDICT, VERDICT), (BAD, BAD)).html(),
+        lambda: PairTable((VERDICT,), ("Easy", "Hard"), causes=(((),), ((BAD,),))).html(),
         lambda: PairTable((Verdict(Comparison((), 0.0, (0.0, 0.0), 0.0, 0.0), BAD, 0.5, BAD),)).html(),
         lambda: NOISES.html(),
         lambda: NoiseTable(comparison=PAIR, unseen=BAD).html(),

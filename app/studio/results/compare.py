@@ -139,4 +139,4 @@ def _pair_table(a: Result, b: Result, sides: Sides, names: tuple[str, str]) -> P
         eye = one.detector
         comparison = compare([a.layout], [one.confidences], [other.confidences], eye.min_score)
         verdicts.append(Verdict(comparison, eye.name, eye.min_score, unseen(a, b)))
-    return PairTable(tuple(verdicts), names, (sides.a.tag, sides.b.tag))
+    return PairTable(tuple(verdicts), names, (sides.a.tag, sides.b.tag), (a.causes, b.causes))

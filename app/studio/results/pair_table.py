@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from app.components.html import hint_html
+from app.engine.models import Causes
 from app.studio.results.cells import DASH, Tags, bars_html, figures_html, score_text, side_kinds
 from detdiffusion.evaluation.comparison import Comparison, PairRow
 from detdiffusion.layout import Attribute
@@ -43,11 +44,13 @@ class PairTable:
 
     verdicts: of one detector or two; none: there is no pair yet.
     names, tags: of both sides; where tags are alike, the sides have colours of their own.
+    causes: of both sides: of each object of the layout, what makes it difficult; none: nobody can tell.
     """
 
     verdicts: tuple[Verdict, ...] = ()
     names: tuple[str, str] = ("Easy", "Hard")
     tags: Tags = (Attribute.EASY, Attribute.HARD)
+    causes: tuple[Causes, Causes] = ((), ())
 
     def html(self) -> Markup:
         """A row per object, the largest drop first; a hint before there is a pair."""
@@ -116,7 +119,18 @@ class PairTable:
             lost = zip(self._short, (row.missed_easy, row.missed_hard), strict=True)
             missed = [Markup("<b class=missed>{}</b>").format(name.lower()) for name, gone in lost if gone]
             last = Markup("<td>{}</td>").format(Markup(" ").join(missed) or DASH)
-        return _ROW.format(row.index, row.label, bars, _numbers(row), last)
+        return _ROW.format(row.index, row.label, bars + self._causes(row.index), _numbers(row), last)
+
+    def _causes(self, index: int) -> Markup:
+        """What makes an object difficult; on which side, where it is so on both."""
+        told = [
+            (name, ", ".join(causes[index])) for name, causes in zip(self._short, self.causes, strict=True) if causes
+        ]
+        told = [(name, words) for name, words in told if words]
+        if not told:
+            return Markup("")
+        shown = [words for _, words in told] if len(told) == 1 else [f"{name}: {words}" for name, words in told]
+        return Markup('<small class="causes">{}</small>').format(" · ".join(shown))
 
 
 def _numbers(row: PairRow) -> Markup:

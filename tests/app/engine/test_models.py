@@ -89,3 +89,16 @@ def test_several_models_in_one_run(two_models: Studio, layout: Layout) -> None:
     assert (np.asarray(Image.open(alone.file)) == np.asarray(Image.open(last[1].file))).all()
     with pytest.raises(ConfigError, match="no model 'loud'; choose one of tiny, silent"):
         studio.generation.results([Ask(layout, QUICK, model="loud")], "me")
+
+
+def test_a_classifier_of_causes_comes_with_its_model(studio: Studio, telling_folder: Path, tmp_path: Path) -> None:
+    assert studio.model.classifier is None
+    studio.models.exchange(telling_folder, "telling")
+    assert studio.model.classifier is not None
+    damaged = Path(shutil.copytree(telling_folder, tmp_path / "damaged"))
+    (damaged / "causes" / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"config\.json is damaged"):
+        studio.models.exchange(damaged, "damaged")
+    write_manifest(damaged)
+    with pytest.raises(CheckpointError, match="'classes' is missing"):
+        studio.models.exchange(damaged, "damaged")

@@ -1,5 +1,6 @@
 """Two images from one noise."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -112,3 +113,29 @@ def test_what_is_drawn_easy_is_not_compared_with_easy(studio: Studio, street: di
     easy = with_objects(street["objects"][0])
     with pytest.raises(LayoutError, match="as tagged and easy are the same here"):
         pair(studio, easy, sides=Sides(Side(), Side(Strategy.EASY)))
+
+
+def causes(view: Pair) -> list[str]:
+    """What the rows of the table say of what makes objects difficult."""
+    assert view.table is not None
+    return re.findall(r'<small class="causes">(.*?)</small>', view.table.html())
+
+
+def test_what_makes_a_hard_object_hard_stands_beside_its_confidence(
+    telling_studio: Studio, street: dict[str, Any]
+) -> None:
+    view = pair(telling_studio, street)
+    assert view.table is not None
+    assert view.table.causes == (((), (), ()), (("blurred",), (), ())), "of objects that are asked to be hard"
+    assert causes(view) == ["blurred"], "the classifier does not know cars"
+
+
+def test_what_is_hard_on_both_sides_names_them(telling_studio: Studio, street: dict[str, Any]) -> None:
+    street["objects"][0]["attribute"] = "hard"
+    sides = Sides(Side(), Side(attribute_guidance=1.0))
+    assert causes(pair(telling_studio, street, sides=sides)) == ["A: blurred · B: blurred"]
+    assert causes(pair(telling_studio, street, sides=Sides(Side(), Side(Strategy.EASY)))) == ["blurred"]
+
+
+def test_a_model_without_a_classifier_tells_no_causes(studio: Studio, street: dict[str, Any]) -> None:
+    assert causes(pair(studio, street)) == []
