@@ -1,7 +1,7 @@
 """Files that last: written beside their place and renamed, hashed, read back, locked.
 
 A writer that dies, and a disk that is full, leave the old file or the new one, never half of one. What a dead writer
-leaves beside it is removed by the next one that writes to that folder.
+leaves beside it is removed by the next process that writes to that folder, when it does so for the first time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ from filelock import FileLock, Timeout
 from detdiffusion.errors import DetDiffusionError
 
 STALE_SECONDS = 86_400.0  # after which a half-written file of another machine has no writer any more
+_FOLDERS = 1024  # that a process remembers to have swept
 _LONGEST = 100  # bytes of a name that are kept in the name of its half-written file
 _ASIDE = re.compile(r"\..+~(?P<host>[^~]+)~(?P<process>\d+)(\.\d+)?")
 
@@ -43,7 +45,7 @@ def written_aside(path: Path, *, durable: bool = True) -> Iterator[Path]:
     may cost it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path.parent)
+    _sweep_once(path.parent.absolute())
     aside = _aside_of(path)
     try:
         yield aside
@@ -66,7 +68,7 @@ def folder_written_aside(path: Path) -> Iterator[Path]:
 def scratch_beside(path: Path) -> Iterator[Path]:
     """An empty folder on the same disk as `path`; it is gone when the block ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path.parent)
+    _sweep_once(path.parent.absolute())
     aside = _aside_of(path)
     shutil.rmtree(aside, ignore_errors=True)  # of a dead process that had this process's number
     aside.mkdir()
@@ -105,6 +107,12 @@ def sweep(folder: Path) -> None:
         for entry in entries:
             if (found := _ASIDE.fullmatch(entry.name)) and _abandoned(Path(entry.path), found):
                 _remove(Path(entry.path))
+
+
+@lru_cache(_FOLDERS)
+def _sweep_once(folder: Path) -> None:
+    """`sweep`, once a process: to scan a folder of many thousand files takes longer than to write one."""
+    sweep(folder)
 
 
 def _aside_of(path: Path) -> Path:

