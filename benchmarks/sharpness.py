@@ -26,7 +26,9 @@ import numpy as np
 from PIL import Image
 
 from detdiffusion.attributes import Strategy, apply_strategy
+from detdiffusion.core.arguments import add_device
 from detdiffusion.core.assets import BUNDLED_MODEL
+from detdiffusion.core.devices import device_of
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.evaluation.bootstrap import estimate_ratio, resamples
@@ -35,8 +37,6 @@ from detdiffusion.layout import Attribute, Layout
 from detdiffusion.sampling_config import SamplingConfig
 from training.autoencoder.command import measure
 from training.autoencoder.recipe import reconstruct
-from training.core.cli import add_device
-from training.core.devices import device_of
 from training.data.filters import LayoutFilter
 from training.data.layout_sources import PapercutLayouts, layout_spec, open_source
 from training.data.papercut.scene import scene

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from detdiffusion.attributes import Strategy, apply_strategy
-from detdiffusion.core.arguments import add_old_name, amount, sampler_steps, seed_number
+from detdiffusion.core.arguments import add_device, add_old_name, amount, sampler_steps, seed_number
 from detdiffusion.core.assets import BUNDLED_MODEL
+from detdiffusion.core.devices import device_of
 from detdiffusion.detection import Detections
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.errors import ConfigError, DetDiffusionError, LayoutError
@@ -110,10 +111,10 @@ def _prepare(arguments: argparse.Namespace) -> _Job:
         raise ConfigError(f"{arguments.model} knows no easy and hard objects: it draws layouts as they are, one by one")
     if arguments.compare and all(box.attribute is Attribute.BACKGROUND for box in layout.boxes):
         raise LayoutError("everything in this layout is background: a comparison needs an object that is easy or hard")
-    detector = _detector(arguments.detector, arguments.model)
+    device, detector = device_of(arguments.device), _detector(arguments.detector, arguments.model)
     from detdiffusion.diffusion.pipeline import load_pipeline
 
-    pipeline = load_pipeline(arguments.model)
+    pipeline = load_pipeline(arguments.model, device=device)
     arguments.out.mkdir(parents=True, exist_ok=True)
     first = arguments.seeds[0] if arguments.compare else arguments.seed
     how = SamplingConfig(first, arguments.steps, arguments.guidance, arguments.attribute_guidance)
@@ -265,6 +266,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="0:20",
         help="seeds of the comparison: FIRST:END or a list like 3,8 (default 0:20)",
     )
+    add_device(parser)
     arguments = parser.parse_args(argv)
     if arguments.compare and (arguments.strategy is not None or arguments.seed is not None):
         parser.error("--compare draws easy and hard for all --seeds: leave --strategy and --seed out")

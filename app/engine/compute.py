@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from detdiffusion.core.devices import device_of
 from detdiffusion.errors import ConfigError
-from training.core.devices import device_of
 
 AUTOMATIC = "automatic"
 PRECISIONS = {AUTOMATIC: None, "float32": torch.float32, "bfloat16": torch.bfloat16}

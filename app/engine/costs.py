@@ -11,8 +11,8 @@ from torch import nn
 from app.engine.compute import AUTOMATIC, PRECISIONS, Engine
 from app.engine.models import Model
 from app.engine.studio import Studio
+from detdiffusion.core.devices import memory_gb
 from detdiffusion.layout import Box, Layout
-from training.core.devices import memory_gb
 
 STEPS = 4  # of a measurement, after one that warms up
 ROUNDS = 2  # the quicker one counts: the first one finds a cold machine, and others may work on it

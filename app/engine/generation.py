@@ -21,6 +21,7 @@ from app.engine.own_detectors import NOTHING
 from app.engine.turns import Turns
 from app.store.history import Entry, Found, History
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.devices import memory_gb
 from detdiffusion.detection import Detections, Detector
 from detdiffusion.diffusion.pipeline import StepInfo
 from detdiffusion.errors import Cancelled
@@ -28,7 +29,6 @@ from detdiffusion.evaluation.comparison import object_confidences
 from detdiffusion.image_record import ImageRecord, save_image
 from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import SamplingConfig
-from training.core.devices import memory_gb
 
 PREVIEW_EVERY = 3  # steps: a preview costs about as much as a step
 WORKER = "drawing"  # name of the threads

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from detdiffusion.sampling_config import MAX_SEED, MAX_STEPS
 
+DEVICE = "cpu, cuda, cuda:1, ... (default: cuda if available)"
+
 
 def amount(text: str) -> float:
     """A finite number."""
@@ -76,6 +78,11 @@ def seed_number(text: str) -> int:
     if not text.strip().isdecimal() or int(text) > MAX_SEED:
         raise argparse.ArgumentTypeError(f"{text!r} is not a seed: a whole number from 0 to {MAX_SEED}")
     return int(text)
+
+
+def add_device(parser: argparse.ArgumentParser, help: str = DEVICE) -> None:
+    """`--device NAME`, for `detdiffusion.core.devices.device_of`."""
+    parser.add_argument("--device", metavar="NAME", help=help)
 
 
 def add_old_name(parser: argparse.ArgumentParser, old: str, new: str) -> None:

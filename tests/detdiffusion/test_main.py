@@ -147,6 +147,15 @@ def test_bad_seed_lists(text: str) -> None:
         command.seed_list(text)
 
 
+@pytest.mark.parametrize("device", ["nonsense", "meta", "cuda:999"])
+def test_a_device_that_is_not_there(
+    tmp_path: Path, model: Path, device: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout, out = write(tmp_path, CAR), tmp_path / "out"
+    refused(capsys, f"--device {device}: ", layout, "--out", out, "--model", model, "--device", device)
+    assert not out.exists()
+
+
 def test_missing_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     refused(capsys, "nowhere.json: no such file", tmp_path / "nowhere.json", "--out", tmp_path)
     absent = ("--model", tmp_path / "nowhere")
@@ -228,7 +237,7 @@ def test_damaged_weights_are_refused(tmp_path: Path, model: Path, capsys: pytest
 def test_one_picture(tmp_path: Path, model: Path, guarded: Guard, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "out"
     words = [write(tmp_path, CAR, LIGHT, ROAD), "--out", out, "--model", model, "--steps", "2", "--seed", "5"]
-    assert command.main([str(word) for word in words]) == 0
+    assert command.main([*map(str, words), "--device", "cpu"]) == 0
     assert capsys.readouterr().out.strip() == str(out / "result.json")
     result = json.loads((out / "result.json").read_text())
     with Image.open(out / "image.png") as image:
@@ -244,6 +253,7 @@ def test_one_picture(tmp_path: Path, model: Path, guarded: Guard, capsys: pytest
     layout, record = (kept := read_image(out / "image.png")).layout, kept.to_json()
     assert [box.attribute for box in layout.boxes] == [Attribute.EASY, Attribute.HARD, Attribute.BACKGROUND]
     assert (record["seed"], record["strategy"], record["model"]) == (5, "origin", "tiny")
+    assert record["device"] == "cpu"
 
 
 @pytest.mark.usefixtures("guarded")

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from PIL import Image
 
-from detdiffusion.core.arguments import positive
+from detdiffusion.core.arguments import add_device, positive
 from detdiffusion.core.assets import BUNDLED_MODEL
+from detdiffusion.core.devices import device_of
 from detdiffusion.core.files import text_hash, write_json, written_aside
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detection import Detections, Detector, SeesFeatures
@@ -26,8 +27,7 @@ from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.evaluation.comparison import mean, object_confidences
 from detdiffusion.layout import MAX_OBJECTS, Box, Layout
 from training.autoencoder.config import OF_SCENES, AutoencoderConfig
-from training.core.cli import add_device, add_set, progress
-from training.core.devices import device_of
+from training.core.cli import add_set, progress
 from training.core.reading import read_ahead
 from training.core.settings import with_settings
 from training.core.status import STATUS, tells

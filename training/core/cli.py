@@ -12,13 +12,6 @@ from tqdm import tqdm
 
 from training.core.status import StatusWriter, status_writer
 
-DEVICE = "cpu, cuda, cuda:1, ... (default: cuda if available)"
-
-
-def add_device(parser: argparse.ArgumentParser, help: str = DEVICE) -> None:
-    """`--device NAME`, for `training.core.devices.device_of`."""
-    parser.add_argument("--device", metavar="NAME", help=help)
-
 
 def add_config(parser: argparse.ArgumentParser, of: str) -> None:
     """`--config FILE`, for `training.core.settings.read_settings`."""

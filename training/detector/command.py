@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detdiffusion.core.arguments import natural, positive
+from detdiffusion.core.arguments import DEVICE, add_device, natural, positive
+from detdiffusion.core.devices import device_of
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors import load_detector
 from detdiffusion.errors import ConfigError, DataError, DetectorError
-from training.core.cli import DEVICE, add_device, add_set, progress
-from training.core.devices import device_of
+from training.core.cli import add_set, progress
 from training.core.reading import read_ahead
 from training.core.settings import SET, parse_settings, with_fields
 from training.core.status import STATUS, tells

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detdiffusion.attributes import Strategy
-from detdiffusion.core.arguments import add_old_name, amount, paths, positive, sampler_steps, words
+from detdiffusion.core.arguments import add_device, add_old_name, amount, paths, positive, sampler_steps, words
 from detdiffusion.core.files import write_text
 from detdiffusion.detectors import BUNDLED, HELD_OUT
 from detdiffusion.drawing import grid
 from detdiffusion.errors import ConfigError
 from detdiffusion.sampling_config import SamplingConfig
 from training.core.chunks import Chunks
-from training.core.cli import add_device
 from training.data.filters import LayoutFilter, add_filter_arguments, filter_of
 from training.data.layout_sources import layout_spec, open_source
 from training.evaluation.inputs import BATCH, GUIDANCE, REAL, Plan
@@ -99,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_report_path(path)
     if sheet_path is not None and sheet_path.suffix.lower() not in SHEET_SUFFIXES:
         raise ConfigError(f"{sheet_path.name}: --sheet needs a name that ends with {' or '.join(SHEET_SUFFIXES)}")
-    plan = plan_of(arguments)
+    plan = request_of(arguments)
     from training.evaluation.run import evaluate
     from training.evaluation.summary import summary
 
@@ -113,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def plan_of(arguments: argparse.Namespace) -> Plan:
+def request_of(arguments: argparse.Namespace) -> Plan:
     """The evaluation that the arguments ask for."""
     return Plan(
         model=arguments.model,

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.devices import device_of
 from detdiffusion.detection import Detector
 from detdiffusion.detectors import BUNDLED, load_detector, own_detectors
 from detdiffusion.detectors.names import remap_labels
 from detdiffusion.errors import ConfigError
 from detdiffusion.sampling_config import SamplingConfig
-from training.core.devices import device_of
 from training.data.layout_sources import LayoutSource, Size
 from training.evaluation.scoring import RESULTS_SUFFIX
 from training.evaluation.variants import Variant, variants_of

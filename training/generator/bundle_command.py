@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from detdiffusion.core.arguments import add_old_name, positive
-from training.core.cli import add_device
+from detdiffusion.core.arguments import add_device, add_old_name, positive
 from training.core.status import STATUS, tells
 from training.generator.config import PRESETS, VARIANTS, Stage
 
@@ -42,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @tells(lambda arguments: arguments.out / STATUS)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    from training.core.devices import device_of
+    from detdiffusion.core.devices import device_of
 
     device = device_of(arguments.device or ("cuda" if arguments.preset == "gpu" else "cpu"))
     from training.generator.bundle import train_bundle

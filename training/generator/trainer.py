@@ -13,6 +13,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
+from detdiffusion.core.devices import memory_gb
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.errors import DataError
 from detdiffusion.models.precision import autocast
@@ -25,7 +26,6 @@ from training.core.checkpoints import (
     unpack_modules,
     unpack_optimizer,
 )
-from training.core.devices import memory_gb
 from training.core.processes import Processes
 from training.core.schedule import OnStep, warmup_cosine
 from training.core.status import MetricsLog

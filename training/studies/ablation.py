@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detdiffusion.attributes import Strategy
-from detdiffusion.core.arguments import positive
+from detdiffusion.core.arguments import add_device, positive
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.files import claim, json_object, read_json, write_text
 from detdiffusion.core.settings import keep_settings
@@ -25,7 +25,7 @@ from detdiffusion.detectors import BUNDLED, HELD_OUT, detector_path, load_detect
 from detdiffusion.errors import DataError
 from detdiffusion.evaluation.effect import numbers
 from detdiffusion.sampling_config import SamplingConfig
-from training.core.cli import add_device, progress
+from training.core.cli import progress
 from training.core.status import STATUS, RunState, status_writer, tells
 from training.data.papercut.classes import HELD_OUT_SEED
 from training.generator.config import VARIANTS, GeneratorConfig
@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @tells(lambda arguments: arguments.out / STATUS, shared=True)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    from training.core.devices import device_of
+    from detdiffusion.core.devices import device_of
 
     device = device_of(arguments.device)
     config, rows = ABLATIONS[arguments.preset], arguments.rows

@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detdiffusion.core.arguments import natural, paths, positive
+from detdiffusion.core.arguments import DEVICE, add_device, natural, paths, positive
+from detdiffusion.core.devices import device_of
 from detdiffusion.core.files import claim, json_object, put_in_place, read_json
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.evaluation.effect import numbers
-from training.core.cli import DEVICE, add_device, progress
-from training.core.devices import device_of
+from training.core.cli import progress
 from training.core.status import STATUS, RunState, status_writer, tells
 from training.data.datasets import Dataset, open_dataset
 from training.studies.ablation import seed_list

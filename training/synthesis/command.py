@@ -10,9 +10,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from detdiffusion.attributes import Strategy
-from detdiffusion.core.arguments import add_old_name, amount, natural, positive, sampler_steps, seed_number
+from detdiffusion.core.arguments import add_device, add_old_name, amount, natural, positive, sampler_steps, seed_number
 from detdiffusion.sampling_config import SamplingConfig
-from training.core.cli import add_device
 from training.core.status import STATUS, tells
 from training.data.filters import NO_FILTER, add_filter_arguments, filter_of
 from training.data.layout_sources import layout_spec

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.devices import device_of
 from detdiffusion.core.files import claim, read_json, write_json
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError, DataError, LayoutError
 from detdiffusion.sampling_config import SamplingConfig
-from training.core.devices import device_of
 from training.data.filters import NO_FILTER, LayoutFilter
 from training.data.layout_sources import open_source
 from training.synthesis.augment import Augmentation

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from detdiffusion.attributes import AttributeRule, apply_strategy, label_attributes
+from detdiffusion.core.devices import device_of
 from detdiffusion.detection import Detections, Detector
 from detdiffusion.detectors import load_detector
 from detdiffusion.detectors.names import remap_labels
@@ -21,7 +22,6 @@ from detdiffusion.evaluation.effect import numbers
 from detdiffusion.image_record import ImageRecord, save_image
 from detdiffusion.layout import Attribute, Layout
 from training.core.chunks import Row
-from training.core.devices import device_of
 from training.evaluation.inputs import image_size
 from training.synthesis.augment import augmented
 from training.synthesis.refinement import ATTEMPTS, ObjectStatus, gone, snapped, statuses

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.devices import device_of
 from detdiffusion.core.files import hash_number, read_json
 from detdiffusion.errors import DataError
 from detdiffusion.sampling_config import SamplingConfig
 from training.core.chunks import Chunks, Save
-from training.core.devices import device_of
 from training.data.layout_sources import LayoutSource
 from training.synthesis.augment import Augmentation, Missed
 

@@ -195,6 +195,6 @@ def _on_its_device(job: Job, index: int) -> Job:
 
 
 def _accelerated(job: Job) -> bool:
-    from training.core.devices import device_of
+    from detdiffusion.core.devices import device_of
 
     return device_of(job.device).type == "cuda"

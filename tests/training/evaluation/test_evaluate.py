@@ -100,7 +100,7 @@ def test_the_models_own_detectors_look_where_none_is_named(
 ) -> None:
     for name in there:
         shutil.copytree(BUNDLED_MODEL / "detectors" / name, tmp_path / "detectors" / name)
-    plan = command.plan_of(parse("--model", tmp_path, "--layouts", SCENES, "--out", tmp_path / "r.json"))
+    plan = command.request_of(parse("--model", tmp_path, "--layouts", SCENES, "--out", tmp_path / "r.json"))
     detectors, results = load_detectors(plan, THINGS)
     assert list(detectors) == looking and not results
 
