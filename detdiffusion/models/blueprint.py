@@ -1,7 +1,8 @@
-"""The visual blueprint: the layout drawn at latent size and given to the U-Net beside the latents.
+"""The visual blueprint: the layout drawn at latent size or finer, and given to the U-Net beside the latents.
 
 Our extension (the paper conditions by words alone): a model trained from scratch learns boxes from it quickly. Every
-cell knows the class and attribute of the object on top, and where in that object's box it lies.
+cell knows the class and attribute of the object on top, and where in that object's box it lies. Where latents are
+coarse, a drawing of more cells keeps the edges of boxes, and small objects, exact.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
+from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Layout
 from detdiffusion.text.vocabulary import ATTRIBUTES, Vocabulary
 
@@ -37,14 +39,26 @@ class Blueprint(ModelMixin, ConfigMixin):  # type: ignore[misc]
         out_channels: channels of the embedded drawing.
         coordinate_frequencies: sine-cosine pairs a picture side, fixed: sin and cos of pi * k * x, k = 1, 2, ...
         box_frequencies: sine-cosine pairs a box side: sin and cos of pi * 2^i * u, u in -1..1 across the box.
+        scale: cells of the drawing for one latent cell, on each side. They are folded into channels and embedded
+            together, so a scale above 1 needs more `out_channels`.
+
+    Raises:
+        ConfigError: the scale is below 1.
     """
 
     @register_to_config
     def __init__(
-        self, num_classes: int, out_channels: int = 24, coordinate_frequencies: int = 2, box_frequencies: int = 3
+        self,
+        num_classes: int,
+        out_channels: int = 24,
+        coordinate_frequencies: int = 2,
+        box_frequencies: int = 3,
+        scale: int = 1,
     ) -> None:
         super().__init__()
-        self.embed = nn.Conv2d(self.raw_channels, out_channels, 1)
+        if scale < 1:
+            raise ConfigError(f"blueprint scale is {scale}, and needs to be 1 or more")
+        self.embed = nn.Conv2d(self.raw_channels, out_channels, scale, stride=scale)
 
     @property
     def raw_channels(self) -> int:
@@ -61,7 +75,7 @@ class Blueprint(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return int(self.config.out_channels + 4 * self.config.coordinate_frequencies)
 
     def draw(self, layouts: Sequence[Layout], vocabulary: Vocabulary, size: tuple[int, int]) -> Tensor:
-        """The drawing [B, raw_channels, h, w] float32 on the CPU.
+        """The drawing [B, raw_channels, scale * h, scale * w] float32 on the CPU.
 
         Painted stuff first, then things, large ones first. Class, attribute and the thing flag are blended by the
         fraction of the cell that a box covers, so edges are exact below one cell; position, box size and coverage are
@@ -72,7 +86,7 @@ class Blueprint(ModelMixin, ConfigMixin):  # type: ignore[misc]
             size: (h, w) of the latents.
         """
         boxes = _painting_order(layouts, vocabulary)
-        height, width = size
+        height, width = self._drawn(size)
         cover_x = _coverage(boxes.xyxy[..., 0], boxes.xyxy[..., 2], width)  # [B, N, w]
         cover_y = _coverage(boxes.xyxy[..., 1], boxes.xyxy[..., 3], height)  # [B, N, h]
         cover = (cover_y[..., :, None] * cover_x[..., None, :]).reshape(*boxes.label.shape, -1)  # [B, N, h * w]
@@ -116,21 +130,27 @@ class Blueprint(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return np.concatenate([u[..., None], logs[..., None], np.sin(angle), np.cos(angle)], axis=-1, dtype=np.float32)
 
     def empty(self, batch: int, size: tuple[int, int]) -> Tensor:
-        """The drawing of nothing, which goes with unconditional prompts: [B, raw_channels, h, w]."""
-        return torch.zeros(batch, self.raw_channels, *size)
+        """The drawing of nothing, which goes with unconditional prompts: [B, raw_channels, scale * h, scale * w]."""
+        return torch.zeros(batch, self.raw_channels, *self._drawn(size))
+
+    def _drawn(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the drawing for latents of a size."""
+        return size[0] * self.config.scale, size[1] * self.config.scale
 
     def forward(self, raw: Tensor) -> Tensor:
-        """[B, raw_channels, h, w] -> [B, total_channels, h, w]: the embedded drawing, then where each cell lies."""
+        """[B, raw_channels, scale * h, scale * w] -> [B, total_channels, h, w]: the embedded drawing, then where each
+        latent cell lies."""
         embedded: Tensor = self.embed(raw.to(self.dtype))
-        return torch.cat([embedded, self._coordinates(raw).to(embedded.dtype).expand(len(raw), -1, -1, -1)], dim=1)
+        return torch.cat([embedded, self._coordinates(embedded).expand(len(raw), -1, -1, -1)], dim=1)
 
-    def _coordinates(self, raw: Tensor) -> Tensor:
-        """Sines and cosines of the position in the picture, [1, 4 * coordinate_frequencies, h, w]."""
-        height, width = raw.shape[-2:]
-        k = torch.arange(1, self.config.coordinate_frequencies + 1, device=raw.device)[:, None, None] * torch.pi
-        y = ((torch.arange(height, device=raw.device) + 0.5) / height)[:, None].expand(height, width)
-        x = ((torch.arange(width, device=raw.device) + 0.5) / width).expand(height, width)
-        return torch.cat([(k * x).sin(), (k * x).cos(), (k * y).sin(), (k * y).cos()])[None]
+    def _coordinates(self, cells: Tensor) -> Tensor:
+        """Sines and cosines of the position in the picture, [1, 4 * coordinate_frequencies, h, w], as `cells`."""
+        height, width = cells.shape[-2:]
+        device = cells.device
+        k = torch.arange(1, self.config.coordinate_frequencies + 1, device=device)[:, None, None] * torch.pi
+        y = ((torch.arange(height, device=device) + 0.5) / height)[:, None].expand(height, width)
+        x = ((torch.arange(width, device=device) + 0.5) / width).expand(height, width)
+        return torch.cat([(k * x).sin(), (k * x).cos(), (k * y).sin(), (k * y).cos()])[None].to(cells.dtype)
 
 
 def _painting_order(layouts: Sequence[Layout], vocabulary: Vocabulary) -> _Boxes:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Attribute, Box, Layout
 from detdiffusion.models.blueprint import Blueprint, widen_conv_in
 from detdiffusion.text.vocabulary import ATTRIBUTES, Vocabulary
@@ -117,6 +118,36 @@ def test_embedding_and_coordinates() -> None:
     np.testing.assert_allclose(
         places[4:, :, 5], [f(math.pi * k * y) for f in (np.sin, np.cos) for k in (1, 2)], atol=1e-6
     )
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_a_finer_drawing_is_folded_into_channels(scale: int) -> None:
+    layout = VOCABULARY.resolve(Layout(64, 64, (Box("road", (0, 0, 1, 0.5)), Box("car", (0.3, 0.1, 0.45, 0.3)))))
+    fine = Blueprint(CLASSES, out_channels=6, scale=scale)
+    raw = fine.draw([layout], VOCABULARY, (4, 8))
+    assert torch.equal(raw, Blueprint(CLASSES).draw([layout], VOCABULARY, (4 * scale, 8 * scale)))
+    assert fine.empty(3, (4, 8)).shape == (3, fine.raw_channels, 4 * scale, 8 * scale)
+    seen = fine(raw)
+    assert seen.shape == (1, fine.total_channels, 4, 8)
+    folded = torch.nn.functional.pixel_unshuffle(raw, scale)
+    by_hand = torch.nn.functional.conv2d(folded, fine.embed.weight.flatten(1)[..., None, None], fine.embed.bias)
+    torch.testing.assert_close(seen[:, :6], by_hand)
+    coarse = Blueprint(CLASSES, out_channels=6)
+    torch.testing.assert_close(seen[:, 6:], coarse(coarse.draw([layout], VOCABULARY, (4, 8)))[:, 6:])
+
+
+def test_a_finer_drawing_tells_small_moves_apart() -> None:
+    def drawn(scale: int, x: float) -> torch.Tensor:
+        car = Box("car", (x, 0.3, x + 0.06, 0.36))  # within one latent cell
+        return Blueprint(CLASSES, scale=scale).draw([VOCABULARY.resolve(Layout(64, 64, (car,)))], VOCABULARY, (4, 4))
+
+    assert torch.equal(drawn(1, 0.28)[:, :FLAT], drawn(1, 0.4)[:, :FLAT]), "one cell knows only how much it covers"
+    assert not torch.equal(drawn(4, 0.28)[:, :FLAT], drawn(4, 0.4)[:, :FLAT])
+
+
+def test_a_scale_is_1_or_more() -> None:
+    with pytest.raises(ConfigError, match="blueprint scale is 0, and needs to be 1 or more"):
+        Blueprint(CLASSES, scale=0)
 
 
 def test_drawing_is_quick() -> None:
