@@ -11,12 +11,17 @@ from typing import Any
 from detdiffusion.core.files import json_object, read_json, write_json
 from detdiffusion.errors import ConfigError
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
-def keep_settings(path: Path, settings: Mapping[str, Any], old_names: Mapping[str, str] = MappingProxyType({})) -> None:
+
+def keep_settings(
+    path: Path, settings: Mapping[str, Any], old_names: Mapping[str, str] = NOTHING, added: Mapping[str, Any] = NOTHING
+) -> None:
     """Writes the settings of a new run; a run that was started with these very ones goes on.
 
     Args:
         old_names: of settings, as version 0.1 wrote them, with those of now.
+        added: settings that older files lack, with what they were then.
 
     Raises:
         ConfigError: it was started with others, which are named (`loss.use_dice was True, is False`).
@@ -27,7 +32,7 @@ def keep_settings(path: Path, settings: Mapping[str, Any], old_names: Mapping[st
         return
     remedy = f"delete {path.parent} and start again"
     started = read_json(path, lambda values: _renamed(json_object(values), old_names), ConfigError, remedy)
-    differing = sorted(_differences(started, now))
+    differing = sorted(_differences(started, now, added))
     if differing:
         raise ConfigError(
             f"{path.parent} was started with other settings: {'; '.join(differing)}. "
@@ -42,9 +47,9 @@ def _renamed(settings: Any, names: Mapping[str, str]) -> Any:
     return {names.get(name, name): _renamed(value, names) for name, value in settings.items()}
 
 
-def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
+def _differences(old: Any, new: Any, added: Mapping[str, Any], path: str = "") -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in old.keys() | new.keys():
-            yield from _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
+            yield from _differences(old.get(key, added.get(key)), new.get(key), added, f"{path}.{key}".lstrip("."))
     elif old != new:
         yield f"{path} was {old!r}, is {new!r}"

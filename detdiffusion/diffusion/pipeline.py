@@ -186,8 +186,8 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
     def draw_layouts(self, layouts: Sequence[Layout | None], size: tuple[int, int]) -> Tensor | None:
         """What the model sees of layouts beside the words, on its device; nothing drawn for None.
 
-        Raw drawings [B, C, scale * h, scale * w] of the blueprint, pictures [B, 3, H, W] for a ControlNet, or None where the model has
-        neither. A model without words for attributes does not see them here either.
+        Raw drawings [B, C, scale * h, scale * w] of the blueprint, pictures [B, 3, H, W] for a ControlNet, or None
+        where the model has neither. A model without words for attributes does not see them here either.
 
         Args:
             size: (height, width) of the latents.

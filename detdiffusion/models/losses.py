@@ -91,7 +91,7 @@ def perception_loss(
 
     Args:
         logits: [B, N, h, w].
-        masks: [B, N, h, w] in 0..1, the objects' own masks at latent size, not their boxes (Fig. 2).
+        masks: [B, N, h, w] in 0..1, the objects' own masks, not their boxes (Fig. 2).
         object_mask: [B, N] bool, False on padding, which counts for nothing.
         alpha_bar: [B] of each sample's timestep; the loss fades with the signal, by its square root.
         weights: [B, N], what each object counts for; None: 1 / the number of objects.

@@ -64,7 +64,7 @@ class SampleStore:
         return Latents(chunk.get_slice(name)[row].float(), chunk.get_slice(f"{name}_std")[row].float() if std else None)
 
     def masks(self, index: int) -> Tensor:
-        """[objects, h, w] uint8, 255 where a cell is covered."""
+        """[objects, H, W] uint8, 255 where a cell is covered; as many cells as the latents, or a multiple."""
         chunk, _ = self._place(index)
         first = self._masks[index]
         masks: Tensor = chunk.get_slice("masks")[first : first + len(self.layouts[index].boxes)]
@@ -89,7 +89,7 @@ class Batch(NamedTuple):
     noise: Tensor  # [B, C, h, w]
     timesteps: Tensor  # [B]
     layouts: tuple[Layout | None, ...]  # None: the prompt is emptied
-    masks: Tensor  # [B, N, h, w] in 0..1, the part of each cell that is covered
+    masks: Tensor  # [B, N, scale * h, scale * w] in 0..1, the part of each cell that is covered
     object_mask: Tensor  # [B, N] bool, False on padding
     object_weights: Tensor  # [B, N], of each object in the perception loss of the whole step
     share: float = 1.0  # of the step's pictures
@@ -133,6 +133,9 @@ def make_batch(
     Args:
         timesteps: how many the noise schedule has; one in 0..timesteps-1 is drawn for each sample.
         positions: in 0..config.batch-1; all of them by default.
+
+    Raises:
+        DataError: the samples' masks are coarser than the perception head draws them.
     """
     indices = batch_indices(len(store.layouts), config, step)
 
@@ -151,6 +154,7 @@ def make_batch(
         shapes = shapes.flip(-1) if drawn.flipped else shapes
         masks.append(shapes[:0] if drawn.dropped else shapes)
     padded, object_mask = _pad(masks)
+    padded = _coarser(padded, (store.shape[-2] * config.mask_scale, store.shape[-1] * config.mask_scale))
     if config.loss.per_picture:
         weights = object_mask / object_mask.sum(dim=1, keepdim=True).clamp(min=1) / config.batch
     else:
@@ -216,6 +220,17 @@ def _pad(masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         padded[row, : len(mask)] = mask.float() / 255
         object_mask[row, : len(mask)] = True
     return padded, object_mask
+
+
+def _coarser(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Masks [B, N, H, W] averaged over cells -> [B, N, *size], as the perception head draws them."""
+    (height, width), cells = masks.shape[-2:], masks.shape[-1] // size[1]
+    if (height, width) != (size[0] * cells, size[1] * cells):
+        raise DataError(
+            f"the samples' masks have {width}x{height} cells, and the perception head draws {size[1]}x{size[0]}: make "
+            "the samples again, with a mask_scale that is a multiple of the head's scale"
+        )
+    return masks if cells == 1 else torch.nn.functional.avg_pool2d(masks, cells)
 
 
 def _layouts(items: Any) -> tuple[Layout, ...]:

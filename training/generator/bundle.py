@@ -31,7 +31,7 @@ from training.core.cli import progress
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.scene import scenes
 from training.generator.batch import SampleStore
-from training.generator.config import OLD_NAMES, VARIANTS, BundleConfig, DetectorConfig, GeneratorConfig, Stage
+from training.generator.config import ADDED, OLD_NAMES, VARIANTS, BundleConfig, DetectorConfig, GeneratorConfig, Stage
 from training.generator.model import small_model
 from training.generator.samples import make_samples
 from training.generator.trainer import train_generator
@@ -55,7 +55,7 @@ def train_bundle(
     Raises:
         ConfigError: `out` was started with another config.
     """
-    keep_settings(out / "config.json", config.to_json(), OLD_NAMES)
+    keep_settings(out / "config.json", config.to_json(), OLD_NAMES, ADDED)
     for stage in list(Stage)[: list(Stage).index(until) + 1]:
         folder = out / stage
         finished = (folder / "done.json").exists()

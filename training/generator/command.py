@@ -30,7 +30,7 @@ from training.core.status import STATUS, RunState, StatusWriter, telling
 from training.data.attributes import read_attributes
 from training.data.datasets import Dataset, open_dataset
 from training.data.filters import NO_FILTER, LayoutFilter, add_filter_arguments, filter_of
-from training.generator.config import TRAIN_PRESETS, GeneratorConfig
+from training.generator.config import ADDED, TRAIN_PRESETS, GeneratorConfig
 
 if TYPE_CHECKING:
     import torch
@@ -200,7 +200,7 @@ def _train(
     detector = choose_detector(request.detector, request.base, dataset)
     if processes.main:
         print("\n".join(dataset.describe()), file=sys.stderr)
-        keep_settings(out / "config.json", _kept(request, dataset))
+        keep_settings(out / "config.json", _kept(request, dataset), added=ADDED)
         check_disk(out, needs(pipe, config, dataset))
         known = {"done": checkpoint_step(out / "checkpoints"), "total": config.steps}
         status.say(RunState.PREPARING, "encoding the pictures", **known)

@@ -44,6 +44,7 @@ class SampleConfig:
     first_scene: int = 100_000
     hard_share: float = 0.45
     chunk: int = 250  # scenes a file, the unit that a killed run loses at most
+    mask_scale: int = 1  # cells of a mask for one latent cell, on each side: a multiple of the head's `scale`
     min_score: float = 0.5  # gamma
     min_iou: float = 0.5  # beta
     match_class: bool = True
@@ -117,6 +118,11 @@ class GeneratorConfig:
         if self.control_only and self.controlnet is None:
             raise ConfigError("control_only needs a controlnet")
 
+    @property
+    def mask_scale(self) -> int:
+        """Cells of a mask for one latent cell, on each side, as the perception head draws them."""
+        return int((self.head or {}).get("scale", 1))
+
     def to_json(self) -> dict[str, Any]:
         """Every field, nested, as JSON holds it."""
         tree: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
@@ -136,6 +142,9 @@ class BundleConfig:
     def __post_init__(self) -> None:
         if len(set(self.generator.size)) > 1:
             raise ConfigError(f"scenes are square, and generator.size is {self.generator.size}")
+        kept, drawn = self.samples.mask_scale, self.generator.mask_scale
+        if kept < 1 or kept % drawn:
+            raise ConfigError(f"samples.mask_scale is {kept}, and needs to be a multiple of the head's scale {drawn}")
         for name, part in (
             ("detector", self.detector),
             ("held_out", self.held_out),
@@ -289,6 +298,9 @@ _GPU = dataclasses.replace(
 
 OLD_NAMES: Mapping[str, str] = {"judge": "held_out", "difficulty": "hard_share"}
 """Fields of `BundleConfig` as version 0.1 kept them in a run -> as they are called now."""
+
+ADDED: Mapping[str, Any] = {"mask_scale": 1}
+"""Fields of `SampleConfig` and `GeneratorConfig` that older runs lack -> what they were then."""
 
 PRESETS: Mapping[str, BundleConfig] = {"cpu": _CPU, "gpu": _GPU}
 """Of `python -m training bundle`."""

@@ -37,6 +37,14 @@ def cell_size(autoencoder: Autoencoder) -> int:
     return int(getattr(autoencoder, "downsample", 2 ** (levels - 1)))
 
 
+def mask_cell_size(autoencoder: Autoencoder, scale: int) -> int:
+    """Picture pixels a cell of a mask, on each side; a latent cell has `scale` of them. ConfigError if none fits."""
+    cell = cell_size(autoencoder)
+    if cell % scale:
+        raise ConfigError(f"masks of {scale} cells in a latent cell of {cell} pixels: choose a scale that divides it")
+    return cell // scale
+
+
 def latent_size(config: GeneratorConfig, autoencoder: Autoencoder) -> tuple[int, int]:
     """(height, width) of the latents. ConfigError if the pictures are no whole number of cells."""
     cell = cell_size(autoencoder)
@@ -51,7 +59,7 @@ def cache_bytes(dataset: Dataset, config: GeneratorConfig, autoencoder: Autoenco
     height, width = latent_size(config, autoencoder)
     tensors = (1 + isinstance(autoencoder, AutoencoderKL)) * (1 + (config.flip > 0))
     latents = len(dataset) * tensors * int(autoencoder.config.latent_channels) * height * width * 2
-    return latents + dataset.report.objects * (height * width + OBJECT_BYTES)
+    return latents + dataset.report.objects * (height * width * config.mask_scale**2 + OBJECT_BYTES)
 
 
 def encode_dataset(
@@ -94,7 +102,7 @@ def encode_dataset(
 
 
 def coverage(masks: NDArray[np.bool_], cell: int) -> Tensor:
-    """Masks [N, H, W] -> the part of each latent cell that they cover, [N, h, w] uint8, 255 = all of it."""
+    """Masks [N, H, W] -> the part of each cell of `cell` pixels that they cover, [N, h, w] uint8, 255 = all of it."""
     covered = torch.nn.functional.avg_pool2d(torch.from_numpy(masks).float()[:, None], cell)[:, 0]
     return (covered * 255).round().to(torch.uint8)
 
@@ -123,7 +131,7 @@ def _moments(name: str, pixels: Tensor, autoencoder: Autoencoder) -> dict[str, T
 def _encode(
     samples: Sequence[Sample], autoencoder: Autoencoder, config: GeneratorConfig, device: torch.device
 ) -> tuple[list[Layout], dict[str, Tensor]]:
-    cell = cell_size(autoencoder)
+    cell = mask_cell_size(autoencoder, config.mask_scale)
 
     def load(sample: Sample) -> tuple[Image.Image, Layout, Tensor]:
         image, layout, masks = fitted(sample.load_image(), sample.layout, sample.masks, config.size, flip=False)

@@ -17,7 +17,7 @@ from detdiffusion.models.autoencoder import SmallAutoencoder
 from training.core.schedule import OnStep
 from training.data.papercut.scene import Scene, scenes
 from training.generator.config import SampleConfig
-from training.generator.latents import coverage, encode_images
+from training.generator.latents import coverage, encode_images, mask_cell_size
 from training.labelling.annotate import label_images
 from training.labelling.summary import AttributeReport
 
@@ -41,7 +41,7 @@ def make_samples(
             made = list(scenes(seeds, size=image_size, hard_share=config.hard_share, workers=os.cpu_count() or 1))
             layouts = label_scenes(made, detector, config)
             with written_aside(path.with_suffix(".safetensors")) as aside:
-                save_file(encode_scenes(made, autoencoder), aside)
+                save_file(encode_scenes(made, autoencoder, config.mask_scale), aside)
             write_json(path, [layout.to_json() for layout in layouts])
         on_step(number + 1, len(starts), {})
     write_json(out / "summary.json", summarise(out))
@@ -54,11 +54,13 @@ def label_scenes(made: Sequence[Scene], detector: Detector, config: SampleConfig
     return label_images(layouts, images, detector, detector.labels, rule)
 
 
-def encode_scenes(made: Sequence[Scene], autoencoder: SmallAutoencoder) -> dict[str, Tensor]:
-    """`latents` [n, C, h, w] (half, about unit variance) and `masks` [objects of all scenes, h, w] (255: covered)."""
+def encode_scenes(made: Sequence[Scene], autoencoder: SmallAutoencoder, mask_scale: int = 1) -> dict[str, Tensor]:
+    """`latents` [n, C, h, w] (half, about unit variance), and `masks` [objects of all scenes, mask_scale * h,
+    mask_scale * w] (255: covered)."""
     groups = [made[i : i + BATCH] for i in range(0, len(made), BATCH)]
     encoded = [encode_images([scene.image for scene in group], autoencoder, flip=False) for group in groups]
-    masks = [coverage(scene.masks, autoencoder.downsample) for scene in made]
+    cell = mask_cell_size(autoencoder, mask_scale)
+    masks = [coverage(scene.masks, cell) for scene in made]
     latents = torch.cat([part["latents"] for part in encoded])
     return {"latents": latents.contiguous(), "masks": torch.cat(masks)}
 

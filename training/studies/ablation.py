@@ -28,7 +28,7 @@ from detdiffusion.sampling_config import SamplingConfig
 from training.core.cli import progress
 from training.core.status import STATUS, RunState, status_writer, tells
 from training.data.papercut.classes import HELD_OUT_SEED
-from training.generator.config import VARIANTS, GeneratorConfig
+from training.generator.config import ADDED, VARIANTS, GeneratorConfig
 from training.studies.config import ABLATIONS, AblationConfig
 from training.studies.tables import (
     ABLATION,
@@ -136,7 +136,7 @@ def train_all(
     Raises:
         ConfigError: `out` was started with another config.
     """
-    keep_settings(out / "config.json", config.to_json())
+    keep_settings(out / "config.json", config.to_json(), added=ADDED)
     waiting = [(row, seed) for seed in seeds for row in rows if not result_path(out, row, seed).exists()]
     if not waiting:
         return 0

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
+from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Layout
 from detdiffusion.models.features import FeatureTaps, feature_channels
 from detdiffusion.models.perception_head import PerceptionHead
@@ -34,6 +35,31 @@ def test_equals_equation_3_written_out() -> None:
     query = (objects @ head.query.weight.T + head.query.bias).detach().numpy()
     expected = np.einsum("bnc,bchw->bnhw", query, below.detach().numpy()) / 8**0.5
     np.testing.assert_allclose(head(f, objects).detach().numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_finer_masks_are_cells_of_a_convolution(scale: int) -> None:
+    head, coarse = PerceptionHead(CHANNELS, 12, 8, scale), PerceptionHead(CHANNELS, 12, 8)
+    coarse.load_state_dict({key: value for key, value in head.state_dict().items() if "refine" not in key})
+    f, objects = features(), torch.randn(2, 3, 12, generator=torch.Generator().manual_seed(1))
+    logits = head(f, objects)
+    assert logits.shape == (2, 3, 8 * scale, 8 * scale) and coarse(f, objects).shape == (2, 3, 8, 8)
+    with torch.no_grad():  # a convolution that repeats its input: every fine cell says what its coarse one says
+        head.refine.weight.zero_()
+        head.refine.bias.zero_()
+        for channel in range(8):
+            head.refine.weight[channel * scale**2 : (channel + 1) * scale**2, channel, 1, 1] = 1
+    seen: list[torch.Tensor] = []
+    head.merge[-1].register_forward_hook(lambda _, given, found: seen.append(found))
+    repeated = head(f, objects)
+    query = head.query(objects)
+    expected = torch.einsum("bnc,bchw->bnhw", query, F.silu(seen[0])) / 8**0.5
+    torch.testing.assert_close(repeated, expected.repeat_interleave(scale, 2).repeat_interleave(scale, 3))
+
+
+def test_a_scale_is_1_or_more() -> None:
+    with pytest.raises(ConfigError, match="head scale is 0, and needs to be 1 or more"):
+        PerceptionHead(CHANNELS, 12, 8, 0)
 
 
 def test_objects_do_not_see_each_other() -> None:

@@ -50,6 +50,14 @@ def test_settings_by_their_old_names_go_on(tmp_path: Path) -> None:
         keep_settings(path, now)
 
 
+def test_settings_that_came_later_go_on(tmp_path: Path) -> None:
+    path, added = tmp_path / "config.json", {"scale": 1}
+    path.write_text('{"first": {"rate": 0.1}}')
+    keep_settings(path, {"first": {"rate": 0.1, "scale": 1}}, added=added)
+    with pytest.raises(ConfigError, match=r"settings: first\.scale was 1, is 2\. "):
+        keep_settings(path, {"first": {"rate": 0.1, "scale": 2}}, added=added)
+
+
 @pytest.mark.parametrize("text", ["", "{", "3"])
 def test_damaged_settings_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)

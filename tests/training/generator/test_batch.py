@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from detdiffusion.errors import DataError
 from training.generator.batch import Batch, SampleStore, batch_indices, make_batch
@@ -49,6 +49,32 @@ def test_what_lies_on_disk_is_read_sample_by_sample(make_store: MakeStore, tmp_p
     for index, layout in enumerate(store.layouts):
         assert torch.equal(store.masks(index), joined["masks"][first : first + len(layout.boxes)])
         first += len(layout.boxes)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_finer_masks_are_averaged_for_the_head(
+    make_store: MakeStore, tiny: GeneratorConfig, tmp_path: Path, scale: int
+) -> None:
+    make_store(tmp_path)
+    for path in tmp_path.glob("*.safetensors"):  # as if cached at four cells a latent cell
+        tensors = load_file(path)
+        shapes = torch.rand(len(tensors["masks"]), 32, 32, generator=torch.Generator().manual_seed(0))
+        save_file({**tensors, "masks": (shapes * 255).byte()}, path)
+    store, config = SampleStore.load(tmp_path), without_dropout(tiny, head={"width": 8, "scale": scale})
+    made = batch(store, config)
+    side, cells = 8 * scale, 4 // scale
+    assert made.masks.shape[-2:] == (side, side)
+    index = batch_indices(6, config, 0)[0]
+    layout = made.layouts[0]
+    assert layout is not None
+    for row, box in zip(made.masks[0], layout.boxes, strict=False):
+        fine = store.masks(index)[store.layouts[index].boxes.index(box)].float() / 255
+        torch.testing.assert_close(row, fine.unflatten(0, (side, cells)).unflatten(2, (side, cells)).mean((1, 3)))
+
+
+def test_masks_that_are_too_coarse_are_refused(store: SampleStore, tiny: GeneratorConfig) -> None:
+    with pytest.raises(DataError, match="masks have 8x8 cells, and the perception head draws 16x16: make the samples"):
+        batch(store, dataclasses.replace(tiny, head={"width": 8, "scale": 2}))
 
 
 def test_no_samples_is_said(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from detdiffusion.errors import ConfigError
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.config import LossConfig
 from training.core.settings import with_settings
-from training.generator.config import TRAIN_PRESETS, VARIANTS, GeneratorConfig
+from training.generator.config import ADDED, OLD_NAMES, PRESETS, TRAIN_PRESETS, VARIANTS, GeneratorConfig
 from training.generator.model import small_model
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -154,6 +154,19 @@ def test_presets_follow_the_recipe() -> None:
     ]
 
 
+def test_the_masks_of_samples_fit_the_head() -> None:
+    bundle = PRESETS["cpu"]
+    fine = dataclasses.replace(bundle.generator, head={"width": 40, "scale": 2})
+    assert (bundle.generator.mask_scale, fine.mask_scale) == (1, 2)
+    assert dataclasses.replace(fine, head=None, loss=LossConfig(perception_weight=0)).mask_scale == 1
+    finer = dataclasses.replace(bundle.samples, mask_scale=4)
+    assert dataclasses.replace(bundle, generator=fine, samples=finer).generator == fine
+    with pytest.raises(
+        ConfigError, match=r"samples\.mask_scale is 1, and needs to be a multiple of the head's scale 2"
+    ):
+        dataclasses.replace(bundle, generator=fine)
+
+
 def test_a_config_survives_json(tmp_path: Path) -> None:
     for config in TRAIN_PRESETS.values():
         tree = json.loads(json.dumps(config.to_json()))
@@ -161,6 +174,15 @@ def test_a_config_survives_json(tmp_path: Path) -> None:
         path = tmp_path / "config.json"
         path.write_text(json.dumps(tree))
         keep_settings(path, config.to_json())
+
+
+def test_a_run_that_lacks_newer_fields_goes_on(tmp_path: Path) -> None:
+    path, bundle = tmp_path / "config.json", PRESETS["cpu"]
+    old = bundle.to_json()
+    for part, name in (("samples", "mask_scale"),):
+        del old[part][name]
+    path.write_text(json.dumps(old))
+    keep_settings(path, bundle.to_json(), OLD_NAMES, ADDED)
 
 
 def test_another_config_is_refused_with_its_fields(tiny: GeneratorConfig, tmp_path: Path) -> None:

@@ -131,6 +131,21 @@ def test_coverage_counts_pixels() -> None:
     assert coverage(masks, 8).tolist() == [[[255, 0, 0], [0, 0, 0]], [[0, 128, 0], [0, 0, 0]]]
 
 
+def test_masks_are_as_fine_as_the_head_draws_them(dataset: Dataset, tiny: GeneratorConfig, tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny, head={"width": 8, "scale": 2})
+    encode(dataset, config, tmp_path / "latents")
+    store = SampleStore.load(tmp_path / "latents")
+    assert store.shape == (4, 8, 8)
+    for index, sample in enumerate(dataset):
+        assert torch.equal(store.masks(index), coverage(sample.masks.decode(), 4))
+    grown = cache_bytes(dataset, config, small_autoencoder()) - cache_bytes(dataset, tiny, small_autoencoder())
+    assert grown == dataset.report.objects * 3 * 8 * 8
+    with pytest.raises(
+        ConfigError, match="masks of 3 cells in a latent cell of 8 pixels: choose a scale that divides it"
+    ):
+        encode(dataset, dataclasses.replace(tiny, head={"width": 8, "scale": 3}), tmp_path / "odd")
+
+
 @pytest.mark.parametrize(("flip", "spread", "size"), [(0.0, False, 64), (0.5, True, 64), (0.0, False, 256)])
 def test_the_stated_size_is_the_size(
     dataset: Dataset, tiny: GeneratorConfig, tmp_path: Path, flip: float, spread: bool, size: int
