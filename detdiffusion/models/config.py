@@ -19,7 +19,10 @@ class LossConfig:
     use_foreground: bool = True
     foreground_weight: float = 2.0
     foreground_power: float = 0.2
+    min_snr_gamma: float = 0.0  # above 0: timesteps weigh by the signal-to-noise ratio, cut off there (Min-SNR)
 
     def __post_init__(self) -> None:
         if self.perception_weight < 0 or self.foreground_weight <= 0:
             raise ConfigError("perception_weight needs to be 0 or more and foreground_weight above 0")
+        if not self.min_snr_gamma >= 0:
+            raise ConfigError(f"min_snr_gamma is {self.min_snr_gamma}, and needs to be 0 or more")

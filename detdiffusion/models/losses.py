@@ -59,8 +59,25 @@ def _cells(low: float, high: float, count: int) -> slice:
     return slice(first, last)
 
 
+def min_snr_weights(alphas_bar: Tensor, gamma: float, prediction_type: str) -> Tensor:
+    """Weights of the denoising loss by timestep, [T] float32 (Min-SNR-gamma; Hang et al. 2023, section 3.4).
+
+    min(SNR, gamma) in the loss of the clean latents, which is min(SNR, gamma) / SNR in the loss of the noise and
+    min(SNR, gamma) / (SNR + 1) in that of v. Our choice: scaled to a mean of 1 over the schedule, so that the other
+    losses keep their share.
+
+    Args:
+        alphas_bar: [T] of the noise schedule, each above 0 and below 1.
+        prediction_type: epsilon or v_prediction, as diffusers names it.
+    """
+    ratio = alphas_bar.float() / (1 - alphas_bar.float())
+    weights = ratio.clamp(max=gamma) / (ratio + 1 if prediction_type == "v_prediction" else ratio)
+    return weights / weights.mean()
+
+
 def denoising_loss(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """L_LDM: mean squared error of [B, C, h, w], weighted by [B, h, w] where weights are given. Scalar, float32."""
+    """L_LDM: mean squared error of [B, C, h, w], weighted by [B, h, w] (or what stretches to that) where weights are
+    given. Scalar, float32."""
     error = (prediction.float() - target.float()).square()
     return (error if weights is None else error * weights[:, None]).mean()
 

@@ -77,8 +77,11 @@ class GeneratorConfig:
     warmup_steps: int = 300
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.99)
+    optimizer: str = "adamw"  # "adamw", or "muon": Muon for hidden matrices and convolutions, AdamW for the rest
+    muon_learning_rate: float = 1.0  # times learning_rate, of what Muon moves
     clip_norm: float = 1.0
     ema_decay: float = 0.999
+    ema_length: float = 0.0  # above 0, in place of ema_decay: see `MovingAverage`
     prompt_dropout: float = 0.1  # share of prompts emptied (main paper)
     flip: float = 0.0  # share of pictures that are mirrored
     loss: LossConfig = field(default_factory=LossConfig)
@@ -104,11 +107,15 @@ class GeneratorConfig:
         for name in ("prompt_dropout", "flip", "text_layer_decay", "ema_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, and needs to be between 0 and 1")
-        for name in ("learning_rate", "clip_norm"):
+        for name in ("learning_rate", "muon_learning_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, and needs to be above 0")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(f"betas are {self.betas}, and need to be 0 or more and below 1")
+        if self.optimizer not in ("adamw", "muon"):
+            raise ConfigError(f"optimizer is {self.optimizer!r}; there are adamw and muon")
+        if not 0 <= self.ema_length <= 0.28:
+            raise ConfigError(f"ema_length is {self.ema_length}, and needs to be between 0 and 0.28 (a plain average)")
         if self.precision not in ("bf16", "fp32"):
             raise ConfigError(f"precision is {self.precision!r}; there are bf16 and fp32")
         if self.loss.perception_weight > 0 and self.head is None:
@@ -299,8 +306,14 @@ _GPU = dataclasses.replace(
 OLD_NAMES: Mapping[str, str] = {"judge": "held_out", "difficulty": "hard_share"}
 """Fields of `BundleConfig` as version 0.1 kept them in a run -> as they are called now."""
 
-ADDED: Mapping[str, Any] = {"mask_scale": 1}
-"""Fields of `SampleConfig` and `GeneratorConfig` that older runs lack -> what they were then."""
+ADDED: Mapping[str, Any] = {
+    "mask_scale": 1,
+    "optimizer": "adamw",
+    "muon_learning_rate": 1.0,
+    "ema_length": 0.0,
+    "min_snr_gamma": 0.0,
+}
+"""Fields of `SampleConfig`, `GeneratorConfig` and `LossConfig` that older runs lack -> what they were then."""
 
 PRESETS: Mapping[str, BundleConfig] = {"cpu": _CPU, "gpu": _GPU}
 """Of `python -m training bundle`."""

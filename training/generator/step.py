@@ -9,7 +9,14 @@ from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.layout import Layout
 from detdiffusion.models.config import LossConfig
 from detdiffusion.models.features import FeatureTaps
-from detdiffusion.models.losses import Losses, denoising_loss, foreground_weights, perception_loss, total_loss
+from detdiffusion.models.losses import (
+    Losses,
+    denoising_loss,
+    foreground_weights,
+    min_snr_weights,
+    perception_loss,
+    total_loss,
+)
 from training.generator.batch import Batch
 
 
@@ -29,6 +36,11 @@ def generator_losses(pipe: DetDiffusionPipeline, schedule: DDPMScheduler, batch:
     weights = None
     if config.use_foreground:
         weights = layout_weights(batch, size, config).to(target.device)
+    if config.min_snr_gamma > 0:
+        kind = schedule.config.prediction_type
+        by_time = min_snr_weights(schedule.alphas_cumprod.to(target.device), config.min_snr_gamma, kind)
+        by_time = by_time[batch.timesteps][:, None, None]  # [T] -> [B, 1, 1]
+        weights = by_time if weights is None else weights * by_time
     denoise = denoising_loss(prediction, target, weights) * batch.share
     zero = torch.zeros((), device=target.device)
     mask, dice = zero, zero

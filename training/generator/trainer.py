@@ -1,13 +1,10 @@
-"""The generator's training loop: the recipe on one screen, and what learns in it."""
+"""The generator's training loop: the recipe on one screen."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import DDPMScheduler
@@ -17,20 +14,13 @@ from detdiffusion.core.devices import memory_gb
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.errors import DataError
 from detdiffusion.models.precision import autocast
-from detdiffusion.text.vocabulary import new_words, word_ids
-from training.core.checkpoints import (
-    latest_checkpoint,
-    pack_modules,
-    pack_optimizer,
-    save_checkpoint,
-    unpack_modules,
-    unpack_optimizer,
-)
+from training.core.checkpoints import save_checkpoint
 from training.core.processes import Processes
 from training.core.schedule import OnStep, warmup_cosine
 from training.core.status import MetricsLog
 from training.generator.batch import Batch, SampleStore, make_batch
 from training.generator.config import GeneratorConfig
+from training.generator.learner import Learner
 from training.generator.step import generator_losses
 
 MAX_BAD_STEPS = 20  # in a row, with a loss or a gradient that is not finite
@@ -133,152 +123,3 @@ def _check_finite(bad_steps: int, step: int) -> None:
             f"step {step}: the loss was not finite {bad_steps} times in a row; the last checkpoint stays. "
             "Lower learning_rate, or set precision=fp32"
         )
-
-
-# --- what learns ----------------------------------------------------------------------------------
-
-
-class MovingAverage:
-    """Exponential moving average of the trained parameters, warmed up."""
-
-    def __init__(self, parameters: Sequence[Tensor], decay: float) -> None:
-        self.parameters = list(parameters)
-        self.average = [p.detach().clone() for p in self.parameters]
-        self.decay = decay
-
-    def update(self, step: int) -> None:
-        """Moves the average towards the weights after a step; early steps count more."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
-
-    @torch.no_grad()
-    def swap(self) -> None:
-        """The average becomes the parameters and the other way round."""
-        for parameter, average in zip(self.parameters, self.average, strict=True):
-            held = parameter.clone()
-            parameter.copy_(average)
-            average.copy_(held)
-
-
-@dataclass(frozen=True, slots=True)
-class Learner:
-    """What a step changes, and all that a checkpoint holds: modules, optimizer and moving average."""
-
-    modules: Mapping[str, nn.Module]
-    parameters: Sequence[Tensor]  # those of the modules that are not frozen
-    optimizer: torch.optim.Optimizer
-    average: MovingAverage
-
-    @classmethod
-    def of(cls, pipe: DetDiffusionPipeline, config: GeneratorConfig, device: torch.device) -> Learner:
-        """As a new run begins; the pipeline's modules are on the device and ready to learn."""
-        modules = trained_modules(pipe, config, device)
-        groups = parameter_groups(modules, config)
-        parameters = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
-        return cls(modules, parameters, optimizer, MovingAverage(parameters, config.ema_decay))
-
-    def gradients(self) -> list[Tensor]:
-        """Zeros where a part had nothing to do: all processes have to add up the same tensors."""
-        for parameter in self.parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-
-    def update(self, step: int, share: float, *, skip: bool) -> None:
-        """One step of the optimizer at a share of each group's peak rate, and of the average. skip: only the gradients
-        go, which are not finite."""
-        if not skip:
-            for group in self.optimizer.param_groups:
-                group["lr"] = share * group["peak"]
-            self.optimizer.step()
-            self.average.update(step)
-        self.optimizer.zero_grad()
-
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """The model as it would be saved now; afterwards it is what it was, to the bit."""
-        self.finish()
-        try:
-            yield
-        finally:
-            self.average.swap()
-            for module in self.modules.values():
-                module.train()
-
-    def finish(self) -> None:
-        """The modules hold the averaged weights, and learn no more."""
-        self.average.swap()
-        for module in self.modules.values():
-            module.eval()
-
-    def state(self) -> dict[str, Tensor]:
-        """All that a checkpoint holds."""
-        averages = {f"average.{i}": tensor for i, tensor in enumerate(self.average.average)}
-        return pack_modules(self.modules) | pack_optimizer(self.optimizer) | averages
-
-    def restore(self, folder: Path) -> int:
-        """Puts the newest whole checkpoint back and returns its step; 0 where there is none."""
-        saved = latest_checkpoint(folder)
-        if saved is None:
-            return 0
-        step, tensors = saved
-        unpack_modules(self.modules, tensors)
-        unpack_optimizer(self.optimizer, tensors)
-        for i, tensor in enumerate(self.average.average):
-            tensor.copy_(tensors[f"average.{i}"])
-        return step
-
-
-def trained_modules(pipe: DetDiffusionPipeline, config: GeneratorConfig, device: torch.device) -> dict[str, nn.Module]:
-    """The text encoder, the U-Net and, where the model has them, blueprint and perception head (Fig. 2)."""
-    names = ("unet", "text_encoder", "blueprint", "perception_head", "controlnet")
-    modules = {name: getattr(pipe, name) for name in names if getattr(pipe, name) is not None}
-    pipe.vae.to(device)
-    if config.control_only:
-        for name in modules.keys() - {"controlnet"}:
-            modules.pop(name).to(device).requires_grad_(False)
-    for module in modules.values():
-        module.to(device).train()
-    if config.gradient_checkpointing:
-        pipe.unet.enable_gradient_checkpointing()
-        pipe.text_encoder.gradient_checkpointing_enable()
-        if pipe.controlnet is not None:
-            pipe.controlnet.enable_gradient_checkpointing()
-    if config.text_words_only:
-        _train_added_words(pipe)
-    return modules
-
-
-def parameter_groups(modules: dict[str, nn.Module], config: GeneratorConfig) -> list[dict[str, Any]]:
-    """GeoDiffusion's: no weight decay on 1-D and position parameters, lower rates for the text encoder, layer by layer.
-    What is frozen is in none."""
-    groups: dict[tuple[float, float], list[Tensor]] = {}
-    for name, module in modules.items():
-        for key, parameter in module.named_parameters():
-            if parameter.requires_grad:
-                peak = config.learning_rate
-                if name == "text_encoder":
-                    depth = _depth(key, int(module.config.num_hidden_layers))  # type: ignore[union-attr, arg-type]
-                    peak *= config.text_learning_rate * config.text_layer_decay**depth
-                decay = 0.0 if parameter.ndim < 2 or "embedding" in key else config.weight_decay
-                groups.setdefault((peak, decay), []).append(parameter)
-    return [{"params": list_, "peak": peak, "weight_decay": decay} for (peak, decay), list_ in groups.items()]
-
-
-def _depth(key: str, layers: int) -> int:
-    """How far below the text encoder's output a parameter stands: 0 for the top layer, `layers` for the embeddings."""
-    if "embeddings" in key:
-        return layers
-    _, inside, rest = key.partition("layers.")
-    return layers - 1 - int(rest.split(".")[0]) if inside else 0
-
-
-def _train_added_words(pipe: DetDiffusionPipeline) -> None:
-    """Freezes the text encoder but for the rows of location and attribute words."""
-    pipe.text_encoder.requires_grad_(False)
-    table = pipe.text_encoder.get_input_embeddings().weight
-    added = torch.zeros(len(table), 1, device=table.device)
-    added[word_ids(pipe.tokenizer, new_words(pipe.vocabulary))] = 1
-    table.requires_grad_(True)
-    table.register_hook(lambda gradient: gradient * added)

@@ -9,7 +9,15 @@ import torch
 from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Box, Layout
 from detdiffusion.models.config import LossConfig
-from detdiffusion.models.losses import denoising_loss, dice, foreground_weights, mask_bce, perception_loss, total_loss
+from detdiffusion.models.losses import (
+    denoising_loss,
+    dice,
+    foreground_weights,
+    mask_bce,
+    min_snr_weights,
+    perception_loss,
+    total_loss,
+)
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(2, 3, 4, 5)).astype(np.float32) * 3
@@ -55,6 +63,18 @@ def reference_weights(layout: Layout, height: int, width: int, weight: float, po
                 inside[row, column] = x1 <= (column + 0.5) / width < x2 and y1 <= (row + 0.5) / height < y2
         out[inside] = weight / inside.sum() ** power
     return out / out.mean()
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_min_snr_weighs_the_error_of_the_clean_latents(kind: str) -> None:
+    alphas_bar = torch.tensor([0.99, 0.9, 0.5, 0.1, 0.01])
+    ratio = alphas_bar / (1 - alphas_bar)
+    # Of the noise or of v, an error of one in the clean latents makes SNR or SNR + 1.
+    in_clean = ratio if kind == "epsilon" else ratio + 1
+    weights = min_snr_weights(alphas_bar, 5.0, kind)
+    assert float(weights.mean()) == pytest.approx(1)
+    by_clean = weights * in_clean
+    torch.testing.assert_close(by_clean / by_clean[0], torch.tensor([5, 5, 1, 1 / 9, 1 / 99]) / 5)
 
 
 def test_object_losses_equal_the_reference() -> None:

@@ -74,6 +74,10 @@ def test_a_field_of_the_loss_has_a_dot_and_later_settings_win(tiny: GeneratorCon
         ("betas=[0.9, 1]", "betas are (0.9, 1.0), and need to be 0 or more and below 1"),
         ("size=[0, 64]", "size is (0, 64), and needs a height and a width of 1 or more"),
         ("precision=fp16", "precision is 'fp16'; there are bf16 and fp32"),
+        ("optimizer=adam", "optimizer is 'adam'; there are adamw and muon"),
+        ("muon_learning_rate=0", "muon_learning_rate is 0.0, and needs to be above 0"),
+        ("ema_length=0.5", "ema_length is 0.5, and needs to be between 0 and 0.28"),
+        ("loss.min_snr_gamma=-1", "min_snr_gamma is -1.0, and needs to be 0 or more"),
         ("head=null", "loss.perception_weight needs a perception head"),
         ("loss.perception_weight=-1", "perception_weight needs to be 0 or more"),
     ],
@@ -179,8 +183,8 @@ def test_a_config_survives_json(tmp_path: Path) -> None:
 def test_a_run_that_lacks_newer_fields_goes_on(tmp_path: Path) -> None:
     path, bundle = tmp_path / "config.json", PRESETS["cpu"]
     old = bundle.to_json()
-    for part, name in (("samples", "mask_scale"),):
-        del old[part][name]
+    parts = (old["samples"], old["generator"], old["generator"]["loss"])
+    assert [part.pop(name) for part in parts for name in ADDED if name in part] == list(ADDED.values())
     path.write_text(json.dumps(old))
     keep_settings(path, bundle.to_json(), OLD_NAMES, ADDED)
 

@@ -27,8 +27,9 @@ from training.core.checkpoints import latest_checkpoint
 from training.generator import trainer
 from training.generator.batch import SampleStore, make_batch
 from training.generator.config import VARIANTS, GeneratorConfig
+from training.generator.learner import MovingAverage, make_optimizers, parameter_groups, trained_modules
 from training.generator.model import small_model
-from training.generator.trainer import MAX_BAD_STEPS, MovingAverage, parameter_groups, train_generator, trained_modules
+from training.generator.trainer import MAX_BAD_STEPS, train_generator
 
 pytestmark = pytest.mark.slow
 
@@ -63,9 +64,12 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 # --- the loop -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "muon", "ema_length": 0.1}], ids=["plain", "muon"])
 def test_a_killed_training_goes_on_bit_equal(
-    make_model: MakeModel, store: SampleStore, tiny: GeneratorConfig, tmp_path: Path
+    make_model: MakeModel, store: SampleStore, tiny: GeneratorConfig, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
+    tiny = dataclasses.replace(tiny, **changes)
+
     def kill(done: int, total: int, metrics: dict[str, float]) -> None:
         if done == 5:
             raise Killed
@@ -106,12 +110,22 @@ def test_every_part_is_trained_and_logged(
         assert row["learning_rate_text"] == pytest.approx(0.75 * row["learning_rate"])
 
 
-@pytest.mark.parametrize("switch", ["use_mask", "use_dice", "use_alpha_bar", "use_foreground"])
+@pytest.mark.parametrize(
+    "switch",
+    [
+        {"use_mask": False},
+        {"use_dice": False},
+        {"use_alpha_bar": False},
+        {"use_foreground": False},
+        {"min_snr_gamma": 5.0},
+        {"min_snr_gamma": 5.0, "use_foreground": False},
+    ],
+)
 def test_every_switch_of_the_loss_is_read(
-    make_model: MakeModel, store: SampleStore, tiny: GeneratorConfig, tmp_path: Path, switch: str
+    make_model: MakeModel, store: SampleStore, tiny: GeneratorConfig, tmp_path: Path, switch: dict[str, Any]
 ) -> None:
     config = dataclasses.replace(tiny, steps=1)
-    off = dataclasses.replace(config, loss=dataclasses.replace(tiny.loss, **{switch: False}))
+    off = dataclasses.replace(config, loss=dataclasses.replace(tiny.loss, **switch))
     on_row, off_row = (train(make_model(), store, each, tmp_path / str(each.loss))[0] for each in (config, off))
     assert on_row["total"] != off_row["total"]
 
@@ -263,6 +277,31 @@ def test_rates_fall_layer_by_layer(make_model: MakeModel, tiny: GeneratorConfig)
             assert decay == (0.0 if parameter.ndim < 2 or "embedding" in key else 0.1), (name, key)
 
 
+def test_muon_moves_hidden_matrices_and_adamw_the_rest(make_model: MakeModel, tiny: GeneratorConfig) -> None:
+    config = dataclasses.replace(tiny, optimizer="muon", muon_learning_rate=3.0, learning_rate=1.0, weight_decay=0.1)
+    modules = trained_modules(make_model(), config, CPU)
+    optimizers = make_optimizers(modules, config)
+    assert list(optimizers) == ["optimizer", "muon"] and list(make_optimizers(modules, tiny)) == ["optimizer"]
+    moved = {name: {id(p) for g in one.param_groups for p in g["params"]} for name, one in optimizers.items()}
+    by_name = {f"{name}.{key}": p for name, module in modules.items() for key, p in module.named_parameters()}
+    assert not moved["optimizer"] & moved["muon"]
+    assert moved["optimizer"] | moved["muon"] == {id(p) for p in by_name.values()}
+    hidden = {key for key, p in by_name.items() if id(p) in moved["muon"]}
+    assert all(by_name[key].ndim >= 2 for key in hidden)
+    assert {
+        "unet.down_blocks.0.resnets.0.conv1.weight",
+        "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight",
+    } <= hidden
+    outer = (
+        "unet.conv_in.weight",
+        "unet.conv_out.weight",
+        "unet.time_embedding.linear_1.weight",
+        "blueprint.embed.weight",
+    )
+    assert not hidden & set(outer) and not any("token_embedding" in key for key in hidden)
+    assert {(g["peak"], g["weight_decay"]) for g in optimizers["muon"].param_groups} == {(3.0, 0.1), (2.25, 0.1)}
+
+
 def test_what_is_frozen_has_no_rate(make_model: MakeModel, tiny: GeneratorConfig) -> None:
     pipe = make_model()
     config = dataclasses.replace(tiny, text_words_only=True)
@@ -302,6 +341,20 @@ def test_the_average_follows_and_swaps() -> None:
     parameter.data.fill_(3.0)
     average.swap()
     assert parameter.tolist() == pytest.approx([1.0, 1.0]) and average.average[0].tolist() == [3.0, 3.0]
+
+
+@pytest.mark.parametrize("length", [0.05, 0.15])
+def test_an_average_of_a_length_is_as_wide_as_it_says(length: float) -> None:
+    steps = 1_000
+    parameter = nn.Parameter(torch.zeros(steps, dtype=torch.double))
+    average = MovingAverage([parameter], 0.5, length)
+    for step in range(steps):
+        parameter.data.zero_()[step] = 1  # so that the average says how much every step counts
+        average.update(step)
+    weights, time = average.average[0], torch.arange(steps).double() / steps
+    mean = (weights * time).sum()
+    assert float(weights.sum()) == pytest.approx(1)
+    assert float((weights * (time - mean) ** 2).sum().sqrt()) == pytest.approx(length, abs=0.002)
 
 
 # --- losses that are not finite -------------------------------------------------------------------
