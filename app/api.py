@@ -51,7 +51,7 @@ class Endpoints:
             steps: of the sampler, 1 to 100.
             guidance: how closely the layout is followed, 1 to 15.
             attribute_guidance: -4 to 4; above 0 objects become harder to detect, below 0 easier.
-            sampler: "dpm++", "unipc", "ddim", "euler" or "ddpm"; empty for the model's own.
+            sampler: "dpm++", "sde-dpm++", "unipc", "ddim", "euler" or "ddpm"; empty for the model's own.
             image: whether the answer holds the image, as "png_base64".
             picture: what version 0.1 called `image`.
             difficulty: what version 0.1 called `attribute_guidance`.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from detdiffusion.attributes import Strategy, apply_strategy
-from detdiffusion.core.arguments import add_device, add_old_name, amount, sampler_steps, seed_number
+from detdiffusion.core.arguments import add_device, add_old_name, add_sampler, amount, sampler_steps, seed_number
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.devices import device_of
 from detdiffusion.detection import Detections
@@ -117,7 +117,8 @@ def _prepare(arguments: argparse.Namespace) -> _Job:
     pipeline = load_pipeline(arguments.model, device=device)
     arguments.out.mkdir(parents=True, exist_ok=True)
     first = arguments.seeds[0] if arguments.compare else arguments.seed
-    how = SamplingConfig(first, arguments.steps, arguments.guidance, arguments.attribute_guidance)
+    strength = (arguments.guidance, arguments.attribute_guidance)
+    how = SamplingConfig(first, arguments.steps, *strength, arguments.sampler)
     return _Job(
         layout=apply_strategy(layout, arguments.strategy or Strategy.ORIGIN),
         strategy=arguments.strategy or Strategy.ORIGIN,
@@ -246,6 +247,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--detector", metavar="NAME|PATH", help="detector (default: the model's own, or the bundled one)"
     )
+    add_sampler(parser)
     parser.add_argument(
         "--guidance", type=amount, default=GUIDANCE, help=f"classifier-free guidance scale ({GUIDANCE:g})"
     )

@@ -16,16 +16,22 @@ MAX_SEED = 2**48 - 1
 MAX_STEPS = 1000
 
 # By the name that people give them -> diffusers' class. Each takes one forward a step, so they differ in quality for
-# few steps.
+# few steps. The two that add noise at every step, sde-dpm++ and ddpm, forget the errors of earlier steps.
 SAMPLERS: Mapping[str, str] = MappingProxyType(
     {
         "dpm++": "DPMSolverMultistepScheduler",
+        "sde-dpm++": "DPMSolverMultistepScheduler",
         "unipc": "UniPCMultistepScheduler",
         "ddim": "DDIMScheduler",
         "euler": "EulerDiscreteScheduler",
         "ddpm": "DDPMScheduler",
     }
 )
+
+SAMPLER_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {"dpm++": {"algorithm_type": "dpmsolver++"}, "sde-dpm++": {"algorithm_type": "sde-dpmsolver++"}}
+)
+"""What some samplers set of their class, over the model's own."""
 
 
 def check_sampler(name: str) -> None:

@@ -14,6 +14,7 @@ FIXED, RANDOM = "Fixed", "Random"
 SAMPLERS = {
     "The model's own": "",
     "DPM-Solver++": "dpm++",
+    "SDE-DPM-Solver++ (noise at every step)": "sde-dpm++",
     "UniPC": "unipc",
     "DDIM": "ddim",
     "Euler": "euler",

@@ -4,7 +4,7 @@ import argparse
 import math
 from pathlib import Path
 
-from detdiffusion.sampling_config import MAX_SEED, MAX_STEPS
+from detdiffusion.sampling_config import MAX_SEED, MAX_STEPS, SAMPLERS
 
 DEVICE = "cpu, cuda, cuda:1, ... (default: cuda if available)"
 
@@ -83,6 +83,11 @@ def seed_number(text: str) -> int:
 def add_device(parser: argparse.ArgumentParser, help: str = DEVICE) -> None:
     """`--device NAME`, for `detdiffusion.core.devices.device_of`."""
     parser.add_argument("--device", metavar="NAME", help=help)
+
+
+def add_sampler(parser: argparse._ActionsContainer) -> None:
+    """`--sampler`, of every command that draws."""
+    parser.add_argument("--sampler", choices=list(SAMPLERS), default="", help="default: the model's own")
 
 
 def add_old_name(parser: argparse.ArgumentParser, old: str, new: str) -> None:

@@ -10,7 +10,7 @@ import diffusers
 import torch
 from torch import Tensor
 
-from detdiffusion.sampling_config import SAMPLERS, check_sampler
+from detdiffusion.sampling_config import SAMPLER_OPTIONS, SAMPLERS, check_sampler
 
 # [M, C, h, w] noisy latents and a timestep -> the U-Net's prediction, same shape. M is a multiple of B: see `guided`.
 Predict: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -32,7 +32,8 @@ def make_scheduler(model_scheduler: Any, sampler: str | None) -> Any:
         return type(model_scheduler).from_config(config)
     check_sampler(sampler)
     # Some clip what they predict to -1..1 unless told otherwise: right for pixels, wrong for latents.
-    return getattr(diffusers, SAMPLERS[sampler]).from_config({"clip_sample": False, **config})
+    settings = {"clip_sample": False, **config, **SAMPLER_OPTIONS.get(sampler, {})}
+    return getattr(diffusers, SAMPLERS[sampler]).from_config(settings)
 
 
 def starting_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
@@ -56,7 +57,7 @@ def sample(
     Args:
         predict: epsilon or v, as the scheduler's config says; its rows are those of `guided`.
         scheduler: a fresh diffusers scheduler; its state is changed.
-        seeds: for schedulers that draw noise at every step (DDPM's): one stream a picture.
+        seeds: for schedulers that draw noise at every step (SDE-DPM-Solver++, DDPM): one stream a picture.
         guidance_scale: 1 switches guidance off.
         attribute_guidance: its strength; 0 switches it off.
         on_step: called after every step; what it raises ends the sampling.

@@ -212,6 +212,20 @@ def test_guidance_reaches_the_picture(tmp_path: Path, model: Path) -> None:
 
 
 @pytest.mark.usefixtures("guarded")
+@pytest.mark.slow
+def test_the_sampler_reaches_the_picture(tmp_path: Path, model: Path) -> None:
+    words, pictures = [str(write(tmp_path, CAR)), "--model", str(model), "--steps", "3"], []
+    for name, more in (("own", []), ("ddpm", ["--sampler", "ddpm"]), ("again", ["--sampler", "ddpm"])):
+        assert command.main([*words, "--out", str(tmp_path / name), *more]) == 0
+        pictures.append((tmp_path / name / "image.png").read_bytes())
+        sampler = read_image(tmp_path / name / "image.png").to_json().get("sampler")
+        assert (
+            sampler == json.loads((tmp_path / name / "result.json").read_text()).get("sampler") == (more or [None])[-1]
+        )
+    assert pictures[0] != pictures[1] == pictures[2]
+
+
+@pytest.mark.usefixtures("guarded")
 def test_model_without_attributes(
     tmp_path: Path, make_pipeline: Any, vocabulary: Vocabulary, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detdiffusion.attributes import Strategy
-from detdiffusion.core.arguments import add_device, add_old_name, amount, paths, positive, sampler_steps, words
+from detdiffusion.core.arguments import (
+    add_device,
+    add_old_name,
+    add_sampler,
+    amount,
+    paths,
+    positive,
+    sampler_steps,
+    words,
+)
 from detdiffusion.core.files import write_text
 from detdiffusion.detectors import BUNDLED, HELD_OUT
 from detdiffusion.drawing import grid
@@ -72,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inception", type=Path, metavar="FILE", help="Inception weights for FID")
     parser.add_argument("--scene-fid", action="store_true", help="also the FID of the objects' crops")
     parser.add_argument("--steps", type=sampler_steps, default=20, help="sampler steps, 1 to 1000 (default 20)")
+    add_sampler(parser)
     parser.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"images per batch ({BATCH})")
     parser.add_argument("--out", type=Path, required=True, metavar="report.json", help="file to write")
     parser.add_argument(
@@ -124,7 +134,7 @@ def request_of(arguments: argparse.Namespace) -> Plan:
         one_hard=arguments.one_hard,
         inception=arguments.inception,
         scene_fid=arguments.scene_fid,
-        sampling=SamplingConfig(0, arguments.steps, arguments.guidance),
+        sampling=SamplingConfig(0, arguments.steps, arguments.guidance, sampler=arguments.sampler),
         batch=arguments.batch,
         device=arguments.device,
     )

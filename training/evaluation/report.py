@@ -145,12 +145,13 @@ class LayoutsReport:
 
 @dataclass(frozen=True, slots=True)
 class SamplerReport:
-    """How images were made. size: height, width in pixels."""
+    """How images were made. size: height, width in pixels. sampler: empty for each model's own."""
 
     steps: int
     guidance: float
     batch: int
     size: tuple[int, int]
+    sampler: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -348,13 +348,18 @@ def _report(
     return EvaluationReport(
         format=FORMAT,
         layouts=layouts,
-        sampler=SamplerReport(plan.sampling.steps, plan.sampling.guidance_scale, plan.batch, truth.size),
+        sampler=_sampler_report(plan, truth.size),
         attributes_by=said.labellers_of(source) if labeller is None else Labeller(labeller.name, labeller.sha256),
         detectors=said.detectors_of(scorer.detectors, truth.layouts, vocabulary),
         inception=None if inception is None else InceptionReport(inception.sha256),
         real=None if real is None else RealReport(said.scores_of(real)),
         systems=tuple(systems),
     )
+
+
+def _sampler_report(plan: Plan, size: Size) -> SamplerReport:
+    how = plan.sampling
+    return SamplerReport(how.steps, how.guidance_scale, plan.batch, size, how.sampler)
 
 
 def _sampler(plan: Plan, size: Size) -> dict[str, Any]:

@@ -68,12 +68,13 @@ def evaluation_sections(one: Evaluation) -> Iterator[Block]:
 def _what_was_run(one: Evaluation) -> Iterator[Block]:
     layouts, sampler = one.report.layouts, one.report.sampler
     height, width = sampler.size
+    way = f" of {sampler.sampler}" if sampler.sampler else ""
     share = "" if isnan(layouts.hard_share) else f", {100 * layouts.hard_share:.0f} % of the things are truly hard"
     names = [labeller.name for labeller in one.report.labellers]
     by = f"by {', '.join(names)}" if names else "they came with the layouts"
     yield Text(
         f"{layouts.objects:,} objects, {layouts.things:,} of them things{share} (attributes: {by}). Pictures of "
-        f"{width}x{height} pixels, {sampler.steps} steps, guidance {sampler.guidance:g}; every system and view "
+        f"{width}x{height} pixels, {sampler.steps} steps{way}, guidance {sampler.guidance:g}; every system and view "
         "draws a layout from the same noise."
     )
     for detector in one.report.detectors:

@@ -10,7 +10,16 @@ from dataclasses import fields
 from pathlib import Path
 
 from detdiffusion.attributes import Strategy
-from detdiffusion.core.arguments import add_device, add_old_name, amount, natural, positive, sampler_steps, seed_number
+from detdiffusion.core.arguments import (
+    add_device,
+    add_old_name,
+    add_sampler,
+    amount,
+    natural,
+    positive,
+    sampler_steps,
+    seed_number,
+)
 from detdiffusion.sampling_config import SamplingConfig
 from training.core.status import STATUS, tells
 from training.data.filters import NO_FILTER, add_filter_arguments, filter_of
@@ -76,6 +85,7 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
         "--seed", type=seed_number, default=0, metavar="S", help="seed of all noise and shifts (default 0)"
     )
     group.add_argument("--steps", type=sampler_steps, default=20, help="sampler steps, 1 to 1000 (default 20)")
+    add_sampler(group)
     group.add_argument(
         "--guidance", type=amount, default=GUIDANCE, help=f"classifier-free guidance scale ({GUIDANCE:g})"
     )
@@ -127,7 +137,8 @@ def _add_exports(parser: argparse.ArgumentParser) -> None:
 def request_of(arguments: argparse.Namespace) -> Request:
     """The request that the arguments are."""
     names = {field.name for field in fields(Request)} - {"bounds", "sampling"}
-    how = SamplingConfig(arguments.seed, arguments.steps, arguments.guidance, arguments.attribute_guidance)
+    strength = (arguments.guidance, arguments.attribute_guidance)
+    how = SamplingConfig(arguments.seed, arguments.steps, *strength, arguments.sampler)
     return Request(bounds=filter_of(arguments), sampling=how, **{name: getattr(arguments, name) for name in names})
 
 

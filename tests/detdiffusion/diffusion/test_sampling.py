@@ -83,8 +83,22 @@ def test_any_sampler_can_take_the_place_of_the_models_own(sampler: str) -> None:
     torch.testing.assert_close(latents, CLEAN, atol=2e-2, rtol=0)
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_noise_at_every_step_comes_from_the_seed(sampler: str) -> None:
+    own = DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++", prediction_type="v_prediction")
+    starts = starting_noise((3, 3), (4, 3, 3))
+
+    def run(*seeds: int) -> Tensor:
+        scheduler, how = make_scheduler(own, sampler), {"steps": 5, "guidance_scale": 1.0}
+        return sample(lambda latents, t: 0.1 * latents, scheduler, starts[: len(seeds)], seeds=seeds, **how)
+
+    one, other = run(3, 4)
+    assert torch.equal(run(3, 4)[1], other) and torch.equal(run(4)[0], other), "again, and in another batch"
+    assert torch.equal(one, other) == (sampler not in ("sde-dpm++", "ddpm"))
+
+
 def test_an_unknown_sampler_is_named_with_those_that_there_are() -> None:
-    with pytest.raises(ConfigError, match="no sampler 'magic'; choose one of dpm\\+\\+, unipc"):
+    with pytest.raises(ConfigError, match="no sampler 'magic'; choose one of dpm\\+\\+, sde-dpm\\+\\+, unipc"):
         make_scheduler(DPMSolverMultistepScheduler(), "magic")
 
 

@@ -83,6 +83,7 @@ def test_strategy_lists() -> None:
 def test_defaults(tmp_path: Path) -> None:
     given = parse("--model", tmp_path, "--layouts", SCENES, "--out", tmp_path / "r.json")
     assert (given.strategies, given.detector, given.steps, given.batch) == (list(Strategy), [], 20, 16)
+    assert given.sampler == ""
     assert (given.baselines, given.attribute_guidance, given.one_hard, given.inception) == ([], [], False, None)
 
 
@@ -116,7 +117,8 @@ def test_lists(tmp_path: Path) -> None:
         "--layouts",
         SCENES,
     )
-    given = parse("--model", tmp_path, "--out", tmp_path / "r.json", *words)
+    given = parse("--model", tmp_path, "--out", tmp_path / "r.json", "--sampler", "sde-dpm++", *words)
+    assert given.sampler == "sde-dpm++"
     assert (given.detector, given.baselines) == (["judge", "a/b.pt"], [Path("a"), Path("b")])
     assert given.attribute_guidance == [0, 1.5, -2]
 
@@ -230,7 +232,7 @@ def test_report(whole: tuple[dict[str, Any], Path]) -> None:
     assert report["format"] == 2
     about = report["layouts"]
     assert (about["spec"], about["source"], about["count"], about["things"]) == (SCENES, "papercut", COUNT, things)
-    assert report["sampler"] == {"steps": 1, "guidance": 3.0, "batch": 2, "size": [64, 64]}
+    assert report["sampler"] == {"steps": 1, "guidance": 3.0, "batch": 2, "size": [64, 64], "sampler": ""}
     assert [one["name"] for one in report["detectors"]] == ["yolo11n", "yolov5n"]
     assert report["attributes_by"]["sha256"] == report["detectors"][0]["sha256"]
     assert all(one["unmapped"] == [] for one in report["detectors"])

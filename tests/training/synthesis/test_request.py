@@ -103,7 +103,7 @@ def test_the_arguments_become_a_request(flag: str) -> None:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     words = "--model m --layouts papercut:3@900000 --strategy easy --count 1 --out o --min-area 0.1 --seed 3"
-    words += f" --steps 5 --guidance 2 {flag} -1.5"
+    words += f" --steps 5 --guidance 2 {flag} -1.5 --sampler ddpm"
     request = command.request_of(parser.parse_args(words.split()))
     assert request == Request(
         Path("o"),
@@ -111,7 +111,7 @@ def test_the_arguments_become_a_request(flag: str) -> None:
         "papercut:3@900000",
         Strategy.EASY,
         1,
-        SamplingConfig(3, 5, 2.0, -1.5),
+        SamplingConfig(3, 5, 2.0, -1.5, "ddpm"),
         bounds=LayoutFilter(0.1, 1, NO_FILTER.max_objects, True, ()),
     )
 
