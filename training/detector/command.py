@@ -10,7 +10,7 @@ import math
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,9 @@ from detdiffusion.core.devices import device_of
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors import load_detector
 from detdiffusion.errors import ConfigError, DataError, DetectorError
-from training.core.cli import add_set, progress
+from training.core.cli import add_config, add_set, progress
 from training.core.reading import read_ahead
-from training.core.settings import SET, parse_settings, with_fields
+from training.core.settings import SET, parse_settings, read_settings, with_fields
 from training.core.status import STATUS, tells
 from training.data.datasets import Dataset, Sample, open_dataset
 
@@ -35,9 +35,11 @@ if TYPE_CHECKING:
 
 DESCRIPTION_FILE = "detector.json"  # the last file that is written of a detector
 RUN = "run"  # folder in the detector's, for what makes it resumable and says how it went
-HELD_OUT = 200  # pictures, at most
-LOADERS = 2  # processes that prepare ultralytics' pictures
-AHEAD = 16  # pictures read before they are needed
+HELD_OUT = 200  # images, at most
+LOADERS = 2  # processes that prepare ultralytics' images
+AHEAD = 16  # images read before they are needed
+LEAST = {"epochs": 1, "image_size": 1, "batch": 1, "seed": 0, "limit": 1, "held_out": 1}  # numbers of a request
+_ABOUT = ("pictures", "data", "start")  # what the config.json of a run says beside its settings
 _LARGE = 400  # pixels; from here on Faster R-CNN learns from as many boxes as torchvision's own recipe
 
 
@@ -45,14 +47,18 @@ _LARGE = 400  # pixels; from here on Faster R-CNN learns from as many boxes as t
 class DetectorRequest:
     """What one training of a detector is asked for.
 
-    settings: of `DetectorTraining` for torchvision, of ultralytics for the others. limit: pictures of the data, at
-    most; held_out: of these, to measure on. start: weights.
+    settings: of `DetectorTraining` for torchvision, of ultralytics for the others, by where they come from (as messages
+    name it); what comes later counts. limit: images of the data, at most; held_out: of these, to measure on. start:
+    weights.
+
+    Raises:
+        ConfigError: a number is out of range.
     """
 
     architecture: str
     data: Path
     out: Path
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Mapping[str, Any]]
     split: str | None = None
     epochs: int = 12
     image_size: int = 640  # pixels
@@ -63,23 +69,30 @@ class DetectorRequest:
     start: Path | None = None
     device: str | None = None
 
+    def __post_init__(self) -> None:
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < least):
+                raise ConfigError(f"{name} {value} needs to be a whole number of {least} or more")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training detector`."""
     parser.add_argument(
         "--arch",
-        required=True,
         metavar="NAME",
         help="of torchvision (fasterrcnn_resnet50_fpn, _v2, retinanet_resnet50_fpn, ...; fasterrcnn_resnet18_fpn is "
-        "ours, for small images on a CPU) or of ultralytics (yolo11n, rtdetr-l, ...)",
+        "ours, for small images on a CPU) or of ultralytics (yolo11n, rtdetr-l, ...); needed unless --config names one",
     )
+    fields_of = "DetectorTraining (training/detector/recipe.py); for ultralytics, any of its settings that is a number"
+    add_config(parser, f"{fields_of}; and arch, {', '.join(LEAST)}")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set: COCO, Papercut, YOLO or VOC")
     parser.add_argument("--split", metavar="NAME", help="such as train (default: the only one, or train)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the detector folder to write")
-    parser.add_argument("--epochs", type=positive, default=12, metavar="N", help="default 12")
-    parser.add_argument("--image-size", type=positive, default=640, metavar="PIXELS", help="side, default 640")
-    parser.add_argument("--batch", type=positive, default=16, metavar="N", help="images per step, default 16")
-    parser.add_argument("--seed", type=natural, default=0, metavar="N", help="default 0")
+    parser.add_argument("--epochs", type=positive, metavar="N", help="default 12")
+    parser.add_argument("--image-size", type=positive, metavar="PIXELS", help="side, default 640")
+    parser.add_argument("--batch", type=positive, metavar="N", help="images per step, default 16")
+    parser.add_argument("--seed", type=natural, metavar="N", help="default 0")
     parser.add_argument("--limit", type=positive, metavar="N", help="use only N images of the data set")
     parser.add_argument(
         "--held-out",
@@ -94,7 +107,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="torchvision: initial weights, used where they fit (.pth, .safetensors), of a detector or a backbone; "
         "default: from scratch",
     )
-    fields_of = "DetectorTraining (training/detector/recipe.py); for ultralytics, any of its settings that is a number"
     add_set(parser, fields_of, "learning_rate=0.01 or mosaic=0.3")
     add_device(parser, f"torchvision: {DEVICE}")
 
@@ -109,27 +121,41 @@ def run(arguments: argparse.Namespace) -> int:
     out, train = request.out, _training(request)
     dataset = open_dataset(request.data, split=request.split)
     print("\n".join(dataset.describe()), file=sys.stderr)
-    pictures = choose_images(dataset, request.limit, request.held_out, request.seed)
-    _keep(request, pictures)
+    images = choose_images(dataset, request.limit, request.held_out, request.seed)
+    _keep(request, images)
     if not (out / DESCRIPTION_FILE).is_file():
-        train(pictures)
-    scores = measure(load_detector(out), pictures)
-    about = {"AP50": scores.AP50, "AP75": scores.AP75, "mAP": scores.mAP, "held_out": len(pictures.held_out)}
-    write_json(out / RUN / "report.json", {**about, "trained_on": len(pictures.learned)})
-    print(f"AP50 {scores.AP50:.3f}, mAP {scores.mAP:.3f} on {len(pictures.held_out)} held-out pictures")
+        train(images)
+    scores = measure(load_detector(out), images)
+    about = {"AP50": scores.AP50, "AP75": scores.AP75, "mAP": scores.mAP, "held_out": len(images.held_out)}
+    write_json(out / RUN / "report.json", {**about, "trained_on": len(images.learned)})
+    print(f"AP50 {scores.AP50:.3f}, mAP {scores.mAP:.3f} on {len(images.held_out)} held-out images")
     print(out)
     return 0
 
 
 def request_of(arguments: argparse.Namespace) -> DetectorRequest:
-    """The request that the arguments are."""
-    names = {field.name for field in fields(DetectorRequest)} - {"architecture", "settings"}
-    given = {name: getattr(arguments, name) for name in names}
-    return DetectorRequest(architecture=arguments.arch, settings=parse_settings(arguments.set), **given)
+    """`--config`, then the arguments and `--set`: what comes later counts.
+
+    Raises:
+        ConfigError: no architecture is named, or a number is none or out of range.
+    """
+    file = {} if arguments.config is None else read_settings(arguments.config)
+    chosen = {name: file.pop(name, None) for name in ("arch", *LEAST)}
+    chosen |= {name: value for name in chosen if (value := getattr(arguments, name)) is not None}
+    architecture = chosen.pop("arch")
+    if not isinstance(architecture, str):
+        raise ConfigError("give --arch, or a --config that names one")
+    learning = {name: value for name, value in file.items() if name not in _ABOUT}
+    return DetectorRequest(
+        architecture=architecture,
+        settings={f"{arguments.config}: ": learning, SET: parse_settings(arguments.set)},
+        **{name: value for name, value in chosen.items() if value is not None},
+        **{name: getattr(arguments, name) for name in ("data", "out", "split", "start", "device")},
+    )
 
 
 def choose_images(dataset: Dataset, limit: int | None, held_out: int | None, seed: int) -> SplitImages:
-    """Which pictures are learned and which are measured on: the same for the same data, numbers and seed.
+    """Which images are learned and which are measured on: the same for the same data, numbers and seed.
 
     Raises:
         DataError: the data have no things, or nothing is left to learn from.
@@ -142,11 +168,11 @@ def choose_images(dataset: Dataset, limit: int | None, held_out: int | None, see
     places = epoch_order(seed, -1, len(dataset))[:limit]
     count = min(HELD_OUT, math.ceil(len(places) / 10)) if held_out is None else held_out
     if count >= len(places):
-        raise DataError(f"{len(places)} pictures, {count} of them held out: nothing is left to learn from")
+        raise DataError(f"{len(places)} images, {count} of them held out: nothing is left to learn from")
     return SplitImages(dataset, sorted(places[count:]), sorted(places[:count]))
 
 
-def _keep(request: DetectorRequest, pictures: SplitImages) -> None:
+def _keep(request: DetectorRequest, images: SplitImages) -> None:
     """Writes what the run was started with; ConfigError if it was something else."""
     from detdiffusion.core.files import file_hash
 
@@ -154,10 +180,12 @@ def _keep(request: DetectorRequest, pictures: SplitImages) -> None:
     if (out / DESCRIPTION_FILE).exists() and not (out / RUN / "config.json").exists():
         raise ConfigError(f"{out} holds a detector of another origin; give another --out")
     names = ("epochs", "image_size", "batch", "seed")
-    chosen = {"arch": request.architecture, **{name: getattr(request, name) for name in names}, **request.settings}
-    counts = {"pictures": len(pictures.learned), "held_out": len(pictures.held_out)}
+    chosen = {"arch": request.architecture, **{name: getattr(request, name) for name in names}}
+    for settings in request.settings.values():
+        chosen |= settings
+    counts = {"pictures": len(images.learned), "held_out": len(images.held_out)}
     start = None if request.start is None else file_hash(request.start)
-    keep_settings(out / RUN / "config.json", {**chosen, **counts, "data": pictures.dataset.fingerprint, "start": start})
+    keep_settings(out / RUN / "config.json", {**chosen, **counts, "data": images.dataset.fingerprint, "start": start})
 
 
 def _training(request: DetectorRequest) -> Callable[[SplitImages], None]:
@@ -187,51 +215,57 @@ def _training(request: DetectorRequest) -> Callable[[SplitImages], None]:
 
 
 def _config(request: DetectorRequest) -> DetectorTraining:
-    """What torchvision's detector learns by: the request's own numbers, then `--set`."""
+    """What torchvision's detector learns by: the request's own numbers, then `--config` and `--set`."""
     from training.detector.recipe import DetectorTraining
 
     given = {name: getattr(request, name) for name in ("architecture", "image_size", "epochs", "batch", "seed")}
     proposals: dict[str, Any] = {"proposals": 512} if request.image_size >= _LARGE else {}
-    return with_fields(DetectorTraining(**given, **proposals), request.settings, SET, fixed=tuple(given))
+    config = DetectorTraining(**given, **proposals)
+    for source, values in request.settings.items():
+        config = with_fields(config, values, source, fixed=tuple(given))
+    return config
 
 
-def _numbers(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _numbers(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Settings of ultralytics, which checks their names itself.
 
     Raises:
         ConfigError: one is not a finite number.
     """
-    for name, value in settings.items():
-        if type(value) not in (int, float) or not math.isfinite(value) or not name.isidentifier():
-            raise ConfigError(f"{SET}{name}={value}: ultralytics takes numbers, as mosaic=0.3")
-    return dict(settings)
+    found: dict[str, Any] = {}
+    for source, values in settings.items():
+        for name, value in values.items():
+            if type(value) not in (int, float) or not math.isfinite(value) or not name.isidentifier():
+                raise ConfigError(f"{source}{name}={value}: ultralytics takes numbers, as mosaic=0.3")
+        found |= values
+    return found
 
 
 def _train_torchvision(
-    request: DetectorRequest, config: DetectorTraining, device: torch.device, pictures: SplitImages
+    request: DetectorRequest, config: DetectorTraining, device: torch.device, images: SplitImages
 ) -> None:
     from training.detector.recipe import train_torchvision
 
     work = request.out / RUN
     with progress("detector") as report:
-        train_torchvision(pictures, config, request.out, work, device, report, start=request.start)
+        train_torchvision(images, config, request.out, work, device, report, start=request.start)
     shutil.rmtree(work / "checkpoints")
 
 
 def _train_ultralytics(
-    request: DetectorRequest, architecture: str, numbers: Mapping[str, Any], pictures: SplitImages
+    request: DetectorRequest, architecture: str, numbers: Mapping[str, Any], images: SplitImages
 ) -> None:
-    """By ultralytics' own loop, on a copy of the pictures that is gone afterwards."""
+    """By ultralytics' own loop, on a copy of the images that is gone afterwards."""
     from detdiffusion.detectors.ultralytics.training import train_ultralytics
 
     work = request.out / RUN
-    for split, places in (("train", pictures.learned), ("val", pictures.held_out)):
-        copy_images(pictures.dataset, places, work / "data", split)
+    for split, places in (("train", images.learned), ("val", images.held_out)):
+        copy_images(images.dataset, places, work / "data", split)
     with progress("detector", "epoch") as report:
         made = train_ultralytics(
             architecture,
             work / "data",
-            pictures.dataset.things,
+            images.dataset.things,
             image_size=request.image_size,
             epochs=request.epochs,
             batch=request.batch,
@@ -257,7 +291,7 @@ def copy_images(dataset: Samples, places: Sequence[int], folder: Path, split: st
 
     if (folder / split / "written").exists():
         return
-    with progress(f"pictures: {split}", "image") as report:
+    with progress(f"images: {split}", "image") as report:
 
         def pairs() -> Iterator[tuple[Image.Image, Layout]]:
             read = read_ahead((dataset[place] for place in places), Sample.load_image, AHEAD)

@@ -42,7 +42,7 @@ from training.core.status import MetricsLog
 from training.data.datasets import Sample
 
 MAX_BAD_STEPS = 20  # in a row, with a loss or a gradient that is not finite
-MEASURE_BATCH = 16  # pictures
+MEASURE_BATCH = 16  # images
 # Pixels. At 64, RetinaNet's pyramid ends in maps of a single cell, and there a CPU sometimes leaves the gradients of
 # convolutions in bfloat16 unwritten (torch 2.15: other values or NaN, every few runs); never seen from 96 on.
 _HALF_FROM = 128
@@ -51,7 +51,7 @@ _BACKGROUND = 1  # rows of the classifier before the classes
 
 @dataclass(frozen=True, slots=True)
 class DetectorTraining:
-    """One detector of torchvision: SGD with warm-up and a cosine, mirrored pictures. ConfigError if out of range."""
+    """One detector of torchvision: SGD with warm-up and a cosine, mirrored images. ConfigError if out of range."""
 
     architecture: str
     image_size: int  # pixels, the side of the squares that it sees
@@ -63,7 +63,7 @@ class DetectorTraining:
     weight_decay: float = 1e-4  # of weights; norms and biases have none
     warmup_steps: int = 200
     clip_norm: float = 10.0
-    proposals: int = 64  # boxes a picture that Faster R-CNN's second stage learns from; torchvision's own is 512
+    proposals: int = 64  # boxes per image that Faster R-CNN's second stage learns from; torchvision's own is 512
     augment: bool = False  # beside mirroring: colours, zoom out and crops, as SSD's training has them
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class Samples(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SplitImages:
-    """Places in a data set: of the pictures to learn from (one may stand there more than once), and of those to measure
+    """Places in a data set: of the images to learn from (one may stand there more than once), and of those to measure
     on."""
 
     dataset: Samples
@@ -108,15 +108,15 @@ class SplitImages:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A picture [3, S, S] in 0..1, its boxes [N, 4] in pixels and their classes [N]: 1 is the first label."""
+    """An image [3, S, S] in 0..1, its boxes [N, 4] in pixels and their classes [N]: 1 is the first label."""
 
-    picture: Tensor
+    image: Tensor
     boxes: Tensor
     classes: Tensor
 
 
 def train_torchvision(
-    pictures: SplitImages,
+    images: SplitImages,
     config: DetectorTraining,
     out: Path,
     run: Path,
@@ -128,33 +128,33 @@ def train_torchvision(
     """Writes the detector folder `out`; checkpoints and metrics lie in `run`. The same call goes on where it stopped.
 
     Args:
-        on_step: gets finished steps, all steps, the loss, and AP50 on the held-out pictures after the last epoch.
+        on_step: gets finished steps, all steps, the loss, and AP50 on the held-out images after the last epoch.
         start: weights to start from, where they fit (`start_from`).
 
     Raises:
         DetectorError: `start` cannot be used, or the folder cannot be written.
-        DataError: a picture cannot be read, the loss is not finite, or a checkpoint could not be written.
+        DataError: an image cannot be read, the loss is not finite, or a checkpoint could not be written.
     """
-    labels = pictures.dataset.things
+    labels = images.dataset.things
     model = new_model(config, len(labels), device, start)
     optimizer = new_optimizer(model, config)
     first = _restore(run / "checkpoints", model, optimizer)
     about = Description(out.resolve().name, config.architecture, labels, config.image_size, MIN_SCORE, "", TORCHVISION)
     detector = TorchvisionDetector(model, about, ("background", *labels), square=True, device=device)
     log = MetricsLog(run, first)
-    an_epoch = math.ceil(len(pictures.learned) / config.batch)
+    an_epoch = math.ceil(len(images.learned) / config.batch)
     steps, found = config.epochs * an_epoch, dict[str, float]()
     for epoch in range(first, config.epochs):
         model.train()
         losses: list[float] = []
-        for step, batch in enumerate(batches(pictures, config, epoch), start=epoch * an_epoch):
+        for step, batch in enumerate(batches(images, config, epoch), start=epoch * an_epoch):
             share = warmup_cosine(step, steps, config.warmup_steps)
             losses.append(learn(model, optimizer, batch, config, step, share, device))
             _check_finite(losses, epoch)
             on_step(step + 1, steps, {"loss": losses[-1], **found})
         model.eval()
-        if pictures.held_out:
-            scores = measure(detector, pictures)
+        if images.held_out:
+            scores = measure(detector, images)
             found = {"AP50": scores.AP50, "mAP": scores.mAP}
         good = [loss for loss in losses if math.isfinite(loss)]
         log.write({"step": epoch + 1, "loss": sum(good) / max(1, len(good)), **found})
@@ -203,11 +203,11 @@ def learn(
     device: torch.device,
 ) -> float:
     """One update; returns the loss, NaN if there was no update because it or a gradient was not finite."""
-    pictures = [example.picture.to(device) for example in batch]
+    images = [example.image.to(device) for example in batch]
     targets = [{"boxes": one.boxes.to(device), "labels": one.classes.to(device)} for one in batch]
     with torch.random.fork_rng():
         torch.manual_seed(sample_generator(config.seed, step, 0).initial_seed())  # it draws which boxes to learn from
-        losses: dict[str, Tensor] = model(pictures, targets)
+        losses: dict[str, Tensor] = model(images, targets)
     loss = torch.stack(list(losses.values())).sum()
     loss.backward()
     norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
@@ -220,17 +220,17 @@ def learn(
     return loss.item() if finite else math.nan
 
 
-def batches(pictures: SplitImages, config: DetectorTraining, epoch: int) -> Iterator[list[Example]]:
-    """The pictures of an epoch in its own order, half of them mirrored; the next ones are read meanwhile."""
-    labels = pictures.dataset.things
-    order = epoch_order(config.seed, epoch, len(pictures.learned))
+def batches(images: SplitImages, config: DetectorTraining, epoch: int) -> Iterator[list[Example]]:
+    """The images of an epoch in its own order, half of them mirrored; the next ones are read meanwhile."""
+    labels = images.dataset.things
+    order = epoch_order(config.seed, epoch, len(images.learned))
     flips = torch.rand(len(order), generator=sample_generator(config.seed, -2, epoch)).lt(0.5).tolist()
 
     def load(item: tuple[Sample, bool]) -> Example:
         sample, flip = item
         return make_example(*squared(sample.load_image(), config.image_size), sample.layout, labels, flip=flip)
 
-    items = ((pictures.dataset[pictures.learned[i]], flip) for i, flip in zip(order, flips, strict=True))
+    items = ((images.dataset[images.learned[i]], flip) for i, flip in zip(order, flips, strict=True))
     read = read_ahead(items, load, ahead=2 * config.batch)
     examples = (example for _, example in read)
     if config.augment:
@@ -248,19 +248,19 @@ def augmented(example: Example, seed: int) -> Example:
     from torchvision import tv_tensors
     from torchvision.transforms import v2
 
-    side = example.picture.shape[-1]
+    side = example.image.shape[-1]
     steps = (v2.RandomPhotometricDistort(), v2.RandomZoomOut(side_range=(1.0, 2.0)), v2.RandomIoUCrop())
     change = v2.Compose([*steps, v2.Resize((side, side), antialias=True), v2.SanitizeBoundingBoxes()])
     boxes = tv_tensors.BoundingBoxes(example.boxes, format="XYXY", canvas_size=(side, side))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        made = change({"image": tv_tensors.Image(example.picture), "boxes": boxes, "labels": example.classes})
-    picture, corners = made["image"].as_subclass(Tensor), made["boxes"].as_subclass(Tensor)
-    return Example(picture, corners.reshape(-1, 4), made["labels"])
+        made = change({"image": tv_tensors.Image(example.image), "boxes": boxes, "labels": example.classes})
+    image, corners = made["image"].as_subclass(Tensor), made["boxes"].as_subclass(Tensor)
+    return Example(image, corners.reshape(-1, 4), made["labels"])
 
 
 def make_example(pixels: Any, size: tuple[int, int], layout: Layout, labels: Sequence[str], *, flip: bool) -> Example:
-    """A picture as `squared` gives it, with the objects of its layout whose class is among the labels; those thinner
+    """An image as `squared` gives it, with the objects of its layout whose class is among the labels; those thinner
     than a pixel are left out."""
     width, height = size
     if flip:
@@ -274,15 +274,15 @@ def make_example(pixels: Any, size: tuple[int, int], layout: Layout, labels: Seq
     return Example(to_tensor(pixels), torch.tensor(boxes).reshape(-1, 4), torch.tensor(classes, dtype=torch.long))
 
 
-def measure(detector: Detector, pictures: SplitImages) -> AveragePrecision:
-    """AP of things on the held-out pictures."""
+def measure(detector: Detector, images: SplitImages) -> AveragePrecision:
+    """AP of things on the held-out images."""
     layouts: list[Layout] = []
     found: list[Detections] = []
-    read = read_ahead((pictures.dataset[place] for place in pictures.held_out), Sample.load_image, MEASURE_BATCH)
+    read = read_ahead((images.dataset[place] for place in images.held_out), Sample.load_image, MEASURE_BATCH)
     while pairs := list(islice(read, MEASURE_BATCH)):
         layouts += [sample.layout for sample, _ in pairs]
         found += detector.detect([image for _, image in pairs])
-    return coco_ap(layouts, found, pictures.dataset.things)
+    return coco_ap(layouts, found, images.dataset.things)
 
 
 def _learn_in(module: nn.Module, dtype: torch.dtype, device: torch.device) -> None:

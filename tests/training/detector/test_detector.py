@@ -71,11 +71,11 @@ def test_objects_of_the_layout_mirrored_and_not() -> None:
     image.paste((255, 0, 0), (0, 20, 20, 40))
     for flip, box in ((False, [0, 16, 16, 32]), (True, [48, 16, 64, 32])):
         example = make_example(*squared(image, 64), layout, ("cup", "car"), flip=flip)
-        assert example.picture.shape == (3, 64, 64)
+        assert example.image.shape == (3, 64, 64)
         assert example.boxes.tolist() == [box], "stuff and what is thinner than a pixel are left out"
         assert example.classes.tolist() == [2]
         x1, y1, x2, y2 = box
-        red = example.picture[0] - example.picture[1] > 0.9
+        red = example.image[0] - example.image[1] > 0.9
         assert red[y1 + 1 : y2 - 1, x1 + 1 : x2 - 1].all() and int(red.sum()) <= (x2 - x1 + 1) * (y2 - y1 + 1)
 
 
@@ -83,7 +83,7 @@ def test_every_epoch_has_an_order_and_mirrors_of_its_own(pictures: SplitImages) 
     def sums(epoch: int, seed: int = 0) -> list[float]:
         made = list(batches(pictures, replace(TINY, seed=seed), epoch))
         assert [len(batch) for batch in made] == [4, 4]
-        return [round(float(example.picture.sum()), 1) for batch in made for example in batch]
+        return [round(float(example.image.sum()), 1) for batch in made for example in batch]
 
     assert sums(0) == sums(0)
     assert sums(0) != sums(1) and sums(0) != sums(0, seed=1)
@@ -158,7 +158,7 @@ def test_a_loss_that_is_not_finite_moves_no_weight(
     model = detector_learning.new_model(TINY, len(THINGS), CPU, None).train()
     before = {name: value.clone() for name, value in model.named_parameters()}
     batch = next(batches(pictures, TINY, 0))
-    broken = [replace(batch[0], picture=batch[0].picture * torch.nan), *batch[1:]]
+    broken = [replace(batch[0], image=batch[0].image * torch.nan), *batch[1:]]
     optimizer = detector_learning.new_optimizer(model, TINY)
     assert np.isnan(detector_learning.learn(model, optimizer, broken, TINY, 0, 1.0, CPU))
     assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
@@ -177,7 +177,7 @@ def test_torchvision_by_command(folder: Path, tmp_path: Path, capsys: pytest.Cap
     words = ("--arch", SMALL, "--data", folder, "--out", out, "--epochs", "1", *WORDS, "--set", "proposals=8")
     assert command.run(parse(*words)) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("AP50 ") and said[0].endswith("on 2 held-out pictures") and said[1] == str(out)
+    assert said[0].startswith("AP50 ") and said[0].endswith("on 2 held-out images") and said[1] == str(out)
     detector = load_detector(out)
     assert (detector.name, detector.labels) == ("mine", THINGS)
     assert sorted(path.name for path in (out / "run").iterdir()) == [
@@ -192,6 +192,8 @@ def test_torchvision_by_command(folder: Path, tmp_path: Path, capsys: pytest.Cap
     before = (out / "detector.json").stat().st_mtime_ns
     assert command.run(parse(*words)) == 0
     assert (out / "detector.json").stat().st_mtime_ns == before, "it is not trained again"
+    config = out / "run" / "config.json"
+    assert command.run(parse("--config", config, "--data", folder, "--out", out, "--device", "cpu")) == 0
     with pytest.raises(ConfigError, match="epochs was 1, is 2"):
         command.run(parse(*words, "--epochs", "2"))
     start = ("--start", out / "model-00001-of-00003.safetensors")
@@ -207,6 +209,42 @@ def test_ultralytics_by_command(folder: Path, tmp_path: Path) -> None:
     assert (detector.name, detector.labels, detector.min_score) == ("mine", THINGS, 0.5)
     assert sorted(path.name for path in (out / "run").iterdir()) == ["config.json", "report.json", "status.json"]
     assert json.loads((out / "run" / "report.json").read_text())["trained_on"] == 4
+
+
+def test_a_config_then_the_arguments_then_set(tmp_path: Path) -> None:
+    file, few = tmp_path / "it.yaml", ("--data", "data", "--out", "out", "--config", tmp_path / "it.yaml")
+    file.write_text(f"arch: {SMALL}\nepochs: 3\nimage_size: 96\nheld_out: 7\nproposals: 16\nmomentum: 0.5\n")
+    plain = command.request_of(parse(*few))
+    assert (plain.architecture, plain.epochs, plain.image_size, plain.batch, plain.held_out) == (SMALL, 3, 96, 16, 7)
+    config = command._config(plain)
+    assert (config.epochs, config.image_size, config.proposals, config.momentum) == (3, 96, 16, 0.5)
+    later = command.request_of(
+        parse(*few, "--epochs", "4", "--arch", "retinanet_resnet50_fpn", "--set", "momentum=0.8")
+    )
+    config = command._config(later)
+    assert (config.architecture, config.epochs, config.proposals, config.momentum) == (
+        "retinanet_resnet50_fpn",
+        4,
+        16,
+        0.8,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: 1", "give --arch, or a --config that names one"),
+        (f"arch: {SMALL}\nepochs: many", "epochs many needs to be a whole number of 1 or more"),
+        (f"arch: {SMALL}\nheld_out: 0", "held_out 0 needs to be a whole number of 1 or more"),
+        (f"arch: {SMALL}\nmomentun: 1", r"it\.yaml: momentun: there is no such field; did you mean momentum"),
+        ("arch: yolo11n\nmosaic: much", r"it\.yaml: mosaic=much: ultralytics takes numbers"),
+        ("- 1", r"it\.yaml needs fields and their values"),
+    ],
+)
+def test_bad_configs(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "it.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        command.run(parse("--data", tmp_path, "--out", tmp_path / "out", "--config", tmp_path / "it.yaml"))
 
 
 @pytest.mark.usefixtures("at_home")
@@ -225,8 +263,8 @@ def test_ultralytics_by_command(folder: Path, tmp_path: Path) -> None:
         (("--arch", SMALL, "--set", "learning_rate"), ConfigError, "--set takes field=value"),
         (("--arch", SMALL, "--device", "abacus"), ConfigError, "--device abacus"),
         (("--arch", SMALL, "--start", "absent.pth"), DetectorError, r"absent\.pth: no such file"),
-        (("--arch", SMALL, "--held-out", "10"), DataError, "10 pictures, 10 of them held out"),
-        (("--arch", SMALL, "--limit", "1"), DataError, "1 pictures, 1 of them held out"),
+        (("--arch", SMALL, "--held-out", "10"), DataError, "10 images, 10 of them held out"),
+        (("--arch", SMALL, "--limit", "1"), DataError, "1 images, 1 of them held out"),
         (
             ("--arch", "yolo11n", "--device", "cpu"),
             ConfigError,
