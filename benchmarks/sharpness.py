@@ -104,7 +104,7 @@ def report(pipe: DetDiffusionPipeline, source: PapercutLayouts) -> dict[str, Any
         "objects": {"ordinary": ordinary.objects, "difficult": difficult.objects},
         "steps": how.steps,
         "guidance": how.guidance_scale,
-        "sampler": type(pipe.scheduler).__name__,
+        "sampler": " ".join([type(pipe.scheduler).__name__, pipe.scheduler.config.get("algorithm_type", "")]).strip(),
         "computed_in": list(pipe.computed_in()),
     }
 
