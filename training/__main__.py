@@ -23,6 +23,7 @@ VERBS: Mapping[str, Verb] = {
         "train detectors, autoencoder, attributes and generator; resumable",
     ),
     "autoencoder": Verb("autoencoder.command", "train the small autoencoder on any folder of images"),
+    "causes": Verb("causes.command", "train the classifier of what makes an object difficult; resumable"),
     "layouts": Verb("data.filters", "turn COCO annotations into layouts, by a filter"),
     "subset": Verb("data.subset", "copy a part of a data set of any form into a COCO folder"),
     "detector": Verb("detector.command", "train a torchvision or ultralytics detector on a data set; resumable"),

@@ -77,6 +77,7 @@ def test_help_reads_well(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
 WITH_DEVICE = {
     "bundle": ("--preset", "cpu"),
     "autoencoder": ("--data", "data"),
+    "causes": (),
     "detector": ("--arch", "fasterrcnn_resnet18_fpn", "--data", "data"),
     "evaluate": ("--model", str(BUNDLED_MODEL), *LAYOUTS),
     "ablation": ("--preset", "small"),

@@ -1,4 +1,4 @@
-"""Detector, held-out detector, autoencoder, attributes, generator: all that the studio needs, in one resumable command.
+"""Detectors, autoencoder, attributes, causes, generator: all that the studio needs, in one resumable command.
 
 Baselines (GeoDiffusion, ControlNet, models of words alone) learn from the same samples with the same seed and steps.
 
@@ -24,9 +24,11 @@ from detdiffusion.detectors.ultralytics.yolo_folder import write_yolo_folder
 from detdiffusion.diffusion.checkpoint import save_pipeline
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.models.autoencoder import SmallAutoencoder
+from detdiffusion.models.cause_classifier import FOLDER as CAUSES_FOLDER
 from training.autoencoder.config import AutoencoderConfig
 from training.autoencoder.loading import Autoencoder
 from training.autoencoder.recipe import train_autoencoder
+from training.causes.run import train_causes
 from training.core.cli import progress
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.scene import scenes
@@ -55,11 +57,13 @@ def train_bundle(
     Raises:
         ConfigError: `out` was started with another config.
     """
-    keep_settings(out / "config.json", config.to_json(), OLD_NAMES, ADDED)
+    settings = config.to_json()
+    del settings["causes"]  # its stage keeps them: a run that was begun before there was one goes on
+    keep_settings(out / "config.json", settings, OLD_NAMES, ADDED)
     for stage in list(Stage)[: list(Stage).index(until) + 1]:
         folder = out / stage
         finished = (folder / "done.json").exists()
-        if finished and (stage is not Stage.GENERATOR or (out / "model" / "manifest.json").exists()):
+        if finished and (stage is not Stage.GENERATOR or _assembled(out / "model")):
             continue
         began = time.monotonic()
         _run_stage(stage, config, out, device, workers)
@@ -71,6 +75,11 @@ def train_bundle(
             pipe = learn(lessons, _autoencoder(out), out / Stage.ATTRIBUTES, folder, device)
             save_pipeline(pipe, folder / "model")
     return out / "model"
+
+
+def _assembled(model: Path) -> bool:
+    """Whether a model folder has all its parts."""
+    return (model / "manifest.json").exists() and (model / CAUSES_FOLDER).exists()
 
 
 def baseline_folder(out: Path, name: str) -> Path:
@@ -95,6 +104,9 @@ def _run_stage(stage: Stage, config: BundleConfig, out: Path, device: torch.devi
             autoencoder = _autoencoder(out).to(device)
             with progress("attributes", "chunk") as report:
                 make_samples(config.samples, config.image_size, detector, autoencoder, out / stage, report)
+        case Stage.CAUSES:
+            size, autoencoder = config.image_size, _autoencoder(out)
+            train_causes(config.causes, out / stage, device, size=size, autoencoder=autoencoder, workers=workers)
         case Stage.GENERATOR:
             assemble(learn(config.generator, _autoencoder(out), out / Stage.ATTRIBUTES, out / stage, device), out)
 
@@ -159,7 +171,11 @@ def render_images(config: AutoencoderConfig, image_size: int, path: Path, worker
 
 
 def assemble(pipe: DetDiffusionPipeline, out: Path) -> None:
-    """`out/model`: the generator in half precision with both detectors inside, and a manifest of SHA-256s."""
-    for stage, name in ((Stage.DETECTOR, BUNDLED), (Stage.HELD_OUT, HELD_OUT_FOLDER)):
-        shutil.copytree(out / stage / "model", out / "model" / "detectors" / name, dirs_exist_ok=True)
+    """`out/model`: the generator in half precision with detectors and classifier inside, and a manifest of SHA-256s."""
+    for stage, name in (
+        (Stage.DETECTOR, f"detectors/{BUNDLED}"),
+        (Stage.HELD_OUT, f"detectors/{HELD_OUT_FOLDER}"),
+        (Stage.CAUSES, CAUSES_FOLDER),
+    ):
+        shutil.copytree(out / stage / "model", out / "model" / name, dirs_exist_ok=True)
     save_pipeline(pipe, out / "model")

@@ -10,6 +10,7 @@ from typing import Any
 from detdiffusion.errors import ConfigError
 from detdiffusion.models.config import LossConfig
 from training.autoencoder.config import AutoencoderConfig
+from training.causes.config import CauseTrainingConfig
 from training.data.papercut.classes import HELD_OUT_SEED
 
 # Little change of colour: an odd colour must stay odd.
@@ -144,6 +145,7 @@ class BundleConfig:
     held_out: DetectorConfig  # detector that gives no attributes
     autoencoder: AutoencoderConfig
     samples: SampleConfig
+    causes: CauseTrainingConfig  # classifier that looks at images, for people and reports
     generator: GeneratorConfig
 
     def __post_init__(self) -> None:
@@ -290,6 +292,7 @@ _CPU = BundleConfig(
     ),
     autoencoder=AutoencoderConfig(),
     samples=SampleConfig(),
+    causes=CauseTrainingConfig(),
     generator=_PAPERCUT_CPU,
 )
 
@@ -326,4 +329,5 @@ class Stage(StrEnum):
     HELD_OUT = "judge"  # its folder in a run, as version 0.1 named it
     AUTOENCODER = "autoencoder"
     ATTRIBUTES = "attributes"
+    CAUSES = "causes"
     GENERATOR = "generator"

@@ -13,7 +13,9 @@ from detdiffusion.detectors import BUNDLED, HELD_OUT, load_detector
 from detdiffusion.diffusion.manifest import verify
 from detdiffusion.diffusion.pipeline import load_pipeline
 from detdiffusion.errors import ConfigError
+from detdiffusion.models.cause_classifier import load_causes
 from training.autoencoder.config import AutoencoderConfig
+from training.causes.config import CauseTrainingConfig
 from training.data.papercut.scene import scene
 from training.generator import bundle, bundle_command
 from training.generator.batch import SampleStore
@@ -38,6 +40,9 @@ TINY = BundleConfig(
         checkpoint_steps=2,
     ),
     samples=SampleConfig(scenes=10, chunk=4),
+    causes=CauseTrainingConfig(
+        scenes=4, alone_scenes=0, held_out_scenes=2, unseen_scenes=2, steps=3, batch=4, checkpoint_steps=2
+    ),
     generator=dataclasses.replace(
         PRESETS["cpu"].generator,
         unet={
@@ -96,6 +101,9 @@ def test_from_nothing_to_a_model_that_the_studio_loads(tmp_path: Path, monkeypat
     assert picture.size == (64, 64)
     for name in (BUNDLED, HELD_OUT):
         assert len(load_detector(name, folder).detect([picture])) == 1
+
+    classifier = load_causes(folder)
+    assert classifier is not None and classifier.probabilities(picture, scene(900_000, size=64).layout).shape[1] == 13
 
     hashes = (folder / "manifest.json").read_bytes()
     shutil.rmtree(folder)
@@ -157,6 +165,7 @@ def test_a_baseline_that_version_0_1_began_goes_on_where_it_is(tmp_path: Path) -
 def test_a_run_that_version_0_1_began_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = TINY.to_json()
     kept["judge"] = kept.pop("held_out")
+    del kept["causes"]
     for name in ("detector", "judge", "samples"):
         kept[name]["difficulty"] = kept[name].pop("hard_share")
     (tmp_path / "config.json").write_text(json.dumps(kept))

@@ -32,7 +32,7 @@ class Scene:
     image: Image.Image  # RGB
     layout: Layout
     masks: Mask  # [N, H, W]
-    causes: tuple[frozenset[Cause], ...]  # [N] what makes each object difficult: for analysis, never for training
+    causes: tuple[frozenset[Cause], ...]  # [N] what makes each object difficult: the generator never learns it
 
 
 def scene(seed: int, size: int = 256, hard_share: float = 0.45, cause: Cause | None = None) -> Scene:

@@ -1,0 +1,76 @@
+"""python -m training causes: a classifier of what makes an object of the built-in world difficult.
+
+Run the same command again after a stop: it goes on from the newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detdiffusion.core.arguments import natural, positive
+from training.causes.config import CauseTrainingConfig
+from training.core.cli import add_device, add_set
+from training.core.settings import with_settings
+from training.core.status import STATUS, tells
+
+if TYPE_CHECKING:
+    from training.causes.run import CauseReport
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `python -m training causes`."""
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="writes DIR/model and DIR/report.json")
+    parser.add_argument(
+        "--autoencoder",
+        type=Path,
+        metavar="DIR",
+        help="a model folder, or one of `training autoencoder`: half of the scenes go through it, as generated images "
+        "do, so that its traces are no cause",
+    )
+    parser.add_argument("--scenes", type=positive, metavar="N", help="the same as --set scenes=N")
+    parser.add_argument("--steps", type=positive, metavar="N", help="the same as --set steps=N")
+    parser.add_argument("--seed", type=natural, metavar="S", help="the same as --set seed=S")
+    parser.add_argument("--size", type=positive, default=256, metavar="PIXELS", help="side of the scenes (256)")
+    parser.add_argument("--workers", type=positive, default=2, help="processes that make scenes (2)")
+    add_set(parser, "CauseTrainingConfig (training/causes/config.py)", "batch=32 or hard_share=0.5")
+    add_device(parser)
+
+
+@tells(lambda arguments: arguments.out / STATUS)
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
+    given = {name: getattr(arguments, name) for name in ("scenes", "steps", "seed")}
+    words = [f"{name}={value}" for name, value in given.items() if value is not None]
+    config = with_settings(CauseTrainingConfig(), [*arguments.set, *words])
+    from training.core.devices import device_of
+
+    device = device_of(arguments.device)
+    from training.autoencoder.loading import load_autoencoder
+    from training.causes.run import train_causes
+
+    autoencoder = None if arguments.autoencoder is None else load_autoencoder(arguments.autoencoder)
+    report = train_causes(
+        config, arguments.out, device, size=arguments.size, autoencoder=autoencoder, workers=arguments.workers
+    )
+    print("\n".join([*summary(report), str(arguments.out / "model")]))
+    return 0
+
+
+def summary(report: CauseReport) -> list[str]:
+    """The report as lines for people."""
+    lines = []
+    for name, scores in (("plain", report.plain), ("restored", report.restored)):
+        if scores is not None:
+            lines.append(
+                f"{name:12}{scores.objects:>6} objects   all causes right {scores.accuracy:.3f}   likeliest right "
+                f"{scores.first:.3f}   shown right {scores.shown_precision:.3f}"
+            )
+    lines.append(f"{'':12}{'objects':>8}{'counted':>8}{'precision':>10}{'recall':>8}{'shown':>8}{'precision':>10}")
+    for cause, one in report.plain.by_cause.items():
+        lines.append(
+            f"{cause:12}{one.objects:>8}{one.counted:>8}{one.precision:>10.3f}{one.recall:>8.3f}{one.shown:>8}"
+            f"{one.shown_precision:>10.3f}"
+        )
+    return lines
