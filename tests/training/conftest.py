@@ -21,6 +21,7 @@ from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.diffusion.untrained import new_pipeline
 from detdiffusion.layout import Attribute, Box, Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
+from detdiffusion.models.cause_classifier import CauseClassifier, CauseConfig
 from detdiffusion.models.config import LossConfig
 from detdiffusion.text.vocabulary import Vocabulary
 from training.data.attributes import encode_row, make_header
@@ -162,9 +163,13 @@ def build_world_model() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def world_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One with the bundled model's two detectors inside."""
+    """One with the bundled model's two detectors inside, and a classifier of causes that has learned nothing."""
     folder = write_world_model(tmp_path_factory.mktemp("world-model") / "tiny")
     shutil.copytree(BUNDLED_MODEL / "detectors", folder / "detectors")
+    config = CauseConfig(THINGS, {"colour": "unusual colour", "blur": "blurred"}, side=8, widths=(4,), embedding=2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        CauseClassifier(config, config.network()).save(folder / "causes")
     write_manifest(folder)
     return folder
 

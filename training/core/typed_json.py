@@ -55,6 +55,9 @@ def formerly(old: str, new: str) -> Any:
     return Field(validation_alias=AliasChoices(new, old))
 
 
+left_out = Field(exclude_if=lambda value: value is None)
+"""Marks a field that a file does not name where it is None: files of before the field stay as they are."""
+
 Number = Annotated[float, *MEASURED]
 
 

@@ -17,6 +17,7 @@ from training.core.typed_json import MEASURED, Number
 from training.data.filters import LayoutFilter
 
 FORMAT = 2
+COMMON = 0.05  # share of the objects from which on a cause is one of theirs
 
 Measured = Annotated[Estimate, *MEASURED]
 Groups = Mapping[str, Annotated[Group, *MEASURED]]
@@ -111,6 +112,32 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class CauseShares:
+    """Of some objects: the share with each cause of difficulty, "none" among them. An object may have several, so
+    shares do not add up to 1."""
+
+    objects: int
+    shares: Mapping[str, Measured]
+
+    @property
+    def common(self) -> list[str]:
+        """Causes that at least `COMMON` of the objects have."""
+        return [name for name, share in self.shares.items() if name != "none" and share.mean >= COMMON]
+
+
+@dataclass(frozen=True, slots=True)
+class CausesReport:
+    """What makes objects difficult, by the classifier of the model's folder. "hard" and "easy" are what real objects
+    truly are, and what drawn ones were asked to be."""
+
+    sha256: str  # of the classifier
+    words: Mapping[str, str]  # of each cause, for people
+    truth: Mapping[str, CauseShares] | None  # of the real images, by their maker; None: nobody knows
+    real: Mapping[str, CauseShares] | None  # of the real images, as the classifier sees them; None: there are none
+    views: Mapping[str, Mapping[str, CauseShares]]  # of drawn images, as it sees them
+
+
+@dataclass(frozen=True, slots=True)
 class SystemReport:
     """One model. None: the variants or images that it takes were not asked for."""
 
@@ -127,6 +154,7 @@ class SystemReport:
     transfer: Mapping[str, Annotated[Transfer, *MEASURED]] | None
     hard_found: Mapping[str, Number] | None
     mask_iou: Measured | None
+    causes: Annotated[CausesReport | None, typed_json.left_out] = None  # None: no classifier, as in older files
 
 
 @dataclass(frozen=True, slots=True)

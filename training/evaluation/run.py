@@ -7,7 +7,7 @@ asked looks at the same pictures. The same call goes on where it was stopped, an
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -33,6 +33,7 @@ from training.evaluation.inputs import REAL, Inputs, Plan, image_size, variants_
 from training.evaluation.mask_quality import mask_iou, save_masks
 from training.evaluation.report import (
     FORMAT,
+    CausesReport,
     EvaluationReport,
     InceptionReport,
     Kept,
@@ -134,9 +135,10 @@ class Stage:
 
         variants: list[VariantReport] = []
         blocks: dict[str, said.Blocks] = {}
+        images: dict[Variant, SeenImages] = {}
         attributes = bool(pipe.vocabulary.attribute_words)
         for variant in variants_for(self.plan, pipe.vocabulary):
-            drawn = self._draw(name, pipe, variant)
+            images[variant] = drawn = self._draw(name, pipe, variant)
             blocks[variant.name] = seen = self.scorer.score(drawn)
             _write_rows(self.rows, said.object_rows(name, variant, self.truth.layouts, seen, attributes=attributes))
             distance = self.distances.of(drawn, f"{name}: {variant.name}, distances")
@@ -157,6 +159,7 @@ class Stage:
             transfer=said.transfer_of(blocks, self.truth.layouts),
             hard_found=said.hard_found_of(blocks, self.real),
             mask_iou=self._masks(name, pipe),
+            causes=self._causes(name, images) if attributes else None,
         )
 
     def _chunks(self, name: str, part: str) -> SeenImages:
@@ -200,6 +203,15 @@ class Stage:
         chunks = self._chunks(name, AUTOENCODER)
         _fill(chunks, look, _save_plain, f"{name}: {AUTOENCODER}", self.meter)
         return said.kept_of(self.real[lead], Scorer(self.work, layouts, {lead: detector}).score(chunks)[lead])
+
+    def _causes(self, name: str, drawn: Mapping[Variant, SeenImages]) -> CausesReport | None:
+        """What makes objects difficult, by the classifier in the system's folder; None where it has none."""
+        from training.evaluation.causes import CauseCounter
+
+        counter = CauseCounter.of(self.inputs.systems[name], self.truth.layouts)
+        if counter is None:
+            return None
+        return counter.report(self.plan.source, self.truth.size, self.truth.pictures, drawn)
 
     def _masks(self, name: str, pipe: DetDiffusionPipeline) -> Estimate | None:
         """The perception head against true masks; a look at what it sees in the first generated pictures stays too."""

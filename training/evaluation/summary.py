@@ -13,7 +13,7 @@ from detdiffusion.evaluation.effect import Block, Transfer, confidence_drop, sco
 from detdiffusion.layout import Attribute, Layout
 from training.core.typed_json import from_json
 from training.data.layout_sources import LayoutSource
-from training.evaluation.report import DetectorReport, Drop, EvaluationReport, Kept, Labeller, ObjectRow, Scores
+from training.evaluation.report import COMMON, DetectorReport, Drop, EvaluationReport, Kept, Labeller, ObjectRow, Scores
 from training.evaluation.variants import ONE_HARD, Variant, tagged_object
 
 if TYPE_CHECKING:
@@ -137,6 +137,9 @@ def summary(report: EvaluationReport) -> list[str]:
             "masks, mean IoU": system.mask_iou,
         }
         lines += [f"  {what}: {_words(value)}" for what, value in estimates.items() if value is not None]
+        hard = None if system.causes is None else system.causes.views.get(Strategy.HARD, {}).get(Attribute.HARD)
+        if hard is not None:
+            lines.append(f"  causes of at least {COMMON:.0%} of the hard objects: {len(hard.common)}")
     return lines
 
 

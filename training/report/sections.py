@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from detdiffusion.drawing import ATTRIBUTE_COLOURS, grid
 from detdiffusion.evaluation.bootstrap import Estimate, bootstrap_ci
 from detdiffusion.layout import Attribute, Layout
-from training.evaluation.report import ObjectRow, Scores, SystemReport
+from training.evaluation.report import COMMON, CauseShares, CausesReport, ObjectRow, Scores, SystemReport
 from training.report.blocks import Block, Heading, ImageBlock, Plot, Table, Text
 from training.report.data import Evaluation
 from training.report.plots import Bar, Line, bars, curves, scatter
@@ -56,6 +56,7 @@ def evaluation_sections(one: Evaluation) -> Iterator[Block]:
     yield from _what_was_run(one)
     yield from _scores(one)
     yield from _effect(one)
+    yield from _causes(one)
     yield from _plots(one)
     yield from _pairs(one)
     yield from _masks(one)
@@ -152,6 +153,43 @@ def _effect(one: Evaluation) -> Iterator[Block]:
         yield Table(
             "Masks of the perception head on real pictures", ("", "mean IoU with the true masks"), tuple(shapes)
         )
+
+
+def _causes(one: Evaluation) -> Iterator[Block]:
+    for system in one.report.systems:
+        if system.causes is None:
+            continue
+        columns = list(_cause_columns(system.causes))
+        names = ("none", *system.causes.words)
+        words = {"none": "nothing unusual", **system.causes.words}
+        rows = [("objects", *(f"{found.objects:,}" for _, found in columns))]
+        rows += [(words[name], *(_percent(found.shares[name]) for _, found in columns)) for name in names]
+        heads = ("", *(head for head, _ in columns))
+        yield Table(f"{system.name}: what makes objects difficult, % of the objects", heads, tuple(rows))
+        drawn = system.causes.views.get("hard") or system.causes.views.get("origin")
+        common = [] if drawn is None else drawn["hard"].common
+        yield Text(
+            f"A cause is counted where the classifier of the model's folder gives it 50 % or more; an object may have "
+            "several. It errs, so found shares compare with found ones. The view origin has the boxes of the real hard "
+            "objects; where all are asked to be hard, sizes and places are those of all. "
+            f"Causes of {100 * COMMON:.0f} % or more of the generated hard objects: {len(common)}.",
+            note=True,
+        )
+
+
+def _cause_columns(causes: CausesReport) -> Iterator[tuple[str, CauseShares]]:
+    """What stands above a column, and what in it: real objects first, easy ones last."""
+    if causes.truth is not None:
+        yield "real hard, true", causes.truth["hard"]
+    if causes.real is not None:
+        yield "real hard, found", causes.real["hard"]
+    for view, found in causes.views.items():
+        if found["hard"].objects:
+            yield f"asked hard, {view}", found["hard"]
+    if causes.real is not None:
+        yield "real easy, found", causes.real["easy"]
+    if "easy" in causes.views:
+        yield "asked easy, easy", causes.views["easy"]["easy"]
 
 
 def _weights(one: Evaluation) -> Iterator[Block]:
@@ -311,6 +349,10 @@ def _score_cells(scores: Scores) -> tuple[str, ...]:
 
 def _estimate(found: Estimate) -> str:
     return _shown(found, lambda value: f"{value:.3f}")
+
+
+def _percent(found: Estimate) -> str:
+    return _shown(found, lambda value: f"{100 * value:.0f}")
 
 
 def _points(found: Estimate) -> str:

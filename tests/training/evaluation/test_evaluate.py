@@ -253,6 +253,10 @@ def test_report(whole: tuple[dict[str, Any], Path]) -> None:
             assert sum(group["objects"] for group in block["by_class"].values()) == things
     assert set(main["drop"]) == set(main["transfer"]) == {"yolo11n", "yolov5n"}
     assert set(main["hard_found"]) == {"yolov5n"}
+    causes = main["causes"]
+    assert set(causes["views"]) == {"origin", "easy", "hard", "one-hard"} and "causes" not in other
+    assert causes["views"]["hard"]["hard"]["objects"] == causes["views"]["easy"]["easy"]["objects"] == things
+    assert causes["truth"]["hard"]["objects"] + causes["truth"]["easy"]["objects"] == things
     assert 0 <= main["autoencoder"]["kept"] <= 1
     assert str(out.parent) not in out.read_text()
 

@@ -99,9 +99,25 @@ def same(values: Any) -> Any:
     return [same(value) for value in values] if isinstance(values, list) else values
 
 
+def with_causes() -> dict[str, Any]:
+    """A system whose model has a classifier of causes."""
+    estimate, nothing = {"mean": 0.25, "ci95": [0.125, 0.5]}, {"mean": None, "ci95": [None, None]}
+    some, none = ({"objects": count, "shares": {"blur": share}} for count, share in ((4, estimate), (0, nothing)))
+    causes = {"sha256": "a" * 64, "words": {"blur": "blurred"}, "truth": {"hard": some}, "real": None}
+    causes |= {"views": {"hard": {"hard": some, "easy": none}}}
+    full, bare = report()["systems"]
+    return {"systems": [full | {"causes": causes}, bare]}
+
+
 @pytest.mark.parametrize(
     "change",
-    [{}, {"real": None, "inception": None}, {"attributes_by": None}, {"attributes_by": {"name": "a", "sha256": "c"}}],
+    [
+        {},
+        with_causes(),
+        {"real": None, "inception": None},
+        {"attributes_by": None},
+        {"attributes_by": {"name": "a", "sha256": "c"}},
+    ],
 )
 def test_there_and_back(change: dict[str, Any]) -> None:
     values = report() | change

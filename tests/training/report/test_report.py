@@ -45,6 +45,21 @@ def over_seeds(value: float) -> dict[str, Any]:
     return {**estimate(value), "values": [value]}
 
 
+def causes() -> dict[str, Any]:
+    def shares(objects: int, none: float, colour: float, blur: float) -> dict[str, Any]:
+        return {
+            "objects": objects,
+            "shares": {"none": estimate(none), "colour": estimate(colour), "blur": estimate(blur)},
+        }
+
+    real = {"hard": shares(9, 0.0, 0.6, 0.4), "easy": shares(15, 0.97, 0.03, 0.0)}
+    hard, easy = ({one: shares(24, *found), other: shares(0, 0, 0, 0)} for one, other, found in (
+        ("hard", "easy", (0.1, 0.87, 0.03)), ("easy", "hard", (0.92, 0.08, 0.0)),
+    ))  # fmt: skip
+    words = {"colour": "unusual colour", "blur": "<blurred>"}
+    return {"sha256": "f" * 64, "words": words, "truth": real, "real": real, "views": {"easy": easy, "hard": hard}}
+
+
 def evaluation() -> dict[str, Any]:
     def view(strategy: str, strength: float) -> dict[str, Any]:
         scores = {name: block(0.9 if strategy == "easy" else 0.4) for name in (DETECTOR, HELD_OUT)}
@@ -65,6 +80,7 @@ def evaluation() -> dict[str, Any]:
         "transfer": {DETECTOR: {"own": estimate(0.4), "others": estimate(0.05), "ratio": 8.0}},
         "hard_found": {HELD_OUT: 1.7},
         "mask_iou": estimate(0.82),
+        "causes": causes(),
     }
     baseline = {
         **ours,
@@ -73,6 +89,7 @@ def evaluation() -> dict[str, Any]:
         "views": [view("origin", 0.0)],
         "sha256": "b" * 64,
     }
+    del baseline["causes"]
     baseline |= {"drop": None, "transfer": None, "hard_found": None, "mask_iou": None, "attributes": False}
     return {
         "format": 2,
@@ -149,6 +166,9 @@ def test_everything_is_said(report: Path, tmp_path: Path, capsys: pytest.Capture
         "29.8",  # of the paper
         "31.0 ± 3.0",
         "31.2 / 40.2 / 35.6",
+        "unusual colour",
+        "87 [84, 90]",
+        "Causes of 5 % or more of the generated hard objects: 1.",
         "a" * 64,
         "e" * 64,
     ):
