@@ -9,9 +9,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detdiffusion.core.arguments import natural, positive
+from detdiffusion.core.arguments import add_device, natural, positive
 from training.causes.config import CauseTrainingConfig
-from training.core.cli import add_device, add_set
+from training.core.cli import add_set
 from training.core.settings import with_settings
 from training.core.status import STATUS, tells
 
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in ("scenes", "steps", "seed")}
     words = [f"{name}={value}" for name, value in given.items() if value is not None]
     config = with_settings(CauseTrainingConfig(), [*arguments.set, *words])
-    from training.core.devices import device_of
+    from detdiffusion.core.devices import device_of
 
     device = device_of(arguments.device)
     from training.autoencoder.loading import load_autoencoder
