@@ -1,4 +1,4 @@
-"""python -m training autoencoder: the small autoencoder for any folder of pictures, and what it keeps of them.
+"""python -m training autoencoder: the small autoencoder for any folder of images, and what it keeps of them.
 
 Run the same command again after a stop: it goes on from the newest checkpoint.
 """
@@ -27,9 +27,9 @@ from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.evaluation.comparison import mean, object_confidences
 from detdiffusion.layout import MAX_OBJECTS, Box, Layout
 from training.autoencoder.config import OF_SCENES, AutoencoderConfig
-from training.core.cli import add_set, progress
+from training.core.cli import add_config, add_set, progress
 from training.core.reading import read_ahead
-from training.core.settings import with_settings
+from training.core.settings import read_settings, with_fields, with_settings
 from training.core.status import STATUS, tells
 from training.data.datasets import find_source, open_dataset
 from training.data.images import SUFFIXES, read_image_file
@@ -38,12 +38,47 @@ if TYPE_CHECKING:
     from detdiffusion.models.autoencoder import SmallAutoencoder
 
 SIZE = 256  # pixels
-HELD_OUT = 256  # pictures, at most
+HELD_OUT = 256  # images, at most
 BATCH = 16
+NUMBERS = ("size", "held_out")  # of a request; `--config` may bring them
+_ABOUT = (
+    "trained_on",
+    "pictures_sha256",
+    "perceptual_sha256",
+)  # what the config.json of a run says beside its settings
+
+
+@dataclass(frozen=True, slots=True)
+class AutoencoderRequest:
+    """What one training of an autoencoder is asked for.
+
+    size: side of the squares, in pixels. held_out: images to measure on; None: a tenth, at most `HELD_OUT`. detector: a
+    name inside the folder `model`, or a path; None: no detector.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+
+    data: Path
+    out: Path
+    config: AutoencoderConfig
+    split: str | None = None
+    size: int = SIZE
+    held_out: int | None = None
+    detector: str | None = None
+    model: Path = BUNDLED_MODEL
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in NUMBERS:
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise ConfigError(f"{name} {value} needs to be a whole number of 1 or more")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training autoencoder`."""
+    add_config(parser, "AutoencoderConfig, and size and held_out")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a data set, or any folder of images")
     parser.add_argument("--split", metavar="NAME", help="of a data set (default: the only one, or train)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="writes DIR/model and DIR/report.json")
@@ -57,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder that names are looked up in"
     )
-    parser.add_argument("--size", type=positive, default=SIZE, metavar="PIXELS", help=f"side of the squares ({SIZE})")
+    parser.add_argument("--size", type=positive, metavar="PIXELS", help=f"side of the squares ({SIZE})")
     parser.add_argument(
         "--held-out",
         type=positive,
@@ -72,59 +107,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @tells(lambda arguments: arguments.out / STATUS)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    steps = [] if arguments.steps is None else [f"steps={arguments.steps}"]
-    config = with_settings(AutoencoderConfig(), [*arguments.set, *steps], fixed=OF_SCENES)
-    check_config(config, arguments.size)
-    detector = None if arguments.detector is None else load_detector(arguments.detector, arguments.model)
-    report = train(
-        arguments.data,
-        arguments.out,
-        config,
-        split=arguments.split,
-        size=arguments.size,
-        held_out=arguments.held_out,
-        detector=detector,
-        device_name=arguments.device,
-    )
-    print(f"PSNR {report['psnr']:.2f} dB on {report['pictures']['held_out']} held-out pictures")
+    request = request_of(arguments)
+    check_config(request.config, request.size)
+    detector = None if request.detector is None else load_detector(request.detector, request.model)
+    report = train(request, detector)
+    print(f"PSNR {report['psnr']:.2f} dB on {report['pictures']['held_out']} held-out images")
     if detector is not None:
         print(_confidence_line(detector, report["confidence"]))
-    print(arguments.out / "model")
+    print(request.out / "model")
     return 0
 
 
-def train(
-    data: Path,
-    out: Path,
-    config: AutoencoderConfig,
-    *,
-    split: str | None = None,
-    size: int = SIZE,
-    held_out: int | None = None,
-    detector: Detector | None = None,
-    device_name: str | None = None,
-) -> dict[str, Any]:
-    """Trains on the pictures below `data`, writes `out/model` and `out/report.json`, and returns the report.
+def request_of(arguments: argparse.Namespace) -> AutoencoderRequest:
+    """`--config`, then the arguments and `--set`: what comes later counts.
 
     Raises:
-        ConfigError: `out` was started with other settings or other pictures, or there is no such device.
-        DataError: there are too few pictures, or one of them cannot be read.
+        ConfigError: a field does not exist, or a value is of another kind or out of range.
+    """
+    file = {} if arguments.config is None else read_settings(arguments.config)
+    chosen = {name: file.pop(name, None) for name in NUMBERS}
+    chosen |= {name: value for name in NUMBERS if (value := getattr(arguments, name)) is not None}
+    learning = {name: value for name, value in file.items() if name not in _ABOUT}
+    config = with_fields(AutoencoderConfig(), learning, f"{arguments.config}: ", fixed=OF_SCENES)
+    steps = [] if arguments.steps is None else [f"steps={arguments.steps}"]
+    return AutoencoderRequest(
+        config=with_settings(config, [*arguments.set, *steps], fixed=OF_SCENES),
+        **{name: value for name, value in chosen.items() if value is not None},
+        **{name: getattr(arguments, name) for name in ("data", "out", "split", "detector", "model", "device")},
+    )
+
+
+def train(request: AutoencoderRequest, detector: Detector | None) -> dict[str, Any]:
+    """Trains on the images below `data`, writes `out/model` and `out/report.json`, and returns the report.
+
+    Raises:
+        ConfigError: `out` was started with other settings or other images, or there is no such device.
+        DataError: there are too few images, or one of them cannot be read.
     """
     from training.autoencoder.recipe import train_autoencoder
 
-    device = device_of(device_name)
-    files = image_files(data, split)
-    parts = split_files(files, held_out, config.seed)
+    config, out, device = request.config, request.out, device_of(request.device)
+    files = image_files(request.data, request.split)
+    parts = split_files(files, request.held_out, config.seed)
     fields = {name: value for name, value in asdict(config).items() if name not in OF_SCENES}
-    names = text_hash("\n".join(path.relative_to(data).as_posix() for path in files))
-    pictures = {"size": size, "trained_on": len(parts.trained), "held_out": len(parts.held_out)}
+    names = text_hash("\n".join(path.relative_to(request.data).as_posix() for path in files))
+    counts = {"size": request.size, "trained_on": len(parts.trained), "held_out": len(parts.held_out)}
     teacher = detector.sha256 if isinstance(detector, SeesFeatures) else None
-    keep_settings(out / "config.json", {**fields, **pictures, "pictures_sha256": names, "perceptual_sha256": teacher})
-    stack = image_stack([*parts.trained, *parts.held_out], size, out / "pictures.npy")
+    keep_settings(out / "config.json", {**fields, **counts, "pictures_sha256": names, "perceptual_sha256": teacher})
+    stack = image_stack([*parts.trained, *parts.held_out], request.size, out / "pictures.npy")
     with progress("autoencoder") as on_step:
         model = train_autoencoder(stack[: len(parts.trained)], config, out, device, on_step, detector)
     report = {
-        "pictures": pictures,
+        "pictures": counts,
         "steps": config.steps + config.decoder_steps,
         **measure(model, stack[len(parts.trained) :], detector),
         "detector": None
@@ -136,7 +170,7 @@ def train(
 
 
 def check_config(config: AutoencoderConfig, size: int) -> None:
-    """ConfigError if nothing can be trained so on pictures of this size: said before pictures are read."""
+    """ConfigError if nothing can be trained so on images of this size: said before images are read."""
     levels = len(config.block_out_channels)
     for name in ("layers_per_block", "decoder_channels", "decoder_layers"):
         if len(getattr(config, name)) != levels or levels == 0:
@@ -149,7 +183,7 @@ def check_config(config: AutoencoderConfig, size: int) -> None:
         )
 
 
-# --- pictures -------------------------------------------------------------------------------------
+# --- images ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +195,10 @@ class Parts:
 
 
 def image_files(folder: Path, split: str | None) -> list[Path]:
-    """The pictures of a data set, or every picture below the folder, in an order that holds still.
+    """The images of a data set, or every image below the folder, in an order that holds still.
 
     Raises:
-        DataError: there is no such folder, no such split, or no picture.
+        DataError: there is no such folder, no such split, or no image.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
@@ -174,7 +208,7 @@ def image_files(folder: Path, split: str | None) -> list[Path]:
         raise DataError(f"{folder}: only data sets have splits, and this is just a folder; leave --split out")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
-        raise DataError(f"{folder}: no pictures ({', '.join(SUFFIXES)}) below this folder")
+        raise DataError(f"{folder}: no images ({', '.join(SUFFIXES)}) below this folder")
     return found
 
 
@@ -186,16 +220,16 @@ def split_files(files: Sequence[Path], held_out: int | None, seed: int) -> Parts
     """
     count = min(HELD_OUT, math.ceil(len(files) / 10)) if held_out is None else held_out
     if count >= len(files):
-        raise DataError(f"{len(files)} pictures, {count} of them held out: nothing is left to train on")
+        raise DataError(f"{len(files)} images, {count} of them held out: nothing is left to train on")
     order = np.random.default_rng(seed).permutation(len(files)).tolist()
     return Parts(tuple(files[i] for i in order[count:]), tuple(files[i] for i in order[:count]))
 
 
 def image_stack(files: Sequence[Path], size: int, path: Path) -> np.ndarray:
-    """The pictures stretched to squares (as the generator's are), as a memory map [N, size, size, 3] uint8.
+    """The images stretched to squares (as the generator's are), as a memory map [N, size, size, 3] uint8.
 
     Raises:
-        DataError: a picture cannot be read, or the disk is full.
+        DataError: an image cannot be read, or the disk is full.
     """
     if not path.exists():
         try:
@@ -203,17 +237,17 @@ def image_stack(files: Sequence[Path], size: int, path: Path) -> np.ndarray:
                 _write_stack(files, size, aside)
         except OSError as error:
             raise DataError(f"{path} cannot be written ({error}); free some space, or make --size smaller") from error
-    pictures: np.ndarray = np.load(path, mmap_mode="c")  # the file is never written: torch only wants to be allowed to
-    return pictures
+    images: np.ndarray = np.load(path, mmap_mode="c")  # the file is never written: torch only wants to be allowed to
+    return images
 
 
 def _write_stack(files: Sequence[Path], size: int, path: Path) -> None:
     """By plain writes: on a full disk they raise, where a memory map would end the process."""
-    with path.open("wb") as file, progress("pictures", "image") as report:
+    with path.open("wb") as file, progress("images", "image") as report:
         shape = (len(files), size, size, 3)
         write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for done, (_, picture) in enumerate(read_ahead(files, lambda name: _square(name, size), BATCH), start=1):
-            file.write(picture.tobytes())
+        for done, (_, image) in enumerate(read_ahead(files, lambda name: _square(name, size), BATCH), start=1):
+            file.write(image.tobytes())
             report(done, len(files), {})
 
 
@@ -224,16 +258,16 @@ def _square(file: Path, size: int) -> np.ndarray:
 # --- what is kept ---------------------------------------------------------------------------------
 
 
-def measure(model: SmallAutoencoder, pictures: np.ndarray, detector: Detector | None) -> dict[str, Any]:
-    """`psnr`, the mean over pictures [N, H, W, 3] passed through the model, in dB; `confidence` (None without a
+def measure(model: SmallAutoencoder, images: np.ndarray, detector: Detector | None) -> dict[str, Any]:
+    """`psnr`, the mean over images [N, H, W, 3] passed through the model, in dB; `confidence` (None without a
     detector): how sure it is, before and after, of the `objects` that it finds in the originals, and the share `kept`.
     """
     from training.autoencoder.recipe import psnr, reconstruct, to_tensor
 
     decibels: list[float] = []
     pairs: list[tuple[float, float]] = []
-    for start in range(0, len(pictures), BATCH):
-        originals = [Image.fromarray(picture) for picture in pictures[start : start + BATCH]]
+    for start in range(0, len(images), BATCH):
+        originals = [Image.fromarray(image) for image in images[start : start + BATCH]]
         restored = reconstruct(model, originals)
         before, after = (to_tensor(np.stack([np.asarray(image) for image in part])) for part in (originals, restored))
         decibels += [psnr(*pair) for pair in zip(after, before, strict=True)]
@@ -247,7 +281,7 @@ def confidence_pairs(
 ) -> Iterator[tuple[float, float]]:
     """(confidence before, after) of every object that the detector finds in the originals.
 
-    The pictures may come without truth, so what the detector finds stands in for it.
+    The images may come without truth, so what the detector finds stands in for it.
     """
     for image, before, after in zip(originals, detector.detect(originals), detector.detect(restored), strict=True):
         boxes = _found(before.at_least(detector.min_score))
@@ -273,7 +307,7 @@ def _kept(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
 
 def _confidence_line(detector: Detector, found: dict[str, Any]) -> str:
     if not found["objects"]:
-        return f"{detector.name} finds nothing in the held-out pictures, so nothing can be said of its confidence"
+        return f"{detector.name} finds nothing in the held-out images, so nothing can be said of its confidence"
     return (
         f"confidence of {detector.name} in {found['objects']} objects: {found['before']:.3f} before, "
         f"{found['after']:.3f} after: {found['kept']:.1%} kept"

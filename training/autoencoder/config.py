@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from detdiffusion.errors import ConfigError
 
-OF_SCENES = ("scenes", "first_scene")  # fields for Papercut's own pictures
+OF_SCENES = ("scenes", "first_scene")  # fields for Papercut's own images
 _MAY_BE_ZERO = (
     "full_resolution_channels",
     "decoder_steps",
@@ -26,7 +26,7 @@ class AutoencoderConfig:
     """The small autoencoder, learned in two phases (see models/autoencoder.py).
 
     First all of it: L1 + gradient loss on crops, much noise on the latents. Latents at half the scale must decode to
-    the picture at half the scale (EQ-VAE, Kouzelis et al. 2025): the generator learns smooth latents in fewer steps.
+    the image at half the scale (EQ-VAE, Kouzelis et al. 2025): the generator learns smooth latents in fewer steps.
     Then the decoder alone, with less noise, towards the same loss, a detector's features and a critic of patches.
 
     Raises:
@@ -54,7 +54,7 @@ class AutoencoderConfig:
     half_scale_weight: float = 0.25
     latent_noise: float = 0.4  # largest standard deviation, as a share of the latents' own
     decoder_latent_noise: float = 0.1  # the same in the second phase
-    perceptual_pull: float = 0.5  # length of this loss's gradient in the picture, as a share of L1 + gradient's
+    perceptual_pull: float = 0.5  # length of this loss's gradient in the image, as a share of L1 + gradient's
     critic_pull: float = 0.5  # the same of the critic's
     checkpoint_steps: int = 200
     seed: int = 0

@@ -1,4 +1,4 @@
-"""What makes decoded pictures crisp: a critic of patches, a detector's features, and how hard each pulls."""
+"""What makes decoded images crisp: a critic of patches, a detector's features, and how hard each pulls."""
 
 from collections.abc import Sequence
 
@@ -25,9 +25,9 @@ class PatchCritic(nn.Module):
             spectral_norm(nn.Conv2d(4 * width, 1, 1)),
         )
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] in -1..1 -> [B, 1, H/4, W/4], higher where they look real."""
-        verdict: Tensor = self.layers(pictures)
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in -1..1 -> [B, 1, H/4, W/4], higher where they look real."""
+        verdict: Tensor = self.layers(images)
         return verdict
 
 
@@ -38,7 +38,7 @@ def critic_loss(critic: nn.Module, real: Tensor, restored: Tensor) -> Tensor:
 
 
 def perceptual_loss(teacher: SeesFeatures, restored: Tensor, target: Tensor) -> Tensor:
-    """L1 of a detector's early features, each level as a share of the target's: pictures [B, 3, H, W] in -1..1."""
+    """L1 of a detector's early features, each level as a share of the target's: images [B, 3, H, W] in -1..1."""
     with torch.no_grad():
         wanted = teacher.early_features(target / 2 + 0.5)
     found = teacher.early_features(restored / 2 + 0.5)
@@ -46,14 +46,14 @@ def perceptual_loss(teacher: SeesFeatures, restored: Tensor, target: Tensor) -> 
     return torch.stack(shares).mean()
 
 
-def pull(pictures: Tensor, loss: Tensor, others: Sequence[tuple[Tensor, float]]) -> Tensor:
-    """The gradient in the pictures: that of `loss`, and those of other losses in the given shares of its length.
+def pull(images: Tensor, loss: Tensor, others: Sequence[tuple[Tensor, float]]) -> Tensor:
+    """The gradient in the images: that of `loss`, and those of other losses in the given shares of its length.
 
-    As VQGAN's adaptive weight (Esser et al. 2021, Eq. 7), but in the picture, where it costs nothing (our choice).
+    As VQGAN's adaptive weight (Esser et al. 2021, Eq. 7), but in the image, where it costs nothing (our choice).
     """
-    (total,) = torch.autograd.grad(loss, pictures)
+    (total,) = torch.autograd.grad(loss, images)
     length = torch.linalg.vector_norm(total)
     for other, share in others:
-        (gradient,) = torch.autograd.grad(other, pictures)
+        (gradient,) = torch.autograd.grad(other, images)
         total = total + gradient * (share * length / torch.linalg.vector_norm(gradient).clamp(min=1e-12))
     return total

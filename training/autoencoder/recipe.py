@@ -1,4 +1,4 @@
-"""Trains the small autoencoder on a stack of pictures; resumable to the step."""
+"""Trains the small autoencoder on a stack of images; resumable to the step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ BETAS = (0.5, 0.99)  # of Adam against a critic: little memory of what it wanted
 class Run:
     """What both phases share."""
 
-    pictures: np.ndarray  # [N, H, W, 3] uint8
+    images: np.ndarray  # [N, H, W, 3] uint8
     config: AutoencoderConfig
     checkpoints: Path
     device: torch.device
@@ -47,7 +47,7 @@ class Run:
 
     def crops(self, step: int) -> Tensor:
         """[B, 3, crop, crop] in -1..1."""
-        crops = random_crops(self.pictures, self.config, step)
+        crops = random_crops(self.images, self.config, step)
         return crops.to(self.device, memory_format=torch.channels_last)
 
     def saves_at(self, done: int) -> bool:
@@ -56,21 +56,21 @@ class Run:
 
 
 def train_autoencoder(
-    pictures: np.ndarray,
+    images: np.ndarray,
     config: AutoencoderConfig,
     out: Path,
     device: torch.device,
     on_step: OnStep,
     detector: Detector | None = None,
 ) -> SmallAutoencoder:
-    """Pictures [N, H, W, 3] uint8 (may be a memory map) -> a trained autoencoder, saved in `out/model`.
+    """Images [N, H, W, 3] uint8 (may be a memory map) -> a trained autoencoder, saved in `out/model`.
 
     The same call goes on from the newest checkpoint in `out/checkpoints`.
 
     Args:
         detector: its first layers give the perceptual loss, if it shows them (`SeesFeatures`).
     """
-    run = Run(pictures, config, out / "checkpoints", device, on_step)
+    run = Run(images, config, out / "checkpoints", device, on_step)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         model: SmallAutoencoder = SmallAutoencoder(
@@ -89,7 +89,7 @@ def train_autoencoder(
     learn_all(model, run)
     learn_decoder(model, critic, run, detector if isinstance(detector, SeesFeatures) else None)
     model.eval()
-    model.register_to_config(scaling_factor=1.0 / latent_deviation(model, pictures[:256]))
+    model.register_to_config(scaling_factor=1.0 / latent_deviation(model, images[:256]))
     model.save_pretrained(out / "model")
     return model
 
@@ -177,21 +177,21 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def random_crops(pictures: np.ndarray, config: AutoencoderConfig, step: int) -> Tensor:
+def random_crops(images: np.ndarray, config: AutoencoderConfig, step: int) -> Tensor:
     """[B, 3, crop, crop] in -1..1, mirrored half of the time."""
     rng = np.random.default_rng((config.seed, step))
     crops = []
     for _ in range(config.batch):
-        picture = pictures[rng.integers(len(pictures))]
-        y, x = (int(rng.integers(side - config.crop + 1)) for side in picture.shape[:2])
-        crop = picture[y : y + config.crop, x : x + config.crop]
+        image = images[rng.integers(len(images))]
+        y, x = (int(rng.integers(side - config.crop + 1)) for side in image.shape[:2])
+        crop = image[y : y + config.crop, x : x + config.crop]
         crops.append(crop[:, ::-1] if rng.random() < 0.5 else crop)
     return to_tensor(np.stack(crops))
 
 
-def to_tensor(pictures: np.ndarray) -> Tensor:
+def to_tensor(images: np.ndarray) -> Tensor:
     """[B, H, W, 3] uint8 -> [B, 3, H, W] float in -1..1."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def latent_noise(latents: Tensor, largest: float, seed: int, step: int) -> Tensor:
@@ -213,26 +213,26 @@ def reconstruction_loss(restored: Tensor, target: Tensor, gradient_weight: float
 
 
 def psnr(restored: Tensor, target: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of pictures in -1..1."""
+    """Peak signal-to-noise ratio in dB of images in -1..1."""
     error = (restored.detach().clamp(-1, 1) - target).square().mean().clamp(min=1e-10)
     return float(10 * torch.log10(4 / error))
 
 
 @torch.inference_mode()
 def reconstruct(autoencoder: SmallAutoencoder | AutoencoderKL, images: Sequence[Image.Image]) -> list[Image.Image]:
-    """Pictures of one size, encoded and decoded, nothing else."""
-    pictures = to_tensor(np.stack([np.asarray(image) for image in images]))
-    latents = autoencoder.encode(pictures.to(autoencoder.device, autoencoder.dtype)).latent_dist.mode()
+    """Images of one size, encoded and decoded, nothing else."""
+    pixels = to_tensor(np.stack([np.asarray(image) for image in images]))
+    latents = autoencoder.encode(pixels.to(autoencoder.device, autoencoder.dtype)).latent_dist.mode()
     decoded = autoencoder.decode(latents).sample.float().clamp(-1, 1)  # [B, 3, H, W]
     restored = ((decoded + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return [Image.fromarray(picture) for picture in restored]
+    return [Image.fromarray(image) for image in restored]
 
 
 @torch.no_grad()
-def latent_deviation(model: SmallAutoencoder, pictures: np.ndarray) -> float:
+def latent_deviation(model: SmallAutoencoder, images: np.ndarray) -> float:
     """Standard deviation of the latents of images [N, H, W, 3] uint8: the scaling factor is its inverse."""
     latents = [
-        model.encode(to_tensor(pictures[i : i + 16]).to(model.device)).latent_dist.mode()
-        for i in range(0, len(pictures), 16)
+        model.encode(to_tensor(images[i : i + 16]).to(model.device)).latent_dist.mode()
+        for i in range(0, len(images), 16)
     ]
     return float(torch.cat(latents).std())

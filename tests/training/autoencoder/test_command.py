@@ -95,7 +95,7 @@ def test_the_command_trains_measures_and_does_nothing_twice(
     assert command.run(parse(*words, "--detector", "lights")) == 0
     said = capsys.readouterr().out.splitlines()
     report = json.loads((out / "report.json").read_text())
-    assert said[0] == f"PSNR {report['psnr']:.2f} dB on 2 held-out pictures" and said[-1] == str(out / "model")
+    assert said[0] == f"PSNR {report['psnr']:.2f} dB on 2 held-out images" and said[-1] == str(out / "model")
     assert report["pictures"] == {"size": 32, "trained_on": 10, "held_out": 2}
     assert report["steps"] == 6
     assert report["detector"] == {"name": "lights", "sha256": "e" * 64, "min_score": 0.5}
@@ -110,11 +110,41 @@ def test_the_command_trains_measures_and_does_nothing_twice(
     again = json.loads((out / "report.json").read_text())
     assert again["psnr"] == report["psnr"] and (again["confidence"], again["detector"]) == (None, None)
 
+    few = ("--config", out / "config.json", "--data", folder, "--device", "cpu")
+    assert command.run(parse(*few, "--out", out)) == 0, "the config.json of a run is a config"
     with pytest.raises(ConfigError, match="batch was 2, is 4"):
         command.run(parse(*words, "batch=4"))
     Image.new("RGB", (9, 9)).save(folder / "another.png")
     with pytest.raises(ConfigError, match="pictures_sha256 was"):
         command.run(parse(*words))
+
+
+def test_a_config_then_the_arguments_then_set(tmp_path: Path) -> None:
+    few = ("--data", "data", "--out", "out", "--config", tmp_path / "it.yaml")
+    (tmp_path / "it.yaml").write_text("size: 64\nheld_out: 7\nbatch: 2\nsteps: 5\nlearning_rate: 1e-4\n")
+    plain = command.request_of(parse(*few))
+    assert (plain.size, plain.held_out, plain.config.batch, plain.config.steps) == (64, 7, 2, 5)
+    assert plain.config == dataclasses.replace(AutoencoderConfig(), batch=2, steps=5, learning_rate=1e-4)
+    later = command.request_of(parse(*few, "--size", "32", "--steps", "6", "--set", "batch=4"))
+    assert (later.size, later.held_out, later.config.batch, later.config.steps) == (32, 7, 4, 6)
+    without = command.request_of(parse("--data", "data", "--out", "out"))
+    assert (without.size, without.held_out, without.config) == (256, None, AutoencoderConfig())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("size: large", "size large needs to be a whole number of 1 or more"),
+        ("held_out: 0", "held_out 0 needs to be a whole number of 1 or more"),
+        ("batsh: 2", r"it\.yaml: batsh: there is no such field; did you mean batch"),
+        ("scenes: 5", r"it\.yaml: scenes: there is no such field"),
+        ("batch: many", r"it\.yaml: batch=many: needs a value like 8"),
+    ],
+)
+def test_bad_configs(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "it.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        command.request_of(parse("--data", "data", "--out", "out", "--config", tmp_path / "it.yaml"))
 
 
 def test_pictures_are_stretched_and_in_order(folder: Path, tmp_path: Path) -> None:
@@ -155,7 +185,7 @@ def test_of_a_data_set_only_its_pictures_are_taken(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize(
     ("place", "split", "message"),
-    [("absent", None, "no such folder"), ("empty", None, "no pictures"), ("pictures", "val", "only data sets have")],
+    [("absent", None, "no such folder"), ("empty", None, "no images"), ("pictures", "val", "only data sets have")],
 )
 def test_folders_without_pictures(folder: Path, tmp_path: Path, place: str, split: str | None, message: str) -> None:
     (tmp_path / "empty").mkdir()
