@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 SIDE = 64  # pixels of a crop
 CONTEXT = 0.5  # how much longer a crop is than the longer side of the box
-WIDTHS = (32, 64, 96, 128)
+WIDTHS = (24, 48, 96, 128)
 EMBEDDING = 32
 
 
