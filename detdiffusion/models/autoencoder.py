@@ -56,22 +56,6 @@ class ResidualBlock(nn.Module):
         return x + change
 
 
-class ShortcutConv(nn.Conv2d):
-    """A convolution beside a path without weights, which averages channels or repeats them (DC-AE, Chen et al. 2025).
-
-    Deep autoencoders learn from the first steps on: they begin as a small picture that is made large again.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, D, H/stride, W/stride]; D divides C * stride ** 2, or is a multiple of it."""
-        path = nn.functional.pixel_unshuffle(x, self.stride[0])  # [B, C * stride ** 2, H/stride, W/stride]
-        if self.out_channels > path.shape[1]:
-            path = path.repeat_interleave(self.out_channels // path.shape[1], dim=1)
-        else:
-            path = path.unflatten(1, (self.out_channels, -1)).mean(2)
-        return super().forward(x) + path
-
-
 class SmallAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Pictures [B, 3, H, W] in -1..1 <-> latents [B, latent_channels, H/f, W/f], f = 2 ** len(block_out_channels).
 
@@ -82,7 +66,6 @@ class SmallAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         decoder_channels, decoder_layers: the same of the decoder; None: as the encoder's.
         full_resolution_channels: width of a last residual block at the picture's size; 0: the decoder ends with a
             convolution at half the size, four pixels from each of its places.
-        shortcuts: paths without weights beside the convolutions between levels, where their widths divide each other.
     """
 
     @register_to_config
@@ -95,16 +78,14 @@ class SmallAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         decoder_channels: tuple[int, ...] | None = None,
         decoder_layers: tuple[int, ...] | None = None,
         full_resolution_channels: int = 0,
-        shortcuts: bool = False,
     ) -> None:
         super().__init__()
-        self.encoder = _encoder(block_out_channels, layers_per_block, latent_channels, shortcuts)
+        self.encoder = _encoder(block_out_channels, layers_per_block, latent_channels)
         self.decoder = _decoder(
             latent_channels,
             block_out_channels if decoder_channels is None else decoder_channels,
             layers_per_block if decoder_layers is None else decoder_layers,
             full_resolution_channels,
-            shortcuts,
         )
 
     @property
@@ -121,32 +102,23 @@ class SmallAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return Decoded(self.decoder(latents))
 
 
-def _between(inputs: int, outputs: int, shortcut: bool, stride: int = 1) -> nn.Conv2d:
-    """The convolution between two widths, with a shortcut where one can be."""
-    paths = inputs * stride**2
-    kind = ShortcutConv if shortcut and (paths % outputs == 0 or outputs % paths == 0) else nn.Conv2d
-    return kind(inputs, outputs, 4 if stride == 2 else 3, stride=stride, padding=1)
-
-
-def _encoder(widths: Sequence[int], layers: Sequence[int], latent_channels: int, shortcuts: bool) -> nn.Sequential:
+def _encoder(widths: Sequence[int], layers: Sequence[int], latent_channels: int) -> nn.Sequential:
     """[B, 3, H, W] -> [B, latent_channels, H/f, W/f]."""
-    down: list[nn.Module] = [nn.PixelUnshuffle(2), _between(12, widths[0], shortcuts)]
+    down: list[nn.Module] = [nn.PixelUnshuffle(2), nn.Conv2d(12, widths[0], 3, padding=1)]
     for level, width in enumerate(widths):
         if level:
-            down.append(_between(widths[level - 1], width, shortcuts, stride=2))
+            down.append(nn.Conv2d(widths[level - 1], width, 4, stride=2, padding=1))
         down += [ResidualBlock(width) for _ in range(layers[level])]
-    return nn.Sequential(*down, _between(widths[-1], latent_channels, shortcuts))
+    return nn.Sequential(*down, nn.Conv2d(widths[-1], latent_channels, 3, padding=1))
 
 
-def _decoder(
-    latent_channels: int, widths: Sequence[int], layers: Sequence[int], full_width: int, shortcuts: bool
-) -> nn.Sequential:
+def _decoder(latent_channels: int, widths: Sequence[int], layers: Sequence[int], full_width: int) -> nn.Sequential:
     """[B, latent_channels, H/f, W/f] -> [B, 3, H, W]."""
-    up: list[nn.Module] = [_between(latent_channels, widths[-1], shortcuts)]
+    up: list[nn.Module] = [nn.Conv2d(latent_channels, widths[-1], 3, padding=1)]
     for level in reversed(range(len(widths))):
         up += [ResidualBlock(widths[level]) for _ in range(layers[level])]
         next_width = widths[level - 1] if level else full_width or 3
-        up += [_between(widths[level], next_width * 4, shortcuts), nn.PixelShuffle(2)]
+        up += [nn.Conv2d(widths[level], next_width * 4, 3, padding=1), nn.PixelShuffle(2)]
     if full_width:
-        up += [ResidualBlock(full_width), _between(full_width, 3, shortcuts)]
+        up += [ResidualBlock(full_width), nn.Conv2d(full_width, 3, 3, padding=1)]
     return nn.Sequential(*up)

@@ -45,7 +45,7 @@ class AutoencoderConfig:
     decoder_steps: int = 2_500  # of the second; 0: there is none
     batch: int = 8
     crop: int = 128  # pixels
-    learning_rate: float = 6e-4  # 1e-3 diverges with four levels
+    learning_rate: float = 1e-3
     decoder_learning_rate: float = 3e-4
     warmup_steps: int = 100  # of each phase
     clip_norm: float = 0.5

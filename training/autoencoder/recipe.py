@@ -80,7 +80,6 @@ def train_autoencoder(
             decoder_channels=config.decoder_channels,
             decoder_layers=config.decoder_layers,
             full_resolution_channels=config.full_resolution_channels,
-            shortcuts=True,
         )
         critic = PatchCritic()
     model.to(device=device, memory_format=torch.channels_last)

@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detdiffusion.models.autoencoder import ResidualBlock, ShortcutConv, SmallAutoencoder
+from detdiffusion.models.autoencoder import ResidualBlock, SmallAutoencoder
 
 OLD = {"block_out_channels": [8, 12], "layers_per_block": [1, 2], "latent_channels": 4, "scaling_factor": 0.5}
 
 
-@pytest.mark.parametrize("shortcuts", [False, True])
 @pytest.mark.parametrize(
     ("widths", "channels", "decoder", "layers", "full"),
     [
@@ -28,11 +27,10 @@ def test_shapes(
     decoder: tuple[int, ...] | None,
     layers: tuple[int, ...] | None,
     full: int,
-    shortcuts: bool,
     tmp_path: Path,
 ) -> None:
     cell = 2 ** len(widths)
-    model = SmallAutoencoder(widths, (1,) * len(widths), channels, 1.0, decoder, layers, full, shortcuts)
+    model = SmallAutoencoder(widths, (1,) * len(widths), channels, 1.0, decoder, layers, full)
     latents = model.encode(torch.zeros(2, 3, 2 * cell, 3 * cell)).latent_dist.mode()
     assert model.downsample == cell and latents.shape == (2, channels, 2, 3)
     restored = model.decode(latents).sample
@@ -63,20 +61,3 @@ def test_old_folders_decode_as_before(tmp_path: Path) -> None:
     latents: Tensor = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(1))
     assert torch.equal(loaded.decode(latents).sample, before(latents))
     assert loaded.config.decoder_channels is None and loaded.config.scaling_factor == 0.5
-
-
-@pytest.mark.parametrize(
-    ("outputs", "stride", "expected"),
-    [
-        (1, 1, [[[2.5, 3.5], [4.5, 5.5]]]),  # the mean of both channels
-        (4, 1, [[[0, 1], [2, 3]], [[0, 1], [2, 3]], [[5, 6], [7, 8]], [[5, 6], [7, 8]]]),  # each one twice
-        (4, 2, [[[0.5]], [[2.5]], [[5.5]], [[7.5]]]),  # of the eight pixels, two at a time
-    ],
-)
-@torch.no_grad()
-def test_shortcuts_by_hand(outputs: int, stride: int, expected: list[list[list[float]]]) -> None:
-    conv = ShortcutConv(2, outputs, 4 if stride == 2 else 3, stride=stride, padding=1)
-    for parameter in conv.parameters():
-        parameter.zero_()
-    image = torch.tensor([[[[0.0, 1], [2, 3]], [[5, 6], [7, 8]]]])
-    assert conv(image)[0].tolist() == expected

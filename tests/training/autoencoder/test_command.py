@@ -250,7 +250,7 @@ def test_settings_are_taken(setting: str, field: str, value: Any) -> None:
         ("batch=2.5", "needs a value like 8"),
         ("batch=true", "needs a value like 8"),
         ("batch=many", "needs a value like 8"),
-        ("learning_rate=[1]", "needs a value like 0.0006"),
+        ("learning_rate=[1]", "needs a value like 0.001"),
         ("layers_per_block=2", r"needs a value like \[1, 1, 2, 2\]"),
         ("layers_per_block=[1,0]", r"layers_per_block \(1, 0\) needs to be whole numbers above 0"),
         ("scenes=5", "--set scenes: there is no such field"),
