@@ -11,6 +11,9 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+from detdiffusion.errors import ConfigError
 
 
 class PointLatent(NamedTuple):
@@ -64,6 +67,9 @@ class SmallAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         layers_per_block: residual blocks of each level.
         scaling_factor: latents times this have about unit variance (as in `AutoencoderKL`; measured after training).
         decoder_channels, decoder_layers: the same of the decoder; None: as the encoder's.
+        fold: squares of fold x fold cells of latents become one cell of fold^2 times as many channels (which
+            `latent_channels` counts): a generator sees a coarser grid, for a fraction of the time, and f is fold times
+            as much. The weights are those of the same autoencoder without it.
         full_resolution_channels: width of a last residual block at the picture's size; 0: the decoder ends with a
             convolution at half the size, four pixels from each of its places.
     """
@@ -78,11 +84,15 @@ class SmallAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         decoder_channels: tuple[int, ...] | None = None,
         decoder_layers: tuple[int, ...] | None = None,
         full_resolution_channels: int = 0,
+        fold: int = 1,
     ) -> None:
         super().__init__()
-        self.encoder = _encoder(block_out_channels, layers_per_block, latent_channels)
+        if latent_channels % fold**2:
+            raise ConfigError(f"latent_channels {latent_channels} needs to be a multiple of fold^2, {fold**2}")
+        channels = latent_channels // fold**2
+        self.encoder = _encoder(block_out_channels, layers_per_block, channels)
         self.decoder = _decoder(
-            latent_channels,
+            channels,
             block_out_channels if decoder_channels is None else decoder_channels,
             layers_per_block if decoder_layers is None else decoder_layers,
             full_resolution_channels,
@@ -91,15 +101,15 @@ class SmallAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     @property
     def downsample(self) -> int:
         """Picture pixels a latent cell, on each side."""
-        return int(2 ** len(self.config.block_out_channels))
+        return int(2 ** len(self.config.block_out_channels) * self.config.fold)
 
     def encode(self, pictures: Tensor) -> Encoded:
         """Images [B, 3, H, W] in -1..1 -> latents [B, C, h, w]."""
-        return Encoded(PointLatent(self.encoder(pictures)))
+        return Encoded(PointLatent(pixel_unshuffle(self.encoder(pictures), self.config.fold)))
 
     def decode(self, latents: Tensor) -> Decoded:
         """Latents [B, C, h, w] -> images [B, 3, H, W], about -1..1."""
-        return Decoded(self.decoder(latents))
+        return Decoded(self.decoder(pixel_shuffle(latents, self.config.fold)))
 
 
 def _encoder(widths: Sequence[int], layers: Sequence[int], latent_channels: int) -> nn.Sequential:

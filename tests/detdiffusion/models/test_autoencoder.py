@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from detdiffusion.errors import ConfigError
 from detdiffusion.models.autoencoder import ResidualBlock, SmallAutoencoder
 
 OLD = {"block_out_channels": [8, 12], "layers_per_block": [1, 2], "latent_channels": 4, "scaling_factor": 0.5}
@@ -61,3 +62,22 @@ def test_old_folders_decode_as_before(tmp_path: Path) -> None:
     latents: Tensor = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(1))
     assert torch.equal(loaded.decode(latents).sample, before(latents))
     assert loaded.config.decoder_channels is None and loaded.config.scaling_factor == 0.5
+
+
+def test_folded_latents_are_the_same_numbers_on_a_coarser_grid() -> None:
+    plain, folded = (
+        SmallAutoencoder(**OLD),
+        SmallAutoencoder(**OLD | {"latent_channels": 4 * OLD["latent_channels"]}, fold=2),
+    )
+    folded.load_state_dict(plain.state_dict())
+    pictures = torch.rand(2, 3, 32, 64)
+    latents, coarse = (model.encode(pictures).latent_dist.mode() for model in (plain, folded))
+    batch, channels, height, width = latents.shape
+    assert coarse.shape == (batch, 4 * channels, height // 2, width // 2)
+    assert folded.downsample == 2 * plain.downsample
+    assert torch.equal(folded.decode(coarse).sample, plain.decode(latents).sample)
+
+
+def test_channels_that_cannot_be_folded_are_refused() -> None:
+    with pytest.raises(ConfigError, match="multiple of fold"):
+        SmallAutoencoder(latent_channels=6, fold=2)
