@@ -19,7 +19,7 @@ from PIL import Image
 from detdiffusion.core.arguments import add_device, positive
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.devices import device_of
-from detdiffusion.core.files import text_hash, write_json, written_aside
+from detdiffusion.core.files import bytes_hash, text_hash, write_json, written_aside
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detection import Detections, Detector, SeesFeatures
 from detdiffusion.detectors import load_detector
@@ -45,6 +45,7 @@ _ABOUT = (
     "trained_on",
     "pictures_sha256",
     "perceptual_sha256",
+    "start_sha256",
 )  # what the config.json of a run says beside its settings
 
 
@@ -53,7 +54,7 @@ class AutoencoderRequest:
     """What one training of an autoencoder is asked for.
 
     size: side of the squares, in pixels. held_out: images to measure on; None: a tenth, at most `HELD_OUT`. detector: a
-    name inside the folder `model`, or a path; None: no detector.
+    name inside the folder `model`, or a path; None: no detector. start: the folder of an autoencoder to begin as.
 
     Raises:
         ConfigError: a number is out of range.
@@ -68,6 +69,7 @@ class AutoencoderRequest:
     detector: str | None = None
     model: Path = BUNDLED_MODEL
     device: str | None = None
+    start: Path | None = None
 
     def __post_init__(self) -> None:
         for name in NUMBERS:
@@ -88,6 +90,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a detector folder, a YOLO .pt file, or one of the model's: the decoder learns to keep what its first "
         "layers see (YOLO and RT-DETR), and the report says which share of its confidence is kept. Nothing is "
         "downloaded",
+    )
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="DIR",
+        help="begin as the small autoencoder of this model folder or run; with --set steps=0 its latents stay as they "
+        "are, and only the decoder learns",
     )
     parser.add_argument(
         "--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder that names are looked up in"
@@ -133,7 +142,7 @@ def request_of(arguments: argparse.Namespace) -> AutoencoderRequest:
     return AutoencoderRequest(
         config=with_settings(config, [*arguments.set, *steps], fixed=OF_SCENES),
         **{name: value for name, value in chosen.items() if value is not None},
-        **{name: getattr(arguments, name) for name in ("data", "out", "split", "detector", "model", "device")},
+        **{name: getattr(arguments, name) for name in ("data", "out", "split", "detector", "model", "device", "start")},
     )
 
 
@@ -141,9 +150,14 @@ def train(request: AutoencoderRequest, detector: Detector | None) -> dict[str, A
     """Trains on the images below `data`, writes `out/model` and `out/report.json`, and returns the report.
 
     Raises:
-        ConfigError: `out` was started with other settings or other images, or there is no such device.
+        ConfigError: `out` was started with other settings or other images, the start does not fit, or there is no such
+            device.
+        CheckpointError: the start cannot be read.
         DataError: there are too few images, or one of them cannot be read.
     """
+    from safetensors.torch import save
+
+    from training.autoencoder.loading import load_small_autoencoder
     from training.autoencoder.recipe import train_autoencoder
 
     config, out, device = request.config, request.out, device_of(request.device)
@@ -153,10 +167,13 @@ def train(request: AutoencoderRequest, detector: Detector | None) -> dict[str, A
     names = text_hash("\n".join(path.relative_to(request.data).as_posix() for path in files))
     counts = {"size": request.size, "trained_on": len(parts.trained), "held_out": len(parts.held_out)}
     teacher = detector.sha256 if isinstance(detector, SeesFeatures) else None
-    keep_settings(out / "config.json", {**fields, **counts, "pictures_sha256": names, "perceptual_sha256": teacher})
+    begun = None if request.start is None else load_small_autoencoder(request.start)
+    seen = {"pictures_sha256": names, "perceptual_sha256": teacher}
+    seen["start_sha256"] = begun and bytes_hash(save(begun.state_dict()))
+    keep_settings(out / "config.json", {**fields, **counts, **seen})
     stack = image_stack([*parts.trained, *parts.held_out], request.size, out / "pictures.npy")
     with progress("autoencoder") as on_step:
-        model = train_autoencoder(stack[: len(parts.trained)], config, out, device, on_step, detector)
+        model = train_autoencoder(stack[: len(parts.trained)], config, out, device, on_step, detector, begun)
     report = {
         "pictures": counts,
         "steps": config.steps + config.decoder_steps,

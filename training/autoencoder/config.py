@@ -8,6 +8,7 @@ from detdiffusion.errors import ConfigError
 OF_SCENES = ("scenes", "first_scene")  # fields for Papercut's own images
 _MAY_BE_ZERO = (
     "full_resolution_channels",
+    "steps",
     "decoder_steps",
     "warmup_steps",
     "gradient_weight",
@@ -27,23 +28,25 @@ class AutoencoderConfig:
 
     First all of it: L1 + gradient loss on crops, much noise on the latents. Latents at half the scale must decode to
     the image at half the scale (EQ-VAE, Kouzelis et al. 2025): the generator learns smooth latents in fewer steps.
-    Then the decoder alone, with less noise, towards the same loss, a detector's features and a critic of patches.
+    Then the decoder alone, with less noise, towards the same loss, a detector's features and a critic of patches. A
+    start (`grow.py`) can take the place of the first phase.
 
     Raises:
         ConfigError: a number is out of range.
     """
 
-    block_out_channels: tuple[int, ...] = (24, 48, 96, 192)
-    layers_per_block: tuple[int, ...] = (1, 1, 2, 2)
-    latent_channels: int = 16
-    decoder_channels: tuple[int, ...] = (32, 64, 128, 256)
-    decoder_layers: tuple[int, ...] = (1, 2, 2, 3)
+    block_out_channels: tuple[int, ...] = (32, 64, 128)
+    layers_per_block: tuple[int, ...] = (1, 2, 2)
+    latent_channels: int = 8  # before they are folded
+    decoder_channels: tuple[int, ...] = (32, 64, 128)
+    decoder_layers: tuple[int, ...] = (2, 4, 5)
     full_resolution_channels: int = 16
+    fold: int = 1  # of the finished autoencoder
     scenes: int = 2_000
     first_scene: int = 60_000
-    steps: int = 5_000  # of the first phase
-    decoder_steps: int = 2_500  # of the second; 0: there is none
-    batch: int = 8
+    steps: int = 3_000  # of the first phase; 0: there is none
+    decoder_steps: int = 2_400  # of the second; 0: there is none
+    batch: int = 16
     crop: int = 128  # pixels
     learning_rate: float = 1e-3
     decoder_learning_rate: float = 3e-4

@@ -31,5 +31,20 @@ def load_autoencoder(folder: Path) -> Autoencoder:
     return loaded.float().eval()
 
 
+def load_small_autoencoder(folder: Path) -> SmallAutoencoder:
+    """As `load_autoencoder`, of our own kind only.
+
+    Raises:
+        CheckpointError: there is none, it cannot be read, or it is Stable Diffusion's.
+    """
+    loaded = load_autoencoder(folder)
+    if isinstance(loaded, AutoencoderKL):
+        raise CheckpointError(
+            f"{folder} holds Stable Diffusion's autoencoder; only a small one of ours can be begun from"
+        )
+    small: SmallAutoencoder = loaded
+    return small
+
+
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""

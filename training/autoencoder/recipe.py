@@ -12,10 +12,12 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from detdiffusion.detection import Detector, SeesFeatures
+from detdiffusion.errors import ConfigError
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.precision import autocast
 from training.autoencoder.config import AutoencoderConfig
 from training.autoencoder.crispness import PatchCritic, critic_loss, perceptual_loss, pull
+from training.autoencoder.grow import grow
 from training.core.checkpoints import (
     latest_checkpoint,
     pack_modules,
@@ -62,6 +64,7 @@ def train_autoencoder(
     device: torch.device,
     on_step: OnStep,
     detector: Detector | None = None,
+    start: SmallAutoencoder | None = None,
 ) -> SmallAutoencoder:
     """Images [N, H, W, 3] uint8 (may be a memory map) -> a trained autoencoder, saved in `out/model`.
 
@@ -69,7 +72,13 @@ def train_autoencoder(
 
     Args:
         detector: its first layers give the perceptual loss, if it shows them (`SeesFeatures`).
+        start: what the model begins as (`grow`). Without steps of the first phase its latents stay as they are.
+
+    Raises:
+        ConfigError: the start does not fit, or nothing would teach the encoder.
     """
+    if start is None and config.steps == 0:
+        raise ConfigError("without steps of the first phase nothing teaches the encoder: give a start, or steps")
     run = Run(images, config, out / "checkpoints", device, on_step)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -82,13 +91,17 @@ def train_autoencoder(
             full_resolution_channels=config.full_resolution_channels,
         )
         critic = PatchCritic()
+    if start is not None:
+        grow(model, start)
     model.to(device=device, memory_format=torch.channels_last)
     critic.to(device).to(memory_format=torch.channels_last)
     model.train()
     learn_all(model, run)
     learn_decoder(model, critic, run, detector if isinstance(detector, SeesFeatures) else None)
     model.eval()
-    model.register_to_config(scaling_factor=1.0 / latent_deviation(model, images[:256]))
+    if config.steps:
+        model.register_to_config(scaling_factor=1.0 / latent_deviation(model, images[:256]))
+    model.register_to_config(latent_channels=config.latent_channels * config.fold**2, fold=config.fold)
     model.save_pretrained(out / "model")
     return model
 

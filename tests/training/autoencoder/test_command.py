@@ -138,13 +138,28 @@ def test_a_config_then_the_arguments_then_set(tmp_path: Path) -> None:
         ("held_out: 0", "held_out 0 needs to be a whole number of 1 or more"),
         ("batsh: 2", r"it\.yaml: batsh: there is no such field; did you mean batch"),
         ("scenes: 5", r"it\.yaml: scenes: there is no such field"),
-        ("batch: many", r"it\.yaml: batch=many: needs a value like 8"),
+        ("batch: many", r"it\.yaml: batch=many: needs a value like 16"),
     ],
 )
 def test_bad_configs(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "it.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         command.request_of(parse("--data", "data", "--out", "out", "--config", tmp_path / "it.yaml"))
+
+
+def test_the_decoder_of_a_run_learns_on(folder: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    settings = ("--data", folder, "--size", "32", "--device", "cpu", "--set", *FIELDS)
+    assert command.run(parse("--out", first, *settings, "steps=3")) == 0
+    assert command.run(parse("--out", second, "--start", first / "model", *settings, "steps=0")) == 0
+    was, now = (SmallAutoencoder.from_pretrained(run / "model") for run in (first, second))
+    pictures = torch.rand(1, 3, 32, 32)
+    latents = was.encode(pictures).latent_dist.mode()
+    assert torch.equal(now.encode(pictures).latent_dist.mode(), latents)
+    assert not torch.equal(now.decode(latents).sample, was.decode(latents).sample)
+    assert now.config.scaling_factor == was.config.scaling_factor
+    with pytest.raises(ConfigError, match="start_sha256 was"):
+        command.run(parse("--out", second, "--start", second / "model", *settings, "steps=0"))
 
 
 def test_pictures_are_stretched_and_in_order(folder: Path, tmp_path: Path) -> None:
@@ -247,11 +262,11 @@ def test_settings_are_taken(setting: str, field: str, value: Any) -> None:
     ("setting", "message"),
     [
         ("batch", "'batch': --set takes field=value"),
-        ("batch=2.5", "needs a value like 8"),
-        ("batch=true", "needs a value like 8"),
-        ("batch=many", "needs a value like 8"),
+        ("batch=2.5", "needs a value like 16"),
+        ("batch=true", "needs a value like 16"),
+        ("batch=many", "needs a value like 16"),
         ("learning_rate=[1]", "needs a value like 0.001"),
-        ("layers_per_block=2", r"needs a value like \[1, 1, 2, 2\]"),
+        ("layers_per_block=2", r"needs a value like \[1, 2, 2\]"),
         ("layers_per_block=[1,0]", r"layers_per_block \(1, 0\) needs to be whole numbers above 0"),
         ("scenes=5", "--set scenes: there is no such field"),
         ("widht=5", "there is no such field; known: block_out_channels"),
@@ -265,19 +280,19 @@ def test_bad_settings_are_refused(setting: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "size", "message"),
     [
-        ({"steps": 0}, 256, "steps 0 needs to be a number above 0"),
+        ({"steps": -1}, 256, "steps -1 needs to be a number of 0 or more"),
         ({"learning_rate": 0.0}, 256, "learning_rate 0.0 needs to be a number above 0"),
         ({"learning_rate": math.nan}, 256, "learning_rate nan"),
         ({"latent_noise": -0.1}, 256, "latent_noise -0.1 needs to be a number of 0 or more"),
         ({"decoder_latent_noise": -0.1}, 256, "decoder_latent_noise -0.1 needs to be a number of 0 or more"),
         ({"critic_pull": math.inf}, 256, "critic_pull inf"),
         ({"decoder_channels": (32, 0)}, 256, r"decoder_channels \(32, 0\) needs to be whole numbers above 0"),
-        ({"layers_per_block": (1, 2)}, 256, "block_out_channels has 4 levels, layers_per_block 2"),
-        ({"decoder_channels": (32, 64)}, 256, "block_out_channels has 4 levels, decoder_channels 2"),
-        ({"decoder_layers": (1, 2)}, 256, "block_out_channels has 4 levels, decoder_layers 2"),
-        ({"crop": 48}, 256, "crop 48 needs to be a multiple of 32"),
+        ({"layers_per_block": (1, 2)}, 256, "block_out_channels has 3 levels, layers_per_block 2"),
+        ({"decoder_channels": (32, 64)}, 256, "block_out_channels has 3 levels, decoder_channels 2"),
+        ({"decoder_layers": (1, 2)}, 256, "block_out_channels has 3 levels, decoder_layers 2"),
+        ({"crop": 40}, 256, "crop 40 needs to be a multiple of 16"),
         ({}, 64, "crop 128 .*at most the size 64"),
-        ({}, 264, "multiple of 16"),
+        ({}, 260, "multiple of 8"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(changes: dict[str, Any], size: int, message: str) -> None:
