@@ -100,17 +100,19 @@ def _images(group: Sequence[Scene], chosen: Sequence[bool], restore: Restore | N
 
 
 def _rows(scene: Scene, image: Image.Image, restored: bool, config: CauseConfig) -> Objects:
-    """The things of one scene."""
+    """The things of one scene, which may have none."""
     things = [
         (box, causes) for box, causes in zip(scene.layout.boxes, scene.causes, strict=True) if box.label in THINGS
     ]
     views = [view(image, box.xyxy, config.side, config.context) for box, _ in things]
     return Objects(
-        crops=torch.from_numpy(np.stack([crop for crop, _ in views])),
-        frames=torch.tensor([frame for _, frame in views]),
-        boxes=torch.tensor([box.xyxy for box, _ in things]),
-        labels=torch.tensor([config.classes.index(box.label) for box, _ in things]),
-        truth=torch.tensor([list(_truth(causes, config)) for _, causes in things]),
+        crops=torch.from_numpy(
+            np.array([crop for crop, _ in views], np.uint8).reshape(-1, config.side, config.side, 3)
+        ),
+        frames=torch.tensor([frame for _, frame in views]).reshape(-1, 4),
+        boxes=torch.tensor([box.xyxy for box, _ in things]).reshape(-1, 4),
+        labels=torch.tensor([config.classes.index(box.label) for box, _ in things], dtype=torch.int64),
+        truth=torch.tensor([list(_truth(causes, config)) for _, causes in things]).reshape(-1, len(config.outputs)),
         restored=torch.full((len(things),), restored),
     )
 

@@ -3,8 +3,9 @@
 import argparse
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from training.causes.recipe import draw_batch, mirror, train_network
 from training.causes.run import train_causes
 from training.data.papercut.causes import Cause
 from training.data.papercut.classes import THINGS
-from training.data.papercut.scene import scene
+from training.data.papercut.scene import Scene, scene, scenes
 
 CPU = torch.device("cpu")
 ABOUT = CauseConfig(("car", "cat"), {"colour": "unusual colour", "size": "unusual size"}, side=16, widths=(8, 8))
@@ -111,6 +112,23 @@ def test_objects_are_the_things_of_scenes(tmp_path: Path) -> None:
     wanted = [[not causes, *(cause in causes for cause in Cause)] for _, causes in things]
     assert made.truth.bool().tolist() == wanted and not made.restored.any()
     assert torch.equal(read(tmp_path / "objects.safetensors").crops, made.crops), "read, not made again"
+
+
+def test_a_scene_may_have_no_thing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = read(tmp_path / "whole.safetensors")
+
+    def emptied(seeds: Sequence[int], *how: Any) -> Iterator[Scene]:
+        for one in scenes(seeds, *how):
+            chosen = [place for place, box in enumerate(one.layout.boxes) if box.label not in THINGS]
+            boxes = tuple(one.layout.boxes[place] for place in chosen)
+            yield dataclasses.replace(
+                one, layout=dataclasses.replace(one.layout, boxes=boxes), causes=tuple(one.causes[i] for i in chosen)
+            )
+
+    monkeypatch.setattr("training.causes.objects.scenes", emptied)
+    none = read(tmp_path / "none.safetensors")
+    assert len(none) == 0
+    assert torch.equal(Objects.join([none, whole]).crops, whole.crops)
 
 
 def test_a_share_of_the_scenes_is_restored(tmp_path: Path) -> None:
