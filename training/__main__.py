@@ -39,6 +39,7 @@ VERBS: Mapping[str, Verb] = {
     ),
     "report": Verb("report.command", "make one page with tables, plots and images from reports"),
     "ablation": Verb("studies.ablation", "measure what each part of the method is worth, by training without it"),
+    "pilots": Verb("studies.pilots", "compare settings of the training by what they reach in the same time; resumable"),
     "generate": Verb(
         "synthesis.command", "generate a COCO data set from layouts, in one process or several; resumable"
     ),

@@ -81,6 +81,7 @@ WITH_DEVICE = {
     "detector": ("--arch", "fasterrcnn_resnet18_fpn", "--data", "data"),
     "evaluate": ("--model", str(BUNDLED_MODEL), *LAYOUTS),
     "ablation": ("--preset", "small"),
+    "pilots": ("--samples", "run", "--pilots", "pilots.json", "--minutes", "1"),
     "generate": ("--model", str(BUNDLED_MODEL), *LAYOUTS, "--strategy", "easy", "--count", "1"),
     "trainability": ("--real", "data", "--synthetic", "made", "--detector", "fasterrcnn_resnet18_fpn"),
 }

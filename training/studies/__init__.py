@@ -1,1 +1,1 @@
-"""Many trainings, compared: the ablation, and what a detector learns from generated images."""
+"""Many trainings, compared: the ablation, pilots, and what a detector learns from generated images."""

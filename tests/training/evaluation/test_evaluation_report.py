@@ -83,7 +83,7 @@ def report() -> dict[str, Any]:
     return {
         "format": 2,
         "layouts": {**layouts, "hard_share": 0.333333, "fingerprint": "b" * 64},
-        "sampler": {"steps": 20, "guidance": 3.0, "batch": 16, "size": [64, 48]},
+        "sampler": {"steps": 20, "guidance": 3.0, "batch": 16, "size": [64, 48], "sampler": ""},
         "attributes_by": [{"name": "a", "sha256": "c" * 64}, {"name": "b", "sha256": "d" * 64}],
         "detectors": [{"name": "named", "sha256": "e" * 64, "min_score": 0.5, "unmapped": ["zebra"]}],
         "inception": {"sha256": "f" * 64},
@@ -122,6 +122,12 @@ def with_causes() -> dict[str, Any]:
 def test_there_and_back(change: dict[str, Any]) -> None:
     values = report() | change
     assert same(EvaluationReport.from_json(values).to_json()) == same(values)
+
+
+def test_older_reports_name_no_sampler() -> None:
+    older = report()
+    del older["sampler"]["sampler"]
+    assert EvaluationReport.from_json(older) == EvaluationReport.from_json(report())
 
 
 def test_what_is_not_known_is_nan_or_none() -> None:
