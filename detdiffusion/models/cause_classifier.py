@@ -6,7 +6,7 @@ The folder (`causes/` of a model, which need not have one) holds model.safetenso
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,15 @@ def _configured(values: Any) -> CauseConfig:
         )
     except ConfigError as error:
         raise ValueError(str(error)) from error
+
+
+def counted(outputs: Sequence[str], probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """[N, outputs]: the causes that are likely, and "none" where no cause is; nothing in a row of NaN."""
+    likely = probabilities >= LIKELY
+    none = outputs.index(NONE)
+    likely[:, none] = False
+    likely[:, none] = ~likely.any(1) & ~np.isnan(probabilities[:, none])
+    return likely
 
 
 def view(

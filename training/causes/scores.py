@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detdiffusion.models.cause_classifier import LIKELY, NONE
+from detdiffusion.models.cause_classifier import NONE, counted
 from training.core.typed_json import Number
 
 Values = NDArray[np.float32]
@@ -19,7 +19,7 @@ Values = NDArray[np.float32]
 class CauseScore:
     """One cause, over many objects. NaN where there is nothing to count.
 
-    counted: probability 0.5 or more. shown: from the threshold up, where people are told.
+    counted: as of `detdiffusion.models.cause_classifier.counted`. shown: from the threshold up, where people are told.
     """
 
     objects: int  # that have it
@@ -70,7 +70,7 @@ def score_causes(
     outputs: tuple[str, ...], found: Values, truth: Values, thresholds: Mapping[str, float]
 ) -> CauseScores:
     """Arguments as of `find_thresholds`."""
-    true, likely = truth > 0, found >= LIKELY
+    true, likely = truth > 0, counted(outputs, found)
     least = np.array([thresholds.get(name, math.inf) for name in outputs], np.float32)
     shown = found >= least
     hard = ~true[:, outputs.index(NONE)]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from detdiffusion.core.files import file_hash
 from detdiffusion.evaluation.bootstrap import estimate_mean, resamples
 from detdiffusion.layout import Attribute, Layout
-from detdiffusion.models.cause_classifier import FOLDER, LIKELY, NONE, WEIGHTS_FILE, CauseClassifier, load_causes
+from detdiffusion.models.cause_classifier import FOLDER, NONE, WEIGHTS_FILE, CauseClassifier, counted, load_causes
 from training.data.layout_sources import LayoutSource, PapercutLayouts, Size
 from training.evaluation.report import CauseShares, CausesReport
 from training.evaluation.store import SeenImages
@@ -64,7 +64,7 @@ class CauseCounter:
     def _look(self, images: SeenImages) -> Rows:
         """What is counted in every image; nothing of an object whose class the classifier does not know."""
         return [
-            self.classifier.probabilities(image, self.layouts[place]) >= LIKELY
+            counted(self.classifier.config.outputs, self.classifier.probabilities(image, self.layouts[place]))
             for chunk in images
             for place, image in zip(chunk, images.load(chunk), strict=True)
         ]
@@ -80,8 +80,8 @@ class CauseCounter:
     def _share(self, rows: Rows, asked: Sequence[Layout], attribute: Attribute) -> CauseShares:
         known, outputs = set(self.classifier.config.classes), self.classifier.config.outputs
         chosen = [[box.attribute is attribute and box.label in known for box in layout.boxes] for layout in asked]
-        counted = np.concatenate([row[np.array(places)] for row, places in zip(rows, chosen, strict=True)])  # [N, O]
+        have = np.concatenate([row[np.array(places)] for row, places in zip(rows, chosen, strict=True)])  # [N, O]
         owners = np.repeat(np.arange(len(rows)), [sum(places) for places in chosen])
         drawn = resamples(len(rows))
-        shares = (estimate_mean(column.astype(np.float64), owners, drawn) for column in counted.T)
-        return CauseShares(len(counted), dict(zip(outputs, shares, strict=True)))
+        shares = (estimate_mean(column.astype(np.float64), owners, drawn) for column in have.T)
+        return CauseShares(len(have), dict(zip(outputs, shares, strict=True)))

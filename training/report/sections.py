@@ -161,7 +161,7 @@ def _causes(one: Evaluation) -> Iterator[Block]:
             continue
         columns = list(_cause_columns(system.causes))
         names = ("none", *system.causes.words)
-        words = {"none": "nothing unusual", **system.causes.words}
+        words = {"none": "no cause", **system.causes.words}
         rows = [("objects", *(f"{found.objects:,}" for _, found in columns))]
         rows += [(words[name], *(_percent(found.shares[name]) for _, found in columns)) for name in names]
         heads = ("", *(head for head, _ in columns))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from detdiffusion.errors import CheckpointError, ConfigError
 from detdiffusion.layout import Box, Layout
-from detdiffusion.models.cause_classifier import CauseClassifier, CauseConfig, load_causes, view
+from detdiffusion.models.cause_classifier import CauseClassifier, CauseConfig, counted, load_causes, view
 
 CAUSES = {"colour": "unusual colour", "blur": "blurred", "size": "unusual size"}
 SIZES = {"side": 16, "widths": (8, 8), "embedding": 4}
@@ -81,6 +81,22 @@ def test_a_class_that_it_does_not_know_has_no_answer() -> None:
 )
 def test_words_of_what_it_is_sure_of(logits: tuple[float, ...], sure: dict[str, float], words: tuple[str, ...]) -> None:
     assert classifier(logits, **sure).words(picture(), LAYOUT) == (words, ())
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "causes"),
+    [
+        ((0.9, 0.4, 0.1), ["none"]),
+        ((0.1, 0.4, 0.1), ["none"]),  # no cause is likely, whatever "none" says
+        ((0.9, 0.5, 0.1), ["colour"]),
+        ((0.0, 0.7, 0.6), ["colour", "blur"]),
+        ((np.nan, np.nan, np.nan), []),
+    ],
+)
+def test_what_is_counted(probabilities: tuple[float, ...], causes: list[str]) -> None:
+    outputs = ("none", "colour", "blur")
+    (row,) = counted(outputs, np.array([probabilities], np.float32))
+    assert [name for name, yes in zip(outputs, row, strict=True) if yes] == causes
 
 
 def test_there_and_back(tmp_path: Path) -> None:

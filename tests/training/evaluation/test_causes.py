@@ -62,7 +62,7 @@ def test_shares_by_hand() -> None:
     source = cast(FileLayouts, SimpleNamespace())
     report = counter().report(source, (8, 8), real, {Variant("origin"): drawn, Variant("hard"): drawn})
     assert report.truth is None and report.words == CAUSES and report.real is not None
-    assert means(report.real["hard"]) == (2, {"none": 0.5, "colour": 0.5, "blur": 0.5})
+    assert means(report.real["hard"]) == (2, {"none": 0.0, "colour": 0.5, "blur": 0.5})
     assert means(report.real["easy"]) == (1, {"none": 0.0, "colour": 1.0, "blur": 0.0})
     assert means(report.views["origin"]["hard"]) == (2, {"none": 0.5, "colour": 0.5, "blur": 0.5})
     objects, shares = means(report.views["hard"]["hard"])
