@@ -7,11 +7,12 @@ from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.diffusion.stable_diffusion import pipeline_from_stable_diffusion
 from detdiffusion.diffusion.untrained import new_pipeline
 from detdiffusion.errors import ConfigError
+from detdiffusion.models.control import EMBEDDING_CHANNELS
 from detdiffusion.text.vocabulary import Vocabulary
 from training.autoencoder.loading import Autoencoder, load_autoencoder
 from training.data.datasets import Dataset
 from training.generator.config import GeneratorConfig
-from training.generator.latents import latent_size
+from training.generator.latents import cell_size, latent_size
 
 NO_WORDS = ()
 SCHEDULE = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}  # of models from nothing
@@ -36,6 +37,7 @@ def small_model(
     if config.unet is None or config.text is None:
         raise ConfigError("a model from nothing needs unet and text; this config has them from Stable Diffusion")
     height, width = latent_size(config, autoencoder)
+    _check_controlnet(config, autoencoder)
     return new_pipeline(
         vocabulary_of(config, things, stuff),
         unet_config={**config.unet, "sample_size": height if height == width else (height, width)},
@@ -47,6 +49,18 @@ def small_model(
         seed=config.seed,
         control_config=None if config.controlnet is None else dict(config.controlnet),
     )
+
+
+def _check_controlnet(config: GeneratorConfig, autoencoder: Autoencoder) -> None:
+    """Every width of its embedding but the first halves the image, down to the size of the latents."""
+    if config.controlnet is None:
+        return
+    cell, widths = cell_size(autoencoder), config.controlnet.get("embedding_channels", EMBEDDING_CHANNELS)
+    if 2 ** (len(widths) - 1) != cell:
+        raise ConfigError(
+            f"controlnet.embedding_channels are {len(widths)}, for latent cells of {2 ** (len(widths) - 1)} pixels; "
+            f"this autoencoder's have {cell}: give {cell.bit_length()}"
+        )
 
 
 def vocabulary_of(config: GeneratorConfig, things: tuple[str, ...], stuff: tuple[str, ...]) -> Vocabulary:

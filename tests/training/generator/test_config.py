@@ -12,11 +12,12 @@ from detdiffusion.errors import ConfigError
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.config import LossConfig
 from training.core.settings import with_settings
+from training.data.papercut.classes import STUFF, THINGS
 from training.generator.config import ADDED, OLD_NAMES, PRESETS, TRAIN_PRESETS, VARIANTS, GeneratorConfig
 from training.generator.model import small_model
 
 ROOT = Path(__file__).resolve().parents[3]
-BASES = ("papercut-cpu", "papercut-gpu", "sd15-256", "sd15-512", "sd15-800x456")
+BASES = ("papercut-cpu", "papercut-cpu-16", "papercut-gpu", "sd15-256", "sd15-512", "sd15-800x456")
 
 
 @pytest.mark.parametrize(
@@ -136,9 +137,26 @@ def test_controlnet_takes_the_place_of_locations_and_blueprint(base: str) -> Non
         assert its == pytest.approx(ours, rel=0.01), "size decides nothing"
 
 
+def test_a_controlnet_of_other_cells_is_refused() -> None:
+    config = TRAIN_PRESETS["papercut-cpu-controlnet"]
+    needs = r"embedding_channels are 4, for latent cells of 8 pixels; this autoencoder's have 16: give 5"
+    with pytest.raises(ConfigError, match=needs):
+        small_model(config, ("car",), (), SmallAutoencoder((8,) * 4, (1,) * 4, 16))
+
+
+def test_coarse_latents_have_a_fine_blueprint_and_masks() -> None:
+    bundle, config = PRESETS["cpu-16"], TRAIN_PRESETS["papercut-cpu-16"]
+    assert bundle.generator == config and bundle.samples.mask_scale % config.mask_scale == 0
+    pipe = small_model(config, THINGS, STUFF, SmallAutoencoder((8,) * 4, (1,) * 4, 16))
+    assert pipe.native_size == (256, 256) and pipe.unet.config.sample_size == 16
+    assert (pipe.blueprint.config.scale, pipe.perception_head.config.scale) == (4, 2)
+    assert sum(p.numel() for p in pipe.unet.parameters()) * 2 < 33e6, "bytes, as it is shipped"
+
+
 def parameters(config: GeneratorConfig) -> int:
     """Of U-Net and ControlNet."""
-    pipe = small_model(config, ("car",), (), SmallAutoencoder((8, 8), (1, 1), 8))
+    levels = 4 if config.unet and config.unet["sample_size"] == 16 else 3
+    pipe = small_model(config, THINGS, STUFF, SmallAutoencoder((8,) * levels, (1,) * levels, 4 * 2 ** (levels - 2)))
     parts = (pipe.unet, pipe.controlnet)
     return sum(p.numel() for part in parts if part is not None for p in part.parameters())
 
