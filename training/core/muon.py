@@ -67,12 +67,21 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """[A, B] -> about U V^T of its singular value decomposition U S V^T, by five Newton-Schulz iterations."""
+    """[A, B] -> about U V^T of its singular value decomposition U S V^T, by five Newton-Schulz iterations.
+
+    Each multiplies X by a polynomial of X X^T. They are multiplied with each other first and with X at the end: kernels
+    are far wider than high, so this is two to three times as fast, and single precision bears it.
+    """
     a, b, c = NEWTON_SCHULZ
     wide = matrix.shape[0] <= matrix.shape[1]
     x = matrix if wide else matrix.T
     x = x / x.norm().clamp(min=1e-7)  # singular values of at most 1
+    gram = x @ x.T
+    whole = torch.eye(len(x), dtype=x.dtype, device=x.device)
     for _ in range(ITERATIONS):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x if wide else x.T
+        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal().add_(a)
+        whole = factor @ whole
+        gram = factor @ gram @ factor  # (factor x)(factor x)^T; it is symmetric
+    found: Tensor = whole @ x
+    return found if wide else found.T
