@@ -46,9 +46,12 @@ class CauseScores:
     by_cause: Mapping[str, CauseScore]
 
 
+LEAST = 0.5  # probability: what is more likely not there is never shown, however well causes are told apart
+
+
 def find_thresholds(outputs: tuple[str, ...], found: Values, truth: Values, precision: float) -> dict[str, float]:
     """For each cause (not "none") the least probability that keeps the precision of those above it, were one more of
-    them wrong: so few answers prove nothing. A cause without one is left out.
+    them wrong: so few answers prove nothing; and no less than `LEAST`. A cause without one is left out.
 
     Args:
         found: probabilities [N, outputs].
@@ -63,7 +66,7 @@ def _threshold(sure: Values, true: NDArray[np.bool_], precision: float) -> float
     order = np.argsort(-sure, kind="stable")
     hits = true[order].cumsum() / (np.arange(len(order)) + 2)
     kept = np.flatnonzero(hits >= precision)
-    return round(float(sure[order[kept[-1]]]), 4) if len(kept) else None
+    return max(LEAST, round(float(sure[order[kept[-1]]]), 4)) if len(kept) else None
 
 
 def score_causes(

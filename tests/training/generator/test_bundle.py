@@ -67,6 +67,7 @@ class Killed(Exception):
 
 
 @pytest.mark.slow
+@pytest.mark.process
 def test_from_nothing_to_a_model_that_the_studio_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train_bundle(TINY, tmp_path, CPU, until=Stage.ATTRIBUTES, workers=1)
     assert not (tmp_path / "model" / "model_index.json").exists()
