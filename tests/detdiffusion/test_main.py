@@ -175,7 +175,7 @@ def test_which_detector_looks(tmp_path: Path, model: Path, capsys: pytest.Captur
     assert command.main(words) == 0
     assert json.loads((out / "result.json").read_text())["detector"]["name"] == "yolo11n"
     assert command.main([*words, "--detector", str(BUNDLED_MODEL / "detectors" / "judge")]) == 0
-    assert json.loads((out / "result.json").read_text())["detector"]["name"] == "yolov5n"
+    assert json.loads((out / "result.json").read_text())["detector"]["name"] == "yolov8n"
     assert command.main([*words, "--detector", "nowhere"]) == 2
     assert "no such detector 'nowhere'" in capsys.readouterr().err
 

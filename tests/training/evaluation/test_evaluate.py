@@ -91,9 +91,9 @@ def test_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("there", "looking"),
     [
-        (("bundled", "judge"), ["yolo11n", "yolov5n"]),
+        (("bundled", "judge"), ["yolo11n", "yolov8n"]),
         (("bundled",), ["yolo11n"]),
-        (("judge",), ["yolov5n"]),
+        (("judge",), ["yolov8n"]),
     ],
 )
 def test_the_models_own_detectors_look_where_none_is_named(
@@ -233,7 +233,7 @@ def test_report(whole: tuple[dict[str, Any], Path]) -> None:
     about = report["layouts"]
     assert (about["spec"], about["source"], about["count"], about["things"]) == (SCENES, "papercut", COUNT, things)
     assert report["sampler"] == {"steps": 1, "guidance": 3.0, "batch": 2, "size": [64, 64], "sampler": ""}
-    assert [one["name"] for one in report["detectors"]] == ["yolo11n", "yolov5n"]
+    assert [one["name"] for one in report["detectors"]] == ["yolo11n", "yolov8n"]
     assert report["attributes_by"]["sha256"] == report["detectors"][0]["sha256"]
     assert all(one["unmapped"] == [] for one in report["detectors"])
     main, other = report["systems"]
@@ -251,8 +251,8 @@ def test_report(whole: tuple[dict[str, Any], Path]) -> None:
         for block in view["scores"].values():
             assert block["objects"] == things == sum(group["objects"] for group in block["by_size"].values())
             assert sum(group["objects"] for group in block["by_class"].values()) == things
-    assert set(main["drop"]) == set(main["transfer"]) == {"yolo11n", "yolov5n"}
-    assert set(main["hard_found"]) == {"yolov5n"}
+    assert set(main["drop"]) == set(main["transfer"]) == {"yolo11n", "yolov8n"}
+    assert set(main["hard_found"]) == {"yolov8n"}
     causes = main["causes"]
     assert set(causes["views"]) == {"origin", "easy", "hard", "one-hard"} and "causes" not in other
     assert causes["views"]["hard"]["hard"]["objects"] == causes["views"]["easy"]["easy"]["objects"] == things
