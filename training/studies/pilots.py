@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -224,8 +225,14 @@ def _train(plan: PilotPlan, pilot: Pilot, folder: Path, device: torch.device) ->
         steps = max(1, round(plan.minutes * 60 / seconds))
         write_json(folder / "pace.json", asdict(Pace(round(seconds, 4), steps, steps * pilot.config.batch)))
     steps = _pace(folder).steps
-    config = replace(pilot.config, steps=steps, warmup_steps=min(pilot.config.warmup_steps, steps // 10))
+    config = replace(
+        pilot.config,
+        steps=steps,
+        warmup_steps=min(pilot.config.warmup_steps, steps // 10),
+        checkpoint_steps=min(pilot.config.checkpoint_steps, max(1, steps // 10)),
+    )
     save_pipeline(learn(config, autoencoder, samples, folder, device), folder / "model")
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # nobody goes back to them
 
 
 def seconds_a_step(

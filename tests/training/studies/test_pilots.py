@@ -78,6 +78,7 @@ def test_in_pieces_to_a_table(
     kept = json.loads((out / "muon" / "config.json").read_text())
     assert kept["config"]["optimizer"] == "muon" and kept["samples"] == 6
     assert len((out / "muon" / "metrics.jsonl").read_text().splitlines()) == 10
+    assert not (out / "muon" / "checkpoints").exists()
     assert muon.hard is not None and len(muon.easy.detectors) == 2 and muon.easy.detail > 0
     assert muon.real is not None and muon.hard.told is not None and not math.isnan(muon.drop + muon.mask_iou)
     assert geo.hard is None and math.isnan(geo.drop) and math.isnan(geo.mask_iou) and geo.parameters < muon.parameters
@@ -98,7 +99,7 @@ def test_a_pilot_has_the_steps_that_it_began_with(
     monkeypatch.setattr("training.generator.bundle.learn", stop)
     for seconds in (0.1, 0.2):
         monkeypatch.setattr(pilots, "seconds_a_step", lambda *_, found=seconds: found)
-        with pytest.raises(KeyboardInterrupt, match="6 steps, 0 of them warm up"):
+        with pytest.raises(KeyboardInterrupt, match="6 steps, 0 of them warm up, a checkpoint after 1"):
             run_pilots(plan, asked, tmp_path / "out", CPU)
     other = dataclasses.replace(asked[0], config=dataclasses.replace(asked[0].config, seed=1))
     with pytest.raises(ConfigError, match=r"config\.seed was 0, is 1"):
@@ -106,7 +107,9 @@ def test_a_pilot_has_the_steps_that_it_began_with(
 
 
 def stop(config: GeneratorConfig, *_: Any) -> None:
-    raise KeyboardInterrupt(f"{config.steps} steps, {config.warmup_steps} of them warm up")
+    raise KeyboardInterrupt(
+        f"{config.steps} steps, {config.warmup_steps} of them warm up, a checkpoint after {config.checkpoint_steps}"
+    )
 
 
 @pytest.mark.slow
