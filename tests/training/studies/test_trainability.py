@@ -129,15 +129,15 @@ def test_augmented_examples() -> None:
     kinds = set()
     for seed in range(12):
         made, again = augmented(example, seed), augmented(example, seed)
-        assert torch.equal(made.picture, again.picture) and torch.equal(made.boxes, again.boxes)
-        assert made.picture.shape == (3, 64, 64) and len(made.boxes) == len(made.classes)
+        assert torch.equal(made.image, again.image) and torch.equal(made.boxes, again.boxes)
+        assert made.image.shape == (3, 64, 64) and len(made.boxes) == len(made.classes)
         kinds.add(tuple(made.boxes.flatten().round().tolist()))
         for box, label in zip(made.boxes, made.classes, strict=True):
             assert (box >= 0).all() and (box <= 64).all()
             if label == 2:
                 x1, y1, x2, y2 = box.round().int().tolist()
-                inside = made.picture[:, y1:y2, x1:x2].mean()
-                assert inside > made.picture.mean() - 1e-3, "the bright square is in its box"
+                inside = made.image[:, y1:y2, x1:x2].mean()
+                assert inside > made.image.mean() - 1e-3, "the bright square is in its box"
     assert len(kinds) > 6
 
 
