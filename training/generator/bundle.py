@@ -7,8 +7,9 @@ Run the same command again after a stop: finished stages are skipped, the one in
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,9 @@ from training.autoencoder.loading import Autoencoder
 from training.autoencoder.recipe import train_autoencoder
 from training.causes.run import train_causes
 from training.core.cli import progress
+from training.data.papercut.causes import Cause
 from training.data.papercut.classes import STUFF, THINGS
-from training.data.papercut.scene import scenes
+from training.data.papercut.scene import Scene, scenes
 from training.generator.batch import SampleStore
 from training.generator.config import ADDED, OLD_NAMES, VARIANTS, BundleConfig, DetectorConfig, GeneratorConfig, Stage
 from training.generator.model import small_model
@@ -71,7 +73,9 @@ def train_bundle(
     for name in baselines:
         folder = baseline_folder(out, name)
         if not (folder / "model" / "manifest.json").exists():
-            lessons = replace(VARIANTS[name](config.generator), steps=baseline_steps or config.generator.steps)
+            start = config.generator.start and f"{config.generator.start}-{name}"
+            steps = baseline_steps or config.generator.steps
+            lessons = replace(VARIANTS[name](config.generator), start=start, steps=steps)
             pipe = learn(lessons, _autoencoder(out), out / Stage.ATTRIBUTES, folder, device)
             save_pipeline(pipe, folder / "model")
     return out / "model"
@@ -128,15 +132,15 @@ def _autoencoder(out: Path) -> Autoencoder:
 
 def train_detector(config: DetectorConfig, image_size: int, out: Path, workers: int) -> None:
     """Scenes in YOLO form under `out/data`, then the detector folder `out/model`."""
-    for split, first, count in (
-        ("val", config.first_scene + config.scenes, config.validation_scenes),
-        ("train", config.first_scene, config.scenes),
+    for split, made, count in (
+        ("val", partial(validation_scenes, config), config.validation_scenes),
+        ("train", partial(training_scenes, config), config.scenes + config.alone_scenes * len(Cause)),
     ):
         if (out / "data" / split / "written").exists():
             continue
-        made = scenes(range(first, first + count), size=image_size, hard_share=config.hard_share, workers=workers)
         samples = (
-            (scene.image, scene.layout) for scene in tqdm(made, f"{out.name}: {split} scenes", count, mininterval=5)
+            (scene.image, scene.layout)
+            for scene in tqdm(made(image_size, workers), f"{out.name}: {split} scenes", count, mininterval=5)
         )
         write_yolo_folder(out / "data", samples, THINGS, split)
         (out / "data" / split / "written").touch()
@@ -151,9 +155,26 @@ def train_detector(config: DetectorConfig, image_size: int, out: Path, workers: 
             seed=config.seed,
             out=out / "run",
             on_epoch=report,
+            start=Path(config.start) if config.start else None,
             **config.augmentation,
         )
     shutil.copytree(folder, out / "model", dirs_exist_ok=True)
+
+
+def training_scenes(config: DetectorConfig, size: int, workers: int) -> Iterator[Scene]:
+    """Those of the mixture, then those of every cause alone."""
+    first = config.first_scene
+    yield from scenes(range(first, first + config.scenes), size, config.hard_share, workers)
+    first += config.scenes + config.validation_scenes
+    for cause in Cause if config.alone_scenes else ():
+        yield from scenes(range(first, first + config.alone_scenes), size, 1.0, workers, cause)
+        first += config.alone_scenes
+
+
+def validation_scenes(config: DetectorConfig, size: int, workers: int) -> Iterator[Scene]:
+    """Of the mixture."""
+    first = config.first_scene + config.scenes
+    return scenes(range(first, first + config.validation_scenes), size, config.hard_share, workers)
 
 
 def render_images(config: AutoencoderConfig, image_size: int, path: Path, workers: int) -> np.ndarray:

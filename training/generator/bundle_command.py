@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 
 from detdiffusion.core.arguments import add_device, add_old_name, positive
+from training.core.cli import add_set
+from training.core.settings import with_settings
 from training.core.status import STATUS, tells
 from training.generator.config import PRESETS, VARIANTS, Stage
 
@@ -33,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="steps of the baselines (default: as the generator)",
     )
+    add_set(parser, "BundleConfig (training/generator/config.py)", "generator.steps=5000 or held_out.start=DIR")
     add_old_name(parser, "--rivals", "--baselines")
     add_old_name(parser, "--rival-steps", "--baseline-steps")
     add_device(parser, "cpu, cuda, ... (default: cuda for the gpu preset, else cpu)")
@@ -46,8 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
     device = device_of(arguments.device or ("cuda" if arguments.preset == "gpu" else "cpu"))
     from training.generator.bundle import train_bundle
 
+    config = with_settings(PRESETS[arguments.preset], arguments.set)
     baselines = {"baselines": arguments.baselines, "baseline_steps": arguments.baseline_steps}
-    print(train_bundle(PRESETS[arguments.preset], arguments.out, device, arguments.until, **baselines))
+    print(train_bundle(config, arguments.out, device, arguments.until, **baselines))
     return 0
 
 

@@ -11,6 +11,7 @@ from detdiffusion.errors import ConfigError
 from detdiffusion.models.config import LossConfig
 from training.autoencoder.config import AutoencoderConfig
 from training.causes.config import CauseTrainingConfig
+from training.data.papercut.causes import Cause
 from training.data.papercut.classes import HELD_OUT_SEED
 
 # Little change of colour: an odd colour must stay odd.
@@ -30,6 +31,8 @@ class DetectorConfig:
     first_scene: int
     hard_share: float  # share of objects made naturally difficult
     epochs: int
+    alone_scenes: int = 0  # more of them for every cause of difficulty, which is then that of all their objects
+    start: str = ""  # detector folder to begin as; empty: from nothing
     image_size: int = 160
     batch: int = 32
     seed: int = 0
@@ -68,6 +71,7 @@ class GeneratorConfig:
     grid: tuple[int, int] = (32, 32)  # (columns, rows) of location words
     location_text: str = "<{}>"  # empty: prompts name classes alone
     attributes: bool = True  # False: no easy / hard / background words (GeoDiffusion)
+    start: str = ""  # model folder to begin as, where shapes agree (`start.py`); empty: from nothing
     steps: int = 15_000
     batch: int = 16  # pictures a step, over all processes
     micro_batch: int = 16  # at most so many pictures a forward; the gradients of a step are added up
@@ -160,7 +164,8 @@ class BundleConfig:
             ("autoencoder", self.autoencoder),
             ("samples", self.samples),
         ):
-            last = part.first_scene + part.scenes + getattr(part, "validation_scenes", 0)
+            alone = getattr(part, "alone_scenes", 0) * len(Cause)
+            last = part.first_scene + part.scenes + alone + getattr(part, "validation_scenes", 0)
             if last > HELD_OUT_SEED:
                 raise ConfigError(f"{name} would see scene {last - 1}; scenes from {HELD_OUT_SEED} up are held out")
 
@@ -337,8 +342,10 @@ ADDED: Mapping[str, Any] = {
     "muon_learning_rate": 1.0,
     "ema_length": 0.0,
     "min_snr_gamma": 0.0,
+    "start": "",
+    "alone_scenes": 0,
 }
-"""Fields of `SampleConfig`, `GeneratorConfig` and `LossConfig` that older runs lack -> what they were then."""
+"""Fields of configs that older runs lack -> what they were then."""
 
 PRESETS: Mapping[str, BundleConfig] = {"cpu": _CPU, "cpu-16": _CPU_16, "gpu": _GPU}
 """Of `python -m training bundle`."""

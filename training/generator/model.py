@@ -13,6 +13,7 @@ from training.autoencoder.loading import Autoencoder, load_autoencoder
 from training.data.datasets import Dataset
 from training.generator.config import GeneratorConfig
 from training.generator.latents import cell_size, latent_size
+from training.generator.start import start_from
 
 NO_WORDS = ()
 SCHEDULE = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}  # of models from nothing
@@ -26,6 +27,8 @@ def new_model(config: GeneratorConfig, dataset: Dataset, base: str | None) -> De
         CheckpointError: the base cannot be read.
     """
     if config.unet is None:
+        if config.start:
+            raise ConfigError("a preset that fine-tunes Stable Diffusion begins as its --base: leave start empty")
         return _fine_tuned(config, dataset, base)
     return small_model(config, dataset.things, dataset.stuff, load_autoencoder(Path(base or BUNDLED_MODEL)))
 
@@ -33,12 +36,18 @@ def new_model(config: GeneratorConfig, dataset: Dataset, base: str | None) -> De
 def small_model(
     config: GeneratorConfig, things: tuple[str, ...], stuff: tuple[str, ...], autoencoder: Autoencoder
 ) -> DetDiffusionPipeline:
-    """A model with random weights around a trained autoencoder. ConfigError where it cannot be of the config's size."""
+    """A model around a trained autoencoder, as it is before its first step: with the weights of `config.start` where
+    they fit, else with random ones.
+
+    Raises:
+        ConfigError: it cannot be of the config's size, or the start has other words.
+        CheckpointError: the start cannot be read.
+    """
     if config.unet is None or config.text is None:
         raise ConfigError("a model from nothing needs unet and text; this config has them from Stable Diffusion")
     height, width = latent_size(config, autoencoder)
     _check_controlnet(config, autoencoder)
-    return new_pipeline(
+    pipe = new_pipeline(
         vocabulary_of(config, things, stuff),
         unet_config={**config.unet, "sample_size": height if height == width else (height, width)},
         text_config=dict(config.text),
@@ -49,6 +58,9 @@ def small_model(
         seed=config.seed,
         control_config=None if config.controlnet is None else dict(config.controlnet),
     )
+    if config.start:
+        start_from(pipe, Path(config.start))
+    return pipe
 
 
 def _check_controlnet(config: GeneratorConfig, autoencoder: Autoencoder) -> None:

@@ -14,12 +14,14 @@ from detdiffusion.diffusion.manifest import verify
 from detdiffusion.diffusion.pipeline import load_pipeline
 from detdiffusion.errors import ConfigError
 from detdiffusion.models.cause_classifier import load_causes
+from training.__main__ import main
 from training.autoencoder.config import AutoencoderConfig
 from training.causes.config import CauseTrainingConfig
+from training.data.papercut.causes import Cause
 from training.data.papercut.scene import scene
 from training.generator import bundle, bundle_command
 from training.generator.batch import SampleStore
-from training.generator.bundle import baseline_folder, train_bundle
+from training.generator.bundle import baseline_folder, train_bundle, training_scenes, validation_scenes
 from training.generator.config import PRESETS, BundleConfig, DetectorConfig, SampleConfig, Stage
 from training.generator.samples import summarise
 
@@ -134,6 +136,29 @@ def test_the_detector_has_not_seen_what_it_labels() -> None:
         labelled = range(preset.samples.first_scene, preset.samples.first_scene + preset.samples.scenes)
         seen = preset.detector.first_scene + preset.detector.scenes + preset.detector.validation_scenes
         assert seen <= labelled.start
+
+
+def test_a_detector_sees_every_cause_alone_beside_the_mixture() -> None:
+    config = dataclasses.replace(_DETECTOR, scenes=3, first_scene=700, hard_share=0.0, alone_scenes=2)
+    made = list(training_scenes(config, 32, 0))
+    found = [set[Cause]().union(*one.causes) for one in made]
+    assert found[:3] == [set()] * 3, "of the mixture, which here is ordinary"
+    expected = [{cause} for cause in Cause for _ in range(2)]
+    assert all(causes <= only for causes, only in zip(found[3:], expected, strict=True))
+    assert sum(map(bool, found[3:])) > len(Cause), "a cause that fits nowhere in a scene is left out"
+    validated = {scene(seed, 32, 0.0).layout for seed in (703, 704)}
+    assert {one.layout for one in validation_scenes(config, 32, 0)} == validated
+    assert not validated & {one.layout for one in made}
+
+
+def test_settings_of_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[BundleConfig] = []
+    monkeypatch.setattr(bundle, "train_bundle", lambda config, out, *_, **__: asked.append(config) or out)
+    few = ["bundle", "--preset", "cpu", "--out", str(tmp_path)]
+    assert main([*few, "--set", "generator.steps=5", "held_out.alone_scenes=7", "generator.start=DIR"]) == 0
+    (config,) = asked
+    assert (config.generator.steps, config.held_out.alone_scenes, config.generator.start) == (5, 7, "DIR")
+    assert main([*few, "--set", "generator.step=5"]) == 2
 
 
 def test_the_summary_counts_things_and_their_hard_share(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""The weights of a trained model as the beginning of another one: what both share need not be learned again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
+from detdiffusion.errors import ConfigError
+
+MODULES = ("unet", "text_encoder", "blueprint", "perception_head", "controlnet")
+TIMESTEPS = 1000  # of the noise schedules here
+_LEVEL = re.compile(r"^down_blocks\.(\d+)\.")
+
+
+def start_from(pipe: DetDiffusionPipeline, folder: Path) -> float:
+    """Gives `pipe`, in place, every weight of a model folder that has the same place and shape.
+
+    The levels of U-Nets are matched from the coarsest up: one that works on latents of half the size begins with all
+    levels but the finest of one that works on whole ones.
+
+    Returns:
+        The share of the weights of `pipe` that were given, 0..1.
+
+    Raises:
+        CheckpointError: the folder cannot be read.
+        ConfigError: the two have other words.
+    """
+    start = load_pipeline(folder)
+    if start.vocabulary != pipe.vocabulary:
+        raise ConfigError(f"{folder} knows other classes, attributes or places: it cannot be the start of this model")
+    given = total = 0
+    for name in MODULES:
+        mine, its = getattr(pipe, name), getattr(start, name)
+        if mine is not None:
+            total += sum(parameter.numel() for parameter in mine.parameters())
+            given += _take(mine, its) if its is not None else 0
+    return given / total
+
+
+@torch.no_grad()
+def _take(mine: nn.Module, its: nn.Module) -> int:
+    """How many weights were taken."""
+    other, shift, given = _by_coarsest(its), _levels(mine), 0
+    for key, parameter in mine.named_parameters():
+        found = other.get(_counted_from(key, shift))
+        if found is not None and found.shape == parameter.shape:
+            parameter.copy_(found)
+            given += parameter.numel()
+    if isinstance(mine, UNet2DConditionModel) and isinstance(its, UNet2DConditionModel):
+        _take_time(mine, its)
+    return given
+
+
+def _take_time(mine: UNet2DConditionModel, its: UNet2DConditionModel) -> None:
+    """The first layer of the time embedding, which sees other waves where the finest level has another width: fitted
+    to give the same for every timestep (least squares)."""
+    layer, other = mine.time_embedding.linear_1, its.time_embedding.linear_1
+    if layer.weight.shape == other.weight.shape or len(layer.weight) != len(other.weight):
+        return
+    timesteps = torch.arange(TIMESTEPS)
+    waves = mine.time_proj(timesteps).double()  # [T, inputs]
+    wanted = its.time_proj(timesteps).double() @ other.weight.double().T  # [T, outputs]
+    layer.weight.copy_(torch.linalg.lstsq(waves, wanted, rcond=0.01, driver="gelsd").solution.T)
+    layer.bias.copy_(other.bias)
+
+
+def _by_coarsest(module: nn.Module) -> Mapping[str, Tensor]:
+    """Parameters by names that count the levels of the way down from the coarsest."""
+    levels = _levels(module)
+    return {_counted_from(key, levels): parameter for key, parameter in module.named_parameters()}
+
+
+def _levels(module: nn.Module) -> int:
+    return len(getattr(module, "down_blocks", ()))
+
+
+def _counted_from(key: str, levels: int) -> str:
+    """ "down_blocks.1.x" of 4 levels -> "down_blocks.-3.x"; the way up begins at the coarsest anyway."""
+    return _LEVEL.sub(lambda match: f"down_blocks.{int(match[1]) - levels}.", key)
