@@ -18,11 +18,9 @@ from detdiffusion.detection import Detector
 from detdiffusion.detectors import BUNDLED, HELD_OUT, load_detector
 from detdiffusion.evaluation.bootstrap import estimate_mean, resamples
 from detdiffusion.evaluation.comparison import object_confidences
-from detdiffusion.layout import Layout
 from training.data.filters import LayoutFilter
 from training.data.layout_sources import PapercutLayouts, layout_spec, open_source
 from training.data.papercut.causes import Cause
-from training.data.papercut.classes import THINGS
 from training.data.papercut.scene import Scene, scene
 
 BATCH = 16  # scenes
@@ -46,18 +44,12 @@ def report(seeds: range, detectors: dict[str, Detector]) -> dict[str, Any]:
     """`{"ordinary" | "all" | cause: {"things", detector: {"recall", "ci95"}}}`."""
     kinds: dict[str, tuple[float, Cause | None]] = {"ordinary": (0.0, None), "all": (1.0, None)}
     kinds |= {cause.value: (1.0, cause) for cause in Cause}
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for kind, (hard_share, cause) in kinds.items():
         made = [scene(seed, hard_share=hard_share, cause=cause) for seed in seeds]
-        rows[kind] = {"things": sum(len(things(one).boxes) for one in made)}
+        rows[kind] = {"things": sum(len(one.things.boxes) for one in made)}
         rows[kind] |= {name: recall(made, detector) for name, detector in detectors.items()}
     return rows
-
-
-def things(made: Scene) -> Layout:
-    """The scene's layout without stuff."""
-    kept = tuple(box for box in made.layout.boxes if box.label in THINGS)
-    return Layout(made.layout.width, made.layout.height, kept)
 
 
 def recall(made: list[Scene], detector: Detector) -> dict[str, Any]:
@@ -67,7 +59,7 @@ def recall(made: list[Scene], detector: Detector) -> dict[str, Any]:
     for start in range(0, len(made), BATCH):
         part = made[start : start + BATCH]
         for place, (one, seen) in enumerate(zip(part, detector.detect([one.image for one in part]), strict=True)):
-            sure = object_confidences(things(one), seen)
+            sure = object_confidences(one.things, seen)
             found += (sure >= detector.min_score).astype(float).tolist()
             owners += [start + place] * len(sure)
     estimate = estimate_mean(np.array(found), owners, resamples(len(made)))

@@ -20,10 +20,12 @@ from tqdm import tqdm
 from detdiffusion.core.files import write_json, written_aside
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors import BUNDLED, HELD_OUT_FOLDER, load_detector
+from detdiffusion.detectors.ultralytics.calibration import centre_scores
 from detdiffusion.detectors.ultralytics.training import train_ultralytics
 from detdiffusion.detectors.ultralytics.yolo_folder import write_yolo_folder
 from detdiffusion.diffusion.checkpoint import save_pipeline
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
+from detdiffusion.evaluation.threshold import best_threshold
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.cause_classifier import FOLDER as CAUSES_FOLDER
 from training.autoencoder.config import AutoencoderConfig
@@ -159,6 +161,17 @@ def train_detector(config: DetectorConfig, image_size: int, out: Path, workers: 
             **config.augmentation,
         )
     shutil.copytree(folder, out / "model", dirs_exist_ok=True)
+    if config.centred:
+        _centre(config, image_size, out / "model", workers)
+
+
+def _centre(config: DetectorConfig, image_size: int, folder: Path, workers: int) -> None:
+    """A confidence of 0.5 becomes the threshold with the best F1 on the validation scenes."""
+    made = list(validation_scenes(config, image_size, workers))
+    layouts = [scene.things for scene in made]
+    best = best_threshold(layouts, load_detector(folder).detect([scene.image for scene in made]))
+    centre_scores(folder, best.score)
+    write_json(folder.parent / "threshold.json", {**best._asdict(), "f1": best.f1})
 
 
 def training_scenes(config: DetectorConfig, size: int, workers: int) -> Iterator[Scene]:

@@ -33,6 +33,7 @@ class DetectorConfig:
     epochs: int
     alone_scenes: int = 0  # more of them for every cause of difficulty, which is then that of all their objects
     start: str = ""  # detector folder to begin as; empty: from nothing
+    centred: bool = False  # scores are moved so that 0.5 has the best F1 on the validation scenes
     image_size: int = 160
     batch: int = 32
     seed: int = 0
@@ -314,6 +315,7 @@ _CPU = BundleConfig(
         epochs=11,
         seed=1,
         augmentation=_ANY_COLOUR,
+        centred=True,
     ),
     autoencoder=AutoencoderConfig(),
     samples=SampleConfig(),
@@ -344,6 +346,7 @@ ADDED: Mapping[str, Any] = {
     "min_snr_gamma": 0.0,
     "start": "",
     "alone_scenes": 0,
+    "centred": False,
 }
 """Fields of configs that older runs lack -> what they were then."""
 

@@ -31,7 +31,7 @@ _DETECTOR = DetectorConfig(
 )
 TINY = BundleConfig(
     detector=_DETECTOR,
-    held_out=dataclasses.replace(_DETECTOR, architecture="yolov8n.yaml", first_scene=20, seed=1),
+    held_out=dataclasses.replace(_DETECTOR, architecture="yolov8n.yaml", first_scene=20, seed=1, centred=True),
     autoencoder=AutoencoderConfig(
         *((8, 8, 8), (1, 1, 1), 4, (8, 8, 8), (1, 1, 1)),
         scenes=4,
@@ -104,6 +104,8 @@ def test_from_nothing_to_a_model_that_the_studio_loads(tmp_path: Path, monkeypat
     assert picture.size == (64, 64)
     for name in (BUNDLED, HELD_OUT):
         assert len(load_detector(name, folder).detect([picture])) == 1
+    threshold = json.loads((tmp_path / Stage.HELD_OUT / "threshold.json").read_text())
+    assert threshold.keys() == {"score", "precision", "recall", "f1"}
 
     classifier = load_causes(folder)
     assert classifier is not None and classifier.probabilities(picture, scene(900_000, size=64).layout).shape[1] == 13

@@ -14,6 +14,7 @@ from PIL import Image
 
 from detdiffusion.layout import Box, Layout
 from training.data.papercut.causes import Cause
+from training.data.papercut.classes import THINGS
 from training.data.papercut.ground import lay_indoors, lay_outdoors
 from training.data.papercut.laying import Laid, lay_thing
 from training.data.papercut.palette import LIGHTS
@@ -33,6 +34,11 @@ class Scene:
     layout: Layout
     masks: Mask  # [N, H, W]
     causes: tuple[frozenset[Cause], ...]  # [N] what makes each object difficult: the generator never learns it
+
+    @property
+    def things(self) -> Layout:
+        """The layout without stuff."""
+        return replace(self.layout, boxes=tuple(box for box in self.layout.boxes if box.label in THINGS))
 
 
 def scene(seed: int, size: int = 256, hard_share: float = 0.45, cause: Cause | None = None) -> Scene:
