@@ -1,7 +1,7 @@
 """A training that begins as the bundled model: its first steps give the losses that were written down beside it, from
 the world, the detector's labels, the autoencoder, the model and the loss.
 
-`python tests/training/generator/test_bundled_steps.py` writes them down: once for every model that ships.
+`PYTHONPATH=. python tests/training/generator/test_bundled_steps.py` writes them down: once for every model that ships.
 """
 
 import json
