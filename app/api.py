@@ -8,7 +8,7 @@ from app.components.queues import MODEL_QUEUE
 from app.engine.studio import Studio
 from app.studio.records import classes_record, compare_record, generate_record
 from detdiffusion.errors import DetDiffusionError
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
 
 
 def add_endpoints(studio: Studio) -> None:
@@ -32,7 +32,7 @@ class Endpoints:
         seed: int = 7,
         strategy: str = "origin",
         steps: int = 20,
-        guidance: float = 3.0,
+        guidance: float = DEFAULT_GUIDANCE,
         attribute_guidance: float = 0.0,
         sampler: str = "",
         image: bool = True,
@@ -70,7 +70,7 @@ class Endpoints:
         layout: dict[str, Any],
         seed: int = 7,
         steps: int = 20,
-        guidance: float = 3.0,
+        guidance: float = DEFAULT_GUIDANCE,
         image: bool = True,
         picture: bool | None = None,
     ) -> dict[str, Any]:

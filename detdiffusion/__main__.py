@@ -24,7 +24,7 @@ from detdiffusion.errors import ConfigError, DetDiffusionError, LayoutError
 from detdiffusion.evaluation.comparison import Comparison, PairRow, compare, mean, object_confidences
 from detdiffusion.image_record import ImageRecord, read_image, save_image
 from detdiffusion.layout import Attribute, Layout
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, StepInfo
 
 PAIRS_A_BATCH = 8
-GUIDANCE = 3.0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -249,7 +248,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add_sampler(parser)
     parser.add_argument(
-        "--guidance", type=amount, default=GUIDANCE, help=f"classifier-free guidance scale ({GUIDANCE:g})"
+        "--guidance",
+        type=amount,
+        default=DEFAULT_GUIDANCE,
+        help="classifier-free guidance scale (%(default)g)",
     )
     parser.add_argument(
         "--attribute-guidance",

@@ -31,6 +31,7 @@ from detdiffusion.models.blueprint import Blueprint
 from detdiffusion.models.control import control_images, control_scale, read_channels_last
 from detdiffusion.models.perception_head import PerceptionHead
 from detdiffusion.models.precision import autocast, preferred_dtype
+from detdiffusion.sampling_config import DEFAULT_GUIDANCE
 from detdiffusion.text.prompt import TextCondition, empty_prompt, encode_prompt, encode_text
 from detdiffusion.text.vocabulary import VOCABULARY_FILE, Vocabulary
 
@@ -242,7 +243,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         *,
         seeds: Sequence[int],
         steps: int = 20,
-        guidance_scale: float = 3.0,
+        guidance_scale: float = DEFAULT_GUIDANCE,
         attribute_guidance: float = 0.0,
         sampler: str | None = None,
         on_step: Callable[[StepInfo], None] | None = None,

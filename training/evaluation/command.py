@@ -27,11 +27,11 @@ from detdiffusion.core.files import write_text
 from detdiffusion.detectors import BUNDLED, HELD_OUT
 from detdiffusion.drawing import grid
 from detdiffusion.errors import ConfigError
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
 from training.core.chunks import Chunks
 from training.data.filters import LayoutFilter, add_filter_arguments, filter_of
 from training.data.layout_sources import layout_spec, open_source
-from training.evaluation.inputs import BATCH, GUIDANCE, REAL, Plan
+from training.evaluation.inputs import BATCH, REAL, Plan
 from training.evaluation.store import SeenImages
 from training.evaluation.variants import Variant
 
@@ -95,7 +95,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
     )
     parser.add_argument(
-        "--guidance", type=amount, default=GUIDANCE, help=f"classifier-free guidance scale ({GUIDANCE:g})"
+        "--guidance",
+        type=amount,
+        default=DEFAULT_GUIDANCE,
+        help="classifier-free guidance scale (%(default)g)",
     )
     add_device(parser)
     add_filter_arguments(parser, LayoutFilter())

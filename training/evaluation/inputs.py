@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from detdiffusion.text.vocabulary import Vocabulary
 
 BATCH = 16  # pictures a chunk
-GUIDANCE = 3.0  # of classifier-free guidance
 REAL = "real"  # folder beside those of the systems
 
 

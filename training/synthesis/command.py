@@ -20,11 +20,11 @@ from detdiffusion.core.arguments import (
     sampler_steps,
     seed_number,
 )
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
 from training.core.status import STATUS, tells
 from training.data.filters import NO_FILTER, add_filter_arguments, filter_of
 from training.data.layout_sources import layout_spec
-from training.evaluation.inputs import BATCH, GUIDANCE
+from training.evaluation.inputs import BATCH
 from training.synthesis.augment import Augmentation
 from training.synthesis.request import NO_DETECTOR, Request, alone, begin
 from training.synthesis.store import REFINEMENTS, THREADS
@@ -87,7 +87,10 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--steps", type=sampler_steps, default=20, help="sampler steps, 1 to 1000 (default 20)")
     add_sampler(group)
     group.add_argument(
-        "--guidance", type=amount, default=GUIDANCE, help=f"classifier-free guidance scale ({GUIDANCE:g})"
+        "--guidance",
+        type=amount,
+        default=DEFAULT_GUIDANCE,
+        help="classifier-free guidance scale (%(default)g)",
     )
     group.add_argument(
         "--attribute-guidance",
