@@ -188,6 +188,7 @@ def _draw(
 ) -> Draw:
     generator = sample_generator(config.seed, step, position)
     noise, timestep, dropped = _begin(generator, config.prompt_dropout, timesteps, shape)
+    timestep = shifted(timestep, config.timestep_shift, timesteps)
     order = torch.randperm(objects, generator=generator)
     flipped = config.flip > 0 and float(torch.rand((), generator=generator)) < config.flip
     return Draw(noise, timestep, dropped, order, flipped, generator)
@@ -200,6 +201,13 @@ def _begin(
     noise = torch.randn(shape, generator=generator)
     timestep = torch.randint(timesteps, (), generator=generator)
     return noise, timestep, float(torch.rand((), generator=generator)) < dropout
+
+
+def shifted(timestep: Tensor, shift: float, timesteps: int) -> Tensor:
+    """A timestep in 0..timesteps-1, moved towards noise: u -> shift * u / (1 + (shift - 1) * u) for its place u in 0..1
+    (Esser et al. 2024, equation 23). A shift of 1 leaves it as it is."""
+    place = (timestep + 0.5) / timesteps
+    return (timesteps * shift * place / (1 + (shift - 1) * place)).long()
 
 
 def _drawn_latents(latents: Latents, generator: torch.Generator) -> Tensor:

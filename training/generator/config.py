@@ -90,6 +90,7 @@ class GeneratorConfig:
     ema_length: float = 0.0  # above 0, in place of ema_decay: see `MovingAverage`
     prompt_dropout: float = 0.1  # share of prompts emptied (main paper)
     flip: float = 0.0  # share of pictures that are mirrored
+    timestep_shift: float = 1.0  # above 1, noisy timesteps are drawn more often (Esser et al. 2024, equation 23)
     loss: LossConfig = field(default_factory=LossConfig)
     precision: str = "bf16"  # "bf16" (autocast, on devices that compute in it; others compute in fp32) or "fp32"
     gradient_checkpointing: bool = False
@@ -113,7 +114,7 @@ class GeneratorConfig:
         for name in ("prompt_dropout", "flip", "text_layer_decay", "ema_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, and needs to be between 0 and 1")
-        for name in ("learning_rate", "muon_learning_rate", "clip_norm"):
+        for name in ("learning_rate", "muon_learning_rate", "clip_norm", "timestep_shift"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, and needs to be above 0")
         if not all(0 <= beta < 1 for beta in self.betas):
@@ -345,6 +346,7 @@ ADDED: Mapping[str, Any] = {
     "ema_length": 0.0,
     "min_snr_gamma": 0.0,
     "start": "",
+    "timestep_shift": 1.0,
     "alone_scenes": 0,
     "centred": False,
 }

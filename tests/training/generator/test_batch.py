@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from detdiffusion.errors import DataError
-from training.generator.batch import Batch, SampleStore, batch_indices, make_batch
+from training.generator.batch import Batch, SampleStore, batch_indices, make_batch, shifted
 from training.generator.config import GeneratorConfig
 
 CPU = torch.device("cpu")
@@ -131,6 +131,17 @@ def test_the_seed_decides(store: SampleStore, tiny: GeneratorConfig) -> None:
 
 
 # --- objects --------------------------------------------------------------------------------------
+
+
+def test_shifted_timesteps_are_the_same_ones_moved_towards_noise(store: SampleStore, tiny: GeneratorConfig) -> None:
+    every = torch.arange(1000)
+    assert torch.equal(shifted(every, 1.0, 1000), every)
+    moved = shifted(every, 3.0, 1000)
+    assert bool((moved >= every).all()) and bool((moved.diff() >= 0).all()) and moved[-1] == 999
+    assert moved[500] == pytest.approx(750, abs=2), "u = 1/2 goes to 3/4"
+    plain, noisier = (batch(store, dataclasses.replace(tiny, timestep_shift=shift)) for shift in (1.0, 3.0))
+    assert torch.equal(noisier.timesteps, shifted(plain.timesteps, 3.0, 1000))
+    assert torch.equal(noisier.noise, plain.noise) and noisier.layouts == plain.layouts
 
 
 def test_masks_follow_their_objects(store: SampleStore, tiny: GeneratorConfig) -> None:
