@@ -14,7 +14,7 @@ from detdiffusion.errors import ConfigError
 # reads the lowest 32 bits: seeds that differ above them alone start from the same noise.
 MAX_SEED = 2**48 - 1
 MAX_STEPS = 1000
-DEFAULT_GUIDANCE = 3.0  # of classifier-free guidance
+DEFAULT_GUIDANCE = 2.0  # of classifier-free guidance
 
 # By the name that people give them -> diffusers' class. Each takes one forward a step, so they differ in quality for
 # few steps. The two that add noise at every step, sde-dpm++ and ddpm, forget the errors of earlier steps.

@@ -24,6 +24,7 @@ from detdiffusion.diffusion.manifest import model_hash
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.image_record import read_image
 from detdiffusion.layout import Attribute
+from detdiffusion.sampling_config import DEFAULT_GUIDANCE
 from detdiffusion.text.vocabulary import Vocabulary
 
 CAR = {"label": "car", "box": [0.1, 0.2, 0.5, 0.6]}
@@ -203,7 +204,9 @@ def test_guidance_reaches_the_picture(tmp_path: Path, model: Path) -> None:
         made = dict(zip((word[2:] for word in more[::2]), map(float, more[1::2]), strict=True))
         record = read_image(out / "image.png").to_json()
         asked = {"guidance": record["guidance_scale"], "attribute-guidance": record.get("attribute_guidance")}
-        assert {name: value for name, value in asked.items() if value is not None} == {"guidance": 3.0} | made
+        assert {name: value for name, value in asked.items() if value is not None} == {
+            "guidance": DEFAULT_GUIDANCE
+        } | made
         result = json.loads((out / "result.json").read_text())
         said = {"guidance": result["guidance"], "attribute-guidance": result.get("attribute_guidance")}
         assert said == asked

@@ -25,7 +25,7 @@ from detdiffusion.errors import CheckpointError, ConfigError, DetectorError, Lay
 from detdiffusion.evaluation.effect import measure
 from detdiffusion.image_record import read_image
 from detdiffusion.layout import Attribute, Box, Layout
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
 from detdiffusion.text.vocabulary import Vocabulary
 from training.core.typed_json import to_json
 from training.data.layout_sources import PapercutLayouts
@@ -232,7 +232,7 @@ def test_report(whole: tuple[dict[str, Any], Path]) -> None:
     assert report["format"] == 2
     about = report["layouts"]
     assert (about["spec"], about["source"], about["count"], about["things"]) == (SCENES, "papercut", COUNT, things)
-    assert report["sampler"] == {"steps": 1, "guidance": 3.0, "batch": 2, "size": [64, 64], "sampler": ""}
+    assert report["sampler"] == {"steps": 1, "guidance": DEFAULT_GUIDANCE, "batch": 2, "size": [64, 64], "sampler": ""}
     assert [one["name"] for one in report["detectors"]] == ["yolo11n", "yolov8n"]
     assert report["attributes_by"]["sha256"] == report["detectors"][0]["sha256"]
     assert all(one["unmapped"] == [] for one in report["detectors"])

@@ -17,7 +17,7 @@ from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.cause_classifier import CauseClassifier, CauseConfig
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
 from training.__main__ import main
 from training.data.layout_sources import PapercutLayouts
 from training.data.papercut.classes import STUFF, THINGS
@@ -83,7 +83,10 @@ def test_in_pieces_to_a_table(
     assert muon.real is not None and muon.hard.told is not None and not math.isnan(muon.drop + muon.mask_iou)
     assert geo.hard is None and math.isnan(geo.drop) and math.isnan(geo.mask_iou) and geo.parameters < muon.parameters
     page = (out / "pilots.md").read_text()
-    assert "| muon | own, 1 steps, guidance 3 |" in page and "| geo | ddpm, 2 steps, guidance 1 |" in page
+    assert (
+        f"| muon | own, 1 steps, guidance {DEFAULT_GUIDANCE:g} |" in page
+        and "| geo | ddpm, 2 steps, guidance 1 |" in page
+    )
     assert "* **muon**: `unet=" in page and len({line.count("|") for line in page.splitlines() if line[:1] == "|"}) == 1
     with pytest.raises(ConfigError, match=r"minutes was 0\.004, is 1"):
         run_pilots(PilotPlan(1, PapercutLayouts(2, 900_000), WAYS), (), out, CPU)
