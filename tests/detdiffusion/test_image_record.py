@@ -11,7 +11,7 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.errors import LayoutError
 from detdiffusion.image_record import ImageRecord, has_record, read_image, save_image
 from detdiffusion.layout import Attribute, Box, Layout
-from detdiffusion.sampling_config import MAX_SEED, SamplingConfig
+from detdiffusion.sampling_config import DEFAULT_GUIDANCE, MAX_SEED, SamplingConfig
 
 LAYOUT = Layout(64, 64, (Box("car", (0.1, 0.1, 0.5, 0.5)),))
 IMAGE = Image.new("RGB", (8, 8))
@@ -72,7 +72,7 @@ def test_picture_carries_its_layout(tmp_path: Path) -> None:
     save_image(tmp_path / "a.png", IMAGE, ImageRecord(layout, SamplingConfig(7), model="papercut"))
     found, record = read_png(tmp_path / "a.png")
     assert found == layout
-    how = {"seed": 7, "steps": 20, "guidance_scale": 3.0, "strategy": "origin", "model": "papercut"}
+    how = {"seed": 7, "steps": 20, "guidance_scale": DEFAULT_GUIDANCE, "strategy": "origin", "model": "papercut"}
     assert record == {**how, "generated": True, "software": "DetDiffusion"}
     with Image.open(tmp_path / "a.png") as image:
         assert "generated" in image.info["Description"]

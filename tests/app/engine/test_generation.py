@@ -17,7 +17,7 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.errors import Cancelled, ConfigError, LayoutError
 from detdiffusion.image_record import read_image
 from detdiffusion.layout import Layout
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
 
 QUICK = SamplingConfig(seed=5, steps=3)
 
@@ -65,7 +65,7 @@ def test_picture_file_carries_layout_seed_and_model(studio: Studio, layout: Layo
     assert kept == {
         "seed": 5,
         "steps": 3,
-        "guidance_scale": 3.0,
+        "guidance_scale": DEFAULT_GUIDANCE,
         "strategy": "hard",
         "model": "tiny",
         "model_sha256": studio.model.sha256,
