@@ -88,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=ways_of,
         default=(SamplingConfig(0),),
         metavar="SAMPLER:STEPS:GUIDANCE,...",
-        help="ways of drawing; an empty sampler is the model's own (default :20:3)",
+        help="ways of drawing; an empty sampler is the model's own (default: 20 steps, the default guidance)",
     )
     parser.add_argument("--causes", type=Path, metavar="DIR", help="classifier of causes that looks at hard things")
     parser.add_argument("--out", type=Path, required=True, help=f"folder; OUT/{TABLE} and OUT/{PAGE} are written")

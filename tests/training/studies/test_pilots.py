@@ -17,7 +17,7 @@ from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.cause_classifier import CauseClassifier, CauseConfig
-from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
+from detdiffusion.sampling_config import SamplingConfig
 from training.__main__ import main
 from training.data.layout_sources import PapercutLayouts
 from training.data.papercut.classes import STUFF, THINGS
@@ -30,7 +30,7 @@ from training.studies.pilots import PilotPlan, read_pilots, run_pilots, seconds_
 
 CPU = torch.device("cpu")
 PRESET = TRAIN_PRESETS["papercut-cpu"]
-WAYS = (SamplingConfig(0, 1), SamplingConfig(0, 2, 1.0, sampler="ddpm"))
+WAYS = (SamplingConfig(0, 1, 3.0), SamplingConfig(0, 2, 1.0, sampler="ddpm"))
 
 
 def fields(config: GeneratorConfig, **changes: Any) -> dict[str, Any]:
@@ -83,10 +83,7 @@ def test_in_pieces_to_a_table(
     assert muon.real is not None and muon.hard.told is not None and not math.isnan(muon.drop + muon.mask_iou)
     assert geo.hard is None and math.isnan(geo.drop) and math.isnan(geo.mask_iou) and geo.parameters < muon.parameters
     page = (out / "pilots.md").read_text()
-    assert (
-        f"| muon | own, 1 steps, guidance {DEFAULT_GUIDANCE:g} |" in page
-        and "| geo | ddpm, 2 steps, guidance 1 |" in page
-    )
+    assert "| muon | own, 1 steps, guidance 3 |" in page and "| geo | ddpm, 2 steps, guidance 1 |" in page
     assert "* **muon**: `unet=" in page and len({line.count("|") for line in page.splitlines() if line[:1] == "|"}) == 1
     with pytest.raises(ConfigError, match=r"minutes was 0\.004, is 1"):
         run_pilots(PilotPlan(1, PapercutLayouts(2, 900_000), WAYS), (), out, CPU)
@@ -146,7 +143,7 @@ def test_what_is_wrong_in_a_file_of_pilots_is_said(tmp_path: Path, text: str, me
 
 
 def test_ways_of_drawing() -> None:
-    assert ways_of(":20:3,ddpm:40:1") == (SamplingConfig(0), SamplingConfig(0, 40, 1.0, sampler="ddpm"))
+    assert ways_of(":20:3,ddpm:40:1") == (SamplingConfig(0, 20, 3.0), SamplingConfig(0, 40, 1.0, sampler="ddpm"))
     assert [slug(way) for way in ways_of(":20:3,dpm++:40:1.5")] == ["own-20-3", "dpm++-40-1.5"]
     for text in ("", "ddpm", "magic:20:3", "ddpm:0:3", "ddpm:20:x", "ddpm:20:3:4"):
         with pytest.raises(argparse.ArgumentTypeError):
