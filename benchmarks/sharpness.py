@@ -37,8 +37,7 @@ from detdiffusion.layout import Attribute, Layout
 from detdiffusion.sampling_config import SamplingConfig
 from training.autoencoder.command import measure
 from training.autoencoder.recipe import reconstruct
-from training.data.filters import LayoutFilter
-from training.data.layout_sources import PapercutLayouts, layout_spec, open_source
+from training.data.layout_sources import PapercutLayouts, papercut_layouts
 from training.data.papercut.scene import scene
 from training.evaluation.inputs import image_size
 
@@ -64,13 +63,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder")
     parser.add_argument(
-        "--layouts", type=layout_spec, default="papercut:24@900000", metavar="papercut:COUNT@FIRST_SEED"
+        "--layouts", type=papercut_layouts, default="papercut:24@900000", metavar="papercut:COUNT@FIRST_SEED"
     )
     add_device(parser)
     arguments = parser.parse_args()
-    source = open_source(arguments.layouts, LayoutFilter())
-    if not isinstance(source, PapercutLayouts):
-        parser.error("--layouts needs papercut:COUNT@FIRST_SEED: only these scenes are known ordinary and difficult")
+    source = arguments.layouts
     pipe = load_pipeline(arguments.model, device=device_of(arguments.device))
     print(json.dumps(report(pipe, source), indent=2))
 

@@ -18,8 +18,7 @@ from detdiffusion.detection import Detector
 from detdiffusion.detectors import BUNDLED, HELD_OUT, load_detector
 from detdiffusion.evaluation.bootstrap import estimate_mean, resamples
 from detdiffusion.evaluation.comparison import object_confidences
-from training.data.filters import LayoutFilter
-from training.data.layout_sources import PapercutLayouts, layout_spec, open_source
+from training.data.layout_sources import papercut_layouts
 from training.data.papercut.causes import Cause
 from training.data.papercut.scene import Scene, scene
 
@@ -30,12 +29,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder")
     parser.add_argument(
-        "--layouts", type=layout_spec, default="papercut:100@900000", metavar="papercut:COUNT@FIRST_SEED"
+        "--layouts", type=papercut_layouts, default="papercut:100@900000", metavar="papercut:COUNT@FIRST_SEED"
     )
     arguments = parser.parse_args()
-    source = open_source(arguments.layouts, LayoutFilter())
-    if not isinstance(source, PapercutLayouts):
-        parser.error("--layouts needs papercut:COUNT@FIRST_SEED: only these scenes are known ordinary and difficult")
+    source = arguments.layouts
     detectors = {name: load_detector(name, arguments.model) for name in (BUNDLED, HELD_OUT)}
     print(json.dumps(report(range(source.first, source.first + source.count), detectors), indent=2))
 

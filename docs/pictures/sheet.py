@@ -14,8 +14,7 @@ from detdiffusion.core.arguments import add_device
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.devices import device_of
 from detdiffusion.diffusion.pipeline import load_pipeline
-from training.data.filters import LayoutFilter
-from training.data.layout_sources import PapercutLayouts, layout_spec, open_source
+from training.data.layout_sources import papercut_layouts
 from training.evaluation.command import sheet
 
 
@@ -23,14 +22,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder")
     parser.add_argument(
-        "--layouts", type=layout_spec, default="papercut:32@900000", metavar="papercut:COUNT@FIRST_SEED"
+        "--layouts", type=papercut_layouts, default="papercut:32@900000", metavar="papercut:COUNT@FIRST_SEED"
     )
     parser.add_argument("--out", type=Path, default=Path("assets/papercut-sheet.jpg"), help="image to write")
     add_device(parser)
     arguments = parser.parse_args()
-    source = open_source(arguments.layouts, LayoutFilter())
-    if not isinstance(source, PapercutLayouts):
-        parser.error("--layouts needs papercut:COUNT@FIRST_SEED: only these scenes are known ordinary and difficult")
+    source = arguments.layouts
     pipe = load_pipeline(arguments.model, device=device_of(arguments.device))
     ordinary, difficult = (real_scenes(pipe, source, hard_share) for hard_share in (0.0, 1.0))
     easy, hard = generated(pipe, ordinary, Strategy.EASY), generated(pipe, difficult, Strategy.HARD)

@@ -87,6 +87,18 @@ class LayoutSource(Protocol):
         ...
 
 
+def papercut_layouts(text: str) -> PapercutLayouts:
+    """An argument's type: the scenes of "papercut:24@900000", of which one knows the ordinary and the difficult.
+
+    Raises:
+        argparse.ArgumentTypeError: it is of another form.
+    """
+    source = open_source(layout_spec(text), LayoutFilter()) if text.startswith("papercut:") else None
+    if not isinstance(source, PapercutLayouts):
+        raise argparse.ArgumentTypeError(f"{text!r} needs the form papercut:COUNT@FIRST_SEED")
+    return source
+
+
 def layout_spec(text: str) -> str:
     """An argument's type: "papercut:200@900000", or a path that need not be there yet.
 

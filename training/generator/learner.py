@@ -25,6 +25,7 @@ from training.core.muon import Muon
 from training.generator.config import GeneratorConfig
 
 ADAMW, MUON = "optimizer", "muon"  # names of the optimizers' states in a checkpoint
+LEARNING = ("unet", "text_encoder", "blueprint", "perception_head", "controlnet")  # parts of a pipeline (Fig. 2)
 MATRICES = ("unet", "controlnet", "text_encoder")  # modules whose hidden matrices Muon moves
 OUTER = ("embed", "conv_in", "conv_out")  # parts of the names of what is not hidden: inputs, outputs, tables
 
@@ -142,8 +143,7 @@ class Learner:
 
 def trained_modules(pipe: DetDiffusionPipeline, config: GeneratorConfig, device: torch.device) -> dict[str, nn.Module]:
     """The text encoder, the U-Net and, where the model has them, blueprint and perception head (Fig. 2)."""
-    names = ("unet", "text_encoder", "blueprint", "perception_head", "controlnet")
-    modules = {name: getattr(pipe, name) for name in names if getattr(pipe, name) is not None}
+    modules = {name: getattr(pipe, name) for name in LEARNING if getattr(pipe, name) is not None}
     pipe.vae.to(device)
     if config.control_only:
         for name in modules.keys() - {"controlnet"}:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.errors import ConfigError
+from training.generator.learner import LEARNING
 
-MODULES = ("unet", "text_encoder", "blueprint", "perception_head", "controlnet")
 TIMESTEPS = 1000  # of the noise schedules here
 _LEVEL = re.compile(r"^down_blocks\.(\d+)\.")
 
@@ -35,7 +35,7 @@ def start_from(pipe: DetDiffusionPipeline, folder: Path) -> float:
     if start.vocabulary != pipe.vocabulary:
         raise ConfigError(f"{folder} knows other classes, attributes or places: it cannot be the start of this model")
     given = total = 0
-    for name in MODULES:
+    for name in LEARNING:
         mine, its = getattr(pipe, name), getattr(start, name)
         if mine is not None:
             total += sum(parameter.numel() for parameter in mine.parameters())
