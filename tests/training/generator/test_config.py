@@ -200,7 +200,8 @@ def test_a_config_survives_json(tmp_path: Path) -> None:
 
 def test_a_run_that_lacks_newer_fields_goes_on(tmp_path: Path) -> None:
     path, bundle = tmp_path / "config.json", PRESETS["cpu"]
-    bundle = dataclasses.replace(bundle, held_out=dataclasses.replace(bundle.held_out, centred=False))
+    held_out = dataclasses.replace(bundle.held_out, centred=False, alone_scenes=0)
+    bundle = dataclasses.replace(bundle, held_out=held_out)
     old = bundle.to_json()
     parts = (old["detector"], old["held_out"], old["samples"], old["generator"], old["generator"]["loss"])
     gone = [(name, part.pop(name)) for part in parts for name in ADDED if name in part]
