@@ -19,7 +19,8 @@ from app.engine.limits import check_limits
 from app.engine.models import Causes, Model, ModelRegistry
 from app.engine.own_detectors import NOTHING
 from app.engine.turns import Turns
-from app.store.history import Entry, Found, History
+from app.store.entries import Entry, Found
+from app.store.history import History
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.devices import memory_gb
 from detdiffusion.detection import Detections, Detector

@@ -16,8 +16,10 @@ from app.gallery.views import (
     size_text,
     storage_html,
     tiles_html,
+    trash_html,
 )
-from app.store.history import A_PAGE, EVERYTHING, Entry, Filter, History
+from app.store.entries import EVERYTHING, Entry, Filter
+from app.store.history import A_PAGE, TRASH_DAYS, History
 from app.store.history_export import export_zip
 from detdiffusion.errors import ConfigError, DataError, LayoutError
 from detdiffusion.image_record import ImageRecord, read_image
@@ -57,7 +59,7 @@ def look(history: History, form: Form, page: int = 0, selected: Sequence[int] = 
         pages = max(1, -(-count // A_PAGE))
         page = min(max(page, 0), pages - 1)
         entries = history.find(wanted, page)
-        there = {entry.id: entry for entry in history.get(selected)}
+        there = {entry.id: entry for entry in history.get(selected, wanted)}
         labels, models, newest = history.labels(), history.models(), history.newest()
     except DataError as error:
         return GalleryScreen(hint_html(str(error)))
@@ -67,6 +69,7 @@ def look(history: History, form: Form, page: int = 0, selected: Sequence[int] = 
         tiles_html(entries, history.pictures, chosen) if entries else hint_html(none),
         head_html(count, len(chosen)),
         storage_html(*size),
+        trash_html(*history.trash_size()),
         page,
         pages,
         count,
@@ -146,12 +149,25 @@ def question(history: History, what: Deletion, selected: Sequence[int]) -> str:
     if what is Deletion.SELECTED:
         starred = sum(entry.starred for entry in doomed)
         also = f", {starred} of them with a star" if starred else ""
-        return f"Delete {count_text(len(doomed))}{also}? This cannot be undone."
-    return f"Delete {count_text(len(doomed))}, all without a star? This cannot be undone."
+        return f"Delete {count_text(len(doomed))}{also}? They stay in the trash for {TRASH_DAYS} days."
+    return f"Delete {count_text(len(doomed))}, all without a star? They stay in the trash for {TRASH_DAYS} days."
 
 
 def delete(history: History, what: Deletion, selected: Sequence[int]) -> str:
     """Returns what was done, for people. DataError: a file cannot be deleted, or the history cannot be used."""
-    before = history.size()[1]
     gone = history.delete(selected) if what is Deletion.SELECTED else history.clean()
-    return f"{count_text(gone)}; {size_text(max(0, before - history.size()[1]))} freed"
+    return f"{count_text(gone)}, now in the trash: Undo brings them back"
+
+
+def undo(history: History) -> str:
+    """Brings back what was deleted last. DataError as of `delete`; ConfigError: the trash is empty."""
+    back = history.undo()
+    if not back:
+        raise ConfigError("the trash is empty")
+    return f"{count_text(back)}"
+
+
+def empty_trash(history: History) -> str:
+    """Deletes for good what is in the trash. DataError as of `delete`."""
+    size = history.trash_size()[1]
+    return f"{count_text(history.empty_trash())}, {size_text(size)} freed"

@@ -14,12 +14,13 @@ from app.components.picture import ImagePanel, image_value
 from app.engine.studio import Studio
 from app.gallery import handlers
 from app.gallery.handlers import Deletion, Form
-from app.store.history import Entry
+from app.store.entries import Entry
 
 # Once the link of the hidden button is that of the new file.
 CLICK_FILE = """() => setTimeout(() => document.querySelector("#gallery-file").click(), 300)"""
 FOCUS_KEEP = """() => setTimeout(() => document.querySelector("#gallery-keep")?.focus(), 100)"""
 UNCHANGED = "The gallery is unchanged."
+LOOKING = "Looking for images."
 CHOOSE_ONE = "Select an image to see its details."
 
 
@@ -42,7 +43,8 @@ class GalleryView:
         self.place = [*self.form, self.page_number, self.selected]
         chosen = [self.picture, self.facts, self.restore, self.delete, self.select]
         paged = [self.head, self.tiles, self.where, self.before, self.after]
-        self.shown = [*paged, *chosen, self.storage, self.clean, self.page_number, self.selected, self.newest]
+        thrown = [self.trash, self.thrown]
+        self.shown = [*paged, *chosen, self.storage, self.clean, *thrown, self.page_number, self.selected, self.newest]
 
     def _order_card(self) -> None:
         gr.HTML("<h2>Show</h2>", elem_classes="title")
@@ -59,6 +61,10 @@ class GalleryView:
         with gr.Row(elem_id="gallery-store"):
             self.storage = gr.HTML(elem_id="gallery-storage", apply_default_css=False)
             self.clean = gr.Button("Clean up", size="sm", elem_id="gallery-clean")
+        with gr.Row(elem_id="gallery-trash", visible=False) as self.trash:
+            self.thrown = gr.HTML(elem_id="gallery-thrown", apply_default_css=False)
+            self.undo = gr.Button("Undo", size="sm", elem_id="gallery-undo")
+            self.empty = gr.Button("Empty", size="sm", elem_id="gallery-empty")
 
     def _run_card(self) -> None:
         with gr.Row(elem_classes="bar"):
@@ -75,6 +81,7 @@ class GalleryView:
             self.keep = gr.Button("Keep", size="sm", elem_id="gallery-keep")
             self.sure = gr.Button("Delete", size="sm", variant="primary", elem_id="gallery-sure")
         self.tiles = gr.HTML(
+            hint_html(LOOKING),
             js_on_load=Path(__file__).with_name("gallery.js").read_text(encoding="utf-8"),
             elem_id="gallery-tiles",
             apply_default_css=False,
@@ -102,6 +109,8 @@ class GalleryView:
             asked = button.click(self._ask(what), self.selected, asking, **QUIET)
             asked.success(None, js=FOCUS_KEEP, queue=False)
         self.keep.click(self._not_asked, None, asking, queue=False, **QUIET)
+        self.undo.click(self._on_undo, place, [*shown, *filters, *asking], **QUIET)
+        self.empty.click(self._on_empty, place, [*shown, *filters, *asking], **QUIET)
         self.sure.click(self._on_sure, [*place, self.asked], [*shown, *filters, *asking], **QUIET)
 
     def chosen(self, selected: tuple[int, ...]) -> Entry:
@@ -172,6 +181,18 @@ class GalleryView:
             say("Deleted", handlers.delete(self.studio.history, Deletion(asked), selected))
         return {**self._show(form, page, selected, choices=True), **self._not_asked()}
 
+    def _on_undo(self, *values: Any) -> Updates:
+        form, page, selected = self._read(values)
+        with Messages("Not brought back", UNCHANGED):
+            say("Brought back", handlers.undo(self.studio.history))
+        return {**self._show(form, page, selected, choices=True), **self._not_asked()}
+
+    def _on_empty(self, *values: Any) -> Updates:
+        form, page, selected = self._read(values)
+        with Messages("Not emptied", "The trash is as it was."):
+            say("Deleted for good", handlers.empty_trash(self.studio.history))
+        return {**self._show(form, page, selected, choices=True), **self._not_asked()}
+
     # --- views -> updates ---
 
     def _show(self, form: Form, page: int, selected: tuple[int, ...], *, choices: bool = False) -> Updates:
@@ -197,6 +218,8 @@ class GalleryView:
             self.delete: gr.update(interactive=some),
             self.select: gr.update(value="Select none" if some else "Select all", interactive=some or screen.count > 0),
             self.storage: screen.storage,
+            self.trash: gr.update(visible=bool(screen.trash)),
+            self.thrown: screen.trash,
             self.clean: gr.update(interactive=bool(screen.storage)),
             self.page_number: screen.page,
             self.selected: screen.selected,

@@ -11,7 +11,7 @@ from PIL import Image
 
 from app.components.html import flag
 from app.components.images import ImageView, Mark, data_address
-from app.store.history import Entry
+from app.store.entries import Entry
 from detdiffusion.attributes import Strategy
 from training.core.markup import joined
 
@@ -40,6 +40,7 @@ class GalleryScreen:
     tiles: str
     head: str = ""
     storage: str = ""
+    trash: str = ""
     page: int = 0
     pages: int = 1
     count: int = 0
@@ -119,6 +120,11 @@ def facts_html(entry: Entry) -> Markup:
 def storage_html(pictures: int, size: int) -> Markup:
     """How much the gallery holds, and what that takes."""
     return Markup("<p><b>{}</b>, {}</p>").format(count_text(pictures), size_text(size))
+
+
+def trash_html(pictures: int, size: int) -> Markup:
+    """The same of its trash; empty where that is empty."""
+    return Markup("<p>Trash: {}, {}</p>").format(count_text(pictures), size_text(size)) if pictures else Markup("")
 
 
 def head_html(count: int, selected: int) -> Markup:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from app.store.history import Entry
+from app.store.entries import Entry
 from detdiffusion.core.files import written_aside
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.layout import Attribute

@@ -18,7 +18,7 @@ from app.engine.models import Model
 from app.gallery.views import facts_html, large_view, tiles_html
 from app.page import header_html
 from app.settings.views import costs_html
-from app.store.history import Entry, Found
+from app.store.entries import Entry, Found
 from app.studio.results.attribute_guidance import AttributeGuidanceView
 from app.studio.results.inside import InsideView, Layer
 from app.studio.results.noise_table import NoiseRow, NoiseTable

@@ -153,12 +153,24 @@ def test_deletion_is_asked_for(drawn: History) -> None:
         handlers.question(drawn, Deletion.SELECTED, ())
     assert handlers.question(drawn, Deletion.SELECTED, (easy, hard)).startswith("Delete 2 images, 1 of them with a st")
     assert handlers.question(drawn, Deletion.UNSTARRED, (hard,)).startswith("Delete 2 images, all without a star")
-    assert handlers.delete(drawn, Deletion.SELECTED, (easy,)).startswith("1 image; ")
+    assert handlers.delete(drawn, Deletion.SELECTED, (easy,)).startswith("1 image, now in the trash")
     assert ids(drawn) == [hard, single]
     handlers.delete(drawn, Deletion.UNSTARRED, (hard,))
     assert ids(drawn) == [hard] and len(list(drawn.pictures.iterdir())) == 1
     with pytest.raises(ConfigError, match="every image has a star"):
         handlers.question(drawn, Deletion.UNSTARRED, ())
+    assert "Trash: 2 images" in handlers.look(drawn, ANY).trash
+    assert handlers.undo(drawn) == "1 image" and ids(drawn) == [hard, single]
+    assert handlers.empty_trash(drawn).startswith("1 image, ") and handlers.look(drawn, ANY).trash == ""
+    with pytest.raises(ConfigError, match="the trash is empty"):
+        handlers.undo(drawn)
+
+
+def test_what_a_filter_hides_is_not_selected(drawn: History) -> None:
+    easy, hard, single = ids(drawn)
+    drawn.star(hard, True)
+    seen = handlers.look(drawn, replace(ANY, starred=True), 0, (easy, hard, single))
+    assert seen.selected == (hard,) and "1 selected" in seen.head
 
 
 @pytest.mark.parametrize(

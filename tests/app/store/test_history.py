@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import threading
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from app.store.history import A_PAGE, FILE, Entry, Filter, Found, History
+from app.store.entries import Entry, Filter, Found
+from app.store.history import A_PAGE, FILE, History
 from app.store.history_export import coco, export_zip
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import ConfigError, DataError
@@ -178,6 +180,7 @@ def test_star_delete_clean(history: History, entry: Entry) -> None:
     assert files(history.find()) == ["1"] and history.size() == (1, 10)
     assert history.clean(keep_starred=False) == 1 and history.size() == (0, 0)
     assert [path.name for path in history.pictures.iterdir()] == ["no picture of ours.txt"]
+    assert sorted(path.name for path in history.trash.iterdir()) == ["1.png", "2.png", "3.png"]
     keep(history, entry)
     assert history.find()[0].id > last  # an old page does not mean a new picture
 
@@ -197,11 +200,39 @@ def test_a_vanished_file_is_forgotten_a_vanished_folder_is_not(history: History,
 
 def test_a_file_that_resists_stays_in_the_history(history: History, entry: Entry) -> None:
     keep(history, entry)
-    (history.pictures / "one.png").unlink()
-    (history.pictures / "one.png").mkdir()
+    history.trash.touch()  # no folder
     with pytest.raises(DataError, match=r"one\.png cannot be deleted"):
         history.clean()
     assert history.count() == 1
+
+
+def test_what_was_deleted_comes_back_or_goes_for_good(history: History, entry: Entry) -> None:
+    keep(history, *(replace(entry, place=i, file=f"{i}.png") for i in range(4)))
+    first, second, third, fourth = (one.id for one in history.find())
+    history.star(second, True)
+    assert history.delete([first]) == 1 and history.delete([second, third]) == 2
+    assert history.trash_size() == (3, 30) and history.size() == (1, 10) and history.newest() == fourth
+    assert history.undo() == 2
+    assert [(one.id, one.starred) for one in history.find()] == [(second, True), (third, False), (fourth, False)]
+    assert (history.pictures / "1.png").read_bytes() == b"0123456789"
+    assert history.undo() == 1 and history.undo() == 0 and history.trash_size() == (0, 0)
+    history.delete([first, second])
+    (history.trash / "0.png").unlink()  # by somebody else
+    assert history.undo() == 1 and files(history.find()) == ["1", "2", "3"]
+    history.delete([third])
+    assert history.empty_trash(before=1.0) == 0
+    assert history.empty_trash() == 1 and list(history.trash.iterdir()) == []
+    assert history.undo() == 0 and history.size() == (2, 20)
+
+
+def test_old_trash_goes_with_the_next_deletion(history: History, entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep(history, *(replace(entry, place=i, file=f"{i}.png") for i in range(2)))
+    first, second = (one.id for one in history.find())
+    with monkeypatch.context() as past:
+        past.setattr(time, "time", lambda: 1e9)
+        history.delete([first])
+    history.delete([second])
+    assert history.trash_size() == (1, 10) and history.undo() == 1
 
 
 def test_many_threads(history: History, entry: Entry) -> None:
@@ -218,17 +249,22 @@ def test_many_threads(history: History, entry: Entry) -> None:
     assert history.size() == (40, 400)
 
 
-def test_a_history_of_an_older_studio_is_read_and_goes_on(history: History, entry: Entry) -> None:
+@pytest.mark.parametrize(("version", "lacking"), [(1, ("sampler", "found", "deleted_at")), (2, ("deleted_at",))])
+def test_a_history_of_an_older_studio_is_read_and_goes_on(
+    history: History, entry: Entry, version: int, lacking: tuple[str, ...]
+) -> None:
     keep(history, entry)
-    with sqlite3.connect(history.path) as file:  # as version 1 had it
-        file.execute("ALTER TABLE pictures DROP COLUMN sampler")
-        file.execute("ALTER TABLE pictures DROP COLUMN found")
-        file.execute("PRAGMA user_version = 1")
+    with sqlite3.connect(history.path) as file:
+        for column in lacking:
+            file.execute(f"ALTER TABLE pictures DROP COLUMN {column}")
+        file.execute(f"PRAGMA user_version = {version}")
     file.close()
     (old,) = history.find()
-    assert (old.sampling, old.found, old.confidences) == (SamplingConfig(7), None, entry.confidences)
+    kept = (SamplingConfig(7), None) if version == 1 else (entry.sampling, FOUND)
+    assert (old.sampling, old.found, old.confidences) == (*kept, entry.confidences)
     keep(history, replace(entry, file="two.png", made_at=200.0))
-    assert [one.found for one in history.find()] == [FOUND, None]
+    assert [one.found for one in history.find()] == [FOUND, kept[1]]
+    assert history.delete([old.id]) == 1 and history.undo() == 1
 
 
 def test_columns_keep_the_names_of_version_0_1(history: History, entry: Entry) -> None:
@@ -249,7 +285,7 @@ def spoil_all(path: Path) -> None:
 
 def spoil_version(path: Path) -> None:
     with sqlite3.connect(path) as file:
-        file.execute("PRAGMA user_version = 3")
+        file.execute("PRAGMA user_version = 4")
     file.close()
 
 
@@ -276,7 +312,7 @@ def spoil_place(path: Path) -> None:
         (spoil_all, "is damaged.*move it away.*images stay"),
         (spoil_layout, "is damaged.*move it away"),
         (spoil_table, "is damaged.*move it away"),
-        (spoil_version, "is of version 3, and this studio reads up to 2: update"),
+        (spoil_version, "is of version 4, and this studio reads up to 3: update"),
         (spoil_place, "cannot be used.*check that"),
     ],
 )
