@@ -36,9 +36,13 @@ STYLES = [
         "datasets/datasets.css",
         "gallery/gallery.css",
         "settings/settings.css",
+        "screens.css",
     )
 ]
-SCRIPTS = [Path(__file__).with_name(name) for name in ("page.js", "tour.js")]
+SCRIPTS = [
+    Path(__file__).parent / name
+    for name in ("page.js", "address.js", "tour.js", "components/messages.js", "studio/stale.js")
+]
 SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Cantarell", "Noto Sans", "sans-serif"]
 MONO_FONTS = ["ui-monospace", "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", "monospace"]
 OPENING, OPENING_RECIPE = "Street", SamplingConfig(seed=7)

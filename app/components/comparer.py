@@ -85,13 +85,14 @@ class Comparer(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
 
 
 class SheetValue(GradioModel):  # type: ignore[misc]  # Gradio is Any to mypy
-    """Pictures of one figure, row by row; `ratio` is width / height of each."""
+    """Images of a figure, row by row; `ratio` is width / height of each; `layout`: what they are of, as JSON text."""
 
     title: str = ""
     panels: list[ComparedSide] = Field(default_factory=list)
     columns: int = 1
     ratio: float = 1.0
     progress: float | None = None
+    layout: str = ""
 
 
 class Sheet(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy

@@ -12,7 +12,7 @@ from gradio import component_meta
 from gradio.data_classes import GradioModel
 from pydantic import Field
 
-from detdiffusion.layout import MAX_CAPTION
+from detdiffusion.layout import MAX_CAPTION, MAX_OBJECTS
 
 # Gradio writes a stub beside the source of every component, which type checkers would then read in its place.
 component_meta.create_or_modify_pyi = lambda *_: None
@@ -129,6 +129,7 @@ class LayoutEditor(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
             untagged=untagged,
             captions=captions,
             backdrop=backdrop,
+            limit=MAX_OBJECTS,
             html_template=_editor_html(),
             js_on_load="\n".join(
                 Path(__file__).with_name("canvas").joinpath(f"{name}.js").read_text(encoding="utf-8")

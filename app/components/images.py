@@ -44,6 +44,11 @@ class ImageView:
     ratio: float = 1.0  # width / height
     progress: float | None = None
 
+    @property
+    def there(self) -> bool:
+        """Whether its file is (still) there."""
+        return self.file is not None and self.file.exists()
+
     def marks_html(self) -> Markup:
         """All frames over the image."""
         return joined(mark.html() for mark in self.marks)

@@ -17,11 +17,12 @@ function picture({ image, preview, marks, caption }, busy) {
 }
 
 function show() {
-  const { panels: shown, columns, ratio, progress } = props.value ?? { panels: [], columns: 1, ratio: 1, progress: null };
+  const { panels: shown, columns, ratio, progress, layout } = props.value ?? { panels: [], columns: 1, ratio: 1, progress: null };
   const busy = progress !== null && progress !== undefined;
   for (const [name, number] of Object.entries({ columns, ratio, rows: Math.ceil(shown.length / columns) || 1 })) {
     sheet.style.setProperty(`--${name}`, number);
   }
+  if (layout) panels.dataset.madeOf = layout; else delete panels.dataset.madeOf;
   panels.replaceChildren(...shown.map((panel) => picture(panel, busy)));
   hint.hidden = shown.length > 0 || !hint.textContent;
   meter.hidden = !busy;

@@ -35,6 +35,7 @@ SIDE = 220  # pixels of a shown picture
 BROWSED = (256, 256)  # height and width for layouts of no size of their own
 COUNTED = 500  # layouts, whose classes and tags are counted
 NOT_DATA = ("claims", "logs", "status.json", "status.lock")  # of the folder that `generate` writes
+READING = "Reading the layouts."
 NO_RUN = "No data set yet. Choose layouts and a model, then press Start."
 
 

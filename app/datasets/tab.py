@@ -87,8 +87,10 @@ class DatasetView:
             self.download = gr.Button("Download zip", size="sm", visible=False, elem_id="data-download")
             self.file = gr.DownloadButton("", elem_id="data-file")  # never seen: a file has to be there before a click
             self.panel.buttons()
-        self.panel.headline()
-        self.page = gr.HTML(js_on_load=CHOOSE, elem_id="data-page", apply_default_css=False)
+        self.panel.headline(handlers.NO_RUN)
+        self.page = gr.HTML(
+            hint_html(handlers.READING), js_on_load=CHOOSE, elem_id="data-page", apply_default_css=False
+        )
         self.panel.logbook()
 
     # --- wiring ---

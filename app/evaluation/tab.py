@@ -5,6 +5,7 @@ from typing import Any
 import gradio as gr
 
 from app.components.forms import read_form
+from app.components.html import hint_html
 from app.components.messages import Updates
 from app.engine.studio import Studio
 from app.evaluation import handlers
@@ -69,8 +70,8 @@ class EvaluationView:
             gr.HTML("<h2>Report</h2>", elem_classes="title")
             self.open = gr.Button(OPEN, size="sm", visible=False, elem_id="eval-open")
             self.panel.buttons()
-        self.panel.headline()
-        self.page = gr.HTML(elem_id="eval-page", apply_default_css=False)
+        self.panel.headline(handlers.NO_EVALUATION)
+        self.page = gr.HTML(hint_html(handlers.NO_PAGE), elem_id="eval-page", apply_default_css=False)
         self.panel.logbook()
 
     def wire(self, opened: gr.Tab, closed: list[gr.Tab]) -> None:

@@ -7,9 +7,11 @@ from typing import Any, Protocol
 
 import gradio as gr
 
+from app.components.html import hint_html
 from app.components.messages import CHOOSE, LOOK_SECONDS, QUIET, START, Messages, Updates, say
 from app.runs.form import Source
-from app.runs.handlers import RunScreen
+from app.runs.handlers import NONE_YET, RunScreen
+from app.runs.views import log_html
 
 FOLDER_LABEL = "Folder (COCO, YOLO or Pascal VOC)"
 
@@ -97,7 +99,11 @@ class RunPanel:
         """The list."""
         gr.HTML(f"<h3>{self.words.heading}</h3>", elem_classes="title")
         self.list = gr.HTML(
-            js_on_load=CHOOSE, elem_id=f"{self.tab}-runs", elem_classes="run-list", apply_default_css=False
+            hint_html(NONE_YET),
+            js_on_load=CHOOSE,
+            elem_id=f"{self.tab}-runs",
+            elem_classes="run-list",
+            apply_default_css=False,
         )
 
     def buttons(self) -> None:
@@ -105,13 +111,15 @@ class RunPanel:
         self.resume = gr.Button("Resume", size="sm", visible=False, elem_id=f"{self.tab}-resume")
         self.stop = gr.Button("Stop", size="sm", visible=False, elem_id=f"{self.tab}-stop")
 
-    def headline(self) -> None:
-        """How far the run is."""
-        self.head = gr.HTML(elem_id=f"{self.tab}-head", elem_classes="run-head", apply_default_css=False)
+    def headline(self, empty: str) -> None:
+        """How far the run is. `empty`: what stands there before the first one."""
+        self.head = gr.HTML(
+            hint_html(empty), elem_id=f"{self.tab}-head", elem_classes="run-head", apply_default_css=False
+        )
 
     def logbook(self) -> None:
         """The end of its log."""
-        self.log = gr.HTML(elem_id=f"{self.tab}-log", elem_classes="run-log", apply_default_css=False)
+        self.log = gr.HTML(log_html([]), elem_id=f"{self.tab}-log", elem_classes="run-log", apply_default_css=False)
 
     def states(self, chosen: Any) -> None:
         """What the tab remembers, and its clock."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.components.html import hint_html
+from app.components.html import hint_html, made_of
 from app.components.messages import QUIET, Messages, Updates
 from app.engine.insight import Insight
 from app.engine.studio import Studio
@@ -47,4 +47,4 @@ class InsideTab:
         found: Any = InsideView(note="The image was not analysed.")
         with Messages("Not analysed", "The image is unchanged."):
             found = show_inside(self.studio, last.picture.file, Insight(what))
-        yield {self.shown: found.html()}
+        yield {self.shown: made_of(last.layout, found.html())}

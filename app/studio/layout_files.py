@@ -62,8 +62,18 @@ def open_files(studio: Studio, paths: Sequence[Path]) -> Opened:
 
     Raises:
         LayoutError: it is none of these, or holds a layout that this model cannot draw.
-        DataError: annotations or a picture that cannot be read.
+        DataError: annotations or a picture that cannot be read; it names the file as the person knows it.
     """
+    try:
+        return _open(studio, paths)
+    except DataError as error:
+        text = str(error)
+        for path in paths:
+            text = text.replace(str(path), path.name)
+        raise DataError(text) from error
+
+
+def _open(studio: Studio, paths: Sequence[Path]) -> Opened:
     pictures = [path for path in paths if path.suffix.lower() in SUFFIXES]
     names = [path for path in paths if path.name in NAMES]
     rest = [path for path in paths if path not in pictures and path not in names]
@@ -127,10 +137,10 @@ def _open_annotation(studio: Studio, file: Path, picture: Path | None, lay_out: 
         lay_out(file, picture, folder)
         try:
             sample = open_dataset(folder, index=Path(scratch) / "index.sqlite")[0]
+            image = sample.load_image() if picture is not None else None
         except DataError as error:
-            reason = str(error).replace(f"{folder}: ", "")
+            reason = str(error).replace(f"{folder}: ", "").replace(f"{folder}/", "")
             raise DataError(f"{file.name}: {reason}") from error
-        image = sample.load_image() if picture is not None else None
     known = [box for box in sample.layout.boxes if box.label in studio.model.vocabulary.labels]
     unknown = Counter(box.label for box in sample.layout.boxes if box.label not in studio.model.vocabulary.labels)
     if not known:

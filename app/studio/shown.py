@@ -1,8 +1,11 @@
 """Views of the studio as values of its components, and who asked for them."""
 
+import json
+
 import gradio as gr
 
 from app.components.comparer import ComparedObject, ComparedSide, ComparerValue, SheetValue
+from app.components.html import made_of
 from app.components.images import ImageView
 from app.components.picture import file_value
 from app.studio.results.compare import Pair
@@ -18,6 +21,7 @@ def sheet_value(view: SheetView) -> SheetValue:
         columns=view.columns,
         ratio=view.ratio,
         progress=view.progress,
+        layout="" if view.layout is None else json.dumps(view.layout),
     )
 
 
@@ -33,7 +37,7 @@ def comparison_value(view: Pair) -> ComparerValue:
     return ComparerValue(
         sides=[side_value(view.a), side_value(view.b)],
         objects=[ComparedObject(label=one.label, box=list(one.xyxy)) for one in view.objects],
-        table=(view.table or PairTable()).html(),
+        table=made_of(view.layout, (view.table or PairTable()).html()),
         ratio=view.a.ratio,
         progress=view.a.progress,
     )

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from app.components.comparer import Comparer, Sheet
 from app.components.forms import as_shown
+from app.components.html import made_of
 from app.components.images import ImageView
 from app.components.messages import QUIET, Messages, Updates, say, warn
 from app.components.picture import ImagePanel, image_value
@@ -17,6 +18,7 @@ from app.engine.studio import Studio
 from app.store.layout_store import LayoutStore
 from app.studio.attribute_guidance_tab import AttributeGuidanceTab
 from app.studio.inside_tab import InsideTab
+from app.studio.last_results import LastResults
 from app.studio.layout_card import LayoutCard
 from app.studio.layout_files import Opened, layout_of_link
 from app.studio.opening import Opening, open_example
@@ -38,8 +40,15 @@ from detdiffusion.sampling_config import SamplingConfig
 
 MAX_NOISES = 96
 CLOSE_MENUS = "(...values) => { document.dispatchEvent(new CustomEvent('close-menus')); return values; }"
-# What was on the canvas of this tab before a reload (canvas/state.js).
-KEPT = """() => { try { return sessionStorage.getItem("canvas" + location.search) ?? ""; } catch { return ""; } }"""
+# What was on the canvas of this tab before a reload (canvas/state.js), and the tab's own number.
+KEPT = """() => {
+  try {
+    const number = sessionStorage.getItem("tab") ?? String(Math.random()).slice(2);
+    sessionStorage.setItem("tab", number);
+    const link = new URLSearchParams(location.search).get("layout") ?? "";
+    return [sessionStorage.getItem("canvas" + link) ?? "", number];
+  } catch { return ["", ""]; }
+}"""
 NOTHING_LOST = "The layout and the last result are unchanged."
 NO_SINGLE = Single(ImageView(), ObjectTable(), 0)
 NO_PAIR = Pair(ImageView(), ImageView(), PairTable(), 0)
@@ -59,7 +68,7 @@ class StudioView:
     ) -> None:
         """`examples` are layouts by name; the page opens with the favourite (or one that the model knows)."""
         self.studio, self.layouts, self.favourite, self.opening_recipe = studio, examples, favourite, recipe
-        self.opening = self._new_opening()
+        self.opening, self.last = self._new_opening(), LastResults()
         with gr.Row(elem_id="stage"):
             with gr.Column(elem_id="layout-card", elem_classes="card"):
                 self.card = LayoutCard(studio, examples, store)
@@ -67,7 +76,8 @@ class StudioView:
                 self._result_card()
         with gr.Row(elem_id="actions", elem_classes="card"):
             self._actions()
-        self.kept = gr.Textbox(visible=False)
+        self.kept, self.number = gr.Textbox(visible=False), gr.Textbox(visible=False)
+        self.page_tab = gr.State("")  # the number of this tab of the browser
         self.last_single = gr.State(NO_SINGLE)
         self.last_pair = gr.State(NO_PAIR)
         self.last_sheet = gr.State(SheetView("", (), 1))
@@ -77,7 +87,7 @@ class StudioView:
 
     def _result_card(self) -> None:
         self.boxes = gr.Checkbox(True, label="Boxes", container=False, elem_id="show-boxes")
-        with gr.Tabs(elem_id="results", selected="compare") as self.tabs:
+        with gr.Tabs(elem_id="results", selected="compare", overflow_behavior="wrap") as self.tabs:
             with gr.Tab("Image", id="picture"), gr.Row(elem_id="single"):
                 self.picture = ImagePanel(elem_id="picture")
                 self.table = gr.HTML(ObjectTable().html(), elem_id="objects", apply_default_css=False)
@@ -105,18 +115,20 @@ class StudioView:
                 self.sheet = Sheet(elem_id="sheet")
 
     def _actions(self) -> None:
-        self.recipe = RecipeForm(self.opening_recipe)
-        with gr.Accordion("Figures", open=False, elem_id="figures", elem_classes="menu"):
-            self.figures = {
-                which: gr.Button(f"{number}  {which}", size="sm", elem_id=f"figure-{number}")
-                for number, which in enumerate(Figure, start=1)
-            }
-        with gr.Accordion("Sides", open=False, elem_id="sides", elem_classes="menu"):
-            self.sides = SidesForm(self.studio)
-        self.spent = gr.HTML("", elem_id="spent", elem_classes="title")
-        self.cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
-        self.compare = gr.Button("Compare easy / hard", size="sm", elem_id="compare")
-        self.generate = gr.Button("Generate", size="sm", variant="primary", elem_id="generate")
+        with gr.Row(elem_id="recipe-bar"):
+            self.recipe = RecipeForm(self.opening_recipe)
+            with gr.Accordion("Figures", open=False, elem_id="figures", elem_classes="menu"):
+                self.figures = {
+                    which: gr.Button(f"{number}  {which}", size="sm", elem_id=f"figure-{number}")
+                    for number, which in enumerate(Figure, start=1)
+                }
+            with gr.Accordion("Sides", open=False, elem_id="sides", elem_classes="menu"):
+                self.sides = SidesForm(self.studio)
+            self.spent = gr.HTML("", elem_id="spent", elem_classes="title")
+        with gr.Row(elem_id="press-bar"):
+            self.cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
+            self.compare = gr.Button("Compare easy / hard", size="sm", elem_id="compare")
+            self.generate = gr.Button("Generate", size="sm", variant="primary", elem_id="generate")
 
     # --- wiring ---
 
@@ -131,14 +143,14 @@ class StudioView:
         common = [seed, self.tabs, *buttons]
         self.generate.click(
             self._on_generate,
-            [canvas, self.last_single, *recipe],
+            [canvas, self.last_single, self.page_tab, *recipe],
             [*single, *common, self.last_single],
             **QUIET,
             **MODEL_QUEUE,
         )
         self.compare.click(
             self._on_compare,
-            [canvas, self.last_pair, *recipe, *self.sides.values],
+            [canvas, self.last_pair, self.page_tab, *recipe, *self.sides.values],
             [*pair, *common, self.last_pair],
             **QUIET,
             **MODEL_QUEUE,
@@ -175,8 +187,10 @@ class StudioView:
             self.tabs,
             self.last_single,
             self.last_pair,
+            self.page_tab,
         ]
-        gr.on(None, self._on_load, self.kept, opening, js=KEPT, **QUIET)  # no trigger given: when the page loads
+        # No trigger given: when the page loads.
+        gr.on(None, self._on_load, [self.kept, self.number], opening, js=KEPT, **QUIET)
 
     def _on_open(self, paths: list[str]) -> Updates:
         with Messages("Not opened", NOTHING_LOST):
@@ -238,9 +252,12 @@ class StudioView:
     def _on_cancel(self, request: gr.Request) -> None:
         self.studio.generation.cancel(user_of(request))
 
-    def _on_load(self, kept: str, request: gr.Request) -> Iterator[Updates]:
-        """The example on the canvas at once; its pictures as soon as they are there. Or what this tab had before it was
-        reloaded, or the layout of a link: without pictures."""
+    def _on_load(self, kept: str, number: str, request: gr.Request) -> Iterator[Updates]:
+        """The example on the canvas at once; its images as soon as they are there. Or what this tab had before it was
+        reloaded, with the results that it saw last; or the layout of a link."""
+        seen = self.last.of(number)
+        single, pair = seen.single or NO_SINGLE, seen.pair or NO_PAIR
+        results = {**self._single(single), **self._pair(pair), self.last_single: single, self.last_pair: pair}
         link = str(dict(request.query_params).get("layout", ""))
         sources = (("The last layout of this tab", kept, Layout.from_json), ("The link", link, layout_of_link))
         for name, text, read in sources:
@@ -248,15 +265,18 @@ class StudioView:
                 continue
             with Messages(f"{name} was not opened", "Here is an example."):
                 canvas = self.card.open_with(self.studio.model.vocabulary.resolve(read(text)).to_json())
-                yield {**self._follow_model(), **self._single(NO_SINGLE), **self._pair(NO_PAIR), **canvas}
+                yield {**self._follow_model(), **results, **canvas, self.page_tab: number}
                 return
         if self.opening is None or self.opening.model is not self.studio.model or self.opening.lost:
             self.opening = self._new_opening()
         opening = self.opening
         if opening is None:  # no example is of this model's world
-            yield {**self._follow_model(), **self.card.layouts_now()}
+            yield {**self._follow_model(), **self.card.layouts_now(), **results, self.page_tab: number}
             return
-        canvas = self.card.open_with(opening.layout)
+        canvas = {**self.card.open_with(opening.layout), self.page_tab: number}
+        if seen.single or seen.pair:
+            yield {**self._follow_model(), **results, **canvas}
+            return
         waiting_pair = {self.pair: comparison_value(Pair(WAITING, WAITING, None, 0))} if opening.pair else {}
         yield {**self._follow_model(), **canvas, self.picture: image_value(WAITING), **waiting_pair}
         try:
@@ -272,6 +292,7 @@ class StudioView:
         self,
         value: Mapping[str, Any],
         last: Single,
+        tab: str,
         request: gr.Request,
         *recipe: Any,
     ) -> Iterator[Updates]:
@@ -281,12 +302,14 @@ class StudioView:
             for view in generate(self.studio, value, form, user_of(request)):
                 last = view if view.table else last
                 yield {**self._single(view), **self.recipe.show_seed(form, view.seed)}
+            self.last.keep(tab, last)
         yield {**self._single(last), **self._buttons(busy=False), self.last_single: last}
 
     def _on_compare(
         self,
         value: Mapping[str, Any],
         last: Pair,
+        tab: str,
         request: gr.Request,
         *values: Any,
     ) -> Iterator[Updates]:
@@ -296,6 +319,7 @@ class StudioView:
             for view in compare_pair(self.studio, value, form, user_of(request), sides):
                 last = view if view.table else last
                 yield {**self._pair(view), **self.recipe.show_seed(form, view.seed)}
+            self.last.keep(tab, last)
         yield {**self._pair(last), **self._buttons(busy=False), self.last_pair: last}
 
     def _read(self, values: tuple[Any, ...]) -> tuple[Form, Sides]:
@@ -323,7 +347,7 @@ class StudioView:
         }
 
     def _single(self, view: Single) -> Updates:
-        table = {self.table: view.table.html()} if view.table else {}
+        table = {self.table: made_of(view.layout, view.table.html())} if view.table else {}
         return {self.picture: image_value(view.picture), **table, **self._took(view)}
 
     def _pair(self, view: Pair) -> Updates:

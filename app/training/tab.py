@@ -5,6 +5,7 @@ from typing import Any
 import gradio as gr
 
 from app.components.forms import read_form
+from app.components.html import hint_html
 from app.components.messages import CHOOSE, QUIET, Updates
 from app.engine.studio import Studio
 from app.runs import handlers as shared
@@ -70,12 +71,12 @@ class TrainingView:
             self.back = gr.Button("Back", size="sm", visible=False, elem_id="train-back")
             self.use = gr.Button(USE, size="sm", visible=False, elem_id="train-use")
             self.panel.buttons()
-        self.panel.headline()
-        self.charts = gr.HTML(elem_id="train-charts", apply_default_css=False)
+        self.panel.headline(handlers.NOTHING_SHOWN)
+        self.charts = gr.HTML(handlers.charts_html([], []), elem_id="train-charts", apply_default_css=False)
         with gr.Row(elem_id="train-evidence"):
             with gr.Column(elem_id="train-samples"):
                 self.sample_steps = gr.HTML(js_on_load=CHOOSE, elem_id="train-sample-steps", apply_default_css=False)
-                self.sample = gr.HTML(elem_id="train-sample", apply_default_css=False)
+                self.sample = gr.HTML(hint_html(handlers.NO_SAMPLE), elem_id="train-sample", apply_default_css=False)
             self.panel.logbook()
 
     def wire(self, opened: gr.Tab, closed: list[gr.Tab]) -> None:

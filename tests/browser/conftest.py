@@ -297,9 +297,9 @@ class Studio:
 
     def message(self, text: str) -> None:
         """A message with this text appears; it is closed again."""
-        toast = self.page.get_by_test_id("toast-body").filter(has_text=re.compile(text, re.IGNORECASE))
+        toast = self.page.locator("#messages .message").filter(has_text=re.compile(text, re.IGNORECASE))
         expect(toast).to_be_visible()
-        toast.get_by_test_id("toast-close").click()
+        toast.get_by_role("button").click()
         expect(toast).to_have_count(0)
 
     def screenshot(self, name: str) -> None:

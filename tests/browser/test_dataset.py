@@ -38,7 +38,7 @@ def test_from_layouts_to_a_zip(studio: Any, fill: Callable[..., None], tmp_path:
     open_tab(page)
     fill("data", count=0)
     page.locator("#data-start").click()
-    expect(page.get_by_test_id("toast-body").filter(has_text="images '0'")).to_be_visible()
+    expect(page.locator("#messages .message").filter(has_text="images '0'")).to_be_visible()
     fill("data", layouts=6, count=6, steps=2, name="few")
     page.locator("#data-start").click()
     head = page.locator("#data-head")

@@ -23,7 +23,7 @@ def test_from_start_to_report(page: Page, fill: Callable[..., None]) -> None:
     assert page.evaluate("document.documentElement.scrollHeight <= window.innerHeight"), "the page scrolls"
     fill("eval", layouts=0)
     page.locator("#eval-start").click()
-    expect(page.get_by_test_id("toast-body").filter(has_text="layouts '0'")).to_be_visible()
+    expect(page.locator("#messages .message").filter(has_text="layouts '0'")).to_be_visible()
     expect(page.locator("#eval-runs button")).to_have_count(0)
 
     fill("eval", layouts=9, steps=2, name="tiny")

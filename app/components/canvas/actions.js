@@ -1,5 +1,13 @@
 // ---- actions: what buttons and keys do ---------------------------------------------------------------------------------
+function hasRoom(count) {
+  if (layout.objects.length + count <= props.limit) return true;
+  const text = `A layout holds at most ${props.limit} objects. Delete some first.`;
+  document.dispatchEvent(new CustomEvent("say", { detail: { kind: "warning", title: "Not added", text } }));
+  return false;
+}
+
 function add(objects) {
+  if (!hasRoom(objects.length)) return;
   const added = objects.map(numbered);
   change(() => {
     layout.objects.push(...added);
@@ -110,6 +118,7 @@ function setMode(name) {
 function place() { // a box without a pointer
   const attribute = isStuff(pen.label) ? "background" : pen.tag;
   mode = null;
+  if (!hasRoom(1)) return;
   add([{ label: pen.label, box: [0.3, 0.3, 0.7, 0.7], attribute }]);
   if (!pen.pinned) openPopup();
 }
@@ -119,8 +128,7 @@ const ACTIONS = {
   select: () => setMode("select"),
   fill: () => {
     const label = isStuff(pen.label) ? pen.label : (props.stuff[0] ?? pen.label);
-    add([{ label, box: [0, 0, 1, 1], attribute: "background" }]);
-    openPopup();
+    if (hasRoom(1)) add([{ label, box: [0, 0, 1, 1], attribute: "background" }]), openPopup();
   },
   undo: () => travel(past, future),
   redo: () => travel(future, past),

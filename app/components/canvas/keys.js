@@ -36,8 +36,28 @@ function editKey(event) {
 
 const push = (id) => document.getElementById(id)?.click(); // a button of the page around the canvas
 
+// A run that was only just asked for has no Cancel yet: it is pressed as soon as it is there.
+const JUST_NOW = 3000; // ms
+let asked = -Infinity, cancelling = 0;
+
+document.addEventListener("click", (event) => {
+  if (!event.target.closest("#generate, #compare, #figures button")) return;
+  asked = performance.now();
+  clearInterval(cancelling);
+}, true);
+
+function cancel() {
+  clearInterval(cancelling);
+  if (document.getElementById("cancel")) return push("cancel");
+  cancelling = setInterval(() => {
+    const button = document.getElementById("cancel");
+    if (button || performance.now() - asked > JUST_NOW) clearInterval(cancelling);
+    button?.click();
+  }, 50);
+}
+
 function pageKey(event) {
-  if (event.key === "X" && event.shiftKey) push("cancel");
+  if (event.key === "X" && event.shiftKey) cancel();
   else if (event.key.toLowerCase() === "c") push("compare");
   else if (event.key === "?") ACTIONS.help();
   else return false;

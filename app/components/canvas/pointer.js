@@ -60,6 +60,7 @@ function press(object, event) {
 }
 
 function startBox(event) {
+  if (!hasRoom(1)) return;
   const start = point(event), attribute = isStuff(pen.label) ? "background" : pen.tag;
   const before = clone(layout), object = numbered({ label: pen.label, box: [...start, ...start], attribute });
   layout.objects.push(object);

@@ -33,6 +33,7 @@ function numbered(object) {
 }
 
 function pull() {
+  tell();
   if (same(published(props.value), published())) return draw(); // told twice
   if (layout.objects.length || past.length) remember(clone(layout));
   layout = { caption: "", ...clone(props.value), objects: props.value.objects.map(numbered) };
@@ -48,13 +49,20 @@ function remember(before) {
 function publish() {
   props.value = published(); // a new object: Gradio compares identity
   keep();
+  tell();
   trigger("commit");
+}
+
+// Results of another layout are marked (studio/stale.js).
+function tell() {
+  document.dispatchEvent(new CustomEvent("canvas-shows", { detail: clone(props.value) }));
 }
 
 // What was drawn outlives a reload of this tab (and of this tab alone); studio.py asks for it by the same name.
 function keep() {
   try {
-    sessionStorage.setItem("canvas" + location.search, JSON.stringify(props.value));
+    const link = new URLSearchParams(location.search).get("layout") ?? "";
+    sessionStorage.setItem("canvas" + link, JSON.stringify(props.value));
   } catch {} // a browser that keeps nothing
 }
 

@@ -98,7 +98,7 @@ def attribute_guidance_strip(
     ratio = layout.width / layout.height
     panels = [ImageView(name=f"{level:+g}" if level else "0", ratio=ratio) for level in levels]
     view = AttributeGuidanceView(
-        levels, SheetView("Attribute guidance", tuple(panels), len(levels), ratio, progress=0.0)
+        levels, SheetView("Attribute guidance", tuple(panels), len(levels), ratio, progress=0.0, layout=value)
     )
     yield view
     for place, level in enumerate(levels):

@@ -52,6 +52,16 @@ class Sides:
     b: Side = Side(Strategy.HARD)
     second: str | None = None
 
+    def layout_asked(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What matters of it: where both sides bring their own tag, easy and hard of the canvas do not."""
+        if self.a.tag is None or self.b.tag is None:
+            return value
+        objects = [
+            {key: said for key, said in item.items() if key != "attribute" or said == Attribute.BACKGROUND}
+            for item in value["objects"]
+        ]
+        return {**value, "objects": objects}
+
     def names(self, model: str, form: SamplingConfig) -> tuple[str, str]:
         """What tells them apart, given the present model and the form's recipe; easy and hard in any case."""
         a, b = self.a, self.b
@@ -81,7 +91,8 @@ class Boxed:
 @dataclass(frozen=True, slots=True)
 class Pair:
     """The same layout and noise twice: every thing easy beside every thing hard, or what else `Sides` asks for.
-    `table` is None until both are finished; `spent` says what they took."""
+    `table` is None until both are finished; `spent` says what they took; `layout` is what was asked for, in its public
+    JSON form, without the tags that both sides bring along."""
 
     a: ImageView
     b: ImageView
@@ -89,6 +100,7 @@ class Pair:
     seed: int
     objects: tuple[Boxed, ...] = ()
     spent: str = ""
+    layout: Mapping[str, Any] | None = None
 
 
 def compare_pair(
@@ -102,14 +114,15 @@ def compare_pair(
     names = sides.names(studio.model.name, recipe)
     objects = tuple(Boxed(box.label, box.xyxy) for box in layout.boxes)
     kinds = tuple(zip(names, (sides.a.tag, sides.b.tag), strict=True))
+    of = sides.layout_asked(value)
     for news in studio.generation.run(asked, user):
         if isinstance(news, Progress):
             a, b = (busy(news, place, layout, *kind) for place, kind in enumerate(kinds))
-            yield Pair(a, b, None, recipe.seed, objects)
+            yield Pair(a, b, None, recipe.seed, objects, layout=of)
         else:
             a, b = (finished(result, *kind) for result, kind in zip(news, kinds, strict=True))
             table = _pair_table(news[0], news[1], sides, names)
-            yield Pair(a, b, table, recipe.seed, objects, spent_text(news))
+            yield Pair(a, b, table, recipe.seed, objects, spent_text(news), of)
 
 
 def asked_pair(studio: Studio, value: Mapping[str, Any], recipe: SamplingConfig, sides: Sides) -> tuple[Ask, Ask]:

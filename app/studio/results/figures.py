@@ -28,6 +28,7 @@ class SheetView:
     ratio: float = 1.0  # width / height of each
     progress: float | None = None
     spent: str = ""  # what it took
+    layout: Mapping[str, Any] | None = None  # what was asked for, in its public JSON form
 
 
 class Figure(StrEnum):
@@ -48,7 +49,7 @@ def figure(studio: Studio, value: Mapping[str, Any], form: Form, which: Figure, 
     columns = {Figure.TAGS_OF_NOISES: 4, Figure.NOISES: 4}.get(which, len(asked))
 
     def sheet(panels: Sequence[ImageView], progress: float | None, spent: str = "") -> SheetView:
-        return SheetView(which, tuple(panels), columns, layout.width / layout.height, progress, spent)
+        return SheetView(which, tuple(panels), columns, layout.width / layout.height, progress, spent, value)
 
     for news in studio.generation.run(asked, user):
         if isinstance(news, Progress):

@@ -15,12 +15,14 @@ from detdiffusion.layout import Layout
 
 @dataclass(frozen=True, slots=True)
 class Single:
-    """One picture, or the noise becoming one. `table` is None until it is finished; `spent` says what it took."""
+    """One picture, or the noise becoming one. `table` is None until it is finished; `spent` says what it took;
+    `layout` is what was asked for, in its public JSON form."""
 
     picture: ImageView
     table: ObjectTable | None
     seed: int
     spent: str = ""
+    layout: Mapping[str, Any] | None = None
 
 
 def generate(studio: Studio, value: Mapping[str, Any], form: Form, user: str) -> Iterator[Single]:
@@ -28,6 +30,6 @@ def generate(studio: Studio, value: Mapping[str, Any], form: Form, user: str) ->
     layout, recipe = Layout.from_json(value), form.recipe()
     for news in studio.generation.run([Ask(layout, recipe)], user):
         if isinstance(news, Progress):
-            yield Single(busy(news, 0, layout), None, recipe.seed)
+            yield Single(busy(news, 0, layout), None, recipe.seed, layout=value)
         else:
-            yield Single(finished(news[0]), object_table(news[0]), recipe.seed, spent_text(news))
+            yield Single(finished(news[0]), object_table(news[0]), recipe.seed, spent_text(news), value)

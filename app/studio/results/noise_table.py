@@ -1,10 +1,12 @@
 """The same pair from many noises: how confidence is spread, and what that makes of the drop."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
-from app.components.html import hint_html
+from app.components.html import hint_html, made_of
 from app.studio.results.cells import Tags, figures_html, side_kinds
 from detdiffusion.evaluation.comparison import Comparison
 from detdiffusion.layout import Attribute
@@ -49,6 +51,7 @@ class NoiseTable:
     tags: Tags = (Attribute.EASY, Attribute.HARD)
     progress: float | None = None
     unseen: str = ""  # as of `ObjectTable`
+    layout: Mapping[str, Any] | None = None  # as of `Pair`
 
     def html(self) -> Markup:
         """What the comparison over many seeds says so far; a hint before it does."""
@@ -70,7 +73,7 @@ class NoiseTable:
             ]
         )
         rows = sorted(self.rows, key=lambda row: -row.drop)
-        return _TABLE.format(meter, figures, joined(map(self._row, rows)))
+        return made_of(self.layout, _TABLE.format(meter, figures, joined(map(self._row, rows))))
 
     def _row(self, row: NoiseRow) -> Markup:
         kinds = side_kinds(self.tags)

@@ -24,7 +24,8 @@ def many_noises(
     have the model in between. Raises as `compare_pair` does."""
     sides, recipe = sides or Sides(), form.recipe()
     names = sides.names(studio.model.name, recipe)
-    table = NoiseTable(wanted=count, names=names, tags=(sides.a.tag, sides.b.tag), progress=0.0)
+    of, tags = sides.layout_asked(value), (sides.a.tag, sides.b.tag)
+    table = NoiseTable(wanted=count, names=names, tags=tags, progress=0.0, layout=of)
     seeds = [recipe.later(number).seed for number in range(count)]
     pairs: list[tuple[Result, Result]] = []
     yield table

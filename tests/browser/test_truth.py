@@ -1,0 +1,114 @@
+"""What the page shows is what it says: results and their layout, the address, messages, limits."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from detdiffusion.layout import MAX_OBJECTS
+
+pytestmark = [pytest.mark.browser, pytest.mark.model]
+
+EARLIER = "From an earlier layout"
+
+
+def test_a_result_of_an_earlier_layout_says_so(studio: Any) -> None:
+    page = studio.page
+    compared = page.locator("#pair").locator("xpath=ancestor::*[@role='tabpanel'][1]").locator(".earlier")
+    single = page.locator("#single").locator("xpath=ancestor::*[@role='tabpanel'][1]").locator(".earlier")
+    page.get_by_role("tab", name="Image", exact=True).click()
+    expect(page.locator("#objects table")).to_be_visible()
+    expect(compared).to_have_count(0)
+    expect(single).to_have_count(0)
+    studio.canvas.focus()
+    studio.press("]", "Digit2")
+    expect(single).to_have_text(EARLIER)
+    expect(compared).to_have_count(0)  # its sides bring their own tags along
+    studio.press("ArrowRight")
+    expect(compared).to_have_text(EARLIER)
+    studio.screenshot("earlier")
+    studio.press("Control+z", "Control+z")
+    expect(compared).to_have_count(0)
+    expect(single).to_have_count(0)
+    studio.clear()
+    expect(compared).to_have_text(EARLIER)
+    studio.draw("cat", 0.3, 0.3, 0.7, 0.8)
+    studio.press("Escape")
+    studio.generate()
+    expect(single).to_have_count(0)
+    page.get_by_role("tab", name="Compare", exact=True).click()
+    expect(compared).to_be_visible()
+
+
+def test_a_reload_brings_results_and_tab_back(studio: Any) -> None:
+    page = studio.page
+    studio.clear()
+    studio.draw("kite", 0.3, 0.3, 0.7, 0.8)
+    studio.press("Escape", "c")
+    expect(page.locator("#cancel")).to_be_visible()
+    studio.finished()
+    page.locator("#pair table").wait_for()
+    before = [page.locator(f"#pair .side.{side} img").get_attribute("src") for side in "ab"]
+    page.get_by_role("tab", name="Gallery").click()
+    expect(page).to_have_url(re.compile(r"\?tab=gallery$"))
+    page.reload()
+    expect(page.locator("#gallery-tiles")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#editor")).to_be_visible()
+    expect(page.locator("#pair td", has_text="kite")).to_be_visible()
+    after = [page.locator(f"#pair .side.{side} img").get_attribute("src") for side in "ab"]
+    assert [re.sub(r".*/", "", str(name)) for name in after] == [re.sub(r".*/", "", str(name)) for name in before]
+    expect(page.locator(".earlier")).to_have_count(0)
+    page.go_forward()
+    expect(page.locator("#gallery-tiles")).to_be_visible()
+    page.get_by_role("tab", name="Studio", exact=True).click()
+    expect(page).not_to_have_url(re.compile("tab="))
+
+
+def test_each_message_lives_its_full_time(studio: Any) -> None:
+    page = studio.page
+    first, second = (page.locator("#messages .message", has_text=name) for name in ("one.json", "two.json"))
+    studio.open("one.json", b"{")
+    expect(first).to_be_visible()
+    page.wait_for_timeout(4000)
+    studio.open("two.json", b"[")
+    expect(second).to_be_visible()
+    expect(first).to_be_visible()
+    expect(first).to_have_count(0)
+    page.wait_for_timeout(2500)
+    expect(second).to_be_visible()
+    expect(second).to_have_count(0)
+
+
+def test_a_file_is_named_as_the_person_knows_it(studio: Any) -> None:
+    page = studio.page
+    studio.open("holiday.png", b"no image at all")
+    message = page.locator("#messages .message")
+    expect(message).to_contain_text("holiday.png")
+    assert "/" not in message.inner_text()
+
+
+def test_the_object_too_many_is_refused_at_once(studio: Any) -> None:
+    page = studio.page
+    box = {"label": "kite", "box": [0.4, 0.4, 0.6, 0.6], "attribute": "easy"}
+    studio.open("many.json", json.dumps({"width": 256, "height": 256, "objects": [box] * MAX_OBJECTS}).encode())
+    expect(page.locator("svg g.box")).to_have_count(MAX_OBJECTS)
+    studio.drag(0.05, 0.05, 0.2, 0.2)
+    studio.message(f"at most {MAX_OBJECTS} objects")
+    studio.canvas.focus()
+    studio.press("b")
+    studio.message(f"at most {MAX_OBJECTS} objects")
+    expect(page.locator("svg g.box")).to_have_count(MAX_OBJECTS)
+
+
+def test_a_run_is_cancelled_as_soon_as_it_is_asked_for(studio: Any) -> None:
+    page = studio.page
+    page.locator("#more > button").click()
+    studio.set_number("#steps", 100)
+    page.keyboard.press("Escape")
+    studio.canvas.focus()
+    studio.press("Control+Enter", "Shift+X")
+    studio.message("cancelled")
+    studio.finished()
