@@ -25,7 +25,9 @@ TILE = Markup(
 STAGE = Markup('<li class="{state}"><i></i><span>{name}</span><small>{state}</small></li>')
 STAGES = Markup('<ol class="stages">{}</ol>')
 PICTURE = Markup('<figure><img src="{address}" alt="{said}"><figcaption>{said}</figcaption></figure>')
-TABLE = Markup('<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{fates}')
+TABLE = Markup(
+    '<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{fates}'
+)
 ROW, NAME, NUMBER = Markup("<tr>{}{}</tr>"), Markup("<{0}>{1}</{0}>"), Markup("<{0} class=number>{1}</{0}>")
 FATE = Markup("<p class=facts>Asked {}: {}</p>")
 HEADS = ("Objects", "Easy in data", "Hard in data", "Asked easy", "Asked hard", "Found", "Missed", "Mean")

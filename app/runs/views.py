@@ -22,7 +22,7 @@ SAMPLE = Markup(
     '<figure><img src="{address}" alt="samples of step {step}"><figcaption>'
     "Same layouts and noise at every step. Rows: origin, all easy, all hard</figcaption></figure>"
 )
-LOG = Markup('<div class="end"><pre>{}</pre></div>')
+LOG = Markup('<div class="end" tabindex="0"><pre>{}</pre></div>')
 FRAME = Markup('<iframe sandbox title="report of {name}" srcdoc="{page}"></iframe>')
 
 

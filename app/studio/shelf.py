@@ -34,11 +34,11 @@ def show_prompt(model: Model, value: Mapping[str, Any]) -> Markup:
 def prompt_html(prompt: str, words: Mapping[str, Attribute]) -> Markup:
     """The prompt with its attribute words coloured as on the canvas."""
     if not words:
-        return Markup("<p>{}</p>").format(prompt)
+        return Markup('<p tabindex="0">{}</p>').format(prompt)
     either = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
     parts = re.split(f"({either})", prompt)  # words stand at every other place
     coloured = Markup('<b class="{}">{}</b>')
-    return Markup("<p>{}</p>").format(
+    return Markup('<p tabindex="0">{}</p>').format(
         Markup("").join(coloured.format(words[part], part) if place % 2 else part for place, part in enumerate(parts))
     )
 
@@ -48,8 +48,8 @@ def shelf_html(examples: Mapping[str, Layout], own: Mapping[str, Layout]) -> Mar
     tile = Markup('<div class="tile">{}{}</div>')
     ours = joined(tile.format(_tile("own", name, layout), _REMOVE.format(name)) for name, layout in own.items())
     given = joined(tile.format(_tile("example", name, layout), "") for name, layout in examples.items())
-    yours = Markup("<h4>Yours</h4><div class=tiles>{}</div>").format(ours) if own else ""
-    return Markup("{}<h4>Examples</h4><div class=tiles>{}</div>").format(yours, given)
+    yours = Markup("<h3>Yours</h3><div class=tiles>{}</div>").format(ours) if own else ""
+    return Markup("{}<h3>Examples</h3><div class=tiles>{}</div>").format(yours, given)
 
 
 def _tile(kind: str, name: str, layout: Layout) -> Markup:

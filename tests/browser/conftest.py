@@ -13,9 +13,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+import axe_playwright_python
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "assets/models/papercut"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -99,6 +101,25 @@ def laptop(chromium: Browser) -> Iterator[BrowserContext]:
     context.close()
 
 
+def find_violations(page: Page) -> list[str]:
+    """What axe-core says against the page as it stands, of any impact."""
+    if page.evaluate("typeof axe") == "undefined":
+        page.evaluate(AXE)
+    found: list[str] = page.evaluate(
+        """async () => (await axe.run(document)).violations.flatMap(({ id, impact, nodes }) => nodes.map((node) => {
+            const why = (node.any[0] ?? node.all[0] ?? node.none[0])?.message ?? "";
+            return `${impact}: ${id}: ${node.target.join(" ")}: ${why}`;
+        }))"""
+    )
+    return found
+
+
+@pytest.fixture
+def violations() -> Callable[[Page], list[str]]:
+    """For tests that ask on the way."""
+    return find_violations
+
+
 def new_screen(chromium: Browser, **screen: Any) -> BrowserContext:
     context = chromium.new_context(**{"accept_downloads": True, **screen})
     context.set_default_timeout(SECONDS * 1000)
@@ -112,6 +133,7 @@ class Visits:
         self.chromium, self.laptop = chromium, laptop
         self.asked: list[str] = []
         self.errors: list[str] = []
+        self.violations: list[str] = []
         self.pages: list[Page] = []
         self.addresses: list[str] = []
 
@@ -136,11 +158,18 @@ class Visits:
         self.errors[:] = [error for error in self.errors if not error.startswith(cut_off)]
 
     def check(self) -> None:
-        asked, errors = list(self.asked), list(self.errors)
-        self.asked.clear()
-        self.errors.clear()
+        asked, errors, violations = list(self.asked), list(self.errors), list(self.violations)
+        for kept in (self.asked, self.errors, self.violations):
+            kept.clear()
         assert [url for url in asked if not url.startswith((*self.addresses, "data:", "blob:"))] == []
         assert errors == []
+        assert violations == []
+
+    def look(self) -> None:
+        """How accessible the pages are as a test leaves them."""
+        for page in self.pages:
+            if not page.is_closed() and page.url.startswith("http"):
+                self.violations += find_violations(page)
 
     def end(self) -> None:
         """Closes the pages; what they remember for the next visit is forgotten."""
@@ -158,6 +187,7 @@ class Visits:
 def visit(chromium: Browser, laptop: BrowserContext) -> Iterator[Visits]:
     visits = Visits(chromium, laptop)
     yield visits
+    visits.look()
     visits.end()
     visits.check()
 

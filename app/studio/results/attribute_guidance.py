@@ -21,7 +21,7 @@ from detdiffusion.layout import Attribute, Layout
 from training.core.markup import joined
 
 _TABLE = Markup(
-    '<div class="scroll"><table><thead><tr><th title="Confidence of {}">Confidence</th>{}</tr></thead>'
+    '<div class="scroll" tabindex="0"><table><thead><tr><th title="Confidence of {}">Confidence</th>{}</tr></thead>'
     "<tbody>{}</tbody></table></div>"
 )
 

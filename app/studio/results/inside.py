@@ -21,13 +21,13 @@ from training.core.markup import joined
 
 _INSIDE = Markup(
     '<div class="inside {}"><div class="view"><img src="{}" alt="generated image">{}</div><div class="read">{}'
-    '<div class="scroll"><table><thead><tr><th>Object</th><th>Asked for</th><th class="number">{}</th></tr></thead>'
+    '<div class="scroll" tabindex="0"><table><thead><tr><th>Object</th><th>Asked for</th><th class="number">{}</th></tr></thead>'
     "<tbody>{}</tbody></table></div>{}</div></div>"
 )
 _ROW = Markup(
     '<tr data-object="{}" tabindex="0" style="--own:{}"><td><i></i>{}</td><td>{}</td><td class="number">{}</td></tr>'
 )
-_TOKENS = Markup('<h4>{} tokens <small>of {} in {} window{}</small></h4><div class="tokens">{}</div>')
+_TOKENS = Markup('<h3>{} tokens <small>of {} in {} window{}</small></h3><div class="tokens" tabindex="0">{}</div>')
 
 
 @dataclass(frozen=True, slots=True)

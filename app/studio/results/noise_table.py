@@ -14,7 +14,7 @@ from training.core.markup import joined
 
 _EMPTY = "Generates both sides of the comparison from many seeds, and shows how the confidence varies."
 _TABLE = Markup(
-    '{}<div class="numbers">{}</div><div class="scroll"><table class="noises"><thead><tr>'
+    '{}<div class="numbers">{}</div><div class="scroll" tabindex="0"><table class="noises"><thead><tr>'
     '<th>Object</th><th class="chart"><span class="axis"><i>0</i><i>0.5</i><i>1</i></span></th>'
     '<th class="number">Drop</th><th class="number">95 %</th><th class="number" colspan="2">Missed</th>'
     "</tr></thead><tbody>{}</tbody></table></div>"

@@ -11,7 +11,7 @@ from training.core.markup import joined
 
 _TABLE = Markup(
     '<div class="numbers"><div><strong>{}</strong><small>{}</small></div></div>'
-    '<div class="scroll"><table class="objects"><thead><tr><th>Object</th><th>Asked for</th>'
+    '<div class="scroll" tabindex="0"><table class="objects"><thead><tr><th>Object</th><th>Asked for</th>'
     "<th class=number colspan=2>Confidence</th></tr></thead><tbody>{}</tbody></table></div>"
 )
 _ROW = Markup('<tr class="{}"><td>{}</td><td>{}</td><td class="chart">{}</td><td class="number">{}{}</td></tr>')

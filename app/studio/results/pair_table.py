@@ -12,7 +12,7 @@ from detdiffusion.layout import Attribute
 from training.core.markup import joined
 
 _TABLE = Markup(
-    '<div class="numbers">{}{}</div><div class="scroll"><table class="pairs">'
+    '<div class="numbers">{}{}</div><div class="scroll" tabindex="0"><table class="pairs">'
     "<thead>{}</thead><tbody>{}</tbody></table></div>"
 )
 _ROW = Markup(
@@ -20,7 +20,7 @@ _ROW = Markup(
     '<td class="chart">{}</td>{}{}</tr>'
 )
 _HEAD = Markup(
-    '<th class="crops"></th><th>Object</th><th class="chart" title="Confidence of {}">'
+    '<td class="crops"></td><th>Object</th><th class="chart" title="Confidence of {}">'
     '<span class="axis"><i>0</i><i>0.5</i><i>1</i></span></th>{}'
 )
 _DETECTORS = Markup(
