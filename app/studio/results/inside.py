@@ -21,7 +21,8 @@ from training.core.markup import joined
 
 _INSIDE = Markup(
     '<div class="inside {}"><div class="view"><img src="{}" alt="generated image">{}</div><div class="read">{}'
-    '<div class="scroll" tabindex="0"><table><thead><tr><th>Object</th><th>Asked for</th><th class="number">{}</th></tr></thead>'
+    '<div class="scroll" tabindex="0"><table>'
+    '<thead><tr><th>Object</th><th>Asked for</th><th class="number">{}</th></tr></thead>'
     "<tbody>{}</tbody></table></div>{}</div></div>"
 )
 _ROW = Markup(
