@@ -18,7 +18,7 @@ from detdiffusion.layout import MAX_CAPTION, MAX_OBJECTS
 component_meta.create_or_modify_pyi = lambda *_: None
 
 # The canvas: one function body, in this order.
-_SCRIPTS = ("state", "actions", "view", "drawing", "search", "pointer", "keys", "files")
+_SCRIPTS = ("state", "actions", "view", "drawing", "search", "list", "pointer", "keys", "files")
 _KEYS = (
     ("Drag, or N then drag", "draw a box"),
     ("N then Enter", "a box in the middle"),
@@ -35,6 +35,7 @@ _KEYS = (
     ("B", "background box, full canvas"),
     ("Ctrl D, Ctrl C / X / V", "duplicate, copy, cut, paste"),
     ("Delete", "delete"),
+    ("O", "list of objects: order, tags, exact places"),
     ("H / K", "hide / lock; with nothing selected: show / unlock all"),
     ("Ctrl Z / Ctrl Shift Z", "undo, redo"),
     ("Ctrl wheel, + / −", "zoom (wheel or Space drag: pan)"),
@@ -55,6 +56,7 @@ _ICONS = {
     "hide": "M3 12s3.5-6 9-6 9 6 9 6-3.5 6-9 6-9-6-9-6zM12 9.5a2.5 2.5 0 1 0 .01 0M4 4l16 16",
     "lock": "M6 11h12v9H6zM8.5 11V8a3.5 3.5 0 0 1 7 0v3",
     "delete": "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13",
+    "list": "M4 6h2M10 6h10M4 12h2M10 12h10M4 18h2M10 18h10",
     "save": "M12 4v11M7 11l5 5 5-5M5 20h14",
     "help": "M9 9a3 3 0 1 1 4.5 2.6c-1 .6-1.5 1.2-1.5 2.4M12 18v.01",
 }
@@ -70,6 +72,7 @@ _TITLES = {
     "hide": "Hide, or show all (H)",
     "lock": "Lock, or unlock all (K)",
     "delete": "Delete (Delete)",
+    "list": "List of objects (O)",
     "save": "Save the layout as JSON",
     "help": "Keyboard shortcuts (?)",
 }
@@ -77,7 +80,7 @@ _RAIL = (
     ("draw", "select", "fill"),
     ("undo", "redo"),
     ("duplicate", "forward", "backward"),
-    ("hide", "lock", "delete"),
+    ("hide", "lock", "list", "delete"),
     ("save", "help"),
 )
 
@@ -199,6 +202,8 @@ def _editor_html() -> str:
     </div>
     <span class="state" id="canvas-state"></span>
     <span class="spoken" aria-live="polite"></span>
+    <section class="list" aria-label="Objects" hidden><h3>Objects, the frontmost first</h3>
+      <p class="hint">No object yet: drag on the canvas to draw one.</p><ol></ol></section>
     <div class="help" hidden><h3>Keyboard shortcuts</h3><dl>{keys}</dl></div>
   </div>
   <div class="tags" role="toolbar" aria-label="Tag">

@@ -17,6 +17,7 @@ from app.datasets.views import card_html, images_html, layouts_html, stages_html
 from app.engine.studio import Studio
 from app.runs import handlers as shared
 from app.runs.files import read_object
+from app.runs.form import model_name
 from app.runs.handlers import RunScreen
 from app.runs.jobs import Runs, State, Status
 from app.runs.views import report_frame
@@ -24,6 +25,7 @@ from detdiffusion.core.files import written_aside
 from detdiffusion.drawing import draw_layout
 from detdiffusion.errors import ConfigError, DataError, DetDiffusionError
 from detdiffusion.layout import Attribute, Layout
+from detdiffusion.text.vocabulary import Vocabulary
 from training.core.chunks import Chunks, Row
 from training.data.filters import NO_FILTER
 from training.data.layout_sources import open_source
@@ -56,8 +58,22 @@ def start(studio: Studio, runs: Runs, order: DatasetOrder) -> str:
         ConfigError: it cannot work, with the reason; nothing was written.
     """
     plan = make_dataset(order, runs, studio.models.home)
+    _check_classes(order)
     runs.start(plan.name, plan.commands, plan.about, online=False, status=plan.status)
     return plan.name
+
+
+def _check_classes(order: DatasetOrder) -> None:
+    """ConfigError where the model cannot draw a class of the layouts (of those that the page counts)."""
+    known = _labels(order.model)
+    spec = layouts_spec(order)
+    counted, _ = _read(spec, _changed(spec), _stuff(order.model))
+    unknown = sorted({label for layout in counted for label in layout.labels if known and label not in known})
+    if unknown:
+        raise ConfigError(
+            f"{model_name(Path(order.model))} does not know {', '.join(unknown)}: leave these objects out of the "
+            "layouts, rename their class, or choose another model"
+        )
 
 
 def start_loop(runs: Runs, config: str) -> str:
@@ -121,15 +137,18 @@ def browse(order: DatasetOrder, label: str, page: int) -> Browser:
         DetDiffusionError: there are none, or they cannot be read.
     """
     spec = layouts_spec(order)
-    changed = Path(spec).stat().st_mtime_ns if Path(spec).exists() else 0
-    counted, whole = _read(spec, changed, _stuff(order.model))
+    counted, whole = _read(spec, _changed(spec), _stuff(order.model))
     kept = [one for one in counted if not label or label in one.labels]
     if not kept:
         raise ConfigError(f"no layout has an object of class {label!r}")
     pages = -(-len(kept) // A_PAGE)
     page = min(max(page, 0), pages - 1)
     shown = kept[page * A_PAGE :][:A_PAGE]
-    return Browser(layouts_html(counted, whole, label, shown), pages, tuple(shown))
+    return Browser(layouts_html(counted, whole, label, shown, _labels(order.model)), pages, tuple(shown))
+
+
+def _changed(spec: str) -> int:
+    return Path(spec).stat().st_mtime_ns if Path(spec).exists() else 0
 
 
 @lru_cache(maxsize=4)
@@ -145,14 +164,25 @@ def _tagged(layout: Layout, stuff: frozenset[str]) -> Layout:
     return replace(layout, boxes=tuple(boxes))
 
 
+def _labels(model: str) -> frozenset[str]:
+    """Classes that the model can draw; none where there is no such model, which is said when it is to start."""
+    words = _vocabulary(model)
+    return frozenset(words.labels) if words else frozenset()
+
+
 def _stuff(model: str) -> frozenset[str]:
-    """Of the model that is to draw; none where there is no such model, which is said when it is to start."""
+    """Those of them that are stuff."""
+    words = _vocabulary(model)
+    return frozenset(words.stuff) if words else frozenset()
+
+
+def _vocabulary(model: str) -> Vocabulary | None:
     from detdiffusion.diffusion.manifest import read_vocabulary
 
     try:
-        return frozenset(read_vocabulary(Path(model)).stuff)
+        return read_vocabulary(Path(model))
     except DetDiffusionError:
-        return frozenset()
+        return None
 
 
 # --- a run ----------------------------------------------------------------------------------------

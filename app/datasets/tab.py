@@ -30,7 +30,7 @@ class DatasetView:
 
     def __init__(self, studio: Studio, trainings: Runs, runs: Runs) -> None:
         self.studio, self.trainings, self.runs = studio, trainings, runs
-        self.panel = panel = RunPanel("data", PanelWords("data set", "Data sets"))
+        self.panel = panel = RunPanel("data", PanelWords("data set", "Data sets"), studio.models.uses)
         with gr.Row(elem_id="data-stage", elem_classes="run-stage"):
             with gr.Column(elem_id="data-order", elem_classes="card order-card"):
                 self._order_card()
@@ -104,7 +104,7 @@ class DatasetView:
             button.click(self._turn(step), values, self.shown, **QUIET)
         packed = self.download.click(self._on_download, panel.chosen, self.file, **QUIET)
         packed.success(None, js=CLICK_FILE, queue=False)
-        for widget in (panel.source, panel.count, panel.folder):
+        for widget in (panel.source, panel.count, panel.folder, self.model):
             widget.change(self._on_form, values, self.shown, trigger_mode="always_last", **QUIET)
         self.start_loop.click(
             self._on_start_loop, [self.config, *self.place], [*self.shown, panel.chosen, self.view], **QUIET
@@ -157,6 +157,10 @@ class DatasetView:
         now = shared.settle(self.runs, chosen)
         known = gr.update(choices=shared.models(self.studio.models.home, self.trainings))
         return {**self._show(order, now, view, page, label), self.panel.chosen: now, self.model: known}
+
+    def name_of(self, chosen: str) -> str:
+        """Of the run that is chosen."""
+        return chosen
 
     def choose(self, name: str, *place: Any) -> Updates:
         """Another data set is shown: its pictures, or its numbers."""

@@ -2,7 +2,7 @@
 What is put into it is escaped."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -13,11 +13,15 @@ from detdiffusion.layout import Attribute, Layout
 from training.core.markup import joined
 from training.core.status import StageStatus
 
-FACTS = Markup('<p class="facts">{about} · {objects:,} objects: {tags}</p><div class="strip">{classes}</div>{tiles}')
+FACTS = Markup(
+    '<p class="facts">{about} · {objects:,} objects: {tags}</p>{unknown}<div class="strip">{classes}</div>{tiles}'
+)
 TILES = Markup('<div class="{kind}">{tiles}</div>')
 CLASS = Markup(
-    '<button type="button" data-name="class {name}" aria-pressed="{chosen}">{name} <small>{count:,}</small></button>'
+    '<button type="button" class="{known}" data-name="class {name}" aria-pressed="{chosen}">{name} '
+    "<small>{count:,}</small></button>"
 )
+UNKNOWN = Markup('<p class="unknown">The model does not know {}: it cannot generate these layouts.</p>')
 TILE = Markup(
     '<button type="button" class="tile" data-name="layout {number}" title="Open in the Studio: {names}">'
     "{drawing}</button>"
@@ -33,23 +37,30 @@ FATE = Markup("<p class=facts>Asked {}: {}</p>")
 HEADS = ("Objects", "Easy in data", "Hard in data", "Asked easy", "Asked hard", "Found", "Missed", "Mean")
 
 
-def layouts_html(counted: Sequence[Layout], whole: int, label: str, shown: Sequence[Layout]) -> str:
+def layouts_html(
+    counted: Sequence[Layout], whole: int, label: str, shown: Sequence[Layout], known: Collection[str] = ()
+) -> str:
     """Classes by number of objects, each a button that filters, tags, and a tile for each layout of a page.
 
     Args:
         counted: the first layouts of `whole` ones.
         label: the class that is filtered by.
         shown: those of the page.
+        known: classes of the model that is to draw; empty: nobody can tell.
     """
     classes = Counter(box.label for layout in counted for box in layout.boxes)
     tags = Counter(str(box.attribute or "things") for layout in counted for box in layout.boxes)
     about = f"{whole:,} layouts" if whole == len(counted) else f"{whole:,} layouts, the first {len(counted):,} shown"
+    unknown = [name for name in sorted(classes) if known and name not in known]
     return FACTS.format(
+        unknown=UNKNOWN.format(", ".join(unknown)) if unknown else "",
         about=about,
         objects=classes.total(),
         tags=", ".join(f"{count:,} {tag}" for tag, count in sorted(tags.items())),
         classes=joined(
-            CLASS.format(name=name, chosen=str(name == label).lower(), count=count)
+            CLASS.format(
+                name=name, chosen=str(name == label).lower(), count=count, known="unknown" if name in unknown else ""
+            )
             for name, count in classes.most_common()
         ),
         tiles=TILES.format(kind="tiles", tiles=joined(tile_html(number, one) for number, one in enumerate(shown))),

@@ -123,6 +123,11 @@ class ModelRegistry:
         with self._turns.take():
             yield self.get(name)
 
+    def uses(self, folder: Path) -> bool:
+        """Whether the present model, or one that is compared with it, lies in a folder."""
+        models = (self.present, *self._beside.values())
+        return any(model.folder.is_relative_to(folder.resolve()) for model in models)
+
     def knows(self, name: str, layout: Layout) -> bool:
         """Whether a model has all classes of a layout. Raises as `get` does."""
         try:

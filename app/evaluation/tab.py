@@ -27,7 +27,7 @@ class EvaluationView:
 
     def __init__(self, studio: Studio, trainings: Runs, runs: Runs) -> None:
         self.studio, self.trainings, self.runs = studio, trainings, runs
-        self.panel = panel = RunPanel("eval", PanelWords("evaluation", "Evaluations"))
+        self.panel = panel = RunPanel("eval", PanelWords("evaluation", "Evaluations"), studio.models.uses)
         with gr.Row(elem_id="eval-stage", elem_classes="run-stage"):
             with gr.Column(elem_id="eval-order", elem_classes="card order-card"):
                 self._order_card()
@@ -91,6 +91,10 @@ class EvaluationView:
         known = gr.update(choices=shared.models(self.studio.models.home, self.trainings))
         now = shared.settle(self.runs, chosen)
         return {**self.look(now, seen), self.panel.chosen: now, self.model: known, self.baselines: known}
+
+    def name_of(self, chosen: str) -> str:
+        """Of the run that is chosen."""
+        return chosen
 
     def choose(self, name: str, *place: Any) -> Updates:
         """Another evaluation is shown."""

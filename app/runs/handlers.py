@@ -41,7 +41,7 @@ def look(runs: Runs, chosen: str, empty: str) -> RunScreen:
         log_html(log_tail(runs.folder(status.name) / LOG)),
         may_stop=status.state.alive,
         stopping=status.state is State.STOPPING,
-        may_resume=status.state in (State.STOPPED, State.FAILED),
+        may_resume=status.resumable and status.state in (State.STOPPED, State.FAILED),
     )
 
 

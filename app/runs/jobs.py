@@ -96,6 +96,7 @@ class Status:
     about: Mapping[str, str] = field(default_factory=dict)
     unit: str = "step"
     stages: tuple[StageStatus, ...] = ()
+    resumable: bool = True  # its commands can be read, and the same ones run again
 
 
 class Runs:
@@ -227,7 +228,7 @@ class Runs:
         except ConfigError as error:
             if not (folder / JOB).exists():
                 raise
-            return Status(name, State.FAILED, message=str(error))
+            return Status(name, State.FAILED, message=str(error), resumable=False)
         alive = job.process is not None and bool(members(job.process, table))
         told = _Told.read(job, folder)
         state = told.state(job, alive)
@@ -293,6 +294,8 @@ class _Told:
 
 def _last_words(state: State, log: Path) -> str:
     """Where a run says nothing about itself, its log does."""
+    if state is State.STOPPING:
+        return f"It finishes what it is at and saves it, within {STOP_SECONDS / 60:.0f} min. Stop now ends it at once."
     if state not in (State.PREPARING, State.RUNNING, State.FAILED):
         return ""
     line = next(reversed(log_tail(log)), "")

@@ -3,15 +3,19 @@ resume, and a clock that looks while the tab is open."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import gradio as gr
 
 from app.components.html import hint_html
 from app.components.messages import CHOOSE, LOOK_SECONDS, QUIET, START, Messages, Updates, say
+from app.runs import trash
 from app.runs.form import Source
-from app.runs.handlers import NONE_YET, RunScreen
+from app.runs.handlers import NONE_YET, RunScreen, current
+from app.runs.jobs import Runs
 from app.runs.views import log_html
+from detdiffusion.errors import ConfigError
 
 FOLDER_LABEL = "Folder (COCO, YOLO or Pascal VOC)"
 
@@ -27,6 +31,7 @@ class PanelWords:
 class RunView(Protocol):
     """What a tab does in its own way. Its methods get the values of widgets in the order of `form` and `place`."""
 
+    runs: Runs
     form: list[Any]  # as the form's dataclass has its fields
     place: list[Any]  # what a look depends on; the run that is chosen comes first
     shown: list[Any]  # what a look changes
@@ -40,7 +45,10 @@ class RunView(Protocol):
         """The tab was opened: the run that is settled on, and what the form offers."""
 
     def choose(self, name: str, *place: Any) -> Updates:
-        """A press on a run of the list."""
+        """A press on a run of the list; "": the one that is shown without one."""
+
+    def name_of(self, chosen: Any) -> str:
+        """Of the run that is chosen; "": none is."""
 
     def begin(self, *values: Any) -> Any:
         """Starts a run and returns it as the choice. DetDiffusionError if it cannot work."""
@@ -58,11 +66,11 @@ class RunView(Protocol):
 class RunPanel:
     """The shared widgets of one tab, each made where its card has its place.
 
-    tab: the prefix of its element ids.
+    tab: the prefix of its element ids. uses: whether the studio works with something in a folder.
     """
 
-    def __init__(self, tab: str, words: PanelWords) -> None:
-        self.tab, self.words = tab, words
+    def __init__(self, tab: str, words: PanelWords, uses: Callable[[Path], bool]) -> None:
+        self.tab, self.words, self.uses = tab, words, uses
 
     # --- widgets ---
 
@@ -110,6 +118,22 @@ class RunPanel:
         """Of the run that is shown."""
         self.resume = gr.Button("Resume", size="sm", visible=False, elem_id=f"{self.tab}-resume")
         self.stop = gr.Button("Stop", size="sm", visible=False, elem_id=f"{self.tab}-stop")
+        with gr.Accordion("Manage", open=False, elem_id=f"{self.tab}-manage", elem_classes="menu manage") as self.menu:
+            with gr.Row(elem_classes="manage-row"):
+                self.new_name = gr.Textbox(
+                    show_label=False,
+                    label="New name",
+                    container=False,
+                    placeholder="New name",
+                    max_lines=1,
+                    elem_id=f"{self.tab}-new-name",
+                )
+                self.rename = gr.Button("Rename", size="sm", elem_id=f"{self.tab}-rename")
+            with gr.Row(elem_classes="manage-row"):
+                self.delete = gr.Button(f"Delete this {self.words.one}", size="sm", elem_id=f"{self.tab}-delete")
+            with gr.Row(elem_classes="manage-row"):
+                self.undo = gr.Button("Undo the last deletion", size="sm", elem_id=f"{self.tab}-undo")
+                self.empty = gr.Button("Empty the trash", size="sm", elem_id=f"{self.tab}-empty")
 
     def headline(self, empty: str) -> None:
         """How far the run is. `empty`: what stands there before the first one."""
@@ -151,6 +175,12 @@ class RunPanel:
         self.stop.click(self._on_stop(view), view.place, view.shown, **QUIET)
         self.resume.click(self._on_resume(view), view.place, view.shown, **QUIET)
         self.source.change(self._on_source, self.source, [self.count, self.folder], **quick)
+        managed = [*moved, self.new_name, self.menu]
+        self.rename.click(self._on_rename(view), [self.new_name, *view.place], managed, **QUIET)
+        self.new_name.submit(self._on_rename(view), [self.new_name, *view.place], managed, **QUIET)
+        self.delete.click(self._on_delete(view), view.place, managed, **QUIET)
+        self.undo.click(self._on_undo(view), view.place, managed, **QUIET)
+        self.empty.click(self._on_empty(view), None, None, **QUIET)
         self.start.click(self._on_start(view), values, [*moved, self.start, self.name], **QUIET)
 
     def _on_open(self, view: RunView) -> Callable[..., Updates]:
@@ -171,6 +201,51 @@ class RunPanel:
             return view.look(*place)
 
         return resumed
+
+    def _free(self, view: RunView, chosen: Any) -> str:
+        """The run that is shown. ConfigError where there is none, or the studio works with it."""
+        name = current(view.runs, view.name_of(chosen)).name
+        if self.uses(view.runs.folder(name)):
+            raise ConfigError(f"the studio works with a model of {name}: press Back first")
+        return name
+
+    def _on_rename(self, view: RunView) -> Callable[..., Updates]:
+        def renamed(wish: str, *place: Any) -> Updates:
+            with Messages("Not renamed", f"The {self.words.one} is unchanged."):
+                name = trash.rename(view.runs, self._free(view, place[0]), wish)
+                return {**view.choose(name, *place), self.new_name: "", self.menu: gr.update(open=False)}
+            return {self.list: gr.skip()}
+
+        return renamed
+
+    def _on_delete(self, view: RunView) -> Callable[..., Updates]:
+        def deleted(*place: Any) -> Updates:
+            with Messages("Not deleted", f"The {self.words.one} is unchanged."):
+                name = self._free(view, place[0])
+                trash.throw_away(view.runs, name)
+                say("In the trash", f"{name}. Undo the last deletion, under Manage, brings it back.")
+                return view.choose("", *place)
+            return {self.list: gr.skip()}
+
+        return deleted
+
+    def _on_undo(self, view: RunView) -> Callable[..., Updates]:
+        def undone(*place: Any) -> Updates:
+            with Messages("Not brought back", "The trash is as it was."):
+                name = trash.bring_back(view.runs)
+                say("Brought back", name)
+                return {**view.choose(name, *place), self.menu: gr.update(open=False)}
+            return {self.list: gr.skip()}
+
+        return undone
+
+    def _on_empty(self, view: RunView) -> Callable[[], None]:
+        def emptied() -> None:
+            with Messages("Not emptied", "The trash is as it was."):
+                gone = trash.empty(view.runs)
+                say("Trash emptied", f"{gone} deleted for good." if gone else "There was nothing in it.")
+
+        return emptied
 
     def _on_source(self, source: str) -> Updates:
         return {

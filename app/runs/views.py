@@ -1,5 +1,6 @@
 """What the page shows of runs: heads, rows of a list, samples, logs, as HTML. What is put into it is escaped."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,20 @@ SAMPLE = Markup(
     "Same layouts and noise at every step. Rows: origin, all easy, all hard</figcaption></figure>"
 )
 LOG = Markup('<div class="end" tabindex="0"><pre>{}</pre></div>')
+BAR = re.compile(
+    r"(?P<name>.+?):\s+(?P<share>\d+)%\|[^|]*\|\s*(?P<done>\S+)/(?P<total>\S+) \[[^<\]]*<(?P<left>[^,\]]+)"
+)
+COMMAND = re.compile(r"\$ python -m training (\w+)")
+WORK = {
+    "papercut": "Drawing scenes",
+    "annotate": "Asking the detector which objects are easy and which are hard",
+    "train": "Training",
+    "generate": "Generating images",
+    "verify": "Checking the images",
+    "evaluate": "Evaluating",
+    "loop": "Working through the loop",
+    "report": "Writing the report",
+}
 FRAME = Markup('<iframe sandbox title="report of {name}" srcdoc="{page}"></iframe>')
 
 
@@ -91,7 +106,17 @@ def duration(seconds: float) -> str:
 
 def log_html(lines: Sequence[str]) -> str:
     """The end of a run's log; the style keeps its last line in sight."""
-    return LOG.format("\n".join(lines)) if lines else hint_html("The log of the run appears here.")
+    return LOG.format("\n".join(map(readable, lines))) if lines else hint_html("The log of the run appears here.")
+
+
+def readable(line: str) -> str:
+    """A line of a log as a person reads it: a command by what it does, a progress bar in words."""
+    if command := COMMAND.match(line):
+        return f"{WORK.get(command[1], command[1])}:"
+    if bar := BAR.match(line):
+        left = "" if "?" in bar["left"] else f", {bar['left']} left"
+        return f"{bar['name']}: {bar['share']} %, {bar['done']} of {bar['total']}{left}"
+    return line
 
 
 def report_frame(name: str, page: str) -> str:

@@ -23,7 +23,7 @@ class TrainingView:
 
     def __init__(self, studio: Studio, runs: Runs) -> None:
         self.studio, self.runs = studio, runs
-        self.panel = panel = RunPanel("train", PanelWords("run", "Runs"))
+        self.panel = panel = RunPanel("train", PanelWords("run", "Runs"), studio.models.uses)
         with gr.Row(elem_id="train-stage", elem_classes="run-stage"):
             with gr.Column(elem_id="order-card", elem_classes="card order-card"):
                 self._order_card()
@@ -103,6 +103,10 @@ class TrainingView:
         now = handlers.settle(self.runs, chosen)
         bases = gr.update(choices=handlers.bases(self.studio, self.runs))
         return {**self.look(now, seen), **self.on_model(), self.panel.chosen: now, self.base: bases}
+
+    def name_of(self, chosen: Chosen) -> str:
+        """Of the run that is chosen."""
+        return chosen.run
 
     def choose(self, name: str, *place: Any) -> Updates:
         """Another run is shown."""

@@ -324,3 +324,54 @@ def test_two_device_pixels_are_used(screens: list[Page], place: str) -> None:
     blown_up = io.BytesIO()
     small.resize(large.size, Image.Resampling.BICUBIC).save(blown_up, format="PNG")
     assert detail(shots[0]) > 1.5 * detail(blown_up.getvalue()), f"{place} is as blurred as on a coarse screen"
+
+
+def test_the_list_of_objects(studio: Any) -> None:
+    """Order, tag, visibility, lock and exact place of each, by mouse and by keyboard."""
+    page = studio.page
+    studio.clear()
+    for place, label in enumerate(("cat", "bus", "kite")):
+        studio.draw(label, 0.1 + 0.2 * place, 0.2, 0.25 + 0.2 * place, 0.6)
+    studio.press("Escape", "o")
+    rows = page.locator(".editor .list li")
+    expect(rows).to_have_count(3)
+    assert rows.locator(".pick").all_inner_texts() == ["kite", "bus", "cat"], "the frontmost first"
+    rows.nth(1).locator(".pick").click()
+    expect(page.locator("svg g.box.selected")).to_have_attribute("aria-label", re.compile("^bus, easy, box 2 of 3"))
+    rows.nth(1).get_by_label("Tag").select_option("hard")
+    left = rows.nth(1).get_by_label("Left of bus, pixels")
+    left.fill("64")
+    left.press("Enter")
+    for side, value in (("Width", 128), ("Top", 0), ("Height", 900)):
+        rows.nth(1).get_by_label(f"{side} of bus").fill(str(value))
+        rows.nth(1).get_by_label(f"{side} of bus").press("Tab")
+    bus = next(item for item in studio.layout()["objects"] if item["label"] == "bus")
+    assert (bus["box"], bus["attribute"]) == ([0.25, 0.0, 0.75, 1.0], "hard"), "not beyond the canvas"
+    rows.nth(1).get_by_label("Order of bus").press("ArrowUp")
+    expect(rows.first.locator(".pick")).to_have_text("bus")
+    expect(rows.first.get_by_label("Order of bus")).to_be_focused()
+    rows.nth(2).locator(".grip").drag_to(rows.first.locator(".pick"))
+    expect(rows.first.locator(".pick")).to_have_text("cat")
+    assert [item["label"] for item in studio.layout()["objects"]] == ["kite", "bus", "cat"]
+    rows.first.get_by_label("Hide cat").click()
+    expect(page.locator("svg g.box")).to_have_count(2)
+    rows.nth(1).get_by_label("Lock bus").click()
+    expect(rows.nth(1).get_by_label("Left of bus, pixels")).to_be_disabled()
+    studio.screenshot("objects")
+    rows.first.locator(".pick").press("Escape")
+    expect(page.locator(".editor .list")).to_be_hidden()
+    expect(studio.canvas).to_be_focused()
+
+
+def test_one_of_a_hundred_moves_alone(studio: Any) -> None:
+    """What did not change is not drawn anew."""
+    page = studio.page
+    boxes = [[0.1 * (n % 10), 0.1 * (n // 10), 0.1 * (n % 10) + 0.08, 0.1 * (n // 10) + 0.08] for n in range(100)]
+    objects = [{"label": "kite", "box": box, "attribute": "easy"} for box in boxes]
+    studio.open("many.json", json.dumps({"width": 256, "height": 256, "objects": objects}).encode())
+    expect(page.locator("svg g.box")).to_have_count(100)
+    page.evaluate("for (const box of document.querySelectorAll('svg g.box')) box.marked = true")
+    studio.drag(0.14, 0.14, 0.3, 0.31)
+    expect(page.locator("svg g.box.selected")).to_have_count(1)
+    kept = page.evaluate("[...document.querySelectorAll('svg g.box')].filter((box) => box.marked).length")
+    assert 95 <= kept < 100

@@ -152,6 +152,7 @@ const ACTIONS = {
   },
   place: () => { if (mode === "draw") place(); else if (current()) openPopup(); },
   class: () => (popup.hidden ? openPopup() : closePopup()),
+  list: () => { list.hidden = !list.hidden; draw(); },
   help: () => { help.hidden = !help.hidden; },
   size: () => openSizes(),
   whole: () => { fit(); draw(); },

@@ -22,7 +22,7 @@ function textWidth(text) {
 const classesOf = (object) => [object.attribute, selection.has(object.id) && "selected", object.locked && "locked"].filter(Boolean).join(" ");
 
 function drawShape(object) {
-  const frame = pixels(object.box), group = node("g", { class: `box ${classesOf(object)}`, "data-id": object.id });
+  const frame = pixels(object.box), group = node("g", { class: `box ${classesOf(object)}`, "data-id": object.id, role: "img", "aria-label": said(object) });
   group.append(node("title", {}, `${object.label}, ${object.attribute}${object.locked ? ", locked" : ""}`));
   group.append(node("rect", { class: "area", ...frame }), node("rect", { class: "edge", ...frame }));
   return group;
@@ -59,6 +59,27 @@ function drawGuide({ axis, at }) {
   return node("line", { class: "guide", ...line });
 }
 
+// What an object looks like is made anew only where it changed, so that one of a hundred moves as smoothly as one of ten.
+const pictures = new Map(); // id -> { of, shape, label }
+function pictureOf(object) {
+  const of = JSON.stringify([classesOf(object), object.label, object.box, view, stage(), said(object)]), kept = pictures.get(object.id);
+  if (kept?.of === of) return kept;
+  const picture = { of, shape: drawShape(object), label: drawLabel(object) };
+  pictures.set(object.id, picture);
+  return picture;
+}
+
+function lay(layers) { // as the children of the canvas; what is there already stays
+  const wanted = new Set(layers);
+  layers.forEach((layer, at) => {
+    const there = svg.childNodes[at];
+    if (there === layer) return;
+    if (there && !wanted.has(there)) there.replaceWith(layer);
+    else svg.insertBefore(layer, there ?? null);
+  });
+  while (svg.childNodes.length > layers.length) svg.lastChild.remove();
+}
+
 // Once a frame, however often it is asked for.
 function draw() {
   if (!drawn) drawn = requestAnimationFrame(paint);
@@ -75,13 +96,16 @@ function paint() {
   const shown = layout.objects.filter(({ hidden }) => !hidden);
   const order = [...shown.filter((object) => !isThing(object)), ...shown.filter(isThing)];
   const layers = props.backdrop ? [node("image", { class: "backdrop", href: props.backdrop, preserveAspectRatio: "none", ...ground })] : [];
-  layers.push(...order.map(drawShape), ...order.map(drawLabel), ...guides.map(drawGuide));
+  const seen = order.map(pictureOf);
+  layers.push(...seen.map(({ shape }) => shape), ...seen.map(({ label }) => label), ...guides.map(drawGuide));
+  if (pictures.size > layout.objects.length) for (const id of pictures.keys()) if (!byId(id)) pictures.delete(id);
   if (current() && !current().hidden && !current().locked) layers.push(...drawHandles(current()));
   if (band) layers.push(node("rect", { class: "band", ...pixels(band) }));
-  svg.replaceChildren(...layers);
+  lay(layers);
   svg.classList.toggle("armed", mode === "draw");
   showState();
   showPalette();
+  showList();
 }
 
 // ---- around the drawing ----
@@ -124,7 +148,10 @@ function showState() {
 
 function spoken() { // for screen readers
   const object = current();
-  if (!object) return selection.size ? `${selection.size} boxes selected` : "";
+  return object ? said(object) : selection.size ? `${selection.size} boxes selected` : "";
+}
+
+function said(object) {
   const [x1, y1, x2, y2] = object.box.map((side) => Math.round(100 * side));
   const place = `left ${x1}, top ${y1}, width ${x2 - x1}, height ${y2 - y1} per cent`;
   return `${object.label}, ${object.attribute}, box ${layout.objects.indexOf(object) + 1} of ${layout.objects.length}, ${place}`;

@@ -1,7 +1,7 @@
 // ---- buttons and keys --------------------------------------------------------------------------------------------------
 const help = $(".help");
 const KEYS = {
-  n: "draw", v: "select", b: "fill", h: "hide", k: "lock", l: "class", f: "frame", "[": "previous", "]": "next",
+  n: "draw", v: "select", b: "fill", h: "hide", k: "lock", o: "list", l: "class", f: "frame", "[": "previous", "]": "next",
   0: "whole", "+": "closer", "=": "closer", "-": "farther", Enter: "place",
   Delete: "delete", Backspace: "delete", Escape: "release",
 };
@@ -11,7 +11,7 @@ const PAGES = { PageUp: "forward", PageDown: "backward" };
 
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button");
-  if (!button || sizes.contains(button)) return;
+  if (!button || sizes.contains(button) || rows.contains(button)) return;
   if (button.dataset.tag) tag(button.dataset.tag);
   else if (button.dataset.tagAll) tagAll(button.dataset.tagAll);
   else if (button.dataset.action) ACTIONS[button.dataset.action](event.shiftKey);

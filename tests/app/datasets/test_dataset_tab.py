@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from PIL import Image
 
 from app.datasets import handlers
 from app.datasets.form import KEEP, SET, DatasetOrder, layouts_spec, make_dataset, make_loop
@@ -145,6 +146,24 @@ def test_layouts_of_a_file_are_escaped(home: Path, tmp_path: Path) -> None:
     assert layouts_spec(order) == str(tmp_path / "data")
     tile = tile_html(3, Layout.from_json({"width": 9, "height": 9, "objects": [bad]}))
     assert "<b>" not in tile and 'data-name="layout 3"' in tile and 'class="hard"' in tile
+
+
+def test_a_class_that_the_model_does_not_know_is_marked_and_stops_the_start(runs: Runs, tmp_path: Path) -> None:
+    """In a folder as people have it: YOLO, with one class of the model and one that it has never heard of."""
+    data = tmp_path / "yolo"
+    for part in ("images", "labels"):
+        (data / part / "train").mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(data / "images" / "train" / "one.png")
+    (data / "labels" / "train" / "one.txt").write_text("0 0.5 0.5 0.4 0.4\n1 0.3 0.3 0.2 0.2\n")
+    (data / "data.yaml").write_text("train: images/train\nval: images/train\nnames: [bus, dragon]\n")
+    order = DatasetOrder(str(BUNDLED_MODEL), Source.FOLDER, folder=str(data))
+    page = handlers.browse(order, "", 0).html
+    assert "does not know dragon" in page
+    assert 'class="unknown" data-name="class dragon"' in page and 'class="" data-name="class bus"' in page
+    studio = cast(Studio, SimpleNamespace(models=SimpleNamespace(home=BUNDLED_MODEL)))
+    with pytest.raises(ConfigError, match="papercut does not know dragon: leave these objects out"):
+        handlers.start(studio, runs, order)
+    assert runs.names() == []
 
 
 # --- runs -----------------------------------------------------------------------------------------

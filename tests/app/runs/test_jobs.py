@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from app.runs.files import log_tail, read_object
+from app.runs.handlers import look
 from app.runs.jobs import ROOT, Runs, State, Status
 from app.runs.processes import Leader, living, members
 from detdiffusion.errors import ConfigError
@@ -320,6 +321,7 @@ def test_a_damaged_record_is_named(runs: Runs) -> None:
     reach(runs, "damaged", State.FAILED)
     (runs.folder("damaged") / "job.json").write_text('{"commands": [')
     assert "cannot be read" in runs.status("damaged").message
+    assert not look(runs, "damaged", "").may_resume
     for act in (runs.resume, runs.stop):
         with pytest.raises(ConfigError, match="cannot be read"):
             act("damaged")
