@@ -144,12 +144,14 @@ class _Page:
     def _wire_layouts(self) -> None:
         """A click on a layout opens it in the studio, one on a class filters."""
         dataset, drawing = self.dataset, self.drawing
-        changed = [self.views, *drawing.card.shown, *dataset.shown, dataset.label]
+        changed = [self.views, *drawing.card.shown, *dataset.shown, dataset.label, dataset.large, dataset.large_row]
         dataset.page.choose(self._on_tile, dataset.values, changed, **QUIET)
 
     def _on_tile(self, event: gr.EventData, *values: Any) -> Updates:
         name = str(event.name)
         with Messages("Not opened", "The layout in the studio is unchanged."):
+            if name.startswith("image "):
+                return self.dataset.enlarge(name, *values)
             layout = self.dataset.layout_at(name, *values)
             if layout is not None:
                 return {self.views: gr.Tabs(selected="studio"), **self.drawing.card.show(layout.to_json())}

@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from app.components.html import hint_html
+from app.components.images import ImageView, Mark
 from app.datasets.form import PAGE, SET, DatasetOrder, Kind, layouts_spec, make_dataset, make_loop
 from app.datasets.views import card_html, images_html, layouts_html, stages_html
 from app.engine.studio import Studio
@@ -33,6 +34,7 @@ from training.synthesis.store import MANIFEST, read_chunks
 
 LAYOUTS, IMAGES, NUMBERS = "Layouts", "Images", "Numbers"
 A_PAGE = 12  # layouts or pictures
+SURE = 0.5  # of the detector: a lower confidence is shown as missed
 SIDE = 220  # pixels of a shown picture
 BROWSED = (256, 256)  # height and width for layouts of no size of their own
 COUNTED = 500  # layouts, whose classes and tags are counted
@@ -222,6 +224,28 @@ def _dataset(folder: Path, view: str, page: int) -> tuple[str, int]:
     return images_html((_address(chunks.root, row), row) for row in _rows(chunks, shown)), pages
 
 
+def enlarged(runs: Runs, chosen: str, number: int) -> ImageView:
+    """An image of a data set as it is, with what the detector makes of its objects.
+
+    Raises:
+        ConfigError: it is not there (any more).
+    """
+    name = shared.current(runs, chosen).name
+    try:
+        chunks = read_chunks(runs.folder(name) / SET)
+        row = next(row for row in _rows(chunks, [number]))
+    except (DetDiffusionError, StopIteration):
+        raise ConfigError(f"image {number} of {name} is not there any more") from None
+    layout = Layout.from_json(row["layout"])
+    marks = tuple(
+        Mark(box.label, box.xyxy, None if confidence < SURE else confidence)
+        for box, confidence in zip(layout.boxes, row["confidence"], strict=True)
+        if confidence is not None
+    )
+    ratio = layout.width / layout.height
+    return ImageView(file=chunks.root / row["file"], marks=marks, caption=f"Image {number} of {name}", ratio=ratio)
+
+
 def _rows(chunks: Chunks, numbers: Sequence[int]) -> Iterator[Row]:
     for chunk in dict.fromkeys(number // chunks.size for number in numbers):
         yield from (row for row in chunks.rows(chunk) if row["id"] in numbers)
@@ -249,4 +273,4 @@ def _thumbnail(path: Path, layout: str, confidences: tuple[float | None, ...]) -
 def _seen(confidence: float | None) -> Attribute | None:
     if confidence is None:
         return None
-    return Attribute.EASY if confidence >= 0.5 else Attribute.HARD
+    return Attribute.EASY if confidence >= SURE else Attribute.HARD

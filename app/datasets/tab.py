@@ -9,6 +9,7 @@ import gradio as gr
 from app.components.forms import read_form
 from app.components.html import hint_html
 from app.components.messages import CHOOSE, QUIET, Messages, Updates
+from app.components.picture import ImagePanel, image_value
 from app.datasets import handlers
 from app.datasets.form import KEEP, DatasetOrder
 from app.datasets.handlers import IMAGES, LAYOUTS, NUMBERS, Browser
@@ -88,6 +89,9 @@ class DatasetView:
             self.file = gr.DownloadButton("", elem_id="data-file")  # never seen: a file has to be there before a click
             self.panel.buttons()
         self.panel.headline(handlers.NO_RUN)
+        with gr.Row(elem_id="data-large-row", visible=False) as self.large_row:
+            self.large = ImagePanel(elem_id="data-large")
+            self.back = gr.Button("All images", size="sm", elem_id="data-back")
         self.page = gr.HTML(
             hint_html(handlers.READING), js_on_load=CHOOSE, elem_id="data-page", apply_default_css=False
         )
@@ -106,6 +110,7 @@ class DatasetView:
         packed.success(None, js=CLICK_FILE, queue=False)
         for widget in (panel.source, panel.count, panel.folder, self.model):
             widget.change(self._on_form, values, self.shown, trigger_mode="always_last", **QUIET)
+        self.back.click(lambda: gr.update(visible=False), None, self.large_row, queue=False, **QUIET)
         self.start_loop.click(
             self._on_start_loop, [self.config, *self.place], [*self.shown, panel.chosen, self.view], **QUIET
         )
@@ -128,6 +133,11 @@ class DatasetView:
         kind, _, number = name.partition(" ")
         order, _, _, page, label = self._read(values)
         return handlers.browse(order, label, page).layouts[int(number)] if kind == "layout" else None
+
+    def enlarge(self, name: str, *values: Any) -> Updates:
+        """A click on an image of the page. ConfigError where it is not there any more."""
+        view = handlers.enlarged(self.runs, self._read(values)[1], int(name.removeprefix("image ")))
+        return {self.large: image_value(view), self.large_row: gr.update(visible=True)}
 
     def on_class(self, name: str, *values: Any) -> Updates:
         """A click on a class: only layouts with it; a second click: all of them."""

@@ -14,7 +14,8 @@ from training.core.markup import joined
 from training.core.status import StageStatus
 
 FACTS = Markup(
-    '<p class="facts">{about} · {objects:,} objects: {tags}</p>{unknown}<div class="strip">{classes}</div>{tiles}'
+    '<p class="facts"><b>What the form asks for</b> · {about} · {objects:,} objects: {tags}</p>{unknown}'
+    '<div class="strip">{classes}</div>{tiles}'
 )
 TILES = Markup('<div class="{kind}">{tiles}</div>')
 CLASS = Markup(
@@ -28,7 +29,10 @@ TILE = Markup(
 )
 STAGE = Markup('<li class="{state}"><i></i><span>{name}</span><small>{state}</small></li>')
 STAGES = Markup('<ol class="stages">{}</ol>')
-PICTURE = Markup('<figure><img src="{address}" alt="{said}"><figcaption>{said}</figcaption></figure>')
+PICTURE = Markup(
+    '<figure><button type="button" class="tile" data-name="image {number}" title="Enlarge">'
+    '<img src="{address}" alt="{said}"></button><figcaption>{said}</figcaption></figure>'
+)
 TABLE = Markup(
     '<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{fates}'
 )
@@ -80,7 +84,7 @@ def stages_html(stages: Sequence[StageStatus]) -> str:
 
 def images_html(pictures: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
     """Pictures of a page: the data address of each, and its row in the commit."""
-    tiles = (PICTURE.format(address=address, said=_said(row)) for address, row in pictures)
+    tiles = (PICTURE.format(number=row["id"], address=address, said=_said(row)) for address, row in pictures)
     return TILES.format(kind="tiles pictures", tiles=joined(tiles))
 
 

@@ -26,6 +26,7 @@ NOTHING_SHOWN = "No run yet. Choose data and a preset, then press Start: curves 
 NO_LOSS = "The curves begin with the first step."
 NO_PROBE = "Objects that the detector finds in fixed layouts, asked for as easy and as hard."
 NO_SAMPLE = "The first samples appear here."
+NO_SAMPLES_MADE = "This run ended before its first samples."
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,8 @@ def look(runs: Runs, chosen: Chosen, seen: str) -> Screen:
         return Screen(run, charts_html([], []), "", hint_html(NO_SAMPLE), "")
     folder = runs.folder(status.name)
     samples = sample_files(folder)
-    sample, now = _sample(status.name, samples, chosen.step, seen)
+    none = NO_SAMPLE if status.state.alive else NO_SAMPLES_MADE
+    sample, now = _sample(status.name, samples, chosen.step, seen, none)
     return Screen(
         run,
         charts_html(read_rows(folder / METRICS), read_rows(folder / PROBE)),
@@ -148,12 +150,13 @@ def _points(rows: list[Row], name: str) -> tuple[tuple[float, float], ...]:
     return tuple((row["step"], row[name]) for row in rows if name in row)
 
 
-def _sample(run: str, samples: dict[int, Path], wanted: int | None, seen: str) -> tuple[str | None, str]:
-    """The sample grid as HTML (None: the page holds it, or it is being written), and what the page holds then."""
+def _sample(run: str, samples: dict[int, Path], wanted: int | None, seen: str, none: str) -> tuple[str | None, str]:
+    """The sample grid as HTML (None: the page holds it, or it is being written), and what the page holds then. none:
+    what stands there without any."""
     step = wanted if wanted in samples else max(samples, default=None)
     if step is None:
-        now = f"{run}/none"
-        return (None if seen == now else hint_html(NO_SAMPLE)), now
+        now = f"{run}/{none}"
+        return (None if seen == now else hint_html(none)), now
     try:
         now = f"{run}/{step}/{samples[step].stat().st_mtime_ns}"
         return (None if seen == now else sample_html(_small(samples[step]), step)), now

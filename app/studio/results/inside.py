@@ -115,9 +115,12 @@ def show_inside(studio: Studio, picture: Path | None, what: Insight) -> InsideVi
 def _note_of(inside: Inside) -> str:
     if inside.maps is None:
         return f"{inside.model} has no perception head, so there are no masks; see its attention instead."
-    if inside.what is Insight.ATTENTION and inside.blueprint:
-        return "This model takes positions from its blueprint, so its attention to words covers the whole image."
-    return ""
+    if inside.what is not Insight.ATTENTION:
+        return ""
+    note = "Choose an object in the table to see where the model attended to its words."
+    if inside.blueprint:
+        note += " This model takes positions from its blueprint, so its attention covers the whole image."
+    return note
 
 
 def layer_address(alpha: np.ndarray, colour: tuple[int, int, int]) -> str:

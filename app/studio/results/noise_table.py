@@ -14,10 +14,15 @@ from training.core.markup import joined
 
 _EMPTY = "Generates both sides of the comparison from many seeds, and shows how the confidence varies."
 _TABLE = Markup(
-    '{}<div class="numbers">{}</div><div class="scroll" tabindex="0"><table class="noises"><thead><tr>'
+    '{}<div class="numbers">{}{}</div><div class="scroll" tabindex="0"><table class="noises"><thead><tr>'
     '<th>Object</th><th class="chart"><span class="axis"><i>0</i><i>0.5</i><i>1</i></span></th>'
     '<th class="number">Drop</th><th class="number">95 %</th><th class="number" colspan="2">Missed</th>'
     "</tr></thead><tbody>{}</tbody></table></div>"
+)
+_SIDE = Markup('<span class="{0}"><i class="lane {0}"><i></i></i>{1}, an image each</span>')
+_LEGEND = Markup(
+    '<p class="legend dots">{}<span class="mean"><i></i>mean</span>'
+    '<span class="limit"><i></i>missed below {:.2f}</span></p>'
 )
 _ROW = Markup(
     '<tr><td>{}</td><td class="chart"><div class="lanes">{}<s style="left:{:.1%}"></s></div></td>'
@@ -73,7 +78,14 @@ class NoiseTable:
             ]
         )
         rows = sorted(self.rows, key=lambda row: -row.drop)
-        return made_of(self.layout, _TABLE.format(meter, figures, joined(map(self._row, rows))))
+        return made_of(self.layout, _TABLE.format(meter, figures, self._legend(), joined(map(self._row, rows))))
+
+    def _legend(self) -> Markup:
+        """What the marks of the chart are."""
+        sides = joined(
+            _SIDE.format(kind, name.lower()) for kind, name in zip(side_kinds(self.tags), self.names, strict=True)
+        )
+        return _LEGEND.format(sides, self.min_score)
 
     def _row(self, row: NoiseRow) -> Markup:
         kinds = side_kinds(self.tags)
