@@ -52,7 +52,8 @@ class Job:
     """What to run and what runs it. `about` is what a person chose, by name, for the page.
 
     status: files in which its commands tell how far they are, in the order of the commands, relative to the run's
-        folder: the first one counts, the last one says how the run ended. None of a job of version 0.1.
+        folder; the last one says how the run ended. None of a job of version 0.1.
+    counts: which of them counts what the run is for; those before it prepare.
     """
 
     commands: tuple[tuple[str, ...], ...]
@@ -62,6 +63,7 @@ class Job:
     stop_asked: bool = False
     process: Leader | None = None
     status: tuple[str, ...] = ()
+    counts: int = 0
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Job":
@@ -75,6 +77,7 @@ class Job:
             bool(values["stop_asked"]),
             Leader(int(process["pid"]), str(process["start"])) if process else None,
             tuple(map(str, values.get("status", ()))),
+            int(values.get("counts", 0)),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -84,7 +87,8 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How far a run is: `step` of `steps` `unit`s (0: not known yet). `message` says what it does, or why it ended."""
+    """How far a run is: `step` of `steps` `unit`s (0: not known yet) of a `stage`. `message` says what it does, or why
+    it ended."""
 
     name: str
     state: State
@@ -95,6 +99,7 @@ class Status:
     has_model: bool = False
     about: Mapping[str, str] = field(default_factory=dict)
     unit: str = "step"
+    stage: str = ""
     stages: tuple[StageStatus, ...] = ()
     resumable: bool = True  # its commands can be read, and the same ones run again
 
@@ -138,10 +143,11 @@ class Runs:
         about: Mapping[str, str],
         online: bool,
         status: Sequence[str] = (STATUS,),
+        counts: int = 0,
     ) -> None:
         """Starts a new run in a session of its own, which outlives the studio.
 
-        status: files in which the commands tell how far they are (see `Job`).
+        status, counts: files in which the commands tell how far they are, and which of them counts (see `Job`).
 
         Raises:
             ConfigError: the name is taken, or the folder cannot be written.
@@ -154,7 +160,8 @@ class Runs:
             except OSError as error:
                 raise ConfigError(f"the run's folder {folder} cannot be made: {error.strerror}") from error
             try:
-                job = Job(tuple(map(tuple, commands)), dict(about), time.time(), online, status=tuple(status))
+                words = tuple(map(tuple, commands))
+                job = Job(words, dict(about), time.time(), online, status=tuple(status), counts=counts)
                 self._launch(name, job)
             except OSError as error:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -234,18 +241,20 @@ class Runs:
         state = told.state(job, alive)
         if not (alive or job.status) and any((folder / proof).is_file() for proof in PROOFS_0_1):
             state = State.FINISHED
-        count = told.count or RunStatus(RunState.PREPARING)
         now = told.now or RunStatus(RunState.PREPARING)
+        prepares = state is State.PREPARING and now.total > 0
+        count = now if prepares else told.count or RunStatus(RunState.PREPARING)
         return Status(
             name,
             state,
             step=count.done,
             steps=count.total,
-            seconds_left=now.seconds_left if state is State.RUNNING else None,
+            seconds_left=now.seconds_left if state in (State.RUNNING, State.PREPARING) else None,
             message=now.message if told.now and now.state.value == state.value else _last_words(state, folder / LOG),
             has_model=(folder / MODEL / "model_index.json").is_file(),
             about=job.about,
             unit=count.unit,
+            stage=count.stage if state.alive else "",
             stages=count.stages,
         )
 
@@ -266,11 +275,12 @@ class Runs:
 class _Told:
     """What the commands of a run tell: how much is done, what they do now (in this start, not an earlier), and what the
     last one of them says: it alone is the run's own process (app/runs/chain.py), and it may write to the file of the
-    one before it."""
+    one before it. prepares: the command that counts has not begun."""
 
     count: RunStatus | None
     now: RunStatus | None
     last: RunStatus | None
+    prepares: bool = False
 
     @classmethod
     def read(cls, job: Job, folder: Path) -> "_Told":
@@ -278,7 +288,8 @@ class _Told:
         ours = [one for one in told if one is not None and job.process and one.group == job.process.pid]
         now = ours[-1] if ours else None
         ends = now is not None and now is told[-1] and job.process is not None and now.pid == job.process.pid
-        return cls(told[0], now, now if ends else None)
+        before = told[: job.counts]
+        return cls(told[min(job.counts, len(told) - 1)], now, now if ends else None, any(now is one for one in before))
 
     def state(self, job: Job, alive: bool) -> State:
         """From whether it lives, what was asked of it, and what it says about itself."""
@@ -286,7 +297,7 @@ class _Told:
         if alive:
             if job.stop_asked:
                 return State.STOPPING
-            return State.PREPARING if says is RunState.PREPARING else State.RUNNING
+            return State.PREPARING if self.prepares or says is RunState.PREPARING else State.RUNNING
         if says is RunState.FAILED or (self.last and says is RunState.FINISHED):
             return State(says)
         return State.STOPPED if job.stop_asked or says is RunState.STOPPED else State.FAILED

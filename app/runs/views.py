@@ -24,6 +24,7 @@ SAMPLE = Markup(
     "Same layouts and noise at every step. Rows: origin, all easy, all hard</figcaption></figure>"
 )
 LOG = Markup('<div class="end" tabindex="0"><pre>{}</pre></div>')
+STAGES = {"papercut": "drawing scenes", "attributes": "asking the detector", "latents": "encoding images"}
 BAR = re.compile(
     r"(?P<name>.+?):\s+(?P<share>\d+)%\|[^|]*\|\s*(?P<done>\S+)/(?P<total>\S+) \[[^<\]]*<(?P<left>[^,\]]+)"
 )
@@ -50,7 +51,8 @@ class RunHead:
     def html(self) -> str:
         """Name, state, counts, time left, what was chosen, a meter, and why it ended."""
         status = self.status
-        facts = [f"{status.unit} {status.step:,} of {status.steps:,}"] if status.steps else []
+        doing = f"{STAGES[status.stage]}: " if status.stage in STAGES else ""
+        facts = [f"{doing}{status.unit} {status.step:,} of {status.steps:,}"] if status.steps else []
         if status.seconds_left is not None:
             facts.append(f"{duration(status.seconds_left)} left")
         return HEAD.format(

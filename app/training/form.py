@@ -16,11 +16,13 @@ from app.runs.jobs import ROOT, Runs
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError
 from detdiffusion.sampling_config import MAX_SEED
+from training.core.status import STATUS, status_beside
 from training.data.papercut.coco_export import write_dataset
 from training.generator.config import TRAIN_PRESETS
 
 MAX_SCENES, MAX_STEPS, MAX_BATCH = 200_000, 10_000_000, 4096
 SCENE_BYTES = 120_000  # a scene's picture and annotations: 60 kB measured at 512 pixels, twice over
+ATTRIBUTES = "attributes.jsonl"
 AS_PRESET = "Preset default"  # no --base
 CHECK_SCENES = 4
 CHECK_SECONDS = 900.0  # an annotation file of 1 GB is read in this time
@@ -52,6 +54,7 @@ class Plan:
     name: str
     commands: tuple[tuple[str, ...], ...]
     check: tuple[str, ...]
+    status: tuple[str, ...]  # files in which they tell how far they are; the last one's counts
     data: str
     scene_size: int  # pixels; 0: the data are there already
     bytes_needed: int
@@ -88,8 +91,10 @@ def make_plan(order: Order, runs: Runs, home: Path) -> Plan:
     check = _train(order, run, data, base)
     size = _scene_size(order.preset) if scenes else 0
     commands = [_papercut(scenes, size, data)] if scenes else []
+    status = [f"{data.name}/{STATUS}"] if scenes else []
     if _has_attributes(order.preset):
-        attributes = str(run / "attributes.jsonl")
+        attributes = str(run / ATTRIBUTES)
+        status.append(str(status_beside(Path(ATTRIBUTES))))
         commands.append(_annotate(data, detector_of(order.detector, home), attributes))
         commands.append(_train(order, run, data, base, ("--attributes", attributes)))
     else:
@@ -97,7 +102,8 @@ def make_plan(order: Order, runs: Runs, home: Path) -> Plan:
     shown = {"data": f"Papercut, {scenes:,} scenes" if scenes else data.name, "preset": order.preset}
     taken = "from" if TRAIN_PRESETS[order.preset].unet is None else "autoencoder of"  # else the rest is from nothing
     about = {**shown, "base": f"{taken} {_base_name(base)}"} if base else shown
-    return Plan(name, tuple(commands), check, str(data), size, scenes * SCENE_BYTES, about, online)
+    told = (*status, STATUS)
+    return Plan(name, tuple(commands), check, told, str(data), size, scenes * SCENE_BYTES, about, online)
 
 
 def check_disk(folder: Path, needed: int) -> None:

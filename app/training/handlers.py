@@ -70,7 +70,8 @@ def start(studio: Studio, runs: Runs, order: Order) -> Chosen:
     plan = make_plan(order, runs, studio.models.home)
     check_disk(runs.root, plan.bytes_needed)
     rehearse(plan, runs.environment(online=plan.online))
-    runs.start(plan.name, plan.commands, plan.about, plan.online)
+    last = len(plan.status) - 1
+    runs.start(plan.name, plan.commands, plan.about, plan.online, status=plan.status, counts=last)
     return Chosen(plan.name)
 
 

@@ -204,7 +204,7 @@ def _train(
         check_disk(out, needs(pipe, config, dataset))
         known = {"done": checkpoint_step(out / "checkpoints"), "total": config.steps}
         status.say(RunState.PREPARING, "encoding the pictures", **known)
-    with _bar("latents", processes, tell=False) as report:
+    with _bar("latents", processes, "image") as report:
         encode_dataset(dataset, attributes, pipe.vae, config, out / "latents", device, report, processes)
     store = SampleStore.load(out / "latents")
     start = checkpoint_step(out / "checkpoints")
@@ -359,10 +359,10 @@ class _Stop:
 
 
 @contextmanager
-def _bar(name: str, processes: Processes, *, tell: bool = True) -> Iterator[Any]:
+def _bar(name: str, processes: Processes, unit: str = "step") -> Iterator[Any]:
     """A progress bar in the first process, nothing in the others."""
     if not processes.main:
         yield lambda done, total, metrics: None
         return
-    with progress(name, tell=tell) as report:
+    with progress(name, unit) as report:
         yield report

@@ -16,6 +16,7 @@ from app.runs.files import log_tail, read_object
 from app.runs.handlers import look
 from app.runs.jobs import ROOT, Runs, State, Status
 from app.runs.processes import Leader, living, members
+from app.runs.views import RunHead
 from detdiffusion.errors import ConfigError
 
 PATIENCE = 30.0  # seconds; a test machine may be busy
@@ -232,6 +233,22 @@ def test_the_first_status_counts_and_the_last_one_says_how_it_ended(runs: Runs) 
         runs.resume("two")
         ended = wait(runs, "two", lambda status: not status.state.alive)
         assert ended.state is state and message in ended.message and ended.steps == 4
+
+
+def test_what_prepares_shows_its_own_progress(runs: Runs) -> None:
+    """Scenes are drawn before a training: they are what is counted then, and the training's steps afterwards."""
+    folder = runs.folder("train")
+    draw = TELLS.replace('"done": 4, "total": 4', '"stage": "papercut", "unit": "scene", "done": 3, "total": 9')
+    commands = [
+        python(draw + "import time; time.sleep(float(sys.argv[3]))", folder / "data/status.json", "running", 3),
+        python(TELLS, folder / "status.json", "finished"),
+    ]
+    runs.start("train", commands, {}, online=False, status=["data/status.json", "status.json"], counts=1)
+    drawing = wait(runs, "train", lambda status: status.steps == 9)
+    assert (drawing.state, drawing.step, drawing.unit, drawing.stage) == (State.PREPARING, 3, "scene", "papercut")
+    assert "drawing scenes: scene 3 of 9" in RunHead(drawing).html()
+    done = reach(runs, "train", State.FINISHED)
+    assert (done.step, done.steps, done.unit, done.stage) == (4, 4, "step", "")
 
 
 def test_a_run_between_two_commands_is_not_finished(runs: Runs) -> None:

@@ -173,7 +173,9 @@ def _refuse() -> None:
 def test_started_run_is_the_one_that_is_shown(
     runs: Runs, studio: Studio, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    plan = Plan("mine", ((sys.executable, "-c", "pass"),), (), "", 0, 0, {"data": "none"}, online=False)
+    plan = Plan(
+        "mine", ((sys.executable, "-c", "pass"),), (), ("status.json",), "", 0, 0, {"data": "none"}, online=False
+    )
     monkeypatch.setattr(handlers, "make_plan", lambda *_: plan)
     monkeypatch.setattr(handlers, "rehearse", lambda *_: None)
     chosen = handlers.start(studio, runs, Order(Source.PAPERCUT, "4", "", "any"))
