@@ -156,7 +156,7 @@ def question(history: History, what: Deletion, selected: Sequence[int]) -> str:
 def delete(history: History, what: Deletion, selected: Sequence[int]) -> str:
     """Returns what was done, for people. DataError: a file cannot be deleted, or the history cannot be used."""
     gone = history.delete(selected) if what is Deletion.SELECTED else history.clean()
-    return f"{count_text(gone)}, now in the trash: Undo brings them back"
+    return f"{count_text(gone)} moved to the trash. Undo takes that back."
 
 
 def undo(history: History) -> str:

@@ -20,8 +20,12 @@ function makeRow(object) {
     made("button", { type: "button", class: "grip", title: "Drag, or press the up and down arrows", "aria-label": `Order of ${object.label}` }, "⠿"),
     made("button", { type: "button", class: "pick" }, object.label),
     tags,
-    made("button", { type: "button", "data-flag": "hidden", "aria-label": `Hide ${object.label}`, title: "Hide" }, "◌"),
-    made("button", { type: "button", "data-flag": "locked", "aria-label": `Lock ${object.label}`, title: "Lock" }, "🔒︎"),
+    ...[["hide", "hidden"], ["lock", "locked"]].map(([action, flag]) => {
+      const title = action === "hide" ? "Hide" : "Lock";
+      const button = made("button", { type: "button", "data-flag": flag, "aria-label": `${title} ${object.label}`, title });
+      button.append($(`[data-action=${action}] svg`).cloneNode(true));
+      return button;
+    }),
     ...SIDES.map((side) => made("input", { type: "number", min: 0, "data-side": side, "aria-label": `${side} of ${object.label}, pixels`, title: `${side}, pixels` })),
   );
   return row;
@@ -73,7 +77,7 @@ function move(object, other, above) {
 const objectOf = (node) => byId(Number(node.closest("li")?.dataset.id));
 
 rows.addEventListener("click", ({ target: node, shiftKey }) => {
-  const object = objectOf(node), flag = node.dataset.flag;
+  const object = objectOf(node), flag = node.closest("[data-flag]")?.dataset.flag;
   if (!object) return;
   if (flag) change(() => { object[flag] = !object[flag]; });
   else if (node.matches(".pick")) select(...(shiftKey ? [...selection, object.id] : [object.id]));

@@ -153,7 +153,7 @@ def test_deletion_is_asked_for(drawn: History) -> None:
         handlers.question(drawn, Deletion.SELECTED, ())
     assert handlers.question(drawn, Deletion.SELECTED, (easy, hard)).startswith("Delete 2 images, 1 of them with a st")
     assert handlers.question(drawn, Deletion.UNSTARRED, (hard,)).startswith("Delete 2 images, all without a star")
-    assert handlers.delete(drawn, Deletion.SELECTED, (easy,)).startswith("1 image, now in the trash")
+    assert handlers.delete(drawn, Deletion.SELECTED, (easy,)).startswith("1 image moved to the trash")
     assert ids(drawn) == [hard, single]
     handlers.delete(drawn, Deletion.UNSTARRED, (hard,))
     assert ids(drawn) == [hard] and len(list(drawn.pictures.iterdir())) == 1
