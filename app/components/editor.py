@@ -202,7 +202,8 @@ def _editor_html() -> str:
     </div>
     <span class="state" id="canvas-state"></span>
     <span class="spoken" aria-live="polite"></span>
-    <section class="list" aria-label="Objects" hidden><h3>Objects, the frontmost first <small>left, top, width and height in pixels</small></h3>
+    <section class="list" aria-label="Objects" hidden>
+      <h3>Objects, the frontmost first <small>left, top, width and height in pixels</small></h3>
       <p class="hint">No object yet: drag on the canvas to draw one.</p><ol></ol></section>
     <div class="help" hidden><h3>Keyboard shortcuts</h3><dl>{keys}</dl></div>
   </div>
