@@ -18,7 +18,7 @@ from detdiffusion.errors import ConfigError
 from detdiffusion.sampling_config import MAX_SEED
 from training.core.status import STATUS, status_beside
 from training.data.papercut.coco_export import write_dataset
-from training.generator.config import TRAIN_PRESETS
+from training.generator.config import FINE_TUNE, TRAIN_PRESETS
 
 MAX_SCENES, MAX_STEPS, MAX_BATCH = 200_000, 10_000_000, 4096
 SCENE_BYTES = 120_000  # a scene's picture and annotations: 60 kB measured at 512 pixels, twice over
@@ -69,11 +69,12 @@ def presets() -> list[str]:
 
 def first_order() -> Order:
     """What the form shows when the page opens."""
-    return Order(Source.PAPERCUT, "4000", "", presets()[0])
+    return Order(Source.PAPERCUT, "300", "", FINE_TUNE)
 
 
-def make_plan(order: Order, runs: Runs, home: Path) -> Plan:
-    """The commands of an order; `home` is the model folder in which detectors are looked up by name.
+def make_plan(order: Order, runs: Runs, home: Path, present: Path | None = None) -> Plan:
+    """The commands of an order. home: the model folder in which detectors are looked up by name. present: the model
+    that the studio works with, which a fine-tuning goes on from.
 
     Raises:
         ConfigError: for what can be seen to be wrong at once.
@@ -88,6 +89,8 @@ def make_plan(order: Order, runs: Runs, home: Path) -> Plan:
         raise ConfigError("enter the number of scenes")
     data = run / "data" if scenes else data_folder(order.folder)
     base, online = _base(order.base)
+    if order.preset == FINE_TUNE and not base:
+        base = str((present or home).resolve())
     check = _train(order, run, data, base)
     size = _scene_size(order.preset) if scenes else 0
     commands = [_papercut(scenes, size, data)] if scenes else []
@@ -100,7 +103,8 @@ def make_plan(order: Order, runs: Runs, home: Path) -> Plan:
     else:
         commands.append(check)
     shown = {"data": f"Papercut, {scenes:,} scenes" if scenes else data.name, "preset": order.preset}
-    taken = "from" if TRAIN_PRESETS[order.preset].unet is None else "autoencoder of"  # else the rest is from nothing
+    whole = TRAIN_PRESETS[order.preset].unet is None or order.preset == FINE_TUNE
+    taken = "from" if whole else "autoencoder of"  # the rest is from nothing
     about = {**shown, "base": f"{taken} {_base_name(base)}"} if base else shown
     told = (*status, STATUS)
     return Plan(name, tuple(commands), check, told, str(data), size, scenes * SCENE_BYTES, about, online)

@@ -67,7 +67,7 @@ def start(studio: Studio, runs: Runs, order: Order) -> Chosen:
     Raises:
         ConfigError: it is not, with the reason; nothing was written.
     """
-    plan = make_plan(order, runs, studio.models.home)
+    plan = make_plan(order, runs, studio.models.home, studio.models.present.folder)
     check_disk(runs.root, plan.bytes_needed)
     rehearse(plan, runs.environment(online=plan.online))
     last = len(plan.status) - 1

@@ -46,7 +46,7 @@ class TrainingView:
         self.base = gr.Dropdown(
             handlers.bases(self.studio, self.runs),
             value=first.base,
-            label="Base model (papercut presets use its autoencoder)",
+            label="Base model (papercut presets: its autoencoder alone)",
             allow_custom_value=True,
             elem_id="train-base",
         )

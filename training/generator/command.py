@@ -30,7 +30,8 @@ from training.core.status import STATUS, RunState, StatusWriter, telling
 from training.data.attributes import read_attributes
 from training.data.datasets import Dataset, open_dataset
 from training.data.filters import NO_FILTER, LayoutFilter, add_filter_arguments, filter_of
-from training.generator.config import ADDED, TRAIN_PRESETS, GeneratorConfig
+from training.generator.config import ADDED, FINE_TUNE, TRAIN_PRESETS, GeneratorConfig
+from training.generator.going_on import config_like
 
 if TYPE_CHECKING:
     import torch
@@ -109,7 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--base",
         metavar="DIR_OR_ID",
         help="sd15 presets: a Stable Diffusion folder, or a hub id, which is then downloaded. papercut presets: the "
-        "folder whose autoencoder is used (default: the bundled model)",
+        "folder whose autoencoder is used; fine-tune: the model that goes on (default: the bundled model)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder; the model is RUN/model")
     parser.add_argument("--steps", type=positive, metavar="N", help="the same as --set steps=N")
@@ -166,6 +167,9 @@ def request_of(arguments: argparse.Namespace) -> TrainRequest:
     config = GeneratorConfig(unet=None, text=None) if preset is None else TRAIN_PRESETS[preset]
     config = with_fields(config, file, f"{arguments.config}: ")
     steps = [] if arguments.steps is None else [f"steps={arguments.steps}"]
+    if preset == FINE_TUNE:
+        base = str(Path(base or BUNDLED_MODEL).resolve())
+        config = config_like(Path(base), config)
     return TrainRequest(
         preset=preset,
         config=with_settings(config, [*arguments.set, *steps]),

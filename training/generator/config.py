@@ -299,7 +299,21 @@ VARIANTS: Mapping[str, Callable[[GeneratorConfig], GeneratorConfig]] = {
     "no-dice": _with_loss(use_dice=False),
     "no-perception": _no_perception,
 }
+FINE_TUNE = "fine-tune"
 TRAIN_PRESETS: Mapping[str, GeneratorConfig] = {
+    # A trained model goes on (`going_on.py`): something to look at within minutes on two cores.
+    FINE_TUNE: dataclasses.replace(
+        _PAPERCUT_CPU,
+        steps=160,
+        batch=4,
+        micro_batch=4,
+        learning_rate=1e-4,
+        warmup_steps=10,
+        ema_length=0.1,
+        checkpoint_steps=80,
+        sample_steps=40,
+        sample_layouts=2,
+    ),
     **_BASES,
     **{f"{name}-{variant}": change(base) for name, base in _BASES.items() for variant, change in VARIANTS.items()},
 }

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from detdiffusion.core.assets import BUNDLED_MODEL
+from detdiffusion.diffusion.manifest import read_vocabulary
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.diffusion.stable_diffusion import pipeline_from_stable_diffusion
 from detdiffusion.diffusion.untrained import new_pipeline
@@ -30,7 +31,16 @@ def new_model(config: GeneratorConfig, dataset: Dataset, base: str | None) -> De
         if config.start:
             raise ConfigError("a preset that fine-tunes Stable Diffusion begins as its --base: leave start empty")
         return _fine_tuned(config, dataset, base)
-    return small_model(config, dataset.things, dataset.stuff, load_autoencoder(Path(base or BUNDLED_MODEL)))
+    return small_model(config, *_classes(config, dataset), load_autoencoder(Path(base or BUNDLED_MODEL)))
+
+
+def _classes(config: GeneratorConfig, dataset: Dataset) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Things and stuff: those of the start, where it knows all classes of the data."""
+    if config.start:
+        known = read_vocabulary(Path(config.start))
+        if set(dataset.things) <= set(known.things) and set(dataset.stuff) <= set(known.stuff):
+            return known.things, known.stuff
+    return dataset.things, dataset.stuff
 
 
 def small_model(

@@ -33,7 +33,10 @@ def start_from(pipe: DetDiffusionPipeline, folder: Path) -> float:
     """
     start = load_pipeline(folder)
     if start.vocabulary != pipe.vocabulary:
-        raise ConfigError(f"{folder} knows other classes, attributes or places: it cannot be the start of this model")
+        raise ConfigError(
+            f"{folder} knows other classes, attributes or places: it cannot be the start of this model; leave start "
+            "empty, or take a preset that begins from nothing"
+        )
     given = total = 0
     for name in LEARNING:
         mine, its = getattr(pipe, name), getattr(start, name)

@@ -44,7 +44,8 @@ def train_generator(
 
     Args:
         on_step: gets finished steps, all steps and the metrics; in the first process.
-        watch: called in the first process every `config.sample_steps`, with the averaged weights in `pipe`.
+        watch: called in the first process every `config.sample_steps`, with the averaged weights in `pipe`; and before
+            the first one, where the model begins as another.
         stopped: asked after every step; True in any process ends the run with a checkpoint.
 
     Raises:
@@ -58,6 +59,8 @@ def train_generator(
     done = learner.restore(out / "checkpoints")
     log = MetricsLog(out, done) if processes.main else None
     bad_steps, ends = 0, done >= config.steps
+    if processes.main and watch is not None and config.sample_steps and config.start and not done:
+        watch(0)  # as it begins
     while not ends:
         began = time.perf_counter()
         batches = (make_batch(store, config, done, noise_levels, device, part) for part in parts)

@@ -14,8 +14,9 @@ import pytest
 from app.runs.form import Source
 from app.runs.jobs import Runs
 from app.training import form as training_orders
-from app.training.form import Order, Plan, check_disk, make_plan, presets, rehearse
+from app.training.form import Order, Plan, check_disk, first_order, make_plan, presets, rehearse
 from detdiffusion.errors import ConfigError
+from training.generator.config import FINE_TUNE
 
 PRESET = "papercut-cpu"
 DRAWN = Order(Source.PAPERCUT, scenes="24", folder="", preset=PRESET)
@@ -54,6 +55,16 @@ def settings(command: Sequence[str]) -> list[str]:
     """What follows --set, up to the next option."""
     after = command[command.index("--set") + 1 :]
     return list(takewhile(lambda word: not word.startswith("--"), after))
+
+
+def test_the_untouched_form_fine_tunes_the_present_model(runs: Runs, home: Path, tmp_path: Path) -> None:
+    plan = make_plan(first_order(), runs, home, tmp_path / "present")
+    assert words(plan.commands[-1])["--preset"] == FINE_TUNE
+    assert words(plan.commands[-1])["--base"] == str(tmp_path / "present")
+    assert plan.about["base"] == "from present" and plan.status[-1] == "status.json"
+    (tmp_path / "other").mkdir()
+    other = make_plan(replace(first_order(), base=str(tmp_path / "other")), runs, home, tmp_path / "present")
+    assert words(other.commands[-1])["--base"] == str(tmp_path / "other")
 
 
 def test_papercut_is_drawn_labelled_and_trained_on(runs: Runs, home: Path) -> None:

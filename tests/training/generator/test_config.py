@@ -13,7 +13,7 @@ from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.config import LossConfig
 from training.core.settings import with_settings
 from training.data.papercut.classes import STUFF, THINGS
-from training.generator.config import ADDED, OLD_NAMES, PRESETS, TRAIN_PRESETS, VARIANTS, GeneratorConfig
+from training.generator.config import ADDED, FINE_TUNE, OLD_NAMES, PRESETS, TRAIN_PRESETS, VARIANTS, GeneratorConfig
 from training.generator.model import small_model
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -105,7 +105,7 @@ def differing(one: GeneratorConfig, other: GeneratorConfig) -> set[str]:
 
 def test_every_preset_has_its_parent_and_the_ablations() -> None:
     names = {base + suffix for base in BASES for suffix in ("", *(f"-{variant}" for variant in VARIANTS))}
-    assert set(TRAIN_PRESETS) == names
+    assert set(TRAIN_PRESETS) == {FINE_TUNE, *names}
 
 
 @pytest.mark.parametrize("base", BASES)

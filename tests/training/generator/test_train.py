@@ -121,7 +121,10 @@ def test_a_part_of_a_config_lies_over_the_preset(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("steps: 9", "give --preset, or a --config that names one or brings unet and text"),
-        ("{preset: papercut-tpu, config: {steps: 9}}", "there is no preset papercut-tpu; known: papercut-cpu"),
+        (
+            "{preset: papercut-tpu, config: {steps: 9}}",
+            "there is no preset papercut-tpu; known: fine-tune, papercut-cpu",
+        ),
         ("{preset: papercut-cpu, config: {stepz: 9}}", r"bad\.yaml: stepz: there is no such field; did you mean steps"),
         ("{preset: papercut-cpu, config: {loss: {use_dise: 1}}}", "loss.use_dise: there is no such field"),
         ("{preset: papercut-cpu, config: {steps: many}}", "steps=many: needs a value like 15000"),

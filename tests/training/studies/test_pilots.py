@@ -132,7 +132,7 @@ def test_what_a_file_of_pilots_says(tmp_path: Path) -> None:
     [
         ("a: 3", "a needs to be the name of a folder, with fields and their values under it"),
         ("../a: {}", "a needs to be the name of a folder"),
-        ("a: {preset: cpu}", "a names the preset cpu; known: papercut-cpu"),
+        ("a: {preset: cpu}", "a names the preset cpu; known: fine-tune, papercut-cpu"),
         ("a: {bach: 3}", "a: bach: there is no such field; did you mean batch"),
     ],
 )
