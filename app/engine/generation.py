@@ -74,16 +74,23 @@ class Look:
     """What a detector makes of a picture.
 
     confidences: [N] for the N objects of the layout; 0 = not found, NaN = a class that the detector cannot know.
+    min_score: from which confidence on an object counts as found; None: the detector's own.
     """
 
     detector: Detector
     detections: Detections
     confidences: np.ndarray
+    min_score: float | None = None
+
+    @property
+    def limit(self) -> float:
+        """The confidence from which on an object counts as found."""
+        return self.detector.min_score if self.min_score is None else self.min_score
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A finished picture, saved with its layout and seed.
+    """A finished picture, saved with its layout and seed. It may be kept for long, so it holds its model's name alone.
 
     looks: of each detector that was asked, or of the model's own.
     seconds: that the whole run took. memory_gb: the most that this process has held until then.
@@ -95,7 +102,8 @@ class Result:
     layout: Layout
     recipe: SamplingConfig
     strategy: Strategy
-    model: Model
+    model: str
+    model_sha256: str
     looks: tuple[Look, ...]
     seconds: float
     memory_gb: float
@@ -114,7 +122,7 @@ class Result:
 
     def found(self) -> Iterator[Found]:
         """What the first detector is sure of."""
-        seen = self.detections.at_least(self.looks[0].detector.min_score)
+        seen = self.detections.at_least(self.looks[0].limit)
         boxes, scores = seen.boxes_xyxy.tolist(), seen.scores.tolist()
         for label, (x1, y1, x2, y2), score in zip(seen.labels, boxes, scores, strict=True):
             yield Found(label, (x1, y1, x2, y2), score)
@@ -252,7 +260,8 @@ class GenerationService:
             ask.layout,
             ask.recipe,
             ask.strategy,
-            drawn.model,
+            drawn.model.name,
+            drawn.model.sha256,
             drawn.looks,
             seconds,
             memory,
@@ -283,8 +292,8 @@ def _entry(result: Result, run: str, place: int, made_at: float) -> Entry:
         place,
         result.file.name,
         made_at,
-        result.model.name,
-        result.model.sha256,
+        result.model,
+        result.model_sha256,
         result.recipe,
         result.strategy,
         eye.name,

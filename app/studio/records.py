@@ -58,7 +58,8 @@ def _record(result: Result, *, image: bool) -> dict[str, Any]:
         }
         for shown, row, causes in zip(objects, object_table(result).rows, map(list, result.causes), strict=True)
     ]
-    made_by = {"model": result.model.name, "model_sha256": result.model.sha256, "detector": result.model.detector.name}
+    detector = result.looks[0].detector.name
+    made_by = {"model": result.model, "model_sha256": result.model_sha256, "detector": detector}
     png = {"png_base64": base64.b64encode(result.file.read_bytes()).decode("ascii")} if image else {}
     how = {"seed": result.recipe.seed, **made_by, "flagged": result.flagged, "seconds": result.seconds}
     return {"objects": rows, **how, **png}

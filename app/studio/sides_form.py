@@ -9,7 +9,9 @@ from app.components.messages import Updates
 from app.engine.limits import MAX_ATTRIBUTE_GUIDANCE, MAX_GUIDANCE
 from app.engine.studio import Studio
 from app.studio.results.compare import STRATEGY_NAMES, Side, Sides
+from app.studio.results.thresholds import OWN, Thresholds
 from detdiffusion.attributes import Strategy
+from detdiffusion.evaluation.comparison import MIN_IOU
 
 NO_SECOND = "none"
 
@@ -32,6 +34,21 @@ class SidesForm:
             elem_id="second-detector",
         )
         self.values.append(self.second)
+        with gr.Row(elem_id="thresholds"):
+            confidence = gr.Slider(
+                0,
+                1,
+                OWN,
+                step=0.05,
+                label="Found from confidence",
+                info="0: the detector's own",
+                buttons=[],
+                elem_id="min-confidence",
+            )
+            overlap = gr.Slider(
+                0.1, 0.95, MIN_IOU, step=0.05, label="and from IoU", info="with its box", buttons=[], elem_id="min-iou"
+            )
+        self.thresholds: list[Any] = [confidence, overlap]  # in the order of `read_thresholds`
         self.of_model = [*self.models, self.second]
 
     def _side(self, name: str, strategy: Strategy) -> None:
@@ -76,6 +93,10 @@ class SidesForm:
         *both, second = as_shown(self.values, values)
         a, b = (self._read_side(*both[first : first + 4]) for first in (0, 4))
         return Sides(a, b, None if second == NO_SECOND else second)
+
+    def read_thresholds(self, *values: Any) -> Thresholds:
+        """From which confidence and overlap on an object counts as found, in what is shown."""
+        return Thresholds(*map(float, as_shown(self.thresholds, values)))
 
     def _read_side(self, tags: str, model: str, guidance: float, harder: float) -> Side:
         strategy = next(strategy for strategy, name in STRATEGY_NAMES.items() if name == tags)

@@ -143,14 +143,14 @@ class StudioView:
         common = [seed, self.tabs, *buttons]
         self.generate.click(
             self._on_generate,
-            [canvas, self.last_single, self.page_tab, *recipe],
+            [canvas, self.last_single, self.page_tab, *self.sides.thresholds, *recipe],
             [*single, *common, self.last_single],
             **QUIET,
             **MODEL_QUEUE,
         )
         self.compare.click(
             self._on_compare,
-            [canvas, self.last_pair, self.page_tab, *recipe, *self.sides.values],
+            [canvas, self.last_pair, self.page_tab, *self.sides.thresholds, *recipe, *self.sides.values],
             [*pair, *common, self.last_pair],
             **QUIET,
             **MODEL_QUEUE,
@@ -179,6 +179,14 @@ class StudioView:
         self.boxes.change(None, self.boxes, None, js=_toggle("result-card", "bare", "!on"), **QUIET)
         for value in self.sides.values:
             value.change(self._on_sides, [*recipe, *self.sides.values], self.compare, queue=False, **QUIET)
+        for value in self.sides.thresholds:
+            value.change(
+                self._on_thresholds,
+                [*self.sides.thresholds, self.last_single, self.last_pair],
+                [*single, *pair],
+                trigger_mode="always_last",
+                **QUIET,
+            )
         opening = [
             *self.card.shown,
             self.card.shelf,
@@ -249,6 +257,10 @@ class StudioView:
         words = f"Compare {names[0].lower()} / {names[1].lower()}"
         return {self.compare: words if len(words) < 30 else "Compare both sides"}
 
+    def _on_thresholds(self, confidence: float, overlap: float, single: Single, pair: Pair) -> Updates:
+        thresholds = self.sides.read_thresholds(confidence, overlap)
+        return {**self._single(single.read(thresholds)), **self._pair(pair.read(thresholds))}
+
     def _on_cancel(self, request: gr.Request) -> None:
         self.studio.generation.cancel(user_of(request))
 
@@ -293,34 +305,38 @@ class StudioView:
         value: Mapping[str, Any],
         last: Single,
         tab: str,
+        confidence: float,
+        overlap: float,
         request: gr.Request,
         *recipe: Any,
     ) -> Iterator[Updates]:
-        form = self.recipe.read(*recipe)
+        form, thresholds = self.recipe.read(*recipe), self.sides.read_thresholds(confidence, overlap)
         yield {self.tabs: gr.Tabs(selected="picture"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
             for view in generate(self.studio, value, form, user_of(request)):
                 last = view if view.table else last
-                yield {**self._single(view), **self.recipe.show_seed(form, view.seed)}
+                yield {**self._single(view.read(thresholds)), **self.recipe.show_seed(form, view.seed)}
             self.last.keep(tab, last)
-        yield {**self._single(last), **self._buttons(busy=False), self.last_single: last}
+        yield {**self._single(last.read(thresholds)), **self._buttons(busy=False), self.last_single: last}
 
     def _on_compare(
         self,
         value: Mapping[str, Any],
         last: Pair,
         tab: str,
+        confidence: float,
+        overlap: float,
         request: gr.Request,
         *values: Any,
     ) -> Iterator[Updates]:
-        form, sides = self._read(values)
+        (form, sides), thresholds = self._read(values), self.sides.read_thresholds(confidence, overlap)
         yield {self.tabs: gr.Tabs(selected="compare"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
             for view in compare_pair(self.studio, value, form, user_of(request), sides):
                 last = view if view.table else last
-                yield {**self._pair(view), **self.recipe.show_seed(form, view.seed)}
+                yield {**self._pair(view.read(thresholds)), **self.recipe.show_seed(form, view.seed)}
             self.last.keep(tab, last)
-        yield {**self._pair(last), **self._buttons(busy=False), self.last_pair: last}
+        yield {**self._pair(last.read(thresholds)), **self._buttons(busy=False), self.last_pair: last}
 
     def _read(self, values: tuple[Any, ...]) -> tuple[Form, Sides]:
         """Of the widgets of the recipe and of the sides."""

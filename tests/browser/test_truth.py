@@ -82,6 +82,26 @@ def test_each_message_lives_its_full_time(studio: Any) -> None:
     expect(second).to_have_count(0)
 
 
+def test_a_file_that_is_too_large_is_refused_by_name(studio: Any) -> None:
+    studio.open("huge.png", bytes(40_000_000))
+    expect(studio.page.locator("#messages .message")).to_contain_text(re.compile(r"maximum allowed size.*huge\.png"))
+
+
+def test_thresholds_are_changed_in_the_result(studio: Any) -> None:
+    page = studio.page
+    before = page.locator("#pair table").inner_text()
+    page.locator("#sides > button").click()
+    studio.set_number("#min-confidence", 1)
+    page.keyboard.press("Escape")
+    expect(page.locator("#pair .legend")).to_contain_text("missed below 1.00")
+    expect(page.locator("#pair .mark.found")).to_have_count(0)
+    page.locator("#sides > button").click()
+    studio.set_number("#min-confidence", 0)
+    page.keyboard.press("Escape")
+    expect(page.locator("#pair .legend")).to_contain_text("missed below 0.50")
+    assert page.locator("#pair table").inner_text() == before
+
+
 def test_a_file_is_named_as_the_person_knows_it(studio: Any) -> None:
     page = studio.page
     studio.open("holiday.png", b"no image at all")

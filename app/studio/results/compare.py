@@ -1,6 +1,6 @@
 """Two images of a layout, from the same noise."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from app.engine.studio import Studio
 from app.studio.results.form import Form
 from app.studio.results.images import busy, finished, spent_text, unseen
 from app.studio.results.pair_table import PairTable, Verdict
+from app.studio.results.thresholds import Thresholds
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError, LayoutError
@@ -92,7 +93,7 @@ class Boxed:
 class Pair:
     """The same layout and noise twice: every thing easy beside every thing hard, or what else `Sides` asks for.
     `table` is None until both are finished; `spent` says what they took; `layout` is what was asked for, in its public
-    JSON form, without the tags that both sides bring along."""
+    JSON form, without the tags that both sides bring along; `results` are what it shows, of `sides` named `names`."""
 
     a: ImageView
     b: ImageView
@@ -101,6 +102,15 @@ class Pair:
     objects: tuple[Boxed, ...] = ()
     spent: str = ""
     layout: Mapping[str, Any] | None = None
+    results: tuple[Result, ...] = ()
+    sides: Sides = Sides()
+    names: tuple[str, str] = ("", "")
+
+    def read(self, thresholds: Thresholds) -> "Pair":
+        """As other thresholds read it."""
+        if not self.results:
+            return self
+        return replace(self, **_read(tuple(map(thresholds.read, self.results)), self.sides, self.names))
 
 
 def compare_pair(
@@ -115,14 +125,23 @@ def compare_pair(
     objects = tuple(Boxed(box.label, box.xyxy) for box in layout.boxes)
     kinds = tuple(zip(names, (sides.a.tag, sides.b.tag), strict=True))
     of = sides.layout_asked(value)
+    how: dict[str, Any] = {"sides": sides, "names": names}
     for news in studio.generation.run(asked, user):
         if isinstance(news, Progress):
             a, b = (busy(news, place, layout, *kind) for place, kind in enumerate(kinds))
             yield Pair(a, b, None, recipe.seed, objects, layout=of)
         else:
-            a, b = (finished(result, *kind) for result, kind in zip(news, kinds, strict=True))
-            table = _pair_table(news[0], news[1], sides, names)
-            yield Pair(a, b, table, recipe.seed, objects, spent_text(news), of)
+            seen, spent = _read(news, sides, names), spent_text(news)
+            yield Pair(seed=recipe.seed, objects=objects, spent=spent, layout=of, results=news, **seen, **how)
+
+
+def _read(results: Sequence[Result], sides: Sides, names: tuple[str, str]) -> dict[str, Any]:
+    a, b = results
+    return {
+        "a": finished(a, names[0], sides.a.tag),
+        "b": finished(b, names[1], sides.b.tag),
+        "table": _pair_table(a, b, sides, names),
+    }
 
 
 def asked_pair(studio: Studio, value: Mapping[str, Any], recipe: SamplingConfig, sides: Sides) -> tuple[Ask, Ask]:
@@ -150,6 +169,6 @@ def _pair_table(a: Result, b: Result, sides: Sides, names: tuple[str, str]) -> P
     verdicts = []
     for one, other in zip(a.looks, b.looks, strict=True):
         eye = one.detector
-        comparison = compare([a.layout], [one.confidences], [other.confidences], eye.min_score)
-        verdicts.append(Verdict(comparison, eye.name, eye.min_score, unseen(a, b)))
+        comparison = compare([a.layout], [one.confidences], [other.confidences], one.limit)
+        verdicts.append(Verdict(comparison, eye.name, one.limit, unseen(a, b)))
     return PairTable(tuple(verdicts), names, (sides.a.tag, sides.b.tag), (a.causes, b.causes))

@@ -39,7 +39,7 @@ def _waiting(before: int) -> str:
 
 def finished(result: Result, name: str = "", tag: Attribute | None = None) -> ImageView:
     """A drawn image, with what the detector found and missed."""
-    limit = result.looks[0].detector.min_score
+    limit = result.looks[0].limit
     found = [Mark(*one) for one in result.found()]
     missed = [
         Mark(box.label, box.xyxy, None)
@@ -57,7 +57,7 @@ def finished(result: Result, name: str = "", tag: Attribute | None = None) -> Im
 
 def object_table(result: Result) -> ObjectTable:
     """How sure the detector is of each object."""
-    limit = result.model.detector.min_score
+    limit = result.looks[0].limit
     rows = tuple(
         ObjectRow(
             label=box.label,
@@ -67,7 +67,7 @@ def object_table(result: Result) -> ObjectTable:
         )
         for box, confidence in zip(result.layout.boxes, result.confidences, strict=True)
     )
-    return ObjectTable(rows, result.model.detector.name, limit, unseen(result))
+    return ObjectTable(rows, result.looks[0].detector.name, limit, unseen(result))
 
 
 def unseen(*results: Result) -> str:

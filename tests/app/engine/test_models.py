@@ -55,7 +55,7 @@ def test_model_is_exchanged_between_two_generations(studio: Studio, layout: Layo
     exchange = threading.Thread(target=studio.models.exchange, args=(second, "street-1"))
     exchange.start()
     (result,) = finish(news)
-    assert read_image(result.file).to_json()["model"] == result.model.name == "tiny"
+    assert read_image(result.file).to_json()["model"] == result.model == "tiny"
     exchange.join(60)
     assert studio.model.name == "street-1"
 
@@ -82,7 +82,7 @@ def test_several_models_in_one_run(two_models: Studio, layout: Layout) -> None:
     asked = [Ask(layout, QUICK), Ask(layout, QUICK, model="silent"), Ask(layout, SamplingConfig(6, 3), model="silent")]
     *steps, last = studio.generation.run(asked, "me")
     assert [(news.step, news.steps) for news in steps] == [(n, 6) for n in range(1, 7)], "the last two were one batch"
-    assert [result.model.name for result in last] == ["tiny", "silent", "silent"]
+    assert [result.model for result in last] == ["tiny", "silent", "silent"]
     assert steps[3].previews[0] is not None, "the first image is shown while the next are drawn"
     assert steps[3].previews[1] is None
     alone = studio.generation.results([Ask(layout, QUICK, model="silent")], "me")[0]

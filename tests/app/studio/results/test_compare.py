@@ -9,6 +9,8 @@ import pytest
 from app.engine.studio import Studio
 from app.studio.results.compare import Pair, Side, Sides, compare_pair
 from app.studio.results.form import Form
+from app.studio.results.generate import generate
+from app.studio.results.thresholds import Thresholds
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.image_record import read_image
@@ -47,6 +49,35 @@ def test_missed_objects_are_marked_in_the_picture(studio: Studio, street: dict[s
         ("bus", 0.9),
         ("car", None),
     ]
+
+
+def test_other_thresholds_read_the_same_images_again(studio: Studio, street: dict[str, Any]) -> None:
+    made = pair(studio, street)
+
+    def missed(thresholds: Thresholds) -> list[tuple[str, bool, bool]]:
+        view = made.read(thresholds)
+        assert view.table is not None and (view.a.file, view.seed, view.layout) == (made.a.file, 5, made.layout)
+        return [(row.label, row.missed_easy, row.missed_hard) for row in view.table.verdicts[0].comparison.rows]
+
+    assert missed(Thresholds()) == [("bus", False, False), ("car", False, True)]
+    assert missed(Thresholds(confidence=0.15)) == [("bus", False, False), ("car", False, False)]
+    assert missed(Thresholds(confidence=0.95)) == [("bus", True, True), ("car", True, True)]
+    assert made.read(Thresholds(confidence=0.15)).b.marks[1].score == pytest.approx(0.2)
+    assert "missed below 0.15" in made.read(Thresholds(confidence=0.15)).table.html()  # type: ignore[union-attr]
+    assert made.read(Thresholds()).table == made.table
+    for wrong in ({"confidence": 1.5}, {"iou": 0.0}):
+        with pytest.raises(ConfigError, match="thresholds need to be from 0 to 1"):
+            Thresholds(**wrong)
+
+
+def test_overlap_decides_whether_an_object_was_found(studio: Studio, street: dict[str, Any]) -> None:
+    *_, single = generate(studio, street, FIXED, "me")
+    assert single.read(Thresholds()).table == single.table
+    box = single.result.looks[0].detections.boxes_xyxy  # type: ignore[union-attr]
+    box[:, 2] -= 0.25 * (box[:, 2] - box[:, 0])  # three quarters of each
+    for iou, expected in ((0.7, True), (0.8, False)):
+        table = single.read(Thresholds(iou=iou)).table
+        assert table is not None and [row.found for row in table.rows[:2]] == [expected, expected]
 
 
 def test_both_sides_take_what_stands_under_more(studio: Studio, street: dict[str, Any]) -> None:
