@@ -106,7 +106,8 @@ def find_violations(page: Page) -> list[str]:
     if page.evaluate("typeof axe") == "undefined":
         page.evaluate(AXE)
     found: list[str] = page.evaluate(
-        """async () => (await axe.run(document, { iframes: false })).violations.flatMap(({ id, impact, nodes }) => nodes.map((node) => {
+        """async () => (await axe.run(document, { iframes: false })).violations.flatMap(
+            ({ id, impact, nodes }) => nodes.map((node) => {
             const why = (node.any[0] ?? node.all[0] ?? node.none[0])?.message ?? "";
             return `${impact}: ${id}: ${node.target.join(" ")}: ${why}`;
         }))"""
