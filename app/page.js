@@ -2,6 +2,7 @@
 const opened = () => [...document.querySelectorAll(".menu > button.open")];
 
 document.addEventListener("pointerdown", (event) => {
+  if (event.target.closest("#messages")) return; // what a message says may be about the menu
   for (const button of opened()) if (!button.parentElement.contains(event.target)) button.click();
 });
 document.addEventListener("close-menus", () => { for (const button of opened()) button.click(); });

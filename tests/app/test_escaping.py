@@ -96,7 +96,9 @@ def test_no_text_becomes_html(view: Callable[[], Any]) -> None:
 
 def test_attribute_words_are_coloured_and_nothing_else_is() -> None:
     html = prompt_html("<b> an easy bus", {"easy": Attribute.EASY, "b": Attribute.HARD})
-    assert html == '<p>&lt;<b class="hard">b</b>&gt; an <b class="easy">easy</b> <b class="hard">b</b>us</p>'
+    assert (
+        html == '<p tabindex="0">&lt;<b class="hard">b</b>&gt; an <b class="easy">easy</b> <b class="hard">b</b>us</p>'
+    )
 
 
 def test_templates_are_literals() -> None:

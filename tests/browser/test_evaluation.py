@@ -33,8 +33,7 @@ def test_from_start_to_report(page: Page, fill: Callable[..., None]) -> None:
     expect(head).to_contain_text(re.compile(r"image \d+ of 54"), timeout=2 * MINUTE)
     expect(page.locator("#eval-log")).to_contain_text("papercut: origin", timeout=2 * MINUTE)
 
-    page.reload()
-    page.locator("#pair table").wait_for()
+    page.reload()  # the tab stands in the address
     open_tab(page)
     expect(head.locator(".run.finished")).to_be_visible(timeout=5 * MINUTE)
     report = page.frame_locator("#eval-page iframe")

@@ -79,7 +79,7 @@ def test_a_run_from_start_to_picture(training: Training) -> None:
     training.fill(settings="sample_steps=10\ncheckpoint_steps=10\nsampler_steps=2\nsample_layouts=2")
     training.start()
     training.reaches("preparing")
-    expect(page.locator("#train-log")).to_contain_text("papercut --images 24")
+    expect(page.locator("#train-log")).to_contain_text("Drawing scenes")
     training.reaches("running")
     expect(training.loss).to_be_attached()
     early = training.curve()
@@ -91,8 +91,7 @@ def test_a_run_from_start_to_picture(training: Training) -> None:
     training.screenshot("training-running")
 
     before = training.step()
-    page.reload()
-    page.locator("#pair table").wait_for()
+    page.reload()  # the tab stands in the address
     training.open()
     training.reaches("running")
     training.passes(before)

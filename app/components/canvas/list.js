@@ -13,8 +13,8 @@ function made(name, attributes, text = "") {
 }
 
 function makeRow(object) {
-  const row = made("li", { "data-id": object.id, draggable: "true" });
-  const tags = made("select", { "data-set": "attribute", "aria-label": "Tag" });
+  const row = made("li", { "data-id": object.id });
+  const tags = made("select", { "data-set": "attribute", "aria-label": `Tag of ${object.label}` });
   tags.append(...TAGS.map((name) => made("option", { value: name }, name)));
   row.append(
     made("button", { type: "button", class: "grip", title: "Drag, or press the up and down arrows", "aria-label": `Order of ${object.label}` }, "⠿"),
@@ -57,11 +57,12 @@ function showList() {
   });
 }
 
-function setSide(object, row) { // as it was typed, inside the canvas
-  const [left, top, width, height] = [...row.querySelectorAll("input")].map((input) => Math.max(0, Number(input.value) || 0));
-  const x1 = clamp(left / layout.width, 0, 1 - 1 / layout.width), y1 = clamp(top / layout.height, 0, 1 - 1 / layout.height);
-  const box = [x1, y1, Math.max(x1 + 1 / layout.width, x1 + width / layout.width), Math.max(y1 + 1 / layout.height, y1 + height / layout.height)].map(tidy);
-  change(() => { object.box = box; });
+function setSide(object, input) { // as it was typed, inside the canvas; the other sides stay exact
+  const side = SIDES.indexOf(input.dataset.side), whole = side % 2 ? layout.height : layout.width, least = 1 / whole;
+  const [x1, y1, x2, y2] = object.box, places = [x1, y1, x2 - x1, y2 - y1];
+  places[side] = clamp((Number(input.value) || 0) / whole, side < 2 ? 0 : least, side < 2 ? 1 - least : 1);
+  const [left, top, width, height] = places;
+  change(() => { object.box = [left, top, left + width, top + height].map(tidy); });
 }
 
 // Above or below another one in the list is in front of it or behind it on the canvas; a background stays behind all things.
@@ -86,7 +87,7 @@ rows.addEventListener("change", ({ target: node }) => {
   const object = objectOf(node);
   if (!object) return;
   if (node.matches("select")) change(() => { object.attribute = node.value; });
-  else setSide(object, node.closest("li"));
+  else setSide(object, node);
 });
 rows.addEventListener("keydown", (event) => {
   if (event.key === "Escape") { ACTIONS.list(); svg.focus({ preventScroll: true }); }
@@ -97,6 +98,10 @@ rows.addEventListener("keydown", (event) => {
     event.preventDefault();
   }
   if (!(event.ctrlKey || event.metaKey)) event.stopPropagation(); // the canvas's keys are not meant
+});
+rows.addEventListener("pointerdown", ({ target: node }) => { // by its handle alone: text in fields can be selected
+  const row = node.closest("li");
+  if (row) row.draggable = Boolean(node.closest(".grip"));
 });
 rows.addEventListener("dragstart", (event) => { dragged = objectOf(event.target); event.dataTransfer.effectAllowed = "move"; });
 rows.addEventListener("dragover", (event) => { if (dragged) event.preventDefault(); });

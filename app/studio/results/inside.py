@@ -22,7 +22,7 @@ from training.core.markup import joined
 _INSIDE = Markup(
     '<div class="inside {}"><div class="view"><img src="{}" alt="generated image">{}</div><div class="read">{}'
     '<div class="scroll" tabindex="0"><table>'
-    '<thead><tr><th>Object</th><th>Asked for</th><th class="number">{}</th></tr></thead>'
+    "<thead><tr><th>Object</th><th>Asked for</th>{}</tr></thead>"
     "<tbody>{}</tbody></table></div>{}</div></div>"
 )
 _ROW = Markup(
@@ -66,7 +66,7 @@ class InsideView:
             self.address,
             joined(layer.format(place, one.address) for place, one in enumerate(self.layers) if one.address),
             Markup("<p>{}</p>").format(self.note) if self.note else "",
-            "Mask inside its box" if self.masks else "",
+            Markup('<th class="number">Mask inside its box</th>') if self.masks else Markup("<td></td>"),
             joined(self._row(place, one) for place, one in enumerate(self.layers)),
             self._tokens(),
         )

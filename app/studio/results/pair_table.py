@@ -24,7 +24,7 @@ _HEAD = Markup(
     '<span class="axis"><i>0</i><i>0.5</i><i>1</i></span></th>{}'
 )
 _DETECTORS = Markup(
-    '<tr class="eyes"><th colspan="3"></th><th colspan="3" class="of">{}</th><th colspan="3" class="of">{}</th></tr>'
+    '<tr class="eyes"><td colspan="3"></td><th colspan="3" class="of">{}</th><th colspan="3" class="of">{}</th></tr>'
 )
 
 
