@@ -1,8 +1,57 @@
-"""What a run writes is shown as a person reads it."""
+"""What becomes HTML of runs: escaped, and the same numbers as the values."""
 
 import pytest
 
-from app.runs.views import log_html, readable
+from app.runs.jobs import State, Status
+from app.runs.views import RunHead, choice_html, duration, log_html, readable, run_row
+
+
+def test_text_of_users_is_escaped() -> None:
+    bad = "<img src=x onerror=alert(1)>"
+    shown = [
+        log_html([bad]),
+        RunHead(Status(bad, State.FAILED, message=bad, about={"data": bad})).html(),
+        run_row(Status(bad, State.FAILED), chosen=True),
+        choice_html(bad, bad, chosen=False),
+    ]
+    assert not any("<img" in html for html in shown)
+
+
+def test_head_of_a_run_tells_how_far_it_is() -> None:
+    about = {"data": "Papercut, 200 scenes", "preset": "papercut-cpu"}
+    html = RunHead(Status("street-1", State.RUNNING, 250, 1000, 100.0, "", False, about)).html()
+    assert "step 250 of 1,000 · 2 min left" in html
+    assert "width:25.0%" in html
+    assert "Papercut, 200 scenes · papercut-cpu" in html
+    assert 'class="run running"' in html
+    failed = RunHead(Status("street-1", State.FAILED, message="no pictures")).html()
+    assert '<p class="message">no pictures</p>' in failed
+    assert "width:0.0%" in failed
+
+
+def test_list_of_runs_marks_the_one_that_is_shown() -> None:
+    row = run_row(Status("street-1", State.RUNNING, 250, 1000), chosen=True)
+    assert 'data-name="street-1"' in row
+    assert 'aria-pressed="true"' in row
+    assert "running 25%" in row
+    assert 'aria-pressed="false"' in run_row(Status("b", State.STOPPED, 250, 1000), chosen=False)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (60, "1 min"),
+        (3569, "59 min"),
+        (3590, "1 h"),
+        (7500, "2 h 5 min"),
+        (86_399, "1 d"),
+        (200_000, "2 d 7 h"),
+    ],
+)
+def test_duration_is_said_as_one_would(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -20,7 +69,3 @@ from app.runs.views import log_html, readable
 )
 def test_a_line_of_a_log(line: str, shown: str) -> None:
     assert readable(line) == shown
-
-
-def test_a_log_is_escaped() -> None:
-    assert "<script>" not in log_html(["<script>"])
