@@ -6,13 +6,14 @@ function hasRoom(count) {
   return false;
 }
 
-function add(objects) {
-  if (!hasRoom(objects.length)) return;
+function add(objects) { // whether there was room for them
+  if (!hasRoom(objects.length)) return false;
   const added = objects.map(numbered);
   change(() => {
     layout.objects.push(...added);
     selection = new Set(added.map(({ id }) => id));
   });
+  return true;
 }
 
 function tag(attribute) {
@@ -118,9 +119,7 @@ function setMode(name) {
 function place() { // a box without a pointer
   const attribute = isStuff(pen.label) ? "background" : pen.tag;
   mode = null;
-  if (!hasRoom(1)) return;
-  add([{ label: pen.label, box: [0.3, 0.3, 0.7, 0.7], attribute }]);
-  if (!pen.pinned) openPopup();
+  if (add([{ label: pen.label, box: [0.3, 0.3, 0.7, 0.7], attribute }]) && !pen.pinned) openPopup();
 }
 
 const ACTIONS = {
@@ -128,7 +127,7 @@ const ACTIONS = {
   select: () => setMode("select"),
   fill: () => {
     const label = isStuff(pen.label) ? pen.label : (props.stuff[0] ?? pen.label);
-    if (hasRoom(1)) add([{ label, box: [0, 0, 1, 1], attribute: "background" }]), openPopup();
+    if (add([{ label, box: [0, 0, 1, 1], attribute: "background" }])) openPopup();
   },
   undo: () => travel(past, future),
   redo: () => travel(future, past),
