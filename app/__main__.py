@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_port(place)
         if warning := place.warning():
             print(f"warning: {warning}", file=sys.stderr)
-        _serve(place, arguments.workspace, arguments.model, arguments.device, mcp=arguments.mcp)
+        _serve(place, arguments)
     except (DetDiffusionError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -60,9 +60,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mcp",
         action="store_true",
-        help="serve MCP serve MCP serve MCP tools for agents at /gradio_api/mcp/ (pip install -r requirements-mcp.txt)",
+        help="serve MCP tools for agents at /gradio_api/mcp/ (pip install -r requirements-mcp.txt)",
     )
     parser.add_argument("--workspace", type=Path, default=Path("workspace"), help="folder for images, layouts and runs")
+    parser.add_argument(
+        "--root",
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help="a folder that the page's Browse buttons show, besides the workspace; may be repeated (default: the "
+        "current folder)",
+    )
     parser.add_argument("--model", type=Path, default=BUNDLED_MODEL, help="model folder (default: the bundled one)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     return parser
@@ -142,7 +150,7 @@ def _check_port(place: Place) -> None:
             ) from error
 
 
-def _serve(place: Place, workspace: Path, model: Path, device: str | None, *, mcp: bool) -> None:
+def _serve(place: Place, arguments: argparse.Namespace) -> None:
     from app.engine.compute import Engine
     from app.engine.studio import open_studio
     from app.page import STYLES, build, theme
@@ -150,7 +158,8 @@ def _serve(place: Place, workspace: Path, model: Path, device: str | None, *, mc
     from app.studio.opening import examples
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` closes as cleanly as Ctrl+C
-    studio = open_studio(model, workspace, engine=Engine(device))
+    workspace, roots = arguments.workspace, arguments.root or [Path.cwd()]
+    studio = open_studio(arguments.model, workspace, engine=Engine(arguments.device), roots=roots)
     try:
         evaluations = Runs(workspace / "evaluations")
         datasets = Runs(workspace / "datasets")
@@ -161,7 +170,7 @@ def _serve(place: Place, workspace: Path, model: Path, device: str | None, *, mc
             server_port=place.port,
             auth=list(place.logins) or None,
             share=place.share,
-            mcp_server=mcp,
+            mcp_server=arguments.mcp,
             quiet=True,
             show_error=False,
             ssr_mode=False,

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from app.api import add_endpoints
 from app.components.messages import QUIET, Messages, Updates, say
+from app.components.path_dialog import PathDialog
 from app.components.queues import MODEL_QUEUE
 from app.datasets.tab import DatasetView
 from app.engine.models import Model
@@ -32,6 +33,7 @@ STYLES = [
         "studio/studio.css",
         "components/editor.css",
         "components/comparer.css",
+        "components/path_dialog.css",
         "runs/runs.css",
         "datasets/datasets.css",
         "gallery/gallery.css",
@@ -95,6 +97,7 @@ class _Page:
             js_on_load="\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS),
             elem_id="header",
         )
+        self.paths = paths = PathDialog(studio.places)
         with gr.Tabs(elem_id="views", selected="studio", overflow_behavior="wrap") as self.views:
             with gr.Tab("Studio", id="studio", elem_id="studio-view") as self.studio_tab:
                 self.drawing = StudioView(
@@ -103,11 +106,11 @@ class _Page:
             with gr.Tab("Gallery", id="gallery", elem_id="gallery-view") as self.gallery_tab:
                 self.gallery = GalleryView(studio)
             with gr.Tab("Data sets", id="dataset", elem_id="dataset-view") as self.dataset_tab:
-                self.dataset = DatasetView(studio, runs, datasets)
+                self.dataset = DatasetView(studio, runs, datasets, paths)
             with gr.Tab("Training", id="training", elem_id="training-view") as self.training_tab:
-                self.training = TrainingView(studio, runs)
+                self.training = TrainingView(studio, runs, paths)
             with gr.Tab("Evaluation", id="evaluation", elem_id="evaluation-view") as self.evaluation_tab:
-                self.evaluation = EvaluationView(studio, runs, evaluations)
+                self.evaluation = EvaluationView(studio, runs, evaluations, paths)
             with gr.Tab("Settings", id="settings", elem_id="settings-view") as self.settings_tab:
                 self.settings = SettingsView(studio)
 
@@ -125,6 +128,7 @@ class _Page:
             view.wire(opened=tab, closed=[other for other in tabs if other is not tab])
         self._wire_layouts()
         self._wire_gallery()
+        self.paths.wire()
         gr.on(None, self._on_load, None, self.header, queue=False, **QUIET)  # no trigger given: when the page loads
         training, drawing = self.training, self.drawing
         changed = [self.header, self.views, *drawing.of_model, training.use, training.back]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +15,7 @@ from detdiffusion.errors import ConfigError
 MAX_SEED = 2**48 - 1
 MAX_STEPS = 1000
 DEFAULT_GUIDANCE = 2.0  # of classifier-free guidance
+WHOLE_SCHEDULE = (0.0, 1.0)
 
 # By the name that people give them -> diffusers' class. Each takes one forward a step, so they differ in quality for
 # few steps. The two that add noise at every step, sde-dpm++ and ddpm, forget the errors of earlier steps.
@@ -39,6 +40,24 @@ def check_sampler(name: str) -> None:
     """ConfigError if there is no such sampler."""
     if name not in SAMPLERS:
         raise ConfigError(f"there is no sampler {name!r}; choose one of {', '.join(SAMPLERS)}")
+
+
+def in_interval(timestep: float, timesteps: int, interval: tuple[float, float]) -> bool:
+    """Whether a timestep (0 .. timesteps - 1) lies in a part of the noise schedule, from the clean end (0) to the noisy
+    one (1): above the lower end, and not above the upper one.
+
+    Guidance at the noisiest timesteps draws images of one prompt towards each other, with edges that are too hard
+    (Kynkaanniemi et al. 2024, "Applying guidance in a limited interval").
+    """
+    low, high = interval
+    return low < (timestep + 1) / timesteps <= high
+
+
+def check_interval(interval: Sequence[float]) -> tuple[float, float]:
+    """ConfigError where it is no part of the noise schedule."""
+    if len(interval) != 2 or not 0 <= interval[0] < interval[1] <= 1:
+        raise ConfigError(f"guidance_interval is {list(interval)}, and needs to be two rising numbers from 0 to 1")
+    return float(interval[0]), float(interval[1])
 
 
 @dataclass(frozen=True, slots=True)

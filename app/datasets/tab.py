@@ -9,6 +9,7 @@ import gradio as gr
 from app.components.forms import read_form
 from app.components.html import hint_html
 from app.components.messages import CHOOSE, QUIET, Messages, Updates
+from app.components.path_dialog import PathDialog, Wanted
 from app.components.picture import ImagePanel, image_value
 from app.datasets import handlers
 from app.datasets.form import KEEP, DatasetOrder
@@ -16,11 +17,13 @@ from app.datasets.handlers import IMAGES, LAYOUTS, NUMBERS, Browser
 from app.engine.studio import Studio
 from app.runs import handlers as shared
 from app.runs.jobs import Runs
-from app.runs.panel import PanelWords, RunPanel
+from app.runs.panel import MODEL_FOLDER, PanelWords, RunPanel
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import DetDiffusionError
 from detdiffusion.layout import Layout
 from training.synthesis.store import REFINEMENTS
+
+CONFIG_FILE = Wanted("Choose a config file", folder=False, suffixes=(".yaml", ".yml"))
 
 # Once the link of the hidden button is that of the new file.
 CLICK_FILE = """() => setTimeout(() => document.querySelector("#data-file").click(), 300)"""
@@ -29,9 +32,9 @@ CLICK_FILE = """() => setTimeout(() => document.querySelector("#data-file").clic
 class DatasetView:
     """The widgets of the tab, and what happens between them."""
 
-    def __init__(self, studio: Studio, trainings: Runs, runs: Runs) -> None:
+    def __init__(self, studio: Studio, trainings: Runs, runs: Runs, paths: PathDialog) -> None:
         self.studio, self.trainings, self.runs = studio, trainings, runs
-        self.panel = panel = RunPanel("data", PanelWords("data set", "Data sets"), studio.models.uses)
+        self.panel = panel = RunPanel("data", PanelWords("data set", "Data sets"), studio.models.uses, paths)
         with gr.Row(elem_id="data-stage", elem_classes="run-stage"):
             with gr.Column(elem_id="data-order", elem_classes="card order-card"):
                 self._order_card()
@@ -52,7 +55,12 @@ class DatasetView:
         first = DatasetOrder(known[0][1])
         gr.HTML("<h2>New data set</h2>", elem_classes="title")
         self.panel.data(first.source, "data-source", first.layouts, "Layouts", "data-layouts")
-        self.model = gr.Dropdown(known, value=first.model, label="Model", allow_custom_value=True, elem_id="data-model")
+        paths = self.panel.paths
+        with paths.line():
+            self.model = gr.Dropdown(
+                known, value=first.model, label="Model", allow_custom_value=True, elem_id="data-model"
+            )
+            paths.button(self.model, MODEL_FOLDER)
         with gr.Row(elem_classes="fields"):
             self.strategy = gr.Dropdown(
                 [str(one) for one in Strategy], value=str(first.strategy), label="Objects", elem_id="data-strategy"
@@ -69,7 +77,9 @@ class DatasetView:
             self.yolo = gr.Checkbox(first.yolo, label="YOLO labels", elem_id="data-yolo")
         self.panel.launch()
         with gr.Accordion("Closed loop", open=False, elem_id="data-more", elem_classes="run-more"):
-            self.config = _line("Config file (loop.yaml)", "data-config")
+            with paths.line():
+                self.config = _line("Config file (loop.yaml)", "data-config")
+                paths.button(self.config, CONFIG_FILE)
             self.start_loop = gr.Button("Start the loop", size="sm", elem_id="data-start-loop")
         self.panel.runs()
 

@@ -1,5 +1,6 @@
 """The studio without its page: models, detectors, generation, and a workspace with the history of its images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from app.engine.models import Model, ModelRegistry
 from app.engine.own_detectors import OwnDetectors
 from app.engine.turns import Turns
 from app.store.history import History
+from app.store.places import Places
 from detdiffusion.core.assets import BUNDLED_MODEL
 
 
@@ -22,6 +24,7 @@ class Studio:
     generation: GenerationService
     history: History
     workspace: Path
+    places: Places
 
     @property
     def model(self) -> Model:
@@ -34,20 +37,29 @@ class Studio:
         return self.history.pictures
 
 
-def open_studio(model: Path, workspace: Path, bundled: Path = BUNDLED_MODEL, engine: Engine | None = None) -> Studio:
+def open_studio(
+    model: Path,
+    workspace: Path,
+    bundled: Path = BUNDLED_MODEL,
+    engine: Engine | None = None,
+    roots: Sequence[Path] = (),
+) -> Studio:
     """A studio that starts with a model folder, and keeps what it makes in a workspace.
 
     Args:
         bundled: model folder whose detector is used where neither a model nor the one at the start brings its own.
         engine: what computes.
+        roots: folders in which the page may show what lies there, besides the workspace.
 
     Raises:
         CheckpointError, DetectorError: the model folder is missing, damaged or of another kind; then the workspace
             stays as it was.
+        ConfigError: a root is no folder.
     """
     own_detectors, turns = OwnDetectors(model.resolve(), bundled), Turns()
     models = ModelRegistry(own_detectors, turns, engine or Engine())
     detectors = DetectorRegistry(models, own_detectors, workspace / DETECTORS)
     history = History(workspace)
     history.pictures.mkdir(parents=True, exist_ok=True)
-    return Studio(models, detectors, GenerationService(models, detectors, history, turns), history, workspace)
+    places = Places([workspace, *roots])
+    return Studio(models, detectors, GenerationService(models, detectors, history, turns), history, workspace, places)

@@ -1,5 +1,6 @@
 """The evaluation view: what to measure on the left, how far it is and its report on the right. Widgets and wiring."""
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -7,12 +8,13 @@ import gradio as gr
 from app.components.forms import read_form
 from app.components.html import hint_html
 from app.components.messages import Updates
+from app.components.path_dialog import PathDialog
 from app.engine.studio import Studio
 from app.evaluation import handlers
 from app.evaluation.form import EvaluationOrder
 from app.runs import handlers as shared
 from app.runs.jobs import Runs
-from app.runs.panel import PanelWords, RunPanel
+from app.runs.panel import DETECTOR, MODEL_FOLDER, PanelWords, RunPanel
 
 OPEN = "Open the report"
 # The report as a page of its own, from what the frame holds: no file is served.
@@ -25,9 +27,9 @@ OPEN_PAGE = """() => {
 class EvaluationView:
     """The widgets of the tab, and what happens between them."""
 
-    def __init__(self, studio: Studio, trainings: Runs, runs: Runs) -> None:
+    def __init__(self, studio: Studio, trainings: Runs, runs: Runs, paths: PathDialog) -> None:
         self.studio, self.trainings, self.runs = studio, trainings, runs
-        self.panel = panel = RunPanel("eval", PanelWords("evaluation", "Evaluations"), studio.models.uses)
+        self.panel = panel = RunPanel("eval", PanelWords("evaluation", "Evaluations"), studio.models.uses, paths)
         with gr.Row(elem_id="eval-stage", elem_classes="run-stage"):
             with gr.Column(elem_id="eval-order", elem_classes="card order-card"):
                 self._order_card()
@@ -47,13 +49,22 @@ class EvaluationView:
         first = EvaluationOrder(known[0][1])
         gr.HTML("<h2>New evaluation</h2>", elem_classes="title")
         self.panel.data(first.source, "eval-data", first.layouts, "Unseen layouts", "eval-layouts")
-        self.model = gr.Dropdown(known, value=first.model, label="Model", allow_custom_value=True, elem_id="eval-model")
-        self.baselines = gr.Dropdown(
-            known, value=[], label="Baselines", multiselect=True, allow_custom_value=True, elem_id="eval-baselines"
-        )
-        self.detectors = gr.Textbox(
-            label="Detectors", placeholder="the model's own, or paths", max_lines=1, elem_id="eval-detectors"
-        )
+        paths = self.panel.paths
+        with paths.line():
+            self.model = gr.Dropdown(
+                known, value=first.model, label="Model", allow_custom_value=True, elem_id="eval-model"
+            )
+            paths.button(self.model, MODEL_FOLDER)
+        with paths.line():
+            self.baselines = gr.Dropdown(
+                known, value=[], label="Baselines", multiselect=True, allow_custom_value=True, elem_id="eval-baselines"
+            )
+            paths.button(self.baselines, replace(MODEL_FOLDER, several=True))
+        with paths.line():
+            self.detectors = gr.Textbox(
+                label="Detectors", placeholder="the model's own, or paths", max_lines=1, elem_id="eval-detectors"
+            )
+            paths.button(self.detectors, replace(DETECTOR, several=True))
         with gr.Row(elem_classes="fields"):
             self.steps = gr.Textbox(label="Steps", placeholder="20", max_lines=1, elem_id="eval-steps")
             self.attribute_guidance = gr.Textbox(

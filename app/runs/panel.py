@@ -10,6 +10,7 @@ import gradio as gr
 
 from app.components.html import hint_html
 from app.components.messages import CHOOSE, LOOK_SECONDS, QUIET, START, Messages, Updates, say
+from app.components.path_dialog import PathDialog, Wanted
 from app.runs import trash
 from app.runs.form import Source
 from app.runs.handlers import NONE_YET, RunScreen, current
@@ -18,6 +19,9 @@ from app.runs.views import log_html
 from detdiffusion.errors import ConfigError
 
 FOLDER_LABEL = "Folder (COCO, YOLO or Pascal VOC)"
+IMAGE_FOLDER = Wanted("Choose a folder of images and annotations")
+MODEL_FOLDER = Wanted("Choose a model folder")
+DETECTOR = Wanted("Choose a detector: its folder, or a .pt file", suffixes=(".pt",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +70,11 @@ class RunView(Protocol):
 class RunPanel:
     """The shared widgets of one tab, each made where its card has its place.
 
-    tab: the prefix of its element ids. uses: whether the studio works with something in a folder.
+    tab: the prefix of its element ids. uses: whether the studio works with something in a folder. paths: the page's.
     """
 
-    def __init__(self, tab: str, words: PanelWords, uses: Callable[[Path], bool]) -> None:
-        self.tab, self.words, self.uses = tab, words, uses
+    def __init__(self, tab: str, words: PanelWords, uses: Callable[[Path], bool], paths: PathDialog) -> None:
+        self.tab, self.words, self.uses, self.paths = tab, words, uses, paths
 
     # --- widgets ---
 
@@ -85,7 +89,9 @@ class RunPanel:
             elem_classes="choice run-source",
         )
         self.count = gr.Textbox(count, label=count_label, max_lines=1, elem_id=count_element)
-        self.folder = gr.Textbox(label=FOLDER_LABEL, max_lines=1, visible=False, elem_id=f"{self.tab}-folder")
+        with self.paths.line():
+            self.folder = gr.Textbox(label=FOLDER_LABEL, max_lines=1, visible=False, elem_id=f"{self.tab}-folder")
+            self.paths.button(self.folder, IMAGE_FOLDER)
 
     def launch(self) -> None:
         """Name and start."""

@@ -7,10 +7,11 @@ import gradio as gr
 from app.components.forms import read_form
 from app.components.html import hint_html
 from app.components.messages import CHOOSE, QUIET, Updates
+from app.components.path_dialog import PathDialog
 from app.engine.studio import Studio
 from app.runs import handlers as shared
 from app.runs.jobs import Runs
-from app.runs.panel import PanelWords, RunPanel
+from app.runs.panel import DETECTOR, MODEL_FOLDER, PanelWords, RunPanel
 from app.training import handlers
 from app.training.form import Order, first_order, presets
 from app.training.handlers import Chosen
@@ -21,9 +22,9 @@ USE = "Load into the studio"
 class TrainingView:
     """The widgets of the tab, and what happens between them."""
 
-    def __init__(self, studio: Studio, runs: Runs) -> None:
+    def __init__(self, studio: Studio, runs: Runs, paths: PathDialog) -> None:
         self.studio, self.runs = studio, runs
-        self.panel = panel = RunPanel("train", PanelWords("run", "Runs"), studio.models.uses)
+        self.panel = panel = RunPanel("train", PanelWords("run", "Runs"), studio.models.uses, paths)
         with gr.Row(elem_id="train-stage", elem_classes="run-stage"):
             with gr.Column(elem_id="order-card", elem_classes="card order-card"):
                 self._order_card()
@@ -43,22 +44,27 @@ class TrainingView:
         gr.HTML("<h2>New run</h2>", elem_classes="title")
         self.panel.data(first.source, "train-data", first.scenes, "Scenes", "train-scenes")
         self.preset = gr.Dropdown(presets(), value=first.preset, label="Preset", elem_id="train-preset")
-        self.base = gr.Dropdown(
-            handlers.bases(self.studio, self.runs),
-            value=first.base,
-            label="Base model (papercut presets: its autoencoder alone)",
-            allow_custom_value=True,
-            elem_id="train-base",
-        )
+        paths = self.panel.paths
+        with paths.line():
+            self.base = gr.Dropdown(
+                handlers.bases(self.studio, self.runs),
+                value=first.base,
+                label="Base model (papercut presets: its autoencoder alone)",
+                allow_custom_value=True,
+                elem_id="train-base",
+            )
+            paths.button(self.base, MODEL_FOLDER)
         with gr.Row(elem_classes="fields"):
             self.steps = _optional("Steps", "train-steps")
             self.batch = _optional("Batch", "train-batch")
             self.rate = _optional("Learning rate", "train-rate")
             self.seed = _optional("Seed", "train-seed")
         with gr.Accordion("More", open=False, elem_id="train-more", elem_classes="run-more"):
-            self.detector = gr.Textbox(
-                first.detector, label="Detector that decides easy and hard", max_lines=1, elem_id="train-detector"
-            )
+            with paths.line():
+                self.detector = gr.Textbox(
+                    first.detector, label="Detector that decides easy and hard", max_lines=1, elem_id="train-detector"
+                )
+                paths.button(self.detector, DETECTOR)
             self.settings = gr.Textbox(
                 label="Other settings, one field=value per line", lines=2, max_lines=4, elem_id="train-settings"
             )

@@ -67,7 +67,9 @@ def save_pipeline(pipe: Any, folder: Path, *, dtype: torch.dtype = torch.float16
         name: _cast(part, dtype) if isinstance(part, nn.Module) else part for name, part in pipe.components.items()
     }
     with no_progress_bars():
-        type(pipe)(**parts, vocabulary=pipe.vocabulary).save_pretrained(folder, max_shard_size=SHARD_SIZE)
+        interval = pipe.config.guidance_interval
+        saved = type(pipe)(**parts, vocabulary=pipe.vocabulary, guidance_interval=interval)
+        saved.save_pretrained(folder, max_shard_size=SHARD_SIZE)
     for path in (folder / INDEX, *folder.glob("*/config.json")):  # where a part was loaded from is nobody's business
         values = read_json(path, json_object, CheckpointError)
         if values.pop("_name_or_path", None) is not None:

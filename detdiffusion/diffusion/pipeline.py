@@ -31,7 +31,7 @@ from detdiffusion.models.blueprint import Blueprint
 from detdiffusion.models.control import control_images, control_scale, read_channels_last
 from detdiffusion.models.perception_head import PerceptionHead
 from detdiffusion.models.precision import autocast, preferred_dtype
-from detdiffusion.sampling_config import DEFAULT_GUIDANCE
+from detdiffusion.sampling_config import DEFAULT_GUIDANCE, WHOLE_SCHEDULE, check_interval
 from detdiffusion.text.prompt import TextCondition, empty_prompt, encode_prompt, encode_text
 from detdiffusion.text.vocabulary import VOCABULARY_FILE, Vocabulary
 
@@ -70,6 +70,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         controlnet: reads the layout as an image and steers the U-Net (a baseline; never with a blueprint).
         safety_checker, feature_extractor: where a Stable Diffusion folder brought them, no picture passes unchecked.
         vocabulary: required; stored beside the model as vocabulary.json.
+        guidance_interval: part of the noise schedule in which classifier-free guidance is on (see `in_interval`).
     """
 
     model_cpu_offload_seq = "text_encoder->blueprint->controlnet->unet->vae"
@@ -94,8 +95,10 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         safety_checker: StableDiffusionSafetyChecker | None = None,
         feature_extractor: Any = None,  # CLIPImageProcessor: its import brings torchvision, for models that have one
         vocabulary: Vocabulary | None = None,
+        guidance_interval: list[float] | None = None,  # all of it
     ) -> None:
         super().__init__()
+        self.register_to_config(guidance_interval=check_interval(guidance_interval or WHOLE_SCHEDULE))
         if vocabulary is None:
             raise ConfigError(f"a DetDiffusionPipeline needs its vocabulary ({VOCABULARY_FILE} of the model's folder)")
         if safety_checker is not None and feature_extractor is None:
@@ -125,8 +128,8 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         """As diffusers', from a local folder with a vocabulary.json; `load_pipeline` also verifies what it loads."""
         kwargs.setdefault("vocabulary", read_vocabulary(Path(folder)))
         kwargs.setdefault("use_safetensors", True)
-        pipeline: DetDiffusionPipeline = super().from_pretrained(str(folder), local_files_only=True, **kwargs)
-        return pipeline
+        loaded: DetDiffusionPipeline = super().from_pretrained(str(folder), local_files_only=True, **kwargs)
+        return loaded
 
     def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
         """As diffusers', and vocabulary.json."""
@@ -252,11 +255,10 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
     ) -> DetDiffusionOutput:
         """Draws one image for each layout and its seed: in one batch on an accelerator, each by itself on a CPU.
 
-        On a CPU a batch is no quicker, and sums of another size round otherwise: drawn by itself, an image is the same
-        to the bit, whatever is drawn beside it.
+        On a CPU a batch is no quicker, and its sums round otherwise: by itself, an image is always the same to the bit.
 
         Args:
-            layouts: of any numbers of objects, all of one picture size. A single layout is drawn once for each seed.
+            layouts: of any numbers of objects, all of one picture size; a single one is drawn once for each seed.
             seeds: the same seed starts from the same noise, whatever the batch and the device.
             attribute_guidance: how far to go on from easy towards hard beyond what the layouts' words say (see
                 `guided`); below 0 towards easy; 0 costs nothing, others twice the time.
@@ -290,6 +292,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
                 steps=steps,
                 guidance_scale=guidance_scale,
                 attribute_guidance=attribute_guidance,
+                guidance_interval=self.config.guidance_interval,
                 on_step=report,
             )
         if output_type == "latent":
@@ -298,10 +301,9 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         return DetDiffusionOutput(to_pil(pixels) if output_type == "pil" else pixels, drawn, flagged)
 
     def _latent_size(self, layouts: Sequence[Layout]) -> tuple[int, int]:
-        sizes = {self.image_size(layout) for layout in layouts}
-        if len(sizes) > 1:
-            raise LayoutError(f"one batch draws pictures of one size, not of {sorted(sizes)} (height, width)")
-        height, width = sizes.pop()
+        (height, width), *others = sorted({self.image_size(layout) for layout in layouts})
+        if others:
+            raise LayoutError(f"one batch draws pictures of one size, not of {(height, width)} and {others}")
         return height // self.downsample, width // self.downsample
 
     def _check_attribute_guidance(self, attribute_guidance: float) -> None:
@@ -316,10 +318,12 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         conditions = [self._conditions(group, size, guided=guided, contrast=contrast) for group in groups]
 
         def predict(latents: Tensor, t: Tensor) -> Tensor:
-            if len(conditions) == 1:
-                return self.denoise(latents, t, *conditions[0])
-            parts = latents.unflatten(0, (-1, len(conditions)))  # -> [parts, B, C, h, w]
-            drawn = [self.denoise(parts[:, place], t, *condition) for place, condition in enumerate(conditions)]
+            rows = latents.unflatten(0, (-1, len(conditions)))  # -> [rows of a group, groups, C, h, w]
+            last = slice(-len(rows), None)  # without those that are left out
+            drawn = [
+                self.denoise(rows[:, place], t, condition.rows(last), None if raw is None else raw[last])
+                for place, (condition, raw) in enumerate(conditions)
+            ]
             return torch.stack(drawn, dim=1).flatten(0, 1)
 
         return predict
@@ -336,7 +340,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         condition = self.encode_layouts([None, *shown])  # the empty prompt is encoded once
         rows = torch.tensor([0] * len(layouts) + list(range(1, len(shown) + 1)), device=condition.hidden.device)
         raw = self.draw_layouts([*[None] * len(layouts), *shown], size)
-        return TextCondition(*(part[rows] for part in condition)), raw
+        return condition.rows(rows), raw
 
     @torch.no_grad()
     def _images(self, latents: Tensor, dtype: torch.dtype | None) -> tuple[np.ndarray, list[bool] | None]:

@@ -10,9 +10,10 @@ import diffusers
 import torch
 from torch import Tensor
 
-from detdiffusion.sampling_config import SAMPLER_OPTIONS, SAMPLERS, check_sampler
+from detdiffusion.sampling_config import SAMPLER_OPTIONS, SAMPLERS, WHOLE_SCHEDULE, check_sampler, in_interval
 
-# [M, C, h, w] noisy latents and a timestep -> the U-Net's prediction, same shape. M is a multiple of B: see `guided`.
+# [M, C, h, w] noisy latents and a timestep -> the U-Net's prediction, same shape. M is a multiple of B: see `guided`;
+# where it is less than all parts, the first ones are left out.
 Predict: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 # Number of the step just done, of how many, and a call that gives the finished latents as they look from here.
 OnStep: TypeAlias = Callable[[int, int, Callable[[], Tensor]], None]
@@ -50,6 +51,7 @@ def sample(
     steps: int,
     guidance_scale: float,
     attribute_guidance: float = 0.0,
+    guidance_interval: tuple[float, float] = WHOLE_SCHEDULE,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Latents [B, C, h, w] of `noise`, float32.
@@ -60,6 +62,7 @@ def sample(
         seeds: for schedulers that draw noise at every step (SDE-DPM-Solver++, DDPM): one stream a picture.
         guidance_scale: 1 switches guidance off.
         attribute_guidance: its strength; 0 switches it off.
+        guidance_interval: see `in_interval`; elsewhere classifier-free guidance is off.
         on_step: called after every step; what it raises ends the sampling.
     """
     scheduler.set_timesteps(steps, device=noise.device)
@@ -67,7 +70,8 @@ def sample(
     latents: Tensor = noise * scheduler.init_noise_sigma
     for number, t in enumerate(scheduler.timesteps, start=1):
         scaled = scheduler.scale_model_input(latents, t)
-        prediction = guided(predict, scaled, t, guidance_scale, attribute_guidance)
+        scale = guidance_scale if in_interval(int(t), scheduler.config.num_train_timesteps, guidance_interval) else 1.0
+        prediction = guided(predict, scaled, t, scale, attribute_guidance)
         latents = scheduler.step(prediction, t, latents, **extra).prev_sample
         if on_step is not None:
             on_step(number, len(scheduler.timesteps), _Finished(scheduler, prediction, scaled, t))

@@ -62,6 +62,10 @@ class TextCondition(NamedTuple):
     object_mask: Tensor
     words: Tensor
 
+    def rows(self, chosen: Tensor | slice) -> TextCondition:
+        """Some of the layouts."""
+        return TextCondition(*(part[chosen] for part in self))
+
     def expand(self, batch: int) -> TextCondition:
         """One layout's condition for each of `batch` pictures."""
         return TextCondition(*(part.expand(batch, *part.shape[1:]) for part in self))

@@ -9,6 +9,7 @@ from typing import Any
 
 from detdiffusion.errors import ConfigError
 from detdiffusion.models.config import LossConfig
+from detdiffusion.sampling_config import WHOLE_SCHEDULE, check_interval
 from training.autoencoder.config import AutoencoderConfig
 from training.causes.config import CauseTrainingConfig
 from training.data.papercut.causes import Cause
@@ -88,6 +89,7 @@ class GeneratorConfig:
     clip_norm: float = 1.0
     ema_decay: float = 0.999
     ema_length: float = 0.0  # above 0, in place of ema_decay: see `MovingAverage`
+    guidance_interval: tuple[float, float] = WHOLE_SCHEDULE  # kept in the model: see `in_interval`
     prompt_dropout: float = 0.1  # share of prompts emptied (main paper)
     flip: float = 0.0  # share of pictures that are mirrored
     timestep_shift: float = 1.0  # above 1, noisy timesteps are drawn more often (Esser et al. 2024, equation 23)
@@ -117,6 +119,7 @@ class GeneratorConfig:
         for name in ("learning_rate", "muon_learning_rate", "clip_norm", "timestep_shift"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, and needs to be above 0")
+        check_interval(self.guidance_interval)
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(f"betas are {self.betas}, and need to be 0 or more and below 1")
         if self.optimizer not in ("adamw", "muon"):
@@ -193,6 +196,7 @@ _PAPERCUT_CPU = GeneratorConfig(
         "norm_num_groups": 16,
     },
     blueprint={"out_channels": 32},
+    guidance_interval=(0.0, 0.9),
     head={"width": 40},
     text={"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 3, "num_attention_heads": 4},
     loss=LossConfig(perception_weight=0.05, per_picture=False),
@@ -363,6 +367,7 @@ ADDED: Mapping[str, Any] = {
     "min_snr_gamma": 0.0,
     "start": "",
     "timestep_shift": 1.0,
+    "guidance_interval": [0.0, 1.0],
     "alone_scenes": 0,
     "centred": False,
 }

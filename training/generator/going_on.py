@@ -26,7 +26,7 @@ def config_like(model: Path, lessons: GeneratorConfig) -> GeneratorConfig:
         CheckpointError: the folder holds no model.
         ConfigError: its networks are Stable Diffusion's.
     """
-    from detdiffusion.diffusion.manifest import read_vocabulary
+    from detdiffusion.diffusion.manifest import INDEX, read_vocabulary
     from training.autoencoder.loading import load_autoencoder
     from training.generator.latents import cell_size
 
@@ -38,6 +38,7 @@ def config_like(model: Path, lessons: GeneratorConfig) -> GeneratorConfig:
     cell, sides = cell_size(load_autoencoder(model)), unet["sample_size"]
     rows, columns = (sides, sides) if isinstance(sides, int) else sides
     text = _saved(model, "text_encoder")
+    index = read_json(model / INDEX, json_object, CheckpointError)
     return dataclasses.replace(
         lessons,
         unet=unet,
@@ -51,6 +52,7 @@ def config_like(model: Path, lessons: GeneratorConfig) -> GeneratorConfig:
         attributes=bool(words.attribute_words),
         loss=lessons.loss if head is not None else dataclasses.replace(lessons.loss, perception_weight=0.0),
         start=str(model),
+        guidance_interval=tuple(index.get("guidance_interval", lessons.guidance_interval)),
     )
 
 

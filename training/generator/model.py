@@ -70,6 +70,7 @@ def small_model(
     )
     if config.start:
         start_from(pipe, Path(config.start))
+    pipe.register_to_config(guidance_interval=config.guidance_interval)
     return pipe
 
 

@@ -11,6 +11,7 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler
 from diffusers.models.attention_processor import AttnProcessor
 
+from detdiffusion.diffusion.checkpoint import save_pipeline
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, StepInfo, load_pipeline
 from detdiffusion.errors import Cancelled, CheckpointError, ConfigError, LayoutError
 from detdiffusion.layout import Attribute, Box, Layout
@@ -90,6 +91,17 @@ def test_guidance_off_equals_scale_one_with_both_halves(
     nearly = latents(tiny_pipeline, layout_of(3), [1], guidance_scale=1.0 + 1e-7)
     torch.testing.assert_close(off, nearly, atol=1e-4, rtol=0)
     assert not torch.allclose(off, latents(tiny_pipeline, layout_of(3), [1], guidance_scale=5.0), atol=1e-4)
+
+
+def test_where_guidance_is_on_is_a_property_of_the_model(
+    tmp_path: Path, tiny_pipeline: DetDiffusionPipeline, layout_of: LayoutOf
+) -> None:
+    whole, off = (latents(tiny_pipeline, layout_of(3), [1], guidance_scale=scale) for scale in (5.0, 1.0))
+    tiny_pipeline.register_to_config(guidance_interval=(0.4, 0.8))
+    part = latents(tiny_pipeline, layout_of(3), [1], guidance_scale=5.0)
+    assert not torch.allclose(part, whole, atol=1e-4) and not torch.allclose(part, off, atol=1e-4)
+    save_pipeline(tiny_pipeline, tmp_path, dtype=torch.float32)
+    torch.testing.assert_close(latents(load_pipeline(tmp_path), layout_of(3), [1], guidance_scale=5.0), part)
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from detdiffusion.diffusion.sampling import SAMPLERS, finished_latents, guided, make_scheduler, sample, starting_noise
 from detdiffusion.errors import Cancelled, ConfigError
+from detdiffusion.sampling_config import WHOLE_SCHEDULE, check_interval, in_interval
 
 CLEAN = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(9))
 SEEDS = (3, 4)
@@ -27,6 +28,35 @@ def oracle(scheduler: Any) -> Callable[[Tensor, Tensor], Tensor]:
         return alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * clean
 
     return predict
+
+
+def test_guidance_is_on_in_its_interval_alone() -> None:
+    """Rows that the U-Net sees at every step: both halves where guidance is on, the layouts alone where it is off."""
+    scheduler = DPMSolverMultistepScheduler(prediction_type="v_prediction")
+    seen: list[tuple[int, int]] = []
+
+    def predict(latents: Tensor, t: Tensor) -> Tensor:
+        seen.append((int(t), len(latents)))
+        return 0.1 * latents
+
+    sample(
+        predict,
+        scheduler,
+        starting_noise(SEEDS, (4, 3, 3)),
+        seeds=SEEDS,
+        steps=10,
+        guidance_scale=3.0,
+        guidance_interval=(0.25, 0.8),
+    )
+    assert [rows for _, rows in seen] == [2, 2, 4, 4, 4, 4, 4, 4, 2, 2]
+    assert all((rows == 4) == (250 <= t < 800) for t, rows in seen)
+    assert in_interval(0, 1000, WHOLE_SCHEDULE) and in_interval(999, 1000, WHOLE_SCHEDULE)
+
+
+@pytest.mark.parametrize("interval", [(0.5,), (0.5, 0.5), (0.9, 0.1), (-0.1, 1.0), (0.0, 1.1), (0.0, float("nan"))])
+def test_an_interval_that_is_none_is_refused(interval: tuple[float, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"guidance_interval is .*two rising numbers from 0 to 1"):
+        check_interval(interval)
 
 
 def test_noise_depends_on_its_seed_alone() -> None:

@@ -11,6 +11,7 @@ from detdiffusion.core.settings import keep_settings
 from detdiffusion.errors import ConfigError
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.config import LossConfig
+from detdiffusion.sampling_config import WHOLE_SCHEDULE
 from training.core.settings import with_settings
 from training.data.papercut.classes import STUFF, THINGS
 from training.generator.config import ADDED, FINE_TUNE, OLD_NAMES, PRESETS, TRAIN_PRESETS, VARIANTS, GeneratorConfig
@@ -201,11 +202,13 @@ def test_a_config_survives_json(tmp_path: Path) -> None:
 def test_a_run_that_lacks_newer_fields_goes_on(tmp_path: Path) -> None:
     path, bundle = tmp_path / "config.json", PRESETS["cpu"]
     held_out = dataclasses.replace(bundle.held_out, centred=False, alone_scenes=0)
-    bundle = dataclasses.replace(bundle, held_out=held_out)
+    generator = dataclasses.replace(bundle.generator, guidance_interval=WHOLE_SCHEDULE)
+    bundle = dataclasses.replace(bundle, held_out=held_out, generator=generator)
     old = bundle.to_json()
     parts = (old["detector"], old["held_out"], old["samples"], old["generator"], old["generator"]["loss"])
     gone = [(name, part.pop(name)) for part in parts for name in ADDED if name in part]
-    assert set(gone) == set(ADDED.items()), "as they were before there was such a field"
+    assert {name for name, _ in gone} == set(ADDED)
+    assert all(value == ADDED[name] for name, value in gone), "as they were before there was such a field"
     path.write_text(json.dumps(old))
     keep_settings(path, bundle.to_json(), OLD_NAMES, ADDED)
 
