@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio import component_meta
 from gradio.data_classes import GradioModel
 from pydantic import Field
 
 from app.components.messages import QUIET, Messages, Updates
 from app.store.places import Listing, Places
+
+component_meta.create_or_modify_pyi = lambda *_: None  # as in editor.py
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ class Status:
     unit: str = "step"
     stage: str = ""
     stages: tuple[StageStatus, ...] = ()
-    resumable: bool = True  # its commands can be read, and the same ones run again
+    resumable: bool = True  # its commands can be read, and may succeed when they are run again
 
 
 class Runs:
@@ -250,12 +250,13 @@ class Runs:
             step=count.done,
             steps=count.total,
             seconds_left=now.seconds_left if state in (State.RUNNING, State.PREPARING) else None,
-            message=now.message if told.now and now.state.value == state.value else _last_words(state, folder / LOG),
+            message=_message(now, state, folder / LOG),
             has_model=(folder / MODEL / "model_index.json").is_file(),
             about=job.about,
             unit=count.unit,
             stage=count.stage if state.alive else "",
             stages=count.stages,
+            resumable=not _refused(now, state),
         )
 
     def _job(self, name: str) -> Job:
@@ -301,6 +302,17 @@ class _Told:
         if says is RunState.FAILED or (self.last and says is RunState.FINISHED):
             return State(says)
         return State.STOPPED if job.stop_asked or says is RunState.STOPPED else State.FAILED
+
+
+def _refused(now: RunStatus, state: State) -> bool:
+    """Whether the same commands would fail again."""
+    return state is State.FAILED and now.refused
+
+
+def _message(now: RunStatus, state: State, log: Path) -> str:
+    """What a run does, or why it ended and what can be done: in its own words, or in those of its log."""
+    said = now.message if now.state.value == state.value else _last_words(state, log)
+    return f"{said}. The same settings would fail again: start a new run." if _refused(now, state) else said
 
 
 def _last_words(state: State, log: Path) -> str:

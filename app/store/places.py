@@ -40,7 +40,7 @@ class Places:
         """Where a dialog opens: the folder that was typed (or that of the file), or the roots."""
         wish = Path(typed.strip()).expanduser() if typed.strip() else None
         if wish is not None:
-            for folder in (wish, wish.parent):
+            for folder in [wish] if wish.parent == Path() else [wish, wish.parent]:  # a word is no path
                 if folder.is_dir() and self._within(folder):
                     return self.look(str(folder))
         return self.look(str(self.roots[0]) if len(self.roots) == 1 else "")

@@ -49,7 +49,7 @@ class TrainingView:
             self.base = gr.Dropdown(
                 handlers.bases(self.studio, self.runs),
                 value=first.base,
-                label="Base model (papercut presets: its autoencoder alone)",
+                label="Base (papercut: its autoencoder)",
                 allow_custom_value=True,
                 elem_id="train-base",
             )

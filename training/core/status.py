@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 from detdiffusion.core.files import claim, read_json, write_json, write_text
-from detdiffusion.errors import DataError, DetDiffusionError
+from detdiffusion.errors import ConfigError, DataError, DetDiffusionError
 
 STATUS = "status.json"
 STATUS_SECONDS = 2.0  # between two writes of status.json
@@ -71,6 +71,7 @@ class RunStatus:
     pid: int = 0
     group: int = 0  # of processes: that of the session which started the command
     stages: tuple[StageStatus, ...] = ()
+    refused: bool = False  # it failed for its settings: the same command would fail again
 
     def __post_init__(self) -> None:
         for name, value in (("done", self.done), ("total", self.total), ("seconds_left", self.seconds_left or 0.0)):
@@ -103,6 +104,7 @@ class RunStatus:
                 pid=pid,
                 group=int(values.get("group", pid)),
                 stages=tuple(StageStatus(str(row["name"]), RunState(row["state"])) for row in values.get("stages", ())),
+                refused=bool(values.get("refused", False)),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"this is no status of a run: {error}") from error
@@ -137,7 +139,9 @@ class StatusWriter:
 
     def say(self, state: RunState, message: str = "", **changes: Any) -> None:
         """Writes at once. changes: other fields of `RunStatus`; the rest stays."""
-        self.last = replace(self.last, state=state, message=message, **{"seconds_left": None, **changes})
+        self.last = replace(
+            self.last, state=state, message=message, **{"seconds_left": None, "refused": False, **changes}
+        )
         self._write()
 
     def progress(self, done: int, total: int, stage: str = "", unit: str = "", *, made: bool = True) -> None:
@@ -164,10 +168,10 @@ class StatusWriter:
         """`count` more of the total that `say` has named."""
         self.progress(self.last.done + count, self.last.total, stage, made=made)
 
-    def end(self, state: RunState, message: str = "") -> None:
+    def end(self, state: RunState, message: str = "", **changes: Any) -> None:
         """Where the last word left it; nothing where no word was said: bad input leaves no trace."""
         if self.path is not None and self.path.exists():
-            self.say(state, message)
+            self.say(state, message, **changes)
 
     def _write(self) -> None:
         self._written = time.monotonic()
@@ -237,7 +241,8 @@ def telling(path: Path | None, unit: str = "step", *, shared: bool = False) -> I
         except Exception as error:
             known = isinstance(error, DetDiffusionError | OSError)
             text = " ".join(str(error).split())
-            writer.end(RunState.FAILED, text if known else f"{type(error).__name__}: {text}")
+            text = text if known else f"{type(error).__name__}: {text}"
+            writer.end(RunState.FAILED, text, refused=isinstance(error, ConfigError))
             raise
         if not writer.last.state.over:
             writer.say(RunState.FINISHED)

@@ -201,6 +201,29 @@ def test_failed_run_shows_the_last_line_of_its_log(runs: Runs) -> None:
     assert "never" not in (runs.folder("empty") / "log.txt").read_text()
 
 
+REFUSES = """
+import pathlib, sys
+from detdiffusion.errors import ConfigError, DataError
+from training.core.status import RunState, telling
+with telling(pathlib.Path(sys.argv[1], "status.json")) as status:
+    status.say(RunState.PREPARING)
+    raise ConfigError("another size") if sys.argv[2] == "settings" else DataError("the disk is full")
+"""
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "helps"),
+    [
+        ("settings", "another size. The same settings would fail again: start a new run.", False),
+        ("disk", "the disk is full", True),
+    ],
+)
+def test_resume_is_offered_where_it_can_help(runs: Runs, reason: str, message: str, helps: bool) -> None:
+    start(runs, reason, python(REFUSES, runs.folder(reason), reason))
+    failed = reach(runs, reason, State.FAILED)
+    assert (failed.message, failed.resumable, look(runs, reason, "").may_resume) == (message, helps, helps)
+
+
 def test_killed_run_is_told_from_one_that_stopped(runs: Runs) -> None:
     folder = runs.folder("killed")
     start(runs, "killed", python("print('half way', flush=True)"), python(TRAINER, folder))

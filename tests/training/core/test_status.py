@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from detdiffusion.errors import DataError
+from detdiffusion.errors import ConfigError, DataError
 from training.core import status as metrics
 from training.core.cli import progress
 from training.core.status import (
@@ -212,6 +212,7 @@ def test_what_is_no_status(tmp_path: Path, text: str) -> None:
     [
         (None, RunState.FINISHED, ""),
         (DataError("the reason\nin two lines"), RunState.FAILED, "the reason in two lines"),
+        (ConfigError("another size"), RunState.FAILED, "another size"),
         (ValueError("a fault"), RunState.FAILED, "ValueError: a fault"),
         (KeyboardInterrupt(), RunState.STOPPED, "stopped; run the same command to resume"),
     ],
@@ -228,6 +229,7 @@ def test_how_a_command_ends_is_its_last_word(
             raise error
     told = said(tmp_path)
     assert (told.state, told.message, told.done, told.seconds_left) == (state, message, 3, None)
+    assert told.refused == isinstance(error, ConfigError), "only what would fail again"
     assert status_writer().path is None, "nobody tells after the end"
 
 
