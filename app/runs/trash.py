@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 from app.runs.jobs import Runs
+from app.store.history import TRASH_DAYS
 from detdiffusion.core.files import written_aside
 from detdiffusion.errors import ConfigError
 
 TRASH = ".trash"  # no run is called so
-TRASH_DAYS = 30  # what was thrown away longer ago goes for good with the next one
 LARGEST = 2_000_000  # bytes of a JSON file that may name the run's folder
 
 
@@ -60,11 +60,6 @@ def bring_back(runs: Runs) -> str:
     _move(last, runs.folder(last.name), f"{last.name} cannot be brought back")
     last.parent.rmdir()
     return last.name
-
-
-def in_trash(runs: Runs) -> tuple[str, ...]:
-    """Names of what was thrown away, the last one last."""
-    return tuple(path.name for path in _thrown(runs))
 
 
 def empty(runs: Runs) -> int:

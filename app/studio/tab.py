@@ -155,25 +155,7 @@ class StudioView:
             **QUIET,
             **MODEL_QUEUE,
         )
-        self.run_noises.click(
-            self._on_noises,
-            [canvas, self.count, *recipe, *self.sides.values],
-            [self.noises, seed, self.run_noises, self.stop_noises],
-            **QUIET,
-            **ASIDE_QUEUE,
-        )
-        for which, button in self.figures.items():
-            button.click(
-                self._on_figure,
-                [gr.State(which), canvas, self.last_sheet, *recipe],
-                [self.sheet, self.tabs, *buttons, self.last_sheet, self.spent],
-                js=CLOSE_MENUS,
-                **QUIET,
-                **MODEL_QUEUE,
-            )
-        self.stop_noises.click(self._on_stop_noises, queue=False, **QUIET)
-        self.attribute_guidance.wire(canvas, self.recipe)
-        self.inside.wire(self.inside_tab, self.last_single)
+        self._wire_tabs()
         self.cancel.click(self._on_cancel, queue=False, **QUIET)
         self.card.open.upload(self._on_open, self.card.open, self.restored, **QUIET)
         self.boxes.change(None, self.boxes, None, js=_toggle("result-card", "bare", "!on"), **QUIET)
@@ -199,6 +181,29 @@ class StudioView:
         ]
         # No trigger given: when the page loads.
         gr.on(None, self._on_load, [self.kept, self.number], opening, js=KEPT, **QUIET)
+
+    def _wire_tabs(self) -> None:
+        """The results beside the image and the comparison."""
+        canvas, recipe = self.card.editor, self.recipe.values
+        self.run_noises.click(
+            self._on_noises,
+            [canvas, self.count, *recipe, *self.sides.values],
+            [self.noises, self.recipe.seed, self.run_noises, self.stop_noises],
+            **QUIET,
+            **ASIDE_QUEUE,
+        )
+        for which, button in self.figures.items():
+            button.click(
+                self._on_figure,
+                [gr.State(which), canvas, self.last_sheet, *recipe],
+                [self.sheet, self.tabs, self.generate, self.compare, self.cancel, self.last_sheet, self.spent],
+                js=CLOSE_MENUS,
+                **QUIET,
+                **MODEL_QUEUE,
+            )
+        self.stop_noises.click(self._on_stop_noises, queue=False, **QUIET)
+        self.attribute_guidance.wire(canvas, self.recipe)
+        self.inside.wire(self.inside_tab, self.last_single)
 
     def _on_open(self, paths: list[str]) -> Updates:
         with Messages("Not opened", NOTHING_LOST):

@@ -25,6 +25,10 @@ def finished(runs: Runs, name: str) -> None:
     wait(runs, name)
 
 
+def in_trash(runs: Runs) -> tuple[str, ...]:
+    return tuple(path.name for path in sorted((runs.root / trash.TRASH).glob("*/*")))
+
+
 def wait(runs: Runs, name: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while runs.status(name).state.alive:
@@ -62,7 +66,7 @@ def test_what_was_thrown_away_comes_back(runs: Runs) -> None:
     finished(runs, "two")
     trash.throw_away(runs, "one")
     trash.throw_away(runs, "two")
-    assert runs.names() == [] and trash.in_trash(runs) == ("one", "two")
+    assert runs.names() == [] and in_trash(runs) == ("one", "two")
     finished(runs, "two")  # the name is free again
     with pytest.raises(ConfigError, match="there is a run 'two' already"):
         trash.bring_back(runs)
@@ -81,9 +85,9 @@ def test_the_trash_is_emptied_on_request_and_after_a_month(runs: Runs, monkeypat
         past.setattr(time, "time_ns", lambda: 10**18)
         trash.throw_away(runs, "one")
     trash.throw_away(runs, "two")
-    assert trash.in_trash(runs) == ("two",), "one went for good"
+    assert in_trash(runs) == ("two",), "one went for good"
     trash.throw_away(runs, "three")
-    assert trash.empty(runs) == 2 and trash.in_trash(runs) == () and trash.empty(runs) == 0
+    assert trash.empty(runs) == 2 and in_trash(runs) == () and trash.empty(runs) == 0
 
 
 def test_what_runs_is_left_alone(runs: Runs) -> None:
