@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,6 +16,7 @@ from PIL import Image
 from training.core.markup import element, joined
 
 FILES = "files"  # beside the Markdown
+INTERVAL, NO_BREAK = re.compile(r"\[[^\]]*\]"), "\u00a0"
 
 STYLE = """
 :root { --paper: #f6f4ef; --card: #fff; --sunken: #f3f1eb; --ink: #24222c; --soft: #6d6977; --line: #e4e0d8;
@@ -32,8 +34,10 @@ h3 { font-size: 14px; margin: 16px 0 4px; }
 p { margin: 6px 0; max-width: 80ch; } .note { color: var(--soft); font-size: 13px; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: 8px 0; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: 4px 12px 4px 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th { color: var(--soft); font-weight: 500; } th:first-child, td:first-child { text-align: left; }
+th, td { text-align: right; padding: 4px 12px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { color: var(--soft); font-weight: 500; }
+:is(th, td):first-child { text-align: left; position: sticky; left: 0; background: var(--card); }
+@media (min-width: 700px) { :is(th, td):first-child { white-space: nowrap; } }
 td.long { white-space: normal; overflow-wrap: anywhere; font: 12px ui-monospace, monospace; text-align: left; }
 figure { margin: 10px 0; } figcaption { color: var(--soft); font-size: 13px; }
 .row { display: flex; flex-wrap: wrap; gap: 10px 34px; } .row figure { flex: 1 1 300px; }
@@ -131,7 +135,7 @@ def _html(block: Block) -> Markup:
             head = element("tr", *(element("th", column) for column in block.columns))
             rows = (element("tr", *_cells(block, row)) for row in block.rows)
             title = element("h3", block.title) if block.title else Markup("")
-            return title + element("div", element("table", head, *rows), class_="wide")
+            return title + element("div", element("table", head, *rows), class_="wide", tabindex="0")
         case Plot():
             return element("figure", element("h3", block.title), block.svg)
         case ImageBlock():
@@ -141,7 +145,9 @@ def _html(block: Block) -> Markup:
 
 
 def _cells(table: Table, row: Sequence[str]) -> Iterator[Markup]:
-    return (element("td", cell, class_="long" if column in table.long else None) for column, cell in enumerate(row))
+    """An interval is broken nowhere, what is before it may stand on a line of its own."""
+    whole = (INTERVAL.sub(lambda found: found[0].replace(" ", NO_BREAK), cell) for cell in row)
+    return (element("td", cell, class_="long" if column in table.long else None) for column, cell in enumerate(whole))
 
 
 def write_markdown(title: str, blocks: Sequence[Block], out: Path) -> None:
