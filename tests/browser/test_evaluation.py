@@ -39,6 +39,8 @@ def test_from_start_to_report(page: Page, fill: Callable[..., None]) -> None:
     report = page.frame_locator("#eval-page iframe")
     expect(report.get_by_role("heading", name=re.compile("papercut:9@900000"))).to_be_visible()
     expect(report.get_by_text("From easy to hard, same layouts and noises")).to_be_attached()
+    cut = report.locator(".wide").evaluate_all("all => all.filter((one) => one.scrollWidth > one.clientWidth).length")
+    assert cut == 0, "a laptop shows every table whole"
     with page.expect_popup() as popup:
         page.locator("#eval-open").click()
     expect(popup.value.get_by_role("heading", name="DetDiffusion: evaluation")).to_be_visible()
