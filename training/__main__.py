@@ -31,6 +31,7 @@ VERBS: Mapping[str, Verb] = {
         "labelling.annotate", "find which objects of a data set a detector finds (easy) and misses (hard)"
     ),
     "train": Verb("generator.command", "train a generator on a data set, in one process or several; resumable"),
+    "distill": Verb("distillation.command", "train a student that draws in few steps, without guidance; resumable"),
     "convert": Verb(
         "generator.convert", "turn a published Stable Diffusion or GeoDiffusion folder into a model folder"
     ),

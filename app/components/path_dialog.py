@@ -14,7 +14,7 @@ from gradio.data_classes import GradioModel
 from pydantic import Field
 
 from app.components.messages import QUIET, Messages, Updates
-from app.store.places import Listing, Places
+from app.components.places import Listing, Places
 
 component_meta.create_or_modify_pyi = lambda *_: None  # as in editor.py
 

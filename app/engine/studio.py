@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.components.places import Places
 from app.engine.compute import Engine
 from app.engine.detectors import DETECTORS, DetectorRegistry
 from app.engine.generation import GenerationService
@@ -11,7 +12,6 @@ from app.engine.models import Model, ModelRegistry
 from app.engine.own_detectors import OwnDetectors
 from app.engine.turns import Turns
 from app.store.history import History
-from app.store.places import Places
 from detdiffusion.core.assets import BUNDLED_MODEL
 
 

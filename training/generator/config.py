@@ -69,6 +69,7 @@ class GeneratorConfig:
     head: Mapping[str, Any] | None = field(default_factory=dict)  # None: no perception head, so no perception loss
     controlnet: Mapping[str, Any] | None = None  # of `new_controlnet`; None: no ControlNet
     control_only: bool = False  # train the ControlNet alone, as its paper does with a U-Net that can draw already
+    unet_only: bool = False  # train the U-Net alone: of a student, which shares the rest with its teacher
     size: tuple[int, int] = (256, 256)  # (height, width) of the pictures, in pixels
     grid: tuple[int, int] = (32, 32)  # (columns, rows) of location words
     location_text: str = "<{}>"  # empty: prompts name classes alone
@@ -368,6 +369,7 @@ ADDED: Mapping[str, Any] = {
     "start": "",
     "timestep_shift": 1.0,
     "guidance_interval": [0.0, 1.0],
+    "unet_only": False,
     "alone_scenes": 0,
     "centred": False,
 }

@@ -145,8 +145,9 @@ def trained_modules(pipe: DetDiffusionPipeline, config: GeneratorConfig, device:
     """The text encoder, the U-Net and, where the model has them, blueprint and perception head (Fig. 2)."""
     modules = {name: getattr(pipe, name) for name in LEARNING if getattr(pipe, name) is not None}
     pipe.vae.to(device)
-    if config.control_only:
-        for name in modules.keys() - {"controlnet"}:
+    alone = "controlnet" if config.control_only else "unet" if config.unet_only else None
+    if alone is not None:
+        for name in modules.keys() - {alone}:
             modules.pop(name).to(device).requires_grad_(False)
     for module in modules.values():
         module.to(device).train()

@@ -1,6 +1,8 @@
 """One batch -> its losses (DetDiffusion, Eqs. 4 to 6)."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from typing import TypeAlias
 
 import torch
 from diffusers import DDPMScheduler
@@ -18,6 +20,9 @@ from detdiffusion.models.losses import (
     total_loss,
 )
 from training.generator.batch import Batch
+
+# What a step learns: the model, its noise schedule, a batch -> the losses.
+Lesson: TypeAlias = Callable[[DetDiffusionPipeline, DDPMScheduler, Batch, LossConfig], Losses]
 
 
 def generator_losses(pipe: DetDiffusionPipeline, schedule: DDPMScheduler, batch: Batch, config: LossConfig) -> Losses:

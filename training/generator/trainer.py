@@ -21,7 +21,7 @@ from training.core.status import MetricsLog
 from training.generator.batch import Batch, SampleStore, make_batch
 from training.generator.config import GeneratorConfig
 from training.generator.learner import Learner
-from training.generator.step import generator_losses
+from training.generator.step import Lesson, generator_losses
 
 MAX_BAD_STEPS = 20  # in a row, with a loss or a gradient that is not finite
 LOSSES = ("total", "denoise", "mask", "dice")
@@ -35,6 +35,7 @@ def train_generator(
     device: torch.device,
     on_step: OnStep,
     *,
+    lesson: Lesson = generator_losses,
     processes: Processes | None = None,
     watch: Callable[[int], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
@@ -43,6 +44,7 @@ def train_generator(
     `config.steps` if it was stopped. The same call goes on from `out/checkpoints`.
 
     Args:
+        lesson: what is learned of each batch.
         on_step: gets finished steps, all steps and the metrics; in the first process.
         watch: called in the first process every `config.sample_steps`, with the averaged weights in `pipe`; and before
             the first one, where the model begins as another.
@@ -64,7 +66,7 @@ def train_generator(
     while not ends:
         began = time.perf_counter()
         batches = (make_batch(store, config, done, noise_levels, device, part) for part in parts)
-        sums = _backward(pipe, schedule, config, batches, device)
+        sums = _backward(pipe, schedule, config, batches, device, lesson)
         # From here on, the gradients are the whole step's: whatever counts steps stands below.
         asked = torch.tensor([float(stopped())], device=device)
         processes.sum([sums, asked, *learner.gradients()])
@@ -98,12 +100,13 @@ def _backward(
     config: GeneratorConfig,
     batches: Iterable[Batch],
     device: torch.device,
+    lesson: Lesson,
 ) -> Tensor:
     """Adds the gradients of a step's micro-batches to the parameters; their losses [4], added up, by LOSSES."""
     sums = torch.zeros(len(LOSSES), device=device)
     for batch in batches:
         with autocast(device, None if config.precision == "bf16" else torch.float32):
-            losses = generator_losses(pipe, schedule, batch, config.loss)
+            losses = lesson(pipe, schedule, batch, config.loss)
         losses.total.backward()
         sums += torch.stack(losses).detach()
     return sums

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.store.places import MOST, Places
+from app.components.places import MOST, Places
 from detdiffusion.errors import ConfigError
 
 

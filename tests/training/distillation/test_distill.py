@@ -1,0 +1,112 @@
+"""`python -m training distill`, whole: a student of a model of one's own, and of one of the built-in world."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from safetensors.torch import load_file
+
+from detdiffusion.diffusion.pipeline import load_pipeline
+from training.__main__ import main
+
+QUICK = ["training.batch=2", "training.micro_batch=2", "training.warmup_steps=1", "training.learning_rate=1e-3"]
+PATIENCE = 120.0  # seconds; a test machine may be busy
+
+
+@pytest.fixture(scope="session")
+def taught(papercut: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder, trained for one step."""
+    run = tmp_path_factory.mktemp("taught")
+    assert main(papercut.words(run, "steps=1")) == 0
+    return run / "model"
+
+
+def words(teacher: Path, out: Path, papercut: Any | None, *more: str) -> list[str]:
+    data = [] if papercut is None else ["--data", papercut.data, "--attributes", papercut.attributes]
+    given = ["distill", "--model", teacher, "--out", out, *data, "--device", "cpu", "--set", *QUICK, *more]
+    return [str(word) for word in given]
+
+
+def student_weights(run: Path) -> dict[str, torch.Tensor]:
+    return {k: v for path in (run / "model/unet").glob("*.safetensors") for k, v in load_file(path).items()}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("at_home")
+def test_a_student_of_ones_own_model(taught: Path, papercut: Any, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert main(words(taught, run, papercut, "training.steps=3", "steps=3", "substeps=4")) == 0
+    teacher, student = load_pipeline(taught), load_pipeline(run / "model")
+    assert isinstance(student.scheduler, DDIMScheduler) and student.vocabulary == teacher.vocabulary
+    for name in ("text_encoder", "blueprint", "perception_head", "vae"):
+        pairs = zip(getattr(student, name).parameters(), getattr(teacher, name).parameters(), strict=True)
+        assert all(torch.equal(ours, theirs) for ours, theirs in pairs), f"{name} is the teacher's"
+    pairs = zip(student.unet.parameters(), teacher.unet.parameters(), strict=True)
+    assert not all(torch.equal(ours, theirs) for ours, theirs in pairs), "the U-Net has learned"
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3] and all(row["total"] > 0 for row in rows)
+    assert json.loads((run / "status.json").read_text())["state"] == "finished"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("at_home")
+def test_what_does_not_fit_is_refused(
+    taught: Path, papercut: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*given: object) -> str:
+        assert main([str(word) for word in given]) == 2
+        return capsys.readouterr().err
+
+    run = tmp_path / "run"
+    without_tags = ["distill", "--model", taught, "--out", run, "--data", papercut.data, "--device", "cpu"]
+    assert "give --attributes FILE.jsonl" in refused(*without_tags)
+    assert "do not fit a schedule of 1000" in refused(*words(taught, run, papercut, "steps=60", "substeps=60"))
+    assert not run.exists(), "bad input leaves no trace"
+    assert main(words(taught, run, papercut, "training.steps=1")) == 0
+    assert "substeps was 10, is 5" in refused(*words(taught, run, papercut, "training.steps=1", "substeps=5"))
+
+
+@pytest.mark.slow
+def test_a_killed_distillation_goes_on_to_the_bit(
+    taught: Path, papercut: Any, tmp_path: Path, cache: dict[str, str]
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    asked = ["training.steps=8", "training.checkpoint_steps=2", "training.precision=fp32"]
+
+    def start(run: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "training", *words(taught, run, papercut, *asked)]
+        return subprocess.Popen(command, env=cache, stderr=subprocess.DEVNULL)
+
+    assert start(whole).wait(timeout=PATIENCE) == 0
+    process = start(killed)
+    deadline = time.monotonic() + PATIENCE
+    while not list((killed / "checkpoints").glob("*")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert start(killed).wait(timeout=PATIENCE) == 0
+    ours, theirs = student_weights(killed), student_weights(whole)
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+    shutil.rmtree(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.model
+@pytest.mark.usefixtures("at_home")
+def test_the_built_in_world_needs_no_data(world_model: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    scenes = ["samples.scenes=3", "samples.chunk=2"]
+    assert main(words(world_model, run, None, "training.steps=1", *scenes)) == 0
+    assert len(list((run / "samples").glob("chunk-*.json"))) == 2
+    pipe = load_pipeline(run / "model")
+    assert pipe.vocabulary == load_pipeline(world_model).vocabulary

@@ -1,0 +1,74 @@
+"""What the student learns of a batch: to go in one step where its teacher's guided steps lead.
+
+Consistency within phases (Heek et al. 2024, "Multistep Consistency Models", section 3; Wang et al. 2024, "Phased
+Consistency Models"): from two neighbouring points of the teacher's path, the student's steps to the end of the phase
+have to meet. The later point's answer is the target: it is nearer to the end, where a step is exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import DDPMScheduler
+from torch import Tensor
+
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
+from detdiffusion.layout import Layout
+from detdiffusion.models.config import LossConfig
+from detdiffusion.models.losses import Losses, denoising_loss
+from detdiffusion.sampling_config import in_interval
+from training.distillation.phases import Phases, Step
+from training.generator.batch import Batch
+from training.generator.step import layout_weights
+
+
+@dataclass(frozen=True, slots=True)
+class Distillation:
+    """A lesson of `train_generator`.
+
+    teacher: on the device of the student, in eval mode. guidance_scale: which the student learns to do without.
+    """
+
+    teacher: DetDiffusionPipeline
+    phases: Phases
+    guidance_scale: float
+
+    def __call__(
+        self, student: DetDiffusionPipeline, schedule: DDPMScheduler, batch: Batch, config: LossConfig
+    ) -> Losses:
+        """The student's loss, as one that denoises."""
+        alphas_bar = schedule.alphas_cumprod.to(batch.latents.device)
+        kind = schedule.config.prediction_type
+        start, next_, end = self.phases.places(batch.timesteps)
+        noisy = schedule.add_noise(batch.latents, batch.noise, start)
+        size = (batch.latents.shape[-2], batch.latents.shape[-1])
+        condition, raw = student.encode_layouts(batch.layouts), student.draw_layouts(batch.layouts, size)
+        whole = Step.between(alphas_bar, start, end, kind)
+        prediction = student.denoise(noisy, start, condition, raw)
+        with torch.no_grad():
+            taught = self._guided(noisy, start, batch.layouts, size, len(alphas_bar))
+            later = Step.between(alphas_bar, start, next_, kind)(noisy, taught.float())
+            there = next_ == end  # the teacher has reached the end of the phase
+            asked = torch.where(there, start, next_)  # a timestep of the schedule; its answer is not used
+            answer = student.denoise(later, asked, condition, raw).float()
+            ends = Step.between(alphas_bar, next_, end, kind)(later, answer)
+            target = whole.leading_to(noisy, torch.where(there[:, None, None, None], later, ends))
+        weights = whole.prediction.abs()[:, 0]  # between the error of a prediction and that of where it leads
+        if config.use_foreground:
+            weights = weights * layout_weights(batch, size, config).to(weights.device)
+        loss = denoising_loss(prediction, target, weights) * batch.share
+        zero = torch.zeros((), device=loss.device)
+        return Losses(loss, loss, zero, zero)
+
+    def _guided(
+        self, noisy: Tensor, t: Tensor, layouts: tuple[Layout | None, ...], size: tuple[int, int], timesteps: int
+    ) -> Tensor:
+        """The teacher's prediction with guidance, where its model's interval has it on. [B, C, h, w]."""
+        both = [*[None] * len(layouts), *layouts]
+        condition, raw = self.teacher.encode_layouts(both), self.teacher.draw_layouts(both, size)
+        plain, asked = self.teacher.denoise(torch.cat([noisy, noisy]), torch.cat([t, t]), condition, raw).chunk(2)
+        interval = self.teacher.config.guidance_interval
+        scales = [self.guidance_scale if in_interval(int(one), timesteps, interval) else 1.0 for one in t]
+        scale = torch.tensor(scales, device=noisy.device)[:, None, None, None]
+        return plain + scale * (asked - plain)
