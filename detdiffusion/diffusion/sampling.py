@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import diffusers
 import torch
 from torch import Tensor
 
+from detdiffusion.core.files import one_line
+from detdiffusion.errors import ConfigError
 from detdiffusion.sampling_config import SAMPLER_OPTIONS, SAMPLERS, WHOLE_SCHEDULE, check_sampler, in_interval
 
 # [M, C, h, w] noisy latents and a timestep -> the U-Net's prediction, same shape. M is a multiple of B: see `guided`;
@@ -17,6 +21,8 @@ from detdiffusion.sampling_config import SAMPLER_OPTIONS, SAMPLERS, WHOLE_SCHEDU
 Predict: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 # Number of the step just done, of how many, and a call that gives the finished latents as they look from here.
 OnStep: TypeAlias = Callable[[int, int, Callable[[], Tensor]], None]
+
+WIDEST = 1.25  # standard deviation of what a scheduler makes of a standard normal; DPM-Solver++ ends at 1.05 at most
 
 
 def make_scheduler(model_scheduler: Any, sampler: str | None) -> Any:
@@ -28,13 +34,49 @@ def make_scheduler(model_scheduler: Any, sampler: str | None) -> Any:
     Raises:
         ConfigError: there is no such sampler.
     """
-    config = model_scheduler.config
-    if sampler is None:
-        return type(model_scheduler).from_config(config)
-    check_sampler(sampler)
+    kind, options = type(model_scheduler), {}
+    if sampler:
+        check_sampler(sampler)
+        kind, options = getattr(diffusers, SAMPLERS[sampler]), dict(SAMPLER_OPTIONS.get(sampler, {}))
     # Some clip what they predict to -1..1 unless told otherwise: right for pixels, wrong for latents.
-    settings = {"clip_sample": False, **config, **SAMPLER_OPTIONS.get(sampler, {})}
-    return getattr(diffusers, SAMPLERS[sampler]).from_config(settings)
+    return kind.from_config(model_scheduler.config, clip_sample=False, **options)
+
+
+def check_scheduler(scheduler: Any, steps: int) -> None:
+    """ConfigError where images break with a scheduler, its noise schedule and so many steps.
+
+    It draws what a perfect model of normally distributed latents predicts, which are known to keep a standard deviation
+    of 1. Good ones end near it (at few steps below it, as images are then too smooth); others far above, and their
+    images are saturated: Heun's second look at the noisiest step multiplies its error by the schedule's highest noise.
+    """
+    settings = json.dumps(dict(scheduler.config), sort_keys=True, default=list)
+    kind: Any = type(scheduler)
+    problem = _problem(kind, settings, steps) if hasattr(scheduler, "alphas_cumprod") else "it has no betas"
+    if problem:
+        raise ConfigError(
+            f"{type(scheduler).__name__} with {steps} steps does not fit this model's noise schedule: {problem}. "
+            f"Choose a sampler ({', '.join(SAMPLERS)}), or more steps"
+        )
+
+
+@lru_cache(256)
+def _problem(kind: Any, settings: str, steps: int) -> str:
+    """What is wrong with a scheduler of this class and these settings (JSON); empty: nothing."""
+    noise = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    try:
+        scheduler = kind.from_config(json.loads(settings))
+        prediction = scheduler.config.prediction_type
+
+        def predict(latents: Tensor, t: Tensor) -> Tensor:
+            clean: Tensor = scheduler.alphas_cumprod[int(t)]
+            known: dict[str, Tensor] = {"epsilon": (1 - clean).sqrt(), "v_prediction": torch.zeros(())}
+            return latents * known.get(prediction, clean.sqrt())
+
+        drawn = sample(predict, scheduler, noise, seeds=[0], steps=steps, guidance_scale=1.0)
+    except (ValueError, TypeError, AttributeError, IndexError, KeyError, RuntimeError) as error:
+        return one_line(error)
+    spread = float(drawn.std())
+    return "" if spread <= WIDEST else f"latents of a standard deviation of 1 end with {spread:.3g}"
 
 
 def starting_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:

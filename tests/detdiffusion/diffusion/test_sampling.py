@@ -5,15 +5,34 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    PNDMScheduler,
+)
 from torch import Tensor
 
-from detdiffusion.diffusion.sampling import SAMPLERS, finished_latents, guided, make_scheduler, sample, starting_noise
+from detdiffusion.diffusion.sampling import (
+    SAMPLERS,
+    check_scheduler,
+    finished_latents,
+    guided,
+    make_scheduler,
+    sample,
+    starting_noise,
+)
 from detdiffusion.errors import Cancelled, ConfigError
 from detdiffusion.sampling_config import WHOLE_SCHEDULE, check_interval, in_interval
 
 CLEAN = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(9))
 SEEDS = (3, 4)
+OURS = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
+STABLE_DIFFUSION = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 
 
 def oracle(scheduler: Any) -> Callable[[Tensor, Tensor], Tensor]:
@@ -111,6 +130,54 @@ def test_any_sampler_can_take_the_place_of_the_models_own(sampler: str) -> None:
     assert type(scheduler).__name__ == SAMPLERS[sampler]
     assert CLEAN.abs().max() > 1, "the test would not see what is clipped"
     torch.testing.assert_close(latents, CLEAN, atol=2e-2, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [DDIMScheduler, DDPMScheduler])
+def test_latents_are_never_clipped(kind: Any) -> None:
+    """These two clip unless told otherwise, also where a person puts them into a pipeline."""
+    pipeline_has = kind.from_config(OURS)
+    assert pipeline_has.config.clip_sample
+    for sampler in (None, "ddim", "ddpm"):
+        assert make_scheduler(pipeline_has, sampler).config.clip_sample is False
+    scheduler = make_scheduler(pipeline_has, None)
+    latents = sample(
+        oracle(scheduler), scheduler, starting_noise(SEEDS, (4, 3, 3)), seeds=SEEDS, steps=12, guidance_scale=3.0
+    )
+    torch.testing.assert_close(latents, CLEAN, atol=2e-2, rtol=0)
+
+
+def test_a_samplers_options_hold_whatever_the_models_scheduler_left_to_chance() -> None:
+    """diffusers drops settings that a config only holds because they are the class's own."""
+    own = DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
+    assert make_scheduler(own, "sde-dpm++").config.algorithm_type == "sde-dpmsolver++"
+
+
+@pytest.mark.parametrize("sampler", [None, *SAMPLERS])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 8, 20, 100])
+@pytest.mark.parametrize("schedule", ["ours", "stable diffusion"])
+def test_every_sampler_fits_with_any_number_of_steps(sampler: str | None, steps: int, schedule: str) -> None:
+    own = DPMSolverMultistepScheduler.from_config(OURS if schedule == "ours" else STABLE_DIFFUSION)
+    check_scheduler(make_scheduler(own, sampler), steps)
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps", "reason"),
+    [
+        (HeunDiscreteScheduler, 8, "latents of a standard deviation of 1 end with 1"),  # images all black and white
+        (HeunDiscreteScheduler, 20, "latents of a standard deviation of 1 end with 6.8"),
+        (EulerAncestralDiscreteScheduler, 4, "end with nan"),
+        (PNDMScheduler, 2, "could not be broadcast"),
+        (FlowMatchEulerDiscreteScheduler, 8, "it has no betas"),
+    ],
+)
+def test_a_scheduler_with_which_images_break_is_refused(kind: Any, steps: int, reason: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{kind.__name__} with {steps} steps does not fit .*{reason}.*dpm\+\+"):
+        check_scheduler(kind.from_config(OURS), steps)
+
+
+def test_a_scheduler_that_fits_elsewhere_is_taken_there() -> None:
+    """Heun's, for Stable Diffusion's noise schedule, which ends at less noise."""
+    check_scheduler(HeunDiscreteScheduler.from_config(STABLE_DIFFUSION), 8)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
