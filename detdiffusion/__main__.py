@@ -22,7 +22,7 @@ from detdiffusion.detection import Detections
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.errors import ConfigError, DetDiffusionError, LayoutError
 from detdiffusion.evaluation.comparison import Comparison, PairRow, compare, mean, object_confidences
-from detdiffusion.image_record import ImageRecord, read_image, save_image
+from detdiffusion.image_record import ImageRecord, read_layout, save_image
 from detdiffusion.layout import Attribute, Layout
 from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from detdiffusion.detection import Detector
-    from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, StepInfo
+    from detdiffusion.diffusion.output import StepInfo
+    from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 
 PAIRS_A_BATCH = 8
 
@@ -100,7 +101,7 @@ class _Job:
 
 def _prepare(arguments: argparse.Namespace) -> _Job:
     """Bad layouts are refused before anything large is loaded."""
-    layout = _read_layout(arguments.layout)
+    layout = read_layout(arguments.layout)
     from detdiffusion.diffusion.manifest import model_hash, read_vocabulary, verify
 
     verify(arguments.model)
@@ -203,13 +204,6 @@ def _object_row(layout: Layout, index: int, result: Comparison, seeds: Sequence[
 def _pair_row(row: PairRow, seed: int) -> dict[str, Any]:
     missed = {"missed_easy": row.missed_easy, "missed_hard": row.missed_hard}
     return {"seed": seed, "easy": _number(row.easy), "hard": _number(row.hard), "drop": _number(row.drop), **missed}
-
-
-def _read_layout(path: Path) -> Layout:
-    """A layout file, or a picture that carries one."""
-    if not path.is_file():
-        raise LayoutError(f"{path}: no such file")
-    return read_image(path).layout if path.suffix.lower() == ".png" else Layout.from_json(path.read_bytes())
 
 
 def _number(value: float) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,22 @@ def read_image(path: Path) -> ImageRecord:
         raise LayoutError(f"{path.name} carries no layout: use an image file saved by DetDiffusion, not a copy of it")
     values = parse_object(text)
     return ImageRecord.from_json(Layout.from_json(values.pop("layout", {})), values)
+
+
+def read_layout(path: Path) -> Layout:
+    """The layout of a layout file (JSON), or of an image of `save_image` (*.png) that carries one.
+
+    Raises:
+        LayoutError: there is no such file, or it holds no layout.
+    """
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file fails on names that are too long
+        raise LayoutError(f"{str(path)[:300]}: no such file")
+    if path.suffix.lower() == ".png":
+        return read_image(path).layout
+    try:
+        return Layout.from_json(path.read_bytes())
+    except OSError as error:
+        raise LayoutError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def has_record(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from types import MappingProxyType
 from typing import Any
 
@@ -38,7 +39,7 @@ SAMPLER_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 def check_sampler(name: str) -> None:
     """ConfigError if there is no such sampler."""
-    if name not in SAMPLERS:
+    if not isinstance(name, str) or name not in SAMPLERS:
         raise ConfigError(f"there is no sampler {name!r}; choose one of {', '.join(SAMPLERS)}")
 
 
@@ -84,14 +85,14 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         if self.sampler:
             check_sampler(self.sampler)
-        if not isinstance(self.seed, int) or not 0 <= self.seed <= MAX_SEED:
-            raise ConfigError(f"seed {self.seed} needs to be a whole number from 0 to {MAX_SEED}")
-        if not isinstance(self.steps, int) or not 1 <= self.steps <= MAX_STEPS:
-            raise ConfigError(f"{self.steps} steps; choose 1 to {MAX_STEPS}")
-        if not math.isfinite(self.guidance_scale):
-            raise ConfigError(f"guidance {self.guidance_scale:g} needs to be a number")
-        if not math.isfinite(self.attribute_guidance):
-            raise ConfigError(f"attribute guidance {self.attribute_guidance:g} needs to be a number")
+        if not _is_whole(self.seed) or not 0 <= self.seed <= MAX_SEED:
+            raise ConfigError(f"seed {self.seed!r} needs to be a whole number from 0 to {MAX_SEED}")
+        if not _is_whole(self.steps) or not 1 <= self.steps <= MAX_STEPS:
+            raise ConfigError(f"{self.steps!r} steps; choose 1 to {MAX_STEPS}")
+        if not _is_finite(self.guidance_scale):
+            raise ConfigError(f"guidance {self.guidance_scale!r} needs to be a number")
+        if not _is_finite(self.attribute_guidance):
+            raise ConfigError(f"attribute guidance {self.attribute_guidance!r} needs to be a number")
 
     def options(self) -> dict[str, Any]:
         """All but the seed, by the names that `DetDiffusionPipeline` takes; what is off is left out."""
@@ -102,3 +103,12 @@ class SamplingConfig:
     def later(self, number: int) -> SamplingConfig:
         """With the seed that lies `number` behind this one; behind the last comes the first."""
         return replace(self, seed=(self.seed + number) % (MAX_SEED + 1))
+
+
+def _is_whole(value: object) -> bool:
+    """True and False are whole numbers for Python alone."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)

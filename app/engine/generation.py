@@ -24,7 +24,7 @@ from app.store.history import History
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.devices import memory_gb
 from detdiffusion.detection import Detections, Detector
-from detdiffusion.diffusion.pipeline import StepInfo
+from detdiffusion.diffusion.output import StepInfo
 from detdiffusion.errors import Cancelled
 from detdiffusion.evaluation.comparison import object_confidences
 from detdiffusion.image_record import ImageRecord, save_image

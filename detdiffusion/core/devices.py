@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import torch
 
 
-def device_of(name: str | None) -> torch.device:
-    """The device of that name; without one the GPU, else the CPU.
+def device_of(name: str | None, said: str = "--device") -> torch.device:
+    """The device of that name; without one the GPU, else the CPU. `said`: how messages name the setting.
 
     Raises:
         ConfigError: there is no such device, or this machine (or this torch) has none of it.
@@ -23,18 +23,18 @@ def device_of(name: str | None) -> torch.device:
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
-        raise ConfigError(f"--device {name}: there is no such device; use cpu, or cuda, cuda:1, ...") from error
+        raise ConfigError(f"{said} {name}: there is no such device; use cpu, or cuda, cuda:1, ...") from error
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if not count:
-            raise ConfigError(f"--device {name}: no CUDA device here; use cpu")
+            raise ConfigError(f"{said} {name}: no CUDA device here; use cpu")
         if (device.index or 0) >= count:
-            raise ConfigError(f"--device {name}: the CUDA devices here are numbered 0 to {count - 1}")
+            raise ConfigError(f"{said} {name}: the CUDA devices here are numbered 0 to {count - 1}")
     elif device.type != "cpu":
         try:
             torch.zeros(1, device=device).tolist()
         except Exception as error:  # each kind of device fails with an error of its own
-            raise ConfigError(f"--device {name}: this device cannot be used here; use cpu") from error
+            raise ConfigError(f"{said} {name}: this device cannot be used here; use cpu") from error
     return device
 
 

@@ -23,7 +23,15 @@ from torch import nn
 from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel
 
 from detdiffusion.core.files import json_object, read_json, write_json, write_text
-from detdiffusion.diffusion.manifest import INDEX, components, part_folder, read_vocabulary, verify, write_manifest
+from detdiffusion.diffusion.manifest import (
+    INDEX,
+    components,
+    part_folder,
+    read_vocabulary,
+    shared_parts,
+    verify,
+    write_manifest,
+)
 from detdiffusion.errors import CheckpointError
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.blueprint import Blueprint
@@ -109,6 +117,26 @@ def check_architecture(folder: Path) -> None:
     """
     vocabulary = read_vocabulary(folder)
     _check_parts(folder, component_classes(folder), vocabulary)
+
+
+def load_shared(folder: Path, dtype: Any) -> dict[str, Any]:
+    """The parts of a model that lie in the folder beside it, ready to run; most models have none.
+
+    Args:
+        dtype: of the weights, or a dict of them by part, as diffusers takes it.
+
+    Raises:
+        CheckpointError: the manifest cannot be read.
+    """
+    shared = shared_parts(folder)
+    classes = component_classes(folder) if shared else {}
+
+    def load(part: str) -> Any:
+        own = dtype.get(part, dtype.get("default", torch.float32)) if isinstance(dtype, dict) else dtype
+        place = str(part_folder(folder, part))
+        return classes[part].from_pretrained(place, dtype=own, use_safetensors=True, local_files_only=True)
+
+    return {part: load(part) for part in shared}
 
 
 def check_base(folder: Path) -> dict[str, Any]:

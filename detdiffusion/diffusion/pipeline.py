@@ -2,59 +2,39 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
-from diffusers.utils import BaseOutput
-from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from detdiffusion.attributes import Strategy, apply_strategy
-from detdiffusion.diffusion.checkpoint import check_architecture, component_classes, no_progress_bars
-from detdiffusion.diffusion.decoding import check_safety, decode, to_pil
-from detdiffusion.diffusion.manifest import part_folder, read_vocabulary, shared_parts, verify
-from detdiffusion.diffusion.sampling import Predict, make_scheduler, sample, starting_noise
+from detdiffusion.core.devices import device_of
+from detdiffusion.diffusion.checkpoint import check_architecture, load_shared, no_progress_bars
+from detdiffusion.diffusion.decoding import check_safety, decode, in_form, to_pil
+from detdiffusion.diffusion.manifest import read_vocabulary, verify
+from detdiffusion.diffusion.output import DetDiffusionOutput, StepInfo
+from detdiffusion.diffusion.request import LayoutLike, as_folder, as_layouts, as_seeds, check_output, check_sampling
+from detdiffusion.diffusion.sampling import Predict, check_scheduler, make_scheduler, sample, starting_noise
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import Layout
 from detdiffusion.models.blueprint import Blueprint
 from detdiffusion.models.control import control_images, control_scale, read_channels_last
 from detdiffusion.models.perception_head import PerceptionHead
-from detdiffusion.models.precision import autocast, preferred_dtype
+from detdiffusion.models.precision import arithmetic_dtype, autocast, name_of, usable_dtype
 from detdiffusion.sampling_config import DEFAULT_GUIDANCE, WHOLE_SCHEDULE, check_interval
 from detdiffusion.text.prompt import TextCondition, empty_prompt, encode_prompt, encode_text
 from detdiffusion.text.vocabulary import VOCABULARY_FILE, Vocabulary
 
-
-@dataclass(frozen=True, slots=True)
-class StepInfo:
-    """Where a generation stands. `preview()` decodes the pictures as they look from here."""
-
-    step: int  # 1..steps
-    steps: int
-    preview: Callable[[], list[Image.Image]]
-
-
-@dataclass
-class DetDiffusionOutput(BaseOutput):  # type: ignore[misc]
-    """`images` as PIL pictures (or as `output_type` says); `layouts` with every attribute filled in.
-
-    `flagged` tells which pictures the model's safety checker made black; None where nothing was checked.
-    """
-
-    images: Any
-    layouts: list[Layout]
-    flagged: list[bool] | None = None
+STEERING = ("text_encoder", "unet", "blueprint", "controlnet")  # the parts that see every step
 
 
 class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -124,11 +104,24 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         self.set_progress_bar_config(disable=True)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, **kwargs: Any) -> DetDiffusionPipeline:
-        """As diffusers', from a local folder with a vocabulary.json; `load_pipeline` also verifies what it loads."""
-        kwargs.setdefault("vocabulary", read_vocabulary(Path(folder)))
+    def from_pretrained(cls, folder: str | os.PathLike[str], **kwargs: Any) -> DetDiffusionPipeline:
+        """As diffusers', from a local folder with a vocabulary.json; `load_pipeline` also verifies what it loads.
+
+        Args:
+            kwargs: as diffusers'. `dtype` is that of the weights, float32 by default, whatever they are stored as.
+
+        Raises:
+            CheckpointError: this is no folder of a DetDiffusion model.
+        """
+        path = as_folder(folder)
+        kwargs.setdefault("vocabulary", read_vocabulary(path))
         kwargs.setdefault("use_safetensors", True)
-        loaded: DetDiffusionPipeline = super().from_pretrained(str(folder), local_files_only=True, **kwargs)
+        dtype = kwargs.pop("dtype", None) or kwargs.pop("torch_dtype", None) or torch.float32
+        with no_progress_bars():
+            given = {**load_shared(path, dtype), **kwargs}
+            loaded: DetDiffusionPipeline = super().from_pretrained(
+                str(path), local_files_only=True, dtype=dtype, **given
+            )
         return loaded
 
     def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
@@ -242,9 +235,9 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
     @torch.no_grad()
     def __call__(
         self,
-        layouts: Layout | Sequence[Layout],
+        layouts: LayoutLike | Iterable[LayoutLike],
         *,
-        seeds: Sequence[int],
+        seeds: Iterable[int],
         steps: int = 20,
         guidance_scale: float = DEFAULT_GUIDANCE,
         attribute_guidance: float = 0.0,
@@ -258,32 +251,42 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         On a CPU a batch is no quicker, and its sums round otherwise: by itself, an image is always the same to the bit.
 
         Args:
-            layouts: of any numbers of objects, all of one picture size; a single one is drawn once for each seed.
-            seeds: the same seed starts from the same noise, whatever the batch and the device.
+            layouts: of any numbers of objects, all of one picture size; a single one is drawn once for each seed. Each
+                is a `Layout`, its JSON form as a dict, or the path of a file that holds one.
+            seeds: from 0 to `MAX_SEED`; the same seed starts from the same noise, whatever the batch and the device.
+            steps: of the sampler, 1 to `MAX_STEPS`.
+            guidance_scale: of classifier-free guidance; 1 switches it off, and takes half the time.
             attribute_guidance: how far to go on from easy towards hard beyond what the layouts' words say (see
                 `guided`); below 0 towards easy; 0 costs nothing, others twice the time.
             sampler: of `sampling.SAMPLERS`; None: the kind that the model came with.
             on_step: called after every step; `Cancelled` raised inside stops the generation.
-            output_type: "pil", "np" ([B, H, W, 3] uint8) or "latent" ([B, C, h, w]).
-            dtype: of the arithmetic; `preferred_dtype` by default.
+            output_type: "pil": a list of PIL images; "np": an array [B, H, W, 3], "pt": a tensor [B, 3, H, W], both
+                float32 from 0 to 1, as in diffusers; "latent": a tensor [B, C, h, w].
+            dtype: of the arithmetic; `preferred_dtype` by default. float32, with a warning, where it is half precision
+                in which this CPU does not compute.
 
         Raises:
-            LayoutError: an unknown class, or sizes that the model cannot draw together.
-            ConfigError: seeds, steps, attribute_guidance or output_type out of range, an unknown sampler, or attribute
-                guidance for a model that knows no attributes.
+            LayoutError: no layout, an unknown class, or sizes that the model cannot draw together.
+            ConfigError: another argument of a wrong type or out of range, attribute guidance for a model that knows no
+                attributes, a scheduler that fails with these steps, or weights in whose format nothing here computes.
         """
-        drawn = [layouts] * len(seeds) if isinstance(layouts, Layout) else list(layouts)
-        _check_call(drawn, seeds, steps, output_type)
-        self._check_attribute_guidance(attribute_guidance)
+        seeds = as_seeds(seeds)
+        drawn = as_layouts(layouts, len(seeds))
+        check_sampling(seeds, steps, guidance_scale, attribute_guidance, sampler)
+        check_output(on_step, output_type)
+        if attribute_guidance and not self.vocabulary.attribute_words:
+            raise ConfigError("this model knows no easy and hard objects: attribute_guidance needs to be 0")
+        arithmetic = self.arithmetic(dtype)
         scheduler = make_scheduler(self.scheduler, sampler)
+        check_scheduler(scheduler, steps)
         drawn = [self.vocabulary.resolve(layout) for layout in drawn]
         size = self._latent_size(drawn)
 
         def report(step: int, total: int, finished: Callable[[], Tensor]) -> None:
             if on_step is not None:
-                on_step(StepInfo(step, total, lambda: to_pil(self._images(finished(), dtype)[0])))
+                on_step(StepInfo(step, total, lambda: to_pil(self._images(finished(), arithmetic)[0])))
 
-        with self._autocast(dtype):
+        with autocast(self.unet.device, arithmetic):
             latents = sample(
                 self._predictor(drawn, size, guided=guidance_scale != 1, contrast=attribute_guidance != 0),
                 scheduler,
@@ -297,20 +300,14 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
             )
         if output_type == "latent":
             return DetDiffusionOutput(latents, drawn)
-        pixels, flagged = self._images(latents, dtype)
-        return DetDiffusionOutput(to_pil(pixels) if output_type == "pil" else pixels, drawn, flagged)
+        images, flagged = self._images(latents, arithmetic)
+        return DetDiffusionOutput(in_form(images, output_type), drawn, flagged)
 
     def _latent_size(self, layouts: Sequence[Layout]) -> tuple[int, int]:
         (height, width), *others = sorted({self.image_size(layout) for layout in layouts})
         if others:
             raise LayoutError(f"one batch draws pictures of one size, not of {(height, width)} and {others}")
         return height // self.downsample, width // self.downsample
-
-    def _check_attribute_guidance(self, attribute_guidance: float) -> None:
-        if not math.isfinite(attribute_guidance):
-            raise ConfigError(f"attribute_guidance needs to be a number, not {attribute_guidance}")
-        if attribute_guidance and not self.vocabulary.attribute_words:
-            raise ConfigError("this model knows no easy and hard objects: attribute_guidance needs to be 0")
 
     def _predictor(self, layouts: Sequence[Layout], size: tuple[int, int], *, guided: bool, contrast: bool) -> Predict:
         """`denoise` for the rows of `sampling.guided`, [parts * B, C, h, w]; on a CPU it sees image after image."""
@@ -343,58 +340,45 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         return condition.rows(rows), raw
 
     @torch.no_grad()
-    def _images(self, latents: Tensor, dtype: torch.dtype | None) -> tuple[np.ndarray, list[bool] | None]:
-        """Latents [B, C, h, w] -> pictures [B, H, W, 3] uint8, and which of them the safety checker made black."""
-        with self._autocast(dtype):
-            pixels = decode(self.vae, latents)
+    def _images(self, latents: Tensor, dtype: torch.dtype) -> tuple[Tensor, list[bool] | None]:
+        """Latents [B, C, h, w] -> images as `decode` gives them, and which of them the safety checker made black."""
+        with autocast(self.unet.device, dtype):
+            images = decode(self.vae, latents)
         if self.safety_checker is None:
-            return pixels, None
-        return check_safety(self.safety_checker, self.feature_extractor, pixels)
-
-    def _autocast(self, dtype: torch.dtype | None) -> torch.autocast:
-        return autocast(self.unet.device, self.arithmetic(dtype))
+            return images, None
+        return check_safety(self.safety_checker, self.feature_extractor, images)
 
     def arithmetic(self, dtype: torch.dtype | None = None) -> torch.dtype:
-        """What a call with this `dtype` computes in."""
-        stored: torch.dtype = self.unet.dtype
-        return dtype or (preferred_dtype(self.unet.device) if stored == torch.float32 else stored)
+        """What a call with this `dtype` computes in.
+
+        Raises:
+            ConfigError: `dtype` or the weights are of a format in which nothing here computes.
+        """
+        parts = {name: part for name in STEERING if (part := getattr(self, name)) is not None}
+        return arithmetic_dtype(self.unet.device, {name: part.dtype for name, part in parts.items()}, dtype)
 
     def computed_in(self, dtype: torch.dtype | None = None) -> tuple[str, str]:
         """Precision and kind of device of a call with this `dtype`, as an image file names them."""
-        return str(self.arithmetic(dtype)).removeprefix("torch."), str(self.unet.device.type)
+        return name_of(self.arithmetic(dtype)), str(self.unet.device.type)
 
 
 def load_pipeline(
-    folder: Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+    folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
 ) -> DetDiffusionPipeline:
     """A verified model folder as a pipeline.
 
     Args:
-        dtype: of the weights; float32 by default (the arithmetic follows `preferred_dtype`).
+        dtype: of the weights; float32 by default (the arithmetic follows `preferred_dtype`). float32, with a warning,
+            where it is half precision in which this CPU does not compute.
 
     Raises:
         CheckpointError: the folder is missing, damaged, unsafe, or of another architecture; before memory is taken.
+        ConfigError: there is no such device or number format.
     """
-    verify(folder)
-    check_architecture(folder)
-    dtype = dtype or torch.float32
-    with no_progress_bars():
-        classes = component_classes(folder)
-        shared = {
-            part: classes[part].from_pretrained(
-                str(part_folder(folder, part)), dtype=dtype, use_safetensors=True, local_files_only=True
-            )
-            for part in shared_parts(folder)
-        }
-        pipeline = DetDiffusionPipeline.from_pretrained(folder, dtype=dtype, **shared)
-    moved: DetDiffusionPipeline = pipeline.to(device)
+    path, place = as_folder(folder), device_of(str(device), "device")
+    dtype = usable_dtype(place, dtype or torch.float32)
+    verify(path)
+    check_architecture(path)
+    pipeline = DetDiffusionPipeline.from_pretrained(path, dtype=dtype)
+    moved: DetDiffusionPipeline = pipeline.to(place, silence_dtype_warnings=True)  # usable_dtype has warned
     return moved
-
-
-def _check_call(layouts: Sequence[Layout], seeds: Sequence[int], steps: int, output_type: str) -> None:
-    if not layouts or len(layouts) != len(seeds):
-        raise ConfigError(f"{len(layouts)} layouts with {len(seeds)} seeds: give one seed a picture, and at least one")
-    if steps < 1:
-        raise ConfigError(f"steps needs to be 1 or more, not {steps}")
-    if output_type not in ("pil", "np", "latent"):
-        raise ConfigError(f"output_type needs to be pil, np or latent, not {output_type!r}")

@@ -14,6 +14,12 @@ from detdiffusion.sampling_config import MAX_SEED, SamplingConfig
         ({"seed": -1}, "seed -1"),
         ({"seed": MAX_SEED + 1}, "seed"),
         ({"seed": 1.5}, "seed 1.5 needs to be a whole number"),
+        ({"seed": True}, "seed True needs to be a whole number"),
+        ({"seed": "1"}, "seed '1' needs to be a whole number"),
+        ({"seed": 1, "steps": "many"}, "'many' steps; choose 1 to 1000"),
+        ({"seed": 1, "guidance_scale": "3"}, "guidance '3' needs to be a number"),
+        ({"seed": 1, "attribute_guidance": None}, "attribute guidance None needs to be a number"),
+        ({"seed": 1, "sampler": ["ddim"]}, "no sampler"),
         ({"seed": 1, "steps": 0}, "0 steps; choose 1 to 1000"),
         ({"seed": 1, "steps": 1001}, "1001 steps"),
         ({"seed": 1, "guidance_scale": math.nan}, "guidance nan"),
@@ -21,7 +27,7 @@ from detdiffusion.sampling_config import MAX_SEED, SamplingConfig
         ({"seed": 1, "sampler": "magic"}, "no sampler 'magic'; choose one of dpm"),
     ],
 )
-def test_values_are_checked(values: dict[str, float], message: str) -> None:
+def test_values_are_checked(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SamplingConfig(**values)  # type: ignore[arg-type]
 

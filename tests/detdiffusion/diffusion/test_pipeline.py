@@ -12,11 +12,12 @@ from diffusers import AutoencoderKL, DDPMScheduler
 from diffusers.models.attention_processor import AttnProcessor
 
 from detdiffusion.diffusion.checkpoint import save_pipeline
-from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, StepInfo, load_pipeline
+from detdiffusion.diffusion.output import StepInfo
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.errors import Cancelled, CheckpointError, ConfigError, LayoutError
 from detdiffusion.layout import Attribute, Box, Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
-from detdiffusion.models.precision import autocast, preferred_dtype
+from detdiffusion.models.precision import autocast, computes_in, preferred_dtype
 from detdiffusion.text.vocabulary import Vocabulary
 
 LayoutOf = Callable[..., Layout]
@@ -34,9 +35,21 @@ def test_layouts_become_pictures(tiny_pipeline: DetDiffusionPipeline, layout_of:
     output = tiny_pipeline([layout_of(1), layout_of(20)], seeds=[1, 2], steps=2)
     assert [image.size for image in output.images] == [(64, 64), (64, 64)]
     assert [len(layout.boxes) for layout in output.layouts] == [1, 20]
-    pixels = tiny_pipeline(layout_of(1), seeds=[1], steps=2, output_type="np").images
-    assert (pixels.shape, pixels.dtype) == ((1, 64, 64, 3), np.uint8)
-    assert pixels.std() > 0
+
+
+def test_images_have_the_forms_of_diffusers(tiny_pipeline: DetDiffusionPipeline) -> None:
+    """Sides that differ, so that none is taken for the other."""
+    wide = Layout(128, 64, (Box("car", (0, 0, 0.5, 0.5)),))
+    images, arrays, tensors = (
+        tiny_pipeline(wide, seeds=[1, 2], steps=2, output_type=form).images for form in ("pil", "np", "pt")
+    )
+    assert (arrays.shape, arrays.dtype) == ((2, 64, 128, 3), np.float32)
+    assert (tensors.shape, tensors.dtype) == ((2, 3, 64, 128), torch.float32)
+    assert 0 <= arrays.min() < arrays.max() <= 1 and arrays.max() > 1 / 128
+    assert np.array_equal(arrays, tensors.permute(0, 2, 3, 1).numpy())
+    for image, array in zip(images, arrays, strict=True):
+        assert abs(np.asarray(image) / 255 - array).max() <= 0.5 / 255 + 1e-6
+    assert np.array_equal((arrays * 255).round().astype(np.uint8), np.stack([np.asarray(image) for image in images]))
 
 
 def test_a_picture_does_not_depend_on_its_batch(tiny_pipeline: DetDiffusionPipeline, layout_of: LayoutOf) -> None:
@@ -158,10 +171,6 @@ def test_bad_calls_say_what_is_needed(tiny_pipeline: DetDiffusionPipeline, layou
     for layouts, seeds in (([square], [1, 2]), ([], []), (square, [])):
         with pytest.raises(ConfigError, match="one seed a picture"):
             tiny_pipeline(layouts, seeds=seeds)
-    with pytest.raises(ConfigError, match="steps"):
-        tiny_pipeline(square, seeds=[1], steps=0)
-    with pytest.raises(ConfigError, match="output_type"):
-        tiny_pipeline(square, seeds=[1], output_type="jpeg")
 
 
 def test_previews_and_cancelling(tiny_pipeline: DetDiffusionPipeline, layout_of: LayoutOf) -> None:
@@ -256,7 +265,9 @@ def test_bf16_weights_draw_nearly_the_same(
     tmp_path: Path, tiny_pipeline: DetDiffusionPipeline, layout_of: LayoutOf
 ) -> None:
     tiny_pipeline.save_pretrained(tmp_path)
-    half = load_pipeline(tmp_path, dtype=torch.bfloat16)
+    if not computes_in(torch.device("cpu"), torch.bfloat16):
+        pytest.skip("this CPU does not compute in bfloat16")
+    half = load_pipeline(str(tmp_path), dtype=torch.bfloat16)
     assert {half.unet.dtype, half.text_encoder.dtype, half.vae.dtype, half.blueprint.dtype} == {torch.bfloat16}
     ours, exact = latents(half, layout_of(3), [1], dtype=None), latents(tiny_pipeline, layout_of(3), [1])
     assert float((ours - exact).abs().mean()) < 0.05 * float(exact.std())

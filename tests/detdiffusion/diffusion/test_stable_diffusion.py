@@ -17,7 +17,8 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from safetensors.torch import load_file
 
 from detdiffusion.diffusion.checkpoint import save_pipeline
-from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, StepInfo, load_pipeline
+from detdiffusion.diffusion.output import StepInfo
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.diffusion.stable_diffusion import pipeline_from_stable_diffusion
 from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
 from detdiffusion.layout import Box, Layout
