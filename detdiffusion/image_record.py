@@ -85,7 +85,7 @@ class ImageRecord:
         )
 
 
-def save_image(path: Path, image: Image.Image, record: ImageRecord) -> None:
+def save_image(path: str | os.PathLike[str], image: Image.Image, record: ImageRecord) -> None:
     """Writes a PNG that says how it was made, and in words that it is generated."""
     how = {**record.to_json(), "generated": True, "software": "DetDiffusion", "layout": record.layout.to_json()}
     maker = record.model or "unknown"
@@ -97,15 +97,16 @@ def save_image(path: Path, image: Image.Image, record: ImageRecord) -> None:
     image.save(path, format="PNG", pnginfo=chunks)
 
 
-def read_image(path: Path) -> ImageRecord:
+def read_image(path: str | os.PathLike[str]) -> ImageRecord:
     """How the image of `save_image`, or of version 0.1, was made.
 
     Raises:
         LayoutError: the file is missing, is no image, is too large, or carries no layout of ours.
     """
-    text = _text(path)
+    file = Path(path)
+    text = _text(file)
     if text is None:
-        raise LayoutError(f"{path.name} carries no layout: use an image file saved by DetDiffusion, not a copy of it")
+        raise LayoutError(f"{file.name} carries no layout: use an image file saved by DetDiffusion, not a copy of it")
     values = parse_object(text)
     return ImageRecord.from_json(Layout.from_json(values.pop("layout", {})), values)
 

@@ -31,7 +31,8 @@ class Attribute(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One object. LayoutError unless `0 <= x1 < x2 <= 1`, the same for y, and the label is a non-empty name."""
+    """One object. LayoutError unless `0 <= x1 < x2 <= 1`, the same for y, the label is a non-empty name, and the attribute
+    one of `Attribute`'s values or None."""
 
     label: str
     xyxy: tuple[float, float, float, float]  # fractions of the image side
@@ -43,6 +44,8 @@ class Box:
         problem = _box_problem(self.xyxy)
         if problem:
             raise LayoutError(f"{self.label}: {problem}")
+        if not _is_attribute(self.attribute):
+            raise LayoutError(f"{self.label}: attribute {self.attribute!r} needs to be one of Attribute, or None")
 
     @property
     def area(self) -> float:
@@ -67,7 +70,7 @@ class Layout:
     caption: str = ""
 
     def __post_init__(self) -> None:
-        problems = [*_size_problems(self.width, self.height), *_count_problems(len(self.boxes))]
+        problems = [*_size_problems(self.width, self.height), *_boxes_problems(self.boxes)]
         problems += _caption_problems(self.caption)
         if problems:
             raise LayoutError(problems)
@@ -186,6 +189,17 @@ def _caption_problems(caption: object) -> list[str]:
     if not isinstance(caption, str):
         return [f"caption {caption!r} needs to be text"]
     return [f"the caption has {len(caption)} characters; at most {MAX_CAPTION}"] if len(caption) > MAX_CAPTION else []
+
+
+def _is_attribute(value: object) -> bool:
+    """Plain text is none: it equals an attribute, and is not the same."""
+    return value is None or isinstance(value, Attribute)
+
+
+def _boxes_problems(boxes: object) -> list[str]:
+    if not isinstance(boxes, Sequence) or not all(isinstance(box, Box) for box in boxes):
+        return [f"boxes needs to be a tuple of Box, not {repr(boxes)[:60]}"]
+    return _count_problems(len(boxes))
 
 
 def _count_problems(count: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,10 @@ KINDS = (
 
 
 def load_detector(
-    path_or_name: Path | str, model_folder: Path | None = None, *, annotations: Path | None = None
+    path_or_name: str | os.PathLike[str],
+    model_folder: str | os.PathLike[str] | None = None,
+    *,
+    annotations: Path | None = None,
 ) -> Detector:
     """A detector by path (see `KINDS`); or, with a model folder, one of those inside it by name (bundled, held-out).
 
@@ -31,7 +35,8 @@ def load_detector(
     Raises:
         DetectorError: there is no such detector, or it is damaged or unsafe.
     """
-    folder = None if model_folder is None else _inside(model_folder, str(path_or_name))
+    home = None if model_folder is None else Path(model_folder)
+    folder = None if home is None else _inside(home, str(path_or_name))
     if folder is not None:
         return _load_folder(folder)
     path = Path(path_or_name)
@@ -43,7 +48,7 @@ def load_detector(
 
         return load_torchvision(architecture, Path(weights))
     if not path.is_file():
-        raise DetectorError(f"no such detector {str(path_or_name)!r}, {_not_inside(model_folder)}; it may be {KINDS}")
+        raise DetectorError(f"no such detector {str(path_or_name)!r}, {_not_inside(home)}; it may be {KINDS}")
     return _load_file(path, annotations)
 
 

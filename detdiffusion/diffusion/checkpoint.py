@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,12 +66,13 @@ OLD_NAMES = (
 )
 
 
-def save_pipeline(pipe: Any, folder: Path, *, dtype: torch.dtype = torch.float16) -> None:
+def save_pipeline(pipe: Any, folder: str | os.PathLike[str], *, dtype: torch.dtype = torch.float16) -> None:
     """Writes a DetDiffusionPipeline: weights as `dtype` in shards of at most 15 MB, then the manifest.
 
     Files of other parts that already lie in `folder` (detectors) are entered into the manifest too. The pipeline
     itself stays as it is.
     """
+    folder = Path(folder)
     parts = {
         name: _cast(part, dtype) if isinstance(part, nn.Module) else part for name, part in pipe.components.items()
     }

@@ -107,6 +107,18 @@ def test_a_caption_is_text_of_some_length() -> None:
             Layout.from_json({**values, "caption": caption})
 
 
+@pytest.mark.parametrize("attribute", ["hard", "odd", 1])
+def test_an_attribute_of_a_box_is_one_of_ours(attribute: Any) -> None:
+    with pytest.raises(LayoutError, match=f"car: attribute {attribute!r} needs to be one of Attribute, or None"):
+        Box("car", (0, 0, 1, 1), attribute)
+
+
+@pytest.mark.parametrize("boxes", [None, "car", ("car",), [CAR], 3])
+def test_boxes_are_boxes(boxes: Any) -> None:
+    with pytest.raises(LayoutError, match="boxes needs to be a tuple of Box, not "):
+        Layout(256, 128, boxes)
+
+
 def test_hundred_objects_are_welcome() -> None:
     assert len(Layout.from_json(layout_json(*[CAR] * MAX_OBJECTS)).boxes) == MAX_OBJECTS
 
