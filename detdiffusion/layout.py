@@ -31,8 +31,8 @@ class Attribute(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One object. LayoutError unless `0 <= x1 < x2 <= 1`, the same for y, the label is a non-empty name, and the attribute
-    one of `Attribute`'s values or None."""
+    """One object. LayoutError unless `0 <= x1 < x2 <= 1`, the same for y, the label is a non-empty name, and the
+    attribute is an `Attribute` or None."""
 
     label: str
     xyxy: tuple[float, float, float, float]  # fractions of the image side
