@@ -39,7 +39,11 @@ def apply_strategy(layout: Layout, strategy: Strategy) -> Layout:
 
     Raises:
         LayoutError: an object has no attribute yet (`Vocabulary.resolve` or `label_attributes` gives it one).
+        ConfigError: there is no such strategy.
     """
+    if strategy not in tuple(Strategy):
+        raise ConfigError(f"strategy {strategy!r} needs to be one of {', '.join(Strategy)}")
+    strategy = Strategy(strategy)  # from its name, too
     bare = [i for i, box in enumerate(layout.boxes, start=1) if box.attribute is None]
     if bare:
         raise LayoutError([f"object {i} ({layout.boxes[i - 1].label}): it has no attribute yet" for i in bare])

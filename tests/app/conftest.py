@@ -129,10 +129,10 @@ def _last_is_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a safety checker that finds fault with the last picture of every batch."""
     pictures = DetDiffusionPipeline._images
 
-    def checked(pipe: DetDiffusionPipeline, *arguments: Any) -> tuple[np.ndarray, list[bool]]:
-        pixels = pictures(pipe, *arguments)[0].copy()
-        pixels[-1] = 0
-        return pixels, [*[False] * (len(pixels) - 1), True]
+    def checked(pipe: DetDiffusionPipeline, *arguments: Any) -> tuple[torch.Tensor, list[bool]]:
+        images = pictures(pipe, *arguments)[0].clone()
+        images[-1] = 0
+        return images, [*[False] * (len(images) - 1), True]
 
     monkeypatch.setattr(DetDiffusionPipeline, "_images", checked)
 

@@ -1,6 +1,6 @@
 """Eq. 2 and the strategies."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -64,6 +64,15 @@ def test_nothing_found_is_all_hard() -> None:
 def test_strategies_leave_background_alone(strategy: Strategy, expected: list[Attribute]) -> None:
     boxes = tuple(Box("car", (0.0, 0.0, 0.5, 0.5), attribute) for attribute in (EASY, HARD, BACKGROUND))
     assert [box.attribute for box in apply_strategy(Layout(8, 8, boxes), strategy).boxes] == expected
+
+
+def test_a_strategy_may_be_named_by_its_text() -> None:
+    layout = Layout(8, 8, (Box("car", (0.0, 0.0, 0.5, 0.5), EASY),))
+    hard: Any = "hard"
+    assert apply_strategy(layout, hard).boxes[0].attribute is HARD
+    odd: Any = "harder"
+    with pytest.raises(ConfigError, match="strategy 'harder' needs to be one of origin, easy, hard"):
+        apply_strategy(layout, odd)
 
 
 def test_strategy_needs_attributes() -> None:

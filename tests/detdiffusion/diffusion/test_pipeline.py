@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler
+from diffusers import AutoencoderKL, DDPMScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler
 from diffusers.models.attention_processor import AttnProcessor
 
 from detdiffusion.diffusion.checkpoint import save_pipeline
@@ -171,6 +171,20 @@ def test_bad_calls_say_what_is_needed(tiny_pipeline: DetDiffusionPipeline, layou
     for layouts, seeds in (([square], [1, 2]), ([], []), (square, [])):
         with pytest.raises(ConfigError, match="one seed a picture"):
             tiny_pipeline(layouts, seeds=seeds)
+
+
+def test_a_scheduler_that_would_break_the_images_is_refused_before_anything_is_drawn(
+    make_pipeline: MakePipeline, vocabulary: Vocabulary, layout_of: LayoutOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = make_pipeline(vocabulary)
+    pipe.scheduler = HeunDiscreteScheduler.from_config(pipe.scheduler.config)
+    with monkeypatch.context() as patch:
+        patch.delattr(DetDiffusionPipeline, "denoise")
+        with pytest.raises(ConfigError, match=r"HeunDiscreteScheduler with 8 steps does not fit .* Choose a sampler"):
+            pipe(layout_of(2), seeds=[1], steps=8)
+    named = pipe(layout_of(2), seeds=[1], steps=8, sampler="dpm++").images[0]
+    pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    assert named.tobytes() == pipe(layout_of(2), seeds=[1], steps=8).images[0].tobytes()
 
 
 def test_previews_and_cancelling(tiny_pipeline: DetDiffusionPipeline, layout_of: LayoutOf) -> None:
