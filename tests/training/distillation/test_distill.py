@@ -76,6 +76,7 @@ def test_what_does_not_fit_is_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.process
 def test_a_killed_distillation_goes_on_to_the_bit(
     taught: Path, papercut: Any, tmp_path: Path, cache: dict[str, str]
 ) -> None:
