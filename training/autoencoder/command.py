@@ -31,7 +31,8 @@ from training.core.cli import add_config, add_set, progress
 from training.core.reading import read_ahead
 from training.core.settings import read_settings, with_fields, with_settings
 from training.core.status import STATUS, tells
-from training.data.datasets import find_source, open_dataset
+from training.data.datasets import open_dataset
+from training.data.forms.recognise import find_source
 from training.data.images import SUFFIXES, read_image_file
 
 if TYPE_CHECKING:
