@@ -150,7 +150,7 @@ def read_attributes(path: Path, dataset: Dataset) -> dict[str, Attributes]:
     if made_of != whole.fingerprint:
         raise DataError(f"{path} belongs to another data set, or to another filter of it; {_remedy(path, dataset)}")
     rows = dict(content.rows)
-    attributes: dict[str, Attributes] = {}
+    attributes: dict[str, Attributes] = {sample.image_id: () for sample in dataset if not sample.layout.boxes}
     for sample, full in _side_by_side(dataset, whole, rows):
         found = _of_kept(full.layout.boxes, sample.layout.boxes, rows[sample.image_id])
         if found is None:

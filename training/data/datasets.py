@@ -56,7 +56,7 @@ class LazyMasks:
 
     def decode(self) -> Mask:
         """[N, H, W]."""
-        return np.stack(list(self))
+        return np.stack(list(self)) if self.packed else np.zeros((0, self.layout.height, self.layout.width), np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +153,9 @@ class Dataset(Sequence[Sample]):
         return Sample(picture.image_id, self.root / picture.path, layout, masks)
 
 
-def annotation_file(folder: Path, split: str | None = None) -> Path | None:
+def annotation_file(folder: Path, split: str | None = None, reading: Reading = AS_IT_IS) -> Path | None:
     """The COCO file of a data set's things, which gives its category ids their names; None for other forms."""
-    source = find_source(folder, split)
+    source = find_source(folder, None if reading.split_by else split, reading.images)
     return source.files[0] if source is not None and source.form.startswith("COCO") else None
 
 

@@ -13,7 +13,7 @@ from typing import TextIO
 
 from detdiffusion.core.files import put_in_place, scratch_beside
 from detdiffusion.errors import ConfigError, DataError
-from detdiffusion.layout import MAX_OBJECTS, Box, Layout
+from detdiffusion.layout import MAX_OBJECTS, Box, EmptyLayout, Layout
 from training.data.checks import DataReport, Drop, Reason, Tally
 from training.data.forms.coco import read_coco
 from training.data.index import Entry, ImageEntry, Index, build_index
@@ -95,6 +95,11 @@ NO_FILTER = LayoutFilter(min_area=0.0, min_objects=1, max_objects=MAX_OBJECTS, c
 EVERYTHING = replace(NO_FILTER, min_objects=0)  # pictures of nothing, too: what a detector learns from
 
 
+def all_objects(*, negatives: bool) -> LayoutFilter:
+    """Everything that a layout can hold, with images of nothing or without."""
+    return EVERYTHING if negatives else NO_FILTER
+
+
 def selections(
     index: Index, layout_filter: LayoutFilter, tally: Tally, within: Collection[int] | None = None
 ) -> Iterator[tuple[int, tuple[Entry, ...]]]:
@@ -121,6 +126,8 @@ def _count(picture: ImageEntry, entries: Sequence[Entry], selection: Selection, 
 
 def layout_of(picture: ImageEntry, entries: Sequence[Entry]) -> Layout:
     """The layout of a picture, without attributes."""
+    if not entries:
+        return EmptyLayout(picture.frame.width, picture.frame.height, ())
     boxes = tuple(Box(entry.label, entry.xyxy) for entry in entries)
     return Layout(picture.frame.width, picture.frame.height, boxes)
 
@@ -163,8 +170,14 @@ def add_filter_arguments(parser: argparse.ArgumentParser, bounds: LayoutFilter) 
     )
 
 
-def filter_of(arguments: argparse.Namespace) -> LayoutFilter:
-    """The filter that `add_filter_arguments` asked for."""
+def filter_of(arguments: argparse.Namespace, *, negatives: bool = False) -> LayoutFilter:
+    """The filter that `add_filter_arguments` asked for. negatives: whether images without objects are of use.
+
+    Raises:
+        ConfigError: a bound is out of range.
+    """
+    if arguments.min_objects == 0 and not negatives:
+        raise ConfigError("--min-objects 0 asks for images without objects, of which no layout can be made; give 1")
     return LayoutFilter(
         arguments.min_area,
         arguments.min_objects,

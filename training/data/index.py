@@ -251,7 +251,8 @@ class Index:
         self.stuff: tuple[str, ...] = tuple(meta["stuff"])
         self.has_masks = meta["masks"] > 0
         first = {reason: [Drop(*values) for values in drops] for reason, drops in meta["first"].items()}
-        self.tally = Tally(**{name: Counter(counts) for name, counts in meta["tally"].items()}, first=first)
+        pictures, objects, notes = (Counter(meta["tally"][name]) for name in ("pictures", "objects", "notes"))
+        self.tally = Tally(pictures, objects, notes, first)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_held": None}

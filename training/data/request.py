@@ -80,6 +80,16 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_negatives_argument(parser: argparse.ArgumentParser) -> None:
+    """--negatives, for verbs that a detector learns from; `filters.all_objects` makes the filter of it."""
+    parser.add_argument(
+        "--negatives",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep images without objects: a detector learns from them where there is nothing (default: yes)",
+    )
+
+
 def reading_of(arguments: argparse.Namespace) -> Reading:
     """What `add_reading_arguments` asked for."""
     return Reading(arguments.images, arguments.split_by, arguments.strict)

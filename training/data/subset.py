@@ -27,7 +27,7 @@ from training.core.schedule import OnStep
 from training.data.datasets import Dataset, MaskSource, Sample, open_dataset
 from training.data.filters import EVERYTHING, add_filter_arguments, filter_of
 from training.data.images import Mask, is_turned
-from training.data.request import add_data_arguments, reading_of
+from training.data.request import add_data_arguments, add_negatives_argument, reading_of
 
 TRAIN = "train"
 BOUNDS = replace(EVERYTHING, crowds=False)  # a box around many objects would become one object
@@ -36,6 +36,7 @@ BOUNDS = replace(EVERYTHING, crowds=False)  # a box around many objects would be
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training subset`."""
     add_data_arguments(parser)
+    add_negatives_argument(parser)
     share = parser.add_mutually_exclusive_group()
     share.add_argument("--fraction", type=fraction, metavar="F", help="share of the images, above 0 and up to 1")
     share.add_argument("--count", type=positive, metavar="N", help="number of images (default: all)")
@@ -49,9 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    dataset = open_dataset(
-        arguments.data, filter=filter_of(arguments), split=arguments.split, reading=reading_of(arguments)
-    )
+    bounds = filter_of(arguments, negatives=True)
+    if not arguments.negatives:
+        bounds = replace(bounds, min_objects=max(1, bounds.min_objects))
+    dataset = open_dataset(arguments.data, filter=bounds, split=arguments.split, reading=reading_of(arguments))
     print("\n".join(dataset.describe()), file=sys.stderr)
     count = arguments.count or math.ceil(len(dataset) * (arguments.fraction or 1))
     places = choose(dataset, count, arguments.seed)

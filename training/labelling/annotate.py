@@ -36,6 +36,7 @@ from training.data.attributes import (
 )
 from training.data.datasets import Dataset, Sample, annotation_file, open_dataset
 from training.data.filters import NO_FILTER, LayoutFilter, add_filter_arguments, filter_of
+from training.data.request import AS_IT_IS, Reading, add_data_arguments, reading_of
 from training.labelling.folds import FoldConfig, Share, like_detector, train_folds
 from training.labelling.summary import AttributeReport
 
@@ -166,6 +167,7 @@ class AnnotateRequest:
     seed: int
     epochs: int
     image_size: int | None
+    reading: Reading = AS_IT_IS
 
     def rule(self, min_score: float) -> AttributeRule:
         """Eq. 2 as it is asked for; `min_score` is what counts where none was."""
@@ -175,8 +177,7 @@ class AnnotateRequest:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training annotate`."""
     rule, folds = AttributeRule(), FoldConfig("", 1)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set: COCO, Papercut, YOLO or VOC")
-    parser.add_argument("--split", metavar="NAME", help="such as val (default: the only one, or train)")
+    add_data_arguments(parser)
     parser.add_argument(
         "--detector",
         required=True,
@@ -209,7 +210,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = request.out
     if out.suffix != SUFFIX or out.is_dir():
         raise ConfigError(f"{out}: --out names the file to write, and needs to end with {SUFFIX}")
-    dataset = open_dataset(request.data, filter=request.bounds, split=request.split)
+    dataset = open_dataset(request.data, filter=request.bounds, split=request.split, reading=request.reading)
     print("\n".join(dataset.describe()), file=sys.stderr)
     shares, rule = _shares(request, dataset)
     shares = [share._replace(detector=spoken(share.detector, dataset)) for share in shares]
@@ -252,15 +253,16 @@ def write_report(dataset: Dataset, path: Path, detectors: Sequence[Detector]) ->
 
 def request_of(arguments: argparse.Namespace) -> AnnotateRequest:
     """The request that the arguments are."""
-    own = {field.name for field in fields(AnnotateRequest)} - {"bounds", "match_class"}
+    own = {field.name for field in fields(AnnotateRequest)} - {"bounds", "match_class", "reading"}
     given = {name: getattr(arguments, name) for name in own}
-    return AnnotateRequest(bounds=filter_of(arguments), match_class=not arguments.any_class, **given)
+    asked = {"bounds": filter_of(arguments), "reading": reading_of(arguments)}
+    return AnnotateRequest(match_class=not arguments.any_class, **asked, **given)
 
 
 def _shares(request: AnnotateRequest, dataset: Dataset) -> tuple[list[Share], AttributeRule]:
     """Who labels which pictures, and by which rule."""
     if request.folds is None:
-        annotations = annotation_file(request.data, request.split)
+        annotations = annotation_file(request.data, request.split, request.reading)
         detector = load_detector(request.detector, request.model, annotations=annotations)
         check_answers(detector, dataset)
         return [Share(detector, range(len(dataset)))], request.rule(detector.min_score)

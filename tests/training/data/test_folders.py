@@ -9,8 +9,8 @@ from PIL import ExifTags, Image
 
 from detdiffusion.errors import DataError
 from training.data.checks import Reason
-from training.data.coco import unpack
-from training.data.folders import find_voc, find_yolo
+from training.data.forms.coco_masks import unpack
+from training.data.forms.recognise import find_source
 from training.data.images import ImageFault
 from training.data.index import Index, Source, open_index
 
@@ -55,7 +55,7 @@ def yolo(root: Path, rows: Mapping[str, str | None], config: str | None = "train
 def test_yolo_boxes(tmp_path: Path) -> None:
     rows = {"a": f"{ROW}\n1 0.9 0.25 0.2 0.5\n\n", "empty": "", "sub/b": ROW, "unlabelled": None}
     root = yolo(tmp_path / "data", rows)
-    index = opened(find_yolo(root, None), root)
+    index = opened(find_source(root, None), root)
     expected = {"images/a": ["cat", "dog"], "images/empty": [], "images/sub/b": ["cat"], "images/unlabelled": []}
     assert labels(index) == expected
     assert [entry.xyxy for entry in index.entries(0)] == [
@@ -84,14 +84,14 @@ def test_yolo_boxes(tmp_path: Path) -> None:
 )
 def test_a_yolo_row_that_cannot_stay_is_counted(row: str, reason: str, tmp_path: Path) -> None:
     root = yolo(tmp_path / "data", {"a": f"{ROW}\n{row}"})
-    index = opened(find_yolo(root, None), root)
+    index = opened(find_source(root, None), root)
     assert labels(index) == {"images/a": ["cat"]}
     assert index.tally.objects == {reason: 1}
 
 
 def test_yolo_polygons_are_masks(tmp_path: Path) -> None:
     root = yolo(tmp_path / "data", {"a": f"{ROW}\n1 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75"})
-    index = opened(find_yolo(root, None), root)
+    index = opened(find_source(root, None), root)
     box, shape = index.entries(0)
     assert shape.xyxy == (0.25, 0.25, 0.75, 0.75)
     nothing, packed = index.segmentations([box, shape])
@@ -104,7 +104,7 @@ def test_yolo_polygons_are_masks(tmp_path: Path) -> None:
 def test_yolo_boxes_are_drawn_on_the_upright_picture(tmp_path: Path) -> None:
     root = yolo(tmp_path / "data", {"a": "0 0.5 0.25 0.2 0.1"})
     save(root / "images" / "a.png", orientation=6)
-    index = opened(find_yolo(root, None), root)
+    index = opened(find_source(root, None), root)
     frame = index.picture(0).frame
     assert (frame.width, frame.height) == (HEIGHT, WIDTH)
     assert index.entries(0)[0].xyxy == pytest.approx((0.4, 0.2, 0.6, 0.3))
@@ -127,13 +127,13 @@ def test_yolo_splits(config: str | None, split: str | None, expected: str, tmp_p
     (root / "list.txt").write_text("./images/b/x.png\n\n")
     if config is None:
         (root / "classes.txt").write_text("cat\n")
-    assert labels(opened(find_yolo(root, split), root)) == {expected: ["cat"]}
+    assert labels(opened(find_source(root, split), root)) == {expected: ["cat"]}
 
 
 def test_yolo_without_a_config_or_splits(tmp_path: Path) -> None:
     root = yolo(tmp_path / "data", {"a": ROW}, None)
     (root / "labels" / "classes.txt").write_text("cat\n")
-    index = opened(find_yolo(root, None), root)
+    index = opened(find_source(root, None), root)
     assert labels(index) == {"images/a": ["cat"]}
     assert index.tally.pictures == {}  # the class list is no label file without a picture
 
@@ -157,22 +157,22 @@ def test_yolo_configs_that_cannot_be_used(
 ) -> None:
     root = yolo(tmp_path / "data", {"a": ROW}, config)
     if reason is None:  # what leads out of the folder is looked for inside it
-        source = find_yolo(root, split)
+        source = find_source(root, split)
         assert source is not None and all(path.is_relative_to(root) for path in (*source.files, *source.folders))
     else:
         with pytest.raises(DataError, match=reason):
-            find_yolo(root, split)
+            find_source(root, split)
 
 
 def test_yolo_labels_without_pictures_and_names_that_lead_outside(tmp_path: Path) -> None:
     root = yolo(tmp_path / "data", {"a": ROW, "gone": f"{ROW}\n{ROW}"})
     (root / "images" / "gone.png").unlink()
-    assert opened(find_yolo(root, None), root).tally.pictures == {ImageFault.MISSING: 1}
+    assert opened(find_source(root, None), root).tally.pictures == {ImageFault.MISSING: 1}
 
     save(tmp_path / "secret.png")
     (root / "list.txt").write_text(f"images/a.png\n../secret.png\n{tmp_path / 'secret.png'}\n.\n")
     (root / "data.yaml").write_text("train: list.txt\nnames: [cat]")
-    index = opened(find_yolo(root, None), root)
+    index = opened(find_source(root, None), root)
     assert labels(index) == {"images/a": ["cat"]}
     assert index.tally.pictures[ImageFault.OUTSIDE] == 2
 
@@ -180,7 +180,7 @@ def test_yolo_labels_without_pictures_and_names_that_lead_outside(tmp_path: Path
 def test_two_yolo_pictures_of_one_name(tmp_path: Path) -> None:
     root = yolo(tmp_path / "data", {"a": ROW})
     save(root / "images" / "a.jpg")
-    index = opened(find_yolo(root, None), root)
+    index = opened(find_source(root, None), root)
     assert labels(index) == {"images/a": ["cat"]}
     assert index.tally.pictures == {Reason.REPEATED_IMAGE: 1}
 
@@ -209,7 +209,7 @@ def lists(root: Path, **splits: str) -> None:
 def test_voc_boxes(tmp_path: Path) -> None:
     other = OBJECT.replace("cat", " dog ").replace("12", "8.5")
     root = voc(voc(tmp_path / "data", OBJECT + other), OBJECT, "b")
-    index = opened(find_voc(root, None), root)
+    index = opened(find_source(root, None), root)
     assert labels(index) == {"a": ["cat", "dog"], "b": ["cat"]}
     assert index.entries(0)[0].xyxy == (0.1, 0.1, 0.5, 0.6)
     assert index.entries(0)[1].xyxy == (0.1, 0.1, 0.5, 0.425)
@@ -231,7 +231,7 @@ def test_voc_boxes(tmp_path: Path) -> None:
 )
 def test_a_voc_object_that_cannot_stay_is_counted(content: str, reason: str, tmp_path: Path) -> None:
     root = voc(tmp_path / "data", OBJECT + content)
-    index = opened(find_voc(root, None), root)
+    index = opened(find_source(root, None), root)
     assert labels(index) == {"a": ["cat"]}
     assert index.tally.objects == {reason: 1}
 
@@ -250,16 +250,16 @@ def test_a_voc_object_that_cannot_stay_is_counted(content: str, reason: str, tmp
 def test_voc_splits(splits: dict[str, str], wanted: str | None, expected: list[str], tmp_path: Path) -> None:
     root = voc(voc(tmp_path / "data"), stem="b")
     lists(root, **splits)
-    assert list(labels(opened(find_voc(root, wanted), root))) == expected
+    assert list(labels(opened(find_source(root, wanted), root))) == expected
 
 
 def test_voc_split_that_is_not_there(tmp_path: Path) -> None:
     root = voc(tmp_path / "data")
     with pytest.raises(DataError, match="no split 'val' here; there are: none"):
-        find_voc(root, "val")
+        find_source(root, "val")
     lists(root, train="a")
     with pytest.raises(DataError, match="no split 'val' here; there are: train"):
-        find_voc(root, "val")
+        find_source(root, "val")
 
 
 def test_voc_pictures_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_voc_pictures_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
     path.write_text('<!DOCTYPE a [<!ENTITY e "cat">]>' + path.read_text())
     stems = ["a", "other-size", "no-picture", "broken", "entities", "unknown", "../Annotations/a", "a"]
     lists(root, train="\n".join(stems))
-    index = opened(find_voc(root, None), root)
+    index = opened(find_source(root, None), root)
     assert labels(index) == {"a": ["cat"]}
     assert index.tally.pictures == {
         ImageFault.OTHER_SIZE: 1,
@@ -291,7 +291,7 @@ def test_voc_without_a_size_and_with_another_file_name(tmp_path: Path) -> None:
     root = voc(tmp_path / "data", f"<filename>scan.PNG</filename>{OBJECT}", size=(0, 0))
     (root / "JPEGImages" / "a.jpg").unlink()
     save(root / "JPEGImages" / "scan.PNG")
-    index = opened(find_voc(root, None), root)
+    index = opened(find_source(root, None), root)
     assert index.picture(0).path == "JPEGImages/scan.PNG"
     assert index.entries(0)[0].xyxy == (0.1, 0.1, 0.5, 0.6)
 
@@ -299,7 +299,7 @@ def test_voc_without_a_size_and_with_another_file_name(tmp_path: Path) -> None:
 def test_a_turned_voc_picture_turns_its_boxes(tmp_path: Path) -> None:
     root = voc(tmp_path / "data")
     save(root / "JPEGImages" / "a.jpg", orientation=6)
-    assert opened(find_voc(root, None), root).entries(0)[0].xyxy == pytest.approx((0.4, 0.1, 0.9, 0.5))
+    assert opened(find_source(root, None), root).entries(0)[0].xyxy == pytest.approx((0.4, 0.1, 0.9, 0.5))
 
 
 @pytest.mark.parametrize("find", [find_yolo, find_voc])
@@ -314,7 +314,7 @@ def test_other_folders_are_not_of_these_forms(find: Callable[[Path, None], Sourc
 def test_real_voc(split: str, pictures: int, objects: int, empty: int, tmp_path: Path) -> None:
     """BCCD: 364 pictures of 640 x 480 with 4,888 boxes, two of them of zero size."""
     root = Path(str(REAL)) / "bccd"
-    source = find_voc(root, split)
+    source = find_source(root, split)
     assert source is not None
     index = open_index(tmp_path / "index.sqlite", source)
     found = [entries for _, entries in index.walk()]

@@ -72,7 +72,7 @@ class Listing:
     @classmethod
     def of(cls, folder: Path) -> Listing:
         """Nothing where there is no such folder."""
-        pictures, files, folders = [], [], []
+        pictures, files, folders = list[str](), list[str](), list[str]()
         if folder.is_dir():
             with os.scandir(folder) as entries:
                 for entry in entries:
