@@ -82,7 +82,8 @@ def test_the_order_stays() -> None:
         {"min_area": -0.1},
         {"min_area": 1.0},
         {"min_area": float("nan")},
-        {"min_objects": 0},
+        {"min_objects": -1},
+        {"min_objects": 0, "max_objects": 0},
         {"min_objects": 9},
         {"max_objects": 101},
     ],
@@ -126,6 +127,7 @@ def test_rows_are_layouts_in_the_public_form(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().out.splitlines() == [
         "pictures: 3 found, 2 kept, 1 dropped",
         "  1 dropped: fewer than 3 objects left",
+        "    9.jpg",
         "objects: 8 found, 6 kept, 2 dropped",
         "  2 dropped: in a picture that was dropped",
         str(out),

@@ -104,7 +104,8 @@ def _stuff_of(instances: Path) -> Path | None:
 def _source(root: Path, instances: Path, split: str | None, *, given: bool = False) -> Source:
     split = split or ""
     stuff = _stuff_of(instances)
-    beside = (instances.parent,) if instances.is_relative_to(root) and instances.parent != root else ()
+    home = instances.parent
+    beside = (home,) if home != root and home.is_relative_to(root) and home.name.lower() not in _FOLDERS else ()
     known = (root / split, root / "images" / split, root / "images", root / split / "images", root / split / "data")
     candidates = (root, *known) if given else (*known, *beside, root / "data", root)
     places = tuple(place for place in dict.fromkeys(candidates) if place.is_dir())

@@ -35,7 +35,9 @@ def recognise(data: Path, images: Path | None = None) -> Way | None:
         return _of_file(data, images)
     if not data.is_dir():
         raise DataError(f"{data}: no such folder")
-    ways = [way for find in (coco_ways, yolo_ways, voc_ways) for way in find(data)]
+    # A folder of `generate` may hold the same objects as YOLO, too.
+    finders = (coco_ways,) if _is_generated(data) else (coco_ways, yolo_ways, voc_ways)
+    ways = [way for find in finders for way in find(data)]
     complete = [way for way in ways if not way.lacking] or ways
     if len(complete) > 1:
         choices = ", or ".join(f"--data {way.by} ({way.form})" for way in complete)
@@ -66,6 +68,10 @@ def unknown_form(folder: Path) -> DataError:
     return DataError(
         f"{folder}: no data set in a known form; {held}. Looked for {_FORMS}; docs/DATA_FOLDERS.md shows every form"
     )
+
+
+def _is_generated(folder: Path) -> bool:
+    return (folder / "manifest.json").is_file() and (folder / "annotations.json").is_file()
 
 
 def _of_file(path: Path, images: Path | None) -> Way:

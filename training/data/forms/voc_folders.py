@@ -94,7 +94,7 @@ def _stem(annotations: Path, line: str) -> str:
     for words in (line, line.split()[0]):
         plain = words.replace("\\", "/")
         for stem in (plain, str(Path(plain).with_suffix("")) if _has_suffix(plain) else plain, Path(plain).stem):
-            if is_plain(stem) and (annotations / f"{stem}.xml").is_file():
+            if is_plain(plain) and (annotations / f"{stem}.xml").is_file():
                 return stem
     first = line.split()[0]
     return str(Path(first).with_suffix("")) if _has_suffix(first) else first

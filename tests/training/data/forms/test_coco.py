@@ -94,7 +94,8 @@ OBJECT_FAULTS: list[tuple[dict[str, object], str]] = [
     ({"bbox": [4, 4, 5]}, Reason.BAD_OBJECT),
     ({"bbox": "1234"}, Reason.BAD_OBJECT),
     ({"bbox": [True, 4, 5, 5]}, Reason.BAD_OBJECT),
-    ({"bbox": None}, Reason.BAD_OBJECT),
+    ({"bbox": None, "segmentation": None}, Reason.BAD_OBJECT),
+    ({"bbox": ["4", "x", "5", "5"]}, Reason.BAD_OBJECT),
     ({"category_id": 5}, Reason.UNKNOWN_CATEGORY),
     ({"category_id": None}, Reason.UNKNOWN_CATEGORY),
     ({"category_id": 3}, Reason.NAMELESS_CATEGORY),
@@ -143,7 +144,7 @@ IMAGE_FAULTS: list[dict[str, object]] = [
     {"width": 0},
     {"height": -4},
     {"width": 40.5},
-    {"width": "40"},
+    {"width": "wide"},
 ]
 
 
@@ -336,7 +337,7 @@ def test_an_index_of_another_version_is_made_anew(tmp_path: Path, monkeypatch: p
     root = make_folder(tmp_path / "data")
     opened(root)
     monkeypatch.setattr("training.data.index.VERSION", 999)
-    with pytest.raises(DataError, match="an index of version 1; this is version 999"):
+    with pytest.raises(DataError, match="an index of version 2; this is version 999"):
         Index(tmp_path / "index.sqlite")
     assert labels(opened(root)) == {"1": ["cat"], "2": ["cat"]}
 

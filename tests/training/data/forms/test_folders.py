@@ -1,7 +1,7 @@
 """YOLO and Pascal VOC folders as their tools write them, and as they arrive broken."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -74,8 +74,8 @@ def test_yolo_boxes(tmp_path: Path) -> None:
         ("2 0.5 0.5 0.2 0.4", Reason.UNKNOWN_CATEGORY),
         ("-1 0.5 0.5 0.2 0.4", Reason.UNKNOWN_CATEGORY),
         ("0.5 0.5 0.5 0.2 0.4", Reason.UNKNOWN_CATEGORY),
-        ("0 0.5 0.5 0.2", Reason.BAD_OBJECT),
-        ("0 0.5 0.5 0.2 0.4 0.9", Reason.BAD_OBJECT),
+        ("0 0.5 0.5 0.2", Reason.BAD_ROW),
+        ("0 0.5 0.5 0.2 0.4 0.9 0.1 0.3", Reason.BAD_ROW),
         ("0 0.5 0.5 nan 0.4", Reason.BAD_OBJECT),
         ("cat 0.5 0.5 0.2 0.4", Reason.BAD_OBJECT),
         ("0 0.5 0.5 0 0.4", Reason.EMPTY_BOX),
@@ -146,7 +146,11 @@ def test_yolo_without_a_config_or_splits(tmp_path: Path) -> None:
         ("train: images\nnames: {cat: 0}", None, "it needs `names`"),
         ("- a", None, "it needs `names`"),
         ("names: [cat", None, "not a YAML file"),
-        ("names: [cat]", None, "no split 'train' here; there are: none"),
+        ("names: [cat]", "val", "no split 'val' here; there are: none"),
+        ("names: [cat, [dog]]\ntrain: images", None, "the name of class 1 is no text"),
+        ("names: {30000000: cat}\ntrain: images", None, "it names class 30000000; at most 10,000"),
+        (f"names: [{'a' * 201}]\ntrain: images", None, "the name of class 0 is no text of at most 200"),
+        ("names: [cat]\ntrain: images\nkpt_shape: 4", None, "kpt_shape '4' needs to be"),
         ("train: images\nnames: [cat]", "val", "no split 'val' here; there are: train"),
         ("train: pictures\nnames: [cat]", None, "'pictures' is not found inside"),
         ("train: ../..\nnames: [cat]\npath: /", None, None),
@@ -177,12 +181,12 @@ def test_yolo_labels_without_pictures_and_names_that_lead_outside(tmp_path: Path
     assert index.tally.pictures[ImageFault.OUTSIDE] == 2
 
 
-def test_two_yolo_pictures_of_one_name(tmp_path: Path) -> None:
-    root = yolo(tmp_path / "data", {"a": ROW})
+def test_two_yolo_pictures_of_one_name_share_a_label_file(tmp_path: Path) -> None:
+    root = yolo(tmp_path / "data", {"a": ROW, "b": ROW})
     save(root / "images" / "a.jpg")
     index = opened(find_source(root, None), root)
-    assert labels(index) == {"images/a": ["cat"]}
-    assert index.tally.pictures == {Reason.REPEATED_IMAGE: 1}
+    assert labels(index) == {"images/a.jpg": ["cat"], "images/a.png": ["cat"], "images/b": ["cat"]}
+    assert index.tally.pictures == {}
 
 
 # --- Pascal VOC -----------------------------------------------------------------------------------
@@ -211,8 +215,8 @@ def test_voc_boxes(tmp_path: Path) -> None:
     root = voc(voc(tmp_path / "data", OBJECT + other), OBJECT, "b")
     index = opened(find_source(root, None), root)
     assert labels(index) == {"a": ["cat", "dog"], "b": ["cat"]}
-    assert index.entries(0)[0].xyxy == (0.1, 0.1, 0.5, 0.6)
-    assert index.entries(0)[1].xyxy == (0.1, 0.1, 0.5, 0.425)
+    assert index.entries(0)[0].xyxy == (0.075, 0.05, 0.5, 0.6)  # corners count from 1
+    assert index.entries(0)[1].xyxy == (0.075, 0.05, 0.5, 0.425)
     assert (index.things, index.has_masks, index.picture(1).path) == (("cat", "dog"), False, "JPEGImages/b.jpg")
 
 
@@ -279,7 +283,8 @@ def test_voc_pictures_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
     assert index.tally.pictures == {
         ImageFault.OTHER_SIZE: 1,
         ImageFault.MISSING: 1,
-        Reason.BAD_FILE: 2,
+        Reason.BAD_FILE: 1,
+        Reason.ENTITIES: 1,
         Reason.NO_ANNOTATIONS: 1,
         ImageFault.OUTSIDE: 1,
         Reason.REPEATED_IMAGE: 1,
@@ -293,20 +298,19 @@ def test_voc_without_a_size_and_with_another_file_name(tmp_path: Path) -> None:
     save(root / "JPEGImages" / "scan.PNG")
     index = opened(find_source(root, None), root)
     assert index.picture(0).path == "JPEGImages/scan.PNG"
-    assert index.entries(0)[0].xyxy == (0.1, 0.1, 0.5, 0.6)
+    assert index.entries(0)[0].xyxy == (0.075, 0.05, 0.5, 0.6)
 
 
 def test_a_turned_voc_picture_turns_its_boxes(tmp_path: Path) -> None:
     root = voc(tmp_path / "data")
     save(root / "JPEGImages" / "a.jpg", orientation=6)
-    assert opened(find_source(root, None), root).entries(0)[0].xyxy == pytest.approx((0.4, 0.1, 0.9, 0.5))
+    assert opened(find_source(root, None), root).entries(0)[0].xyxy == pytest.approx((0.4, 0.075, 0.95, 0.5))
 
 
-@pytest.mark.parametrize("find", [find_yolo, find_voc])
-def test_other_folders_are_not_of_these_forms(find: Callable[[Path, None], Source | None], tmp_path: Path) -> None:
+def test_other_folders_are_not_of_these_forms(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "Annotations").mkdir()
-    assert find(tmp_path, None) is None
+    assert find_source(tmp_path, None) is None
 
 
 @pytest.mark.skipif(REAL is None, reason="DETDIFFUSION_REAL_DATA names no folder of real data")
