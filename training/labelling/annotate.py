@@ -255,8 +255,9 @@ def request_of(arguments: argparse.Namespace) -> AnnotateRequest:
     """The request that the arguments are."""
     own = {field.name for field in fields(AnnotateRequest)} - {"bounds", "match_class", "reading"}
     given = {name: getattr(arguments, name) for name in own}
-    asked = {"bounds": filter_of(arguments), "reading": reading_of(arguments)}
-    return AnnotateRequest(match_class=not arguments.any_class, **asked, **given)
+    return AnnotateRequest(
+        bounds=filter_of(arguments), match_class=not arguments.any_class, reading=reading_of(arguments), **given
+    )
 
 
 def _shares(request: AnnotateRequest, dataset: Dataset) -> tuple[list[Share], AttributeRule]:

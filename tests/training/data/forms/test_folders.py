@@ -101,6 +101,120 @@ def test_yolo_polygons_are_masks(tmp_path: Path) -> None:
     assert index.tally.notes == {Reason.NO_MASK: 1}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0 0.5 0.5 0.2 0.4\n",
+        "0,0.5,0.5,0.2,0.4\r\n",
+        "0, 0.5, 0.5, 0.2, 0.4,\n".replace(",\n", "\n"),
+        "0;0.5;0.5;0.2;0.4",
+        "0 0.5 0.5 0.2 0.4 0.93\n",
+        "0.000000e+00 5e-1 0.5 0.2 0.4",
+        "  0\t0.5 0.5   0.2 0.4  \n\n",
+        "0 0.4 0.3 0.6 0.3 0.6 0.7 0.4 0.7",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_yolo_rows_as_tools_write_them(text: str, encoding: str, tmp_path: Path) -> None:
+    root = yolo(tmp_path / "data", {"a": None})
+    (root / "labels" / "a.txt").write_bytes(text.encode(encoding))
+    index = opened(find_source(root, None), root)
+    assert [(entry.label, entry.xyxy) for entry in index.entries(0)] == [("cat", pytest.approx((0.4, 0.3, 0.6, 0.7)))]
+    assert index.tally.objects == {}
+
+
+@pytest.mark.parametrize(
+    ("shape", "more", "stays"),
+    [
+        ("[4, 3]", " 0.1 0.1 2" * 4, True),
+        ("[4, 3]", " 0.1 0.1 2" * 4 + " 0.7", True),
+        ("[4, 3]", "", True),
+        ("[4, 3]", " 0.1 0.1" * 4, False),
+        ("[1, 2]", " 0.1 0.1", True),
+        ("[2, 2]", " 0.9 0.9 0.1 0.1", True),  # as wide as a triangle
+    ],
+)
+def test_yolo_key_points_are_no_polygon(shape: str, more: str, stays: bool, tmp_path: Path) -> None:
+    root = yolo(tmp_path / "data", {"a": ROW + more}, f"names: [cat]\ntrain: images\nkpt_shape: {shape}\n")
+    index = opened(find_source(root, None), root)
+    assert [entry.xyxy for entry in index.entries(0)] == ([pytest.approx((0.4, 0.3, 0.6, 0.7))] if stays else [])
+    assert index.tally.objects == ({} if stays else {Reason.BAD_ROW: 1})
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("[0, 1]", ("0", "1")),
+        ("{0: 0, 1: 1}", ("0", "1")),
+        ("[yes, no]", ("yes", "no")),
+        ("[1e3, 2024-01-01]", ("1e3", "2024-01-01")),
+        ("['0', \"null\"]", ("0", "null")),
+        ("{'0': on, '1': off}", ("on", "off")),
+        ("{1: dog, 0: cat}", ("cat", "dog")),
+        ("classes.txt", ("eins", "zwei drei")),
+        ("[~, cat]", ("cat",)),
+    ],
+)
+def test_yolo_names_are_text(names: str, expected: tuple[str, ...], tmp_path: Path) -> None:
+    root = yolo(tmp_path / "data", {"a": ROW}, f"train: images\nnames: {names}\n")
+    (root / "classes.txt").write_text("\ufeffeins\nzwei drei\n\n", encoding="utf-8")
+    assert opened(find_source(root, None), root).things == expected
+
+
+def test_another_number_of_classes_is_said(tmp_path: Path) -> None:
+    root = yolo(tmp_path / "data", {"a": ROW}, "train: images\nnames: [cat, dog]\nnc: 5\n")
+    assert opened(find_source(root, None), root).tally.notes == {
+        "data.yaml: nc is 5, the classes that are named are 2": 1
+    }
+    (root / "data.yaml").write_text("train: images\nnames: [cat, dog]\nnc: 2\n")
+    assert opened(find_source(root, None), root).tally.notes == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{root}/images/sub/a.png",
+        "/home/somebody/data/images/sub/a.png",
+        "C:\\data\\images\\sub\\a.png",
+        "images\\sub\\a.png",
+        "./images/sub/a.png",
+        "data/images/sub/a.png",
+        "../data/images/sub/a.png",
+    ],
+)
+@pytest.mark.parametrize("place", ["train.txt", "lists/train.txt"])
+def test_yolo_lists_as_tools_write_them(line: str, place: str, tmp_path: Path) -> None:
+    root = yolo(tmp_path / "data", {"sub/a": ROW, "sub/b": ROW}, f"train: {place}\nnames: [cat]\n")
+    (root / place).parent.mkdir(exist_ok=True)
+    base = "../" if line.startswith("..") and "/" in place else ""
+    (root / place).write_text("\ufeff" + base + line.format(root=root) + "\r\n", encoding="utf-8")
+    index = opened(find_source(root, None), root)
+    assert labels(index) == {"images/sub/a": ["cat"]}
+    assert index.tally.pictures == {}, "b belongs to another split: its label file is not without a picture"
+
+
+def test_a_yaml_elsewhere_leads_to_its_data(tmp_path: Path) -> None:
+    root = yolo(tmp_path / "data", {"a": ROW}, None)
+    (tmp_path / "notes").mkdir()
+    config = tmp_path / "notes" / "mine.yaml"
+    for path in (root, "../data"):
+        config.write_text(f"path: {path}\ntrain: images\nnames: [cat]\n")
+        index = opened(find_source(config, None), root)
+        assert labels(index) == {"images/a": ["cat"]}
+
+
+def test_a_label_called_as_a_list(tmp_path: Path) -> None:
+    """The picture of a train, and its label file, in one folder with all others."""
+    root = tmp_path / "data"
+    for stem in ("train", "test"):
+        save(root / f"{stem}.png")
+        (root / f"{stem}.txt").write_text(ROW)
+    save(root / "a.png")
+    (root / "a.txt").write_text(ROW)
+    (root / "classes.txt").write_text("cat\n")
+    assert labels(opened(find_source(root, None), root)) == {"a": ["cat"], "test": ["cat"], "train": ["cat"]}
+
+
 def test_yolo_boxes_are_drawn_on_the_upright_picture(tmp_path: Path) -> None:
     root = yolo(tmp_path / "data", {"a": "0 0.5 0.25 0.2 0.1"})
     save(root / "images" / "a.png", orientation=6)
@@ -290,6 +404,78 @@ def test_voc_pictures_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
         Reason.REPEATED_IMAGE: 1,
     }
     assert index.tally.objects == {Reason.IN_DROPPED: 3}
+
+
+DOCTYPE = '<!DOCTYPE annotation SYSTEM "voc.dtd">'
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "encoding", "expected"),
+    [
+        ("", "cat &amp; dog", "utf-8", "cat & dog"),
+        ("", "cat & dog", "utf-8", "cat & dog"),
+        ("", "cat&nbsp;dog", "utf-8", "cat&nbsp;dog"),
+        ("", "&#99;at", "utf-8", "cat"),
+        (DOCTYPE, "cat", "utf-8", "cat"),
+        ('<?xml version="1.0" encoding="ISO-8859-1"?>', "chat botté", "latin-1", "chat botté"),
+        ('<?xml version="1.0" encoding="gb2312"?>', "猫", "gb2312", "猫"),
+        ('<?xml version="1.0" encoding="utf-16"?>', "кот", "utf-16", "кот"),
+        ("\ufeff", "кот", "utf-8", "кот"),
+    ],
+)
+def test_voc_text(head: str, name: str, encoding: str, expected: str, tmp_path: Path) -> None:
+    root = voc(tmp_path / "data")
+    path = root / "Annotations" / "a.xml"
+    path.write_bytes((head + path.read_text().replace("cat", name)).encode(encoding))
+    assert labels(opened(find_source(root, None), root)) == {"a": [expected]}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_voc_entities_are_refused_in_every_encoding(encoding: str, tmp_path: Path) -> None:
+    root = voc(tmp_path / "data")
+    text = '<!DOCTYPE a [<!ENTITY e "cat">]>' + (root / "Annotations" / "a.xml").read_text().replace("cat", "&e;")
+    (root / "Annotations" / "a.xml").write_bytes(text.encode(encoding))
+    assert opened(find_source(root, None), root).tally.pictures == {Reason.ENTITIES: 1}
+
+
+def test_voc_namespaces_are_read(tmp_path: Path) -> None:
+    root = voc(tmp_path / "data")
+    path = root / "Annotations" / "a.xml"
+    path.write_text(path.read_text().replace("<annotation>", '<annotation xmlns="https://example.org/voc">'))
+    assert labels(opened(find_source(root, None), root)) == {"a": ["cat"]}
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((1, 1, WIDTH, HEIGHT), (0, 0, 1, 1)),
+        ((0, 0, WIDTH, HEIGHT), (0, 0, 1, 1)),
+        ((5, 3, 20, 10), (0.1, 0.1, 0.5, 0.5)),
+    ],
+)
+def test_voc_counts_pixels_from_1(box: tuple[int, ...], expected: tuple[float, ...], tmp_path: Path) -> None:
+    sides = "".join(f"<{n}>{v}</{n}>" for n, v in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
+    root = voc(tmp_path / "data", f"<object><name>cat</name><bndbox>{sides}</bndbox></object>")
+    index = opened(find_source(root, None), root)
+    assert index.entries(0)[0].xyxy == pytest.approx(expected)
+    assert index.tally.notes == {}
+
+
+def test_voc_lists_as_tools_write_them(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for stem in ("a", "b.v2", "my photo", "sub", "x"):
+        voc(root, stem=stem)
+    lists(root, train="\ufeffa.jpg\r\nb.v2.xml\nmy photo\nJPEGImages/sub.jpg\nx 1\ngone.jpg\n")
+    index = opened(find_source(root, None), root)
+    assert list(labels(index)) == ["a", "b.v2", "my photo", "sub", "x"]
+    assert index.tally.pictures == {Reason.NO_ANNOTATIONS: 1}
+
+
+def test_voc_pictures_without_annotations_are_named(tmp_path: Path) -> None:
+    root = voc(tmp_path / "data")
+    save(root / "JPEGImages" / "b.jpg")
+    index = opened(find_source(root, None), root)
+    assert [(drop.file, drop.reason) for drop in index.dropped()] == [("JPEGImages/b.jpg", Reason.NO_ANNOTATIONS)]
 
 
 def test_voc_without_a_size_and_with_another_file_name(tmp_path: Path) -> None:

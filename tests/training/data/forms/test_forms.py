@@ -210,7 +210,7 @@ def test_files_that_name_no_data_set(name: str, text: str | None, reason: str, t
 
 def test_images_go_with_a_coco_file_alone(tmp_path: Path) -> None:
     root = TREES["YOLO 1"].build(tmp_path / "data")
-    with pytest.raises(ConfigError, match="--images .* goes with a COCO file"):
+    with pytest.raises(ConfigError, match=r"--images .* goes with a COCO file"):
         open_dataset(root, reading=Reading(images=root / "images"))
     with pytest.raises(DataError, match="no such folder; --images"):
         open_dataset(root / "a.json", reading=Reading(images=root / "absent"))
