@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -225,7 +226,9 @@ def image_files(folder: Path, split: str | None, reading: Reading = AS_IT_IS) ->
         DataError: there is no such folder, no such split, or no image.
     """
     if recognise(folder, reading.images) is not None:
-        return [sample.path for sample in open_dataset(folder, split=split, reading=reading)]
+        dataset = open_dataset(folder, split=split, reading=reading)
+        print("\n".join(dataset.describe()), file=sys.stderr)
+        return [sample.path for sample in dataset]
     if split is not None:
         raise DataError(f"{folder}: only data sets have splits, and this is just a folder; leave --split out")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())

@@ -80,7 +80,7 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_negatives_argument(parser: argparse.ArgumentParser) -> None:
+def add_negatives_argument(parser: argparse._ActionsContainer) -> None:
     """--negatives, for verbs that a detector learns from; `filters.all_objects` makes the filter of it."""
     parser.add_argument(
         "--negatives",

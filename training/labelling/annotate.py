@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +36,7 @@ from training.data.attributes import (
 )
 from training.data.datasets import Dataset, Sample, annotation_file, open_dataset
 from training.data.filters import NO_FILTER, LayoutFilter, add_filter_arguments, filter_of
-from training.data.request import AS_IT_IS, Reading, add_data_arguments, reading_of
+from training.data.request import AS_IT_IS, Reading, add_data_arguments, add_negatives_argument, reading_of
 from training.labelling.folds import FoldConfig, Share, like_detector, train_folds
 from training.labelling.summary import AttributeReport
 
@@ -168,6 +168,7 @@ class AnnotateRequest:
     epochs: int
     image_size: int | None
     reading: Reading = AS_IT_IS
+    negatives: bool = True
 
     def rule(self, min_score: float) -> AttributeRule:
         """Eq. 2 as it is asked for; `min_score` is what counts where none was."""
@@ -197,6 +198,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"images per batch ({BATCH})")
     add_filter_arguments(parser, NO_FILTER)
     group = parser.add_argument_group("K-fold labelling, for data that the detector was trained on")
+    add_negatives_argument(group)
     group.add_argument("--folds", type=positive, metavar="K", help="train K detectors like --detector, from scratch")
     group.add_argument("--seed", type=natural, default=folds.seed, metavar="N", help=f"default {folds.seed}")
     group.add_argument("--epochs", type=positive, default=folds.epochs, metavar="N", help=f"default {folds.epochs}")
@@ -280,7 +282,11 @@ def _shares(request: AnnotateRequest, dataset: Dataset) -> tuple[list[Share], At
         epochs=request.epochs,
         seed=request.seed,
     )
-    return train_folds(dataset, config, work, rule.min_score), rule
+    everything = None
+    if request.negatives:
+        bounds = replace(request.bounds, min_objects=0)
+        everything = open_dataset(request.data, filter=bounds, split=request.split, reading=request.reading)
+    return train_folds(dataset, config, work, rule.min_score, everything), rule
 
 
 def check_answers(detector: Detector, dataset: Dataset) -> None:

@@ -181,6 +181,8 @@ def _plan(request: TrainabilityRequest) -> tuple[Plan, Dataset]:
         for split in (request.split, request.val_split)
     )
     synthetic = [open_dataset(folder, filter=bounds) for folder in request.synthetic]
+    for dataset in (real, validation, *synthetic):
+        print("\n".join(dataset.describe()), file=sys.stderr)
     chosen = choose(real, request.limit or len(real), request.subset_seed)
     return make_plan(real, validation, synthetic, chosen, request.share), validation
 

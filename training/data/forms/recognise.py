@@ -13,6 +13,7 @@ from training.data.forms.yolo_config import DARKNET, YAML
 from training.data.forms.yolo_folders import yolo_file, yolo_ways
 from training.data.index import Source
 
+DATA_FILES = (".json", *YAML, DARKNET, ".names", ".xml")  # that --data takes; a list of classes (.txt), too
 _FORMS = "COCO (JSON), YOLO (data.yaml, or pictures with .txt labels and the classes in classes.txt), Pascal VOC (XML)"
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,8 @@ def read_config(path: Path) -> YoloConfig:
     remarks = []
     if isinstance(count, str) and count.strip() != str(len(names)):
         remarks.append(f"{path.name}: nc is {count.strip()[:20]}, the classes that are named are {len(names)}")
+    twice = [name for name, uses in Counter(filter(None, names.values())).items() if uses > 1]
+    remarks += [f"{path.name}: class {name} is named more than once, and read as one" for name in twice]
     places = {key: _entries(values[key]) for key in SPLITS if values.get(key)}
     base = values.get("path")
     return YoloConfig(
