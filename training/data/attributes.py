@@ -7,10 +7,14 @@ order of the objects of the picture's layout.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import json
+import os
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple
 
 from detdiffusion.attributes import AttributeRule
 from detdiffusion.detection import Detector
@@ -18,16 +22,6 @@ from detdiffusion.errors import DataError
 from detdiffusion.layout import Attribute, Box, Layout
 from training.data.datasets import Dataset, Sample
 from training.data.filters import NO_FILTER, filter_words
-
-if TYPE_CHECKING:
-    pass
-
-
-import json
-import os
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
-from typing import Any, NamedTuple
 
 FORMAT = "detdiffusion-attributes/1"
 _START = b'{"format": "' + FORMAT.encode() + b'"'
@@ -193,7 +187,7 @@ def _of_kept(boxes: Sequence[Box], kept: Sequence[Box], attributes: Attributes) 
 
 
 def _remedy(path: Path, dataset: Dataset) -> str:
-    command = f"python -m training annotate --data {dataset.root} --detector bundled|PATH --out {path}"
+    command = f"python -m training annotate {shlex.join(dataset.words)} --detector bundled|PATH --out {path}"
     bounds = dataset.layout_filter
     only = "" if bounds == NO_FILTER else f" (with {' '.join(filter_words(bounds))} for what these bounds leave alone)"
     return f"make or finish it with: {command}{only}"

@@ -94,11 +94,19 @@ class Dataset(Sequence[Sample]):
 
     things, stuff: class names, those that the filter ignores left out. fingerprint: SHA-256 over the annotation files'
     contents and the filter, the key of everything that is derived from the data set. report: what was kept, left out
-    and put right.
+    and put right. words: the arguments that ask for it.
     """
 
-    def __init__(self, root: Path, index: Index, layout_filter: LayoutFilter, part: Part | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        index: Index,
+        layout_filter: LayoutFilter,
+        part: Part | None = None,
+        words: Sequence[str] | None = None,
+    ) -> None:
         self.root, self.layout_filter, self.part = root, layout_filter, part
+        self.words = ("--data", str(root)) if words is None else tuple(words)
         self.name = root.resolve().name
         self.things = tuple(name for name in index.things if name not in layout_filter.ignored)
         self.stuff = tuple(name for name in index.stuff if name not in layout_filter.ignored)
@@ -135,7 +143,7 @@ class Dataset(Sequence[Sample]):
 
     def unfiltered(self) -> Dataset:
         """The same data with everything in it that a layout can hold."""
-        return Dataset(self.root, self._index, NO_FILTER, self.part)
+        return Dataset(self.root, self._index, NO_FILTER, self.part, self.words)
 
     def _contents(self) -> dict[str, object]:
         """What the data set is made of. Pictures of nothing count only where there are some."""
@@ -188,7 +196,7 @@ def open_dataset(
     part = _part_of(way, split, reading.split_by)
     source = source_of(way, split if part is None else None)
     found = open_index(index or _cached_index(way, split if part is None else None), source)
-    dataset = Dataset(way.root, found, filter, part)
+    dataset = Dataset(way.root, found, filter, part, _words(folder, split, reading))
     if reading.strict and (found.tally.pictures or found.tally.objects):
         lines = found.tally.report(*_sizes(found)).lines()
         raise DataError(f"{folder}: not everything can be read, and --strict was given; {_on_one_line(lines)}")
@@ -211,6 +219,12 @@ def fitted(
     if not flip:
         return image, laid, shapes
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), laid.mirrored(), np.ascontiguousarray(shapes[:, :, ::-1])
+
+
+def _words(folder: Path, split: str | None, reading: Reading) -> list[str]:
+    given = {"--split": split, "--images": reading.images, "--split-by": reading.split_by}
+    more = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    return ["--data", str(folder), *more]
 
 
 def _part_of(way: Way, split: str | None, by: SplitBy | None) -> Part | None:

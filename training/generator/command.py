@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 import signal
 import sys
@@ -306,8 +307,8 @@ def _attributes(request: TrainRequest, dataset: Dataset) -> Any:
         return None
     if request.attributes is None:
         raise DataError(
-            "this preset learns attributes: make them with `python -m training annotate --data "
-            f"{request.data} --detector bundled --out attributes.jsonl` and give --attributes attributes.jsonl"
+            f"this preset learns attributes: make them with `python -m training annotate {shlex.join(dataset.words)} "
+            "--detector bundled --out attributes.jsonl` and give --attributes attributes.jsonl"
         )
     return read_attributes(request.attributes, dataset)
 

@@ -19,6 +19,7 @@ from training.data.images import ImageError, ImageFault
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.coco_export import write_dataset
 from training.data.papercut.scene import scene
+from training.data.request import Reading, SplitBy
 
 REAL = os.environ.get("DETDIFFUSION_REAL_DATA")
 needs_real_data = pytest.mark.skipif(REAL is None, reason="DETDIFFUSION_REAL_DATA names no folder of real data")
@@ -131,6 +132,15 @@ def test_what_was_found_and_dropped_is_described(papercut: Path, tmp_path: Path)
         "pictures: 4 found, 4 kept, 0 dropped",
     ]
     assert lines[-2:] == [f"classes: {len(THINGS)} of things, {len(STUFF) - 1} of stuff", "masks: the objects' own"]
+
+
+def test_it_knows_the_words_that_ask_for_it(papercut: Path, tmp_path: Path) -> None:
+    """Messages that say which command to give next name its split, too."""
+    index = tmp_path / "index.sqlite"
+    assert open_dataset(papercut, index=index).words == ("--data", str(papercut))
+    part = open_dataset(papercut, split="val", index=index, reading=Reading(split_by=SplitBy(0.5, 2)))
+    assert part.words == ("--data", str(papercut), "--split", "val", "--split-by", "0.5@2")
+    assert part.unfiltered().words == part.words
 
 
 # --- what is wrong --------------------------------------------------------------------------------

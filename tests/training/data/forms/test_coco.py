@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -340,75 +340,6 @@ def test_an_index_of_another_version_is_made_anew(tmp_path: Path, monkeypatch: p
     with pytest.raises(DataError, match="an index of version 2; this is version 999"):
         Index(tmp_path / "index.sqlite")
     assert labels(opened(root)) == {"1": ["cat"], "2": ["cat"]}
-
-
-# --- as tools write them --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("form", [float, str, lambda number: f"{number}.0", lambda number: f"id-{number}"])
-def test_ids_of_any_kind(form: Callable[[int], object], tmp_path: Path) -> None:
-    root = make_folder(tmp_path / "data")
-    path = root / "annotations" / "instances_train2017.json"
-    content = json.loads(path.read_text())
-    for rows, keys in (("images", ["id"]), ("annotations", ["id", "image_id", "category_id"]), ("categories", ["id"])):
-        for row in content[rows]:
-            row.update({key: form(row[key]) for key in keys})
-    path.write_text(json.dumps(content))
-    assert list(labels(opened(root)).values()) == [["cat"], ["cat"]]
-
-
-@pytest.mark.parametrize("size", [{}, {"width": None, "height": 0}, {"width": "40", "height": "20.0"}, {"width": 40.0}])
-def test_sizes_that_are_missing_or_text(size: dict[str, object], tmp_path: Path) -> None:
-    root = make_folder(tmp_path / "data")
-    path = root / "annotations" / "instances_train2017.json"
-    content = json.loads(path.read_text())
-    content["images"] = [{"id": row["id"], "file_name": row["file_name"], **size} for row in content["images"]]
-    path.write_text(json.dumps(content))
-    index = opened(root)
-    assert labels(index) == {"1": ["cat"], "2": ["cat"]}
-    assert counts(index) == {"pictures": {}, "objects": {}, "notes": {}}
-
-
-@pytest.mark.parametrize(
-    "name", ["train2017\\1.png", "/home/me/data/train2017/1.png", "C:\\data\\train2017\\1.png", ".\\1.png", "./1.png"]
-)
-def test_file_names_of_other_machines(name: str, tmp_path: Path) -> None:
-    root = make_folder(tmp_path / "data")
-    write(root / "annotations" / "instances_train2017.json", [picture(1, file_name=name)], [thing(1)])
-    index = opened(root)
-    assert index.picture(0).path in ("train2017/1.png", "train2017/./1.png")
-    assert Path(root / index.picture(0).path).is_file()
-
-
-def test_pictures_in_several_folders(tmp_path: Path) -> None:
-    root = make_folder(tmp_path / "data", on_disk=("1.png",))
-    (root / "images").mkdir()
-    Image.new("RGB", (WIDTH, HEIGHT)).save(root / "images" / "2.png")
-    assert labels(opened(root)) == {"1": ["cat"], "2": ["cat"]}
-
-
-@pytest.mark.parametrize(
-    ("segmentation", "box"),
-    [
-        ([[4, 2, 24, 2, 24, 12]], (0.1, 0.1, 0.6, 0.6)),
-        ([[4, 2, 8, 2, 8, 4], [20, 10, 24, 10, 24, 12]], (0.1, 0.1, 0.6, 0.6)),
-        (
-            {"size": [HEIGHT, WIDTH], "counts": [4 * HEIGHT + 2, 10, 10, 10, HEIGHT * (WIDTH - 5) - 12]},
-            (0.1, 0.1, 0.15, 0.6),
-        ),
-    ],
-)
-def test_a_box_is_made_of_a_mask(segmentation: object, box: tuple[float, ...], tmp_path: Path) -> None:
-    objects = [thing(1, bbox=None, segmentation=segmentation)]
-    index = index_of(tmp_path, write(tmp_path / "i.json", [picture(1)], objects))
-    assert index.entries(0)[0].xyxy == pytest.approx(box)
-
-
-@pytest.mark.parametrize(("said", "crowd"), [("0", False), ("1", True), (0, False), (True, True), (None, False)])
-def test_crowds_as_tools_write_them(said: object, crowd: bool, tmp_path: Path) -> None:
-    objects = [thing(1, iscrowd=said, bbox=["4", "2", "20", "10"])]
-    index = index_of(tmp_path, write(tmp_path / "i.json", [picture(1)], objects))
-    assert index.entries(0)[0].crowd is crowd
 
 
 # --- size -----------------------------------------------------------------------------------------
