@@ -126,10 +126,10 @@ class Tally:
         first = {reason: tuple(drops) for reason, drops in self.first.items()}
         return DataReport(pictures, objects, dict(self.pictures), dict(self.objects), dict(self.notes), first)
 
-    def copy(self, listed: Callable[[Drop], None] | None = None) -> Tally:
+    def copy(self) -> Tally:
         """A tally that counts on by itself."""
         first = {reason: list(drops) for reason, drops in self.first.items()}
-        return Tally(self.pictures.copy(), self.objects.copy(), self.notes.copy(), first, listed)
+        return Tally(self.pictures.copy(), self.objects.copy(), self.notes.copy(), first)
 
     def _name(self, drop: Drop) -> None:
         known = self.first.setdefault(drop.reason, [])

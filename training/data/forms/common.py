@@ -23,7 +23,7 @@ class Way:
 
     by: the file that shows it, which --data also takes: where a folder can be read in several ways, it chooses one.
     splits: none where the data come in one piece. read: one of the splits, or None for that piece. lacking: what has to
-    be added before it can be read; empty where nothing is.
+    be added before it can be read; empty where nothing is. same: all splits are the same pictures.
     """
 
     form: str
@@ -32,11 +32,12 @@ class Way:
     splits: Sequence[str]
     read: Callable[[str | None], Source]
     lacking: str = ""
+    same: bool = False
 
     @property
     def whole(self) -> bool:
         """Whether the data come in one piece, which may be split."""
-        return len(self.splits) <= 1
+        return self.same or len(self.splits) <= 1
 
     def source(self, wanted: str | None) -> Source:
         """One split, as `choose_split` chooses it.
@@ -57,7 +58,7 @@ class Way:
     def about(self, chosen: str | None) -> str:
         """What was recognised, on one line."""
         where = self.by.relative_to(self.root).as_posix() if self.by.is_relative_to(self.root) else str(self.by)
-        splits = f", split {chosen} (there are: {', '.join(self.splits)})" if chosen and not self.whole else ""
+        splits = f", split {chosen} (there are: {', '.join(self.splits)})" if chosen and len(self.splits) > 1 else ""
         return f"{self.form} by {where}{splits}"
 
 

@@ -66,7 +66,8 @@ def yolo_file(path: Path) -> Way:
 
 
 def _from_config(root: Path, config: YoloConfig) -> Way:
-    return Way("YOLO", root, config.file, tuple(config.places), lambda split: _of_config(root, config, split))
+    same = len(set(config.places.values())) == 1
+    return Way("YOLO", root, config.file, tuple(config.places), partial(_of_config, root, config), same=same)
 
 
 def _of_config(root: Path, config: YoloConfig, split: str | None) -> Source:

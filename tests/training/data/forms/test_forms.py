@@ -6,13 +6,15 @@ import os
 import re
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.errors import ConfigError, DataError, DetDiffusionError
 from training.data import subset
 from training.data.datasets import open_dataset
 from training.data.forms.recognise import find_source
@@ -21,6 +23,7 @@ from training.data.request import Reading, SplitBy
 PAGE = Path(__file__).resolve().parents[4] / "docs" / "DATA_FOLDERS.md"
 WIDTH, HEIGHT = 64, 48
 CLASSES = ("cat", "dog")
+JUNK = (b"\0", b"\xff\xfe", b"[[[", b"1e999", b"&a;", b"\\..\\", b": *x", b"-" * 50, b"\n7 \n", b"<object>")
 OBJECTS = {"a": ("cat", (24, 12, 40, 36)), "b": ("dog", (12, 6, 20, 18)), "c": ("cat", (2, 4, 30, 40))}
 
 
@@ -161,6 +164,27 @@ def test_a_form_becomes_the_folder_that_a_loop_learns_from(name: str, tmp_path: 
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")} == before, "data are only read"
 
 
+@pytest.mark.parametrize("name", TREES)
+def test_damaged_files_raise_typed_errors_alone(name: str, tmp_path: Path) -> None:
+    """Any file of a form, pictures too: bytes changed, cut off, or something else put in."""
+    tree, random = TREES[name], np.random.default_rng(list(name.encode()))
+    for number in range(12):
+        data, reading = tree.request(tree.build(tmp_path / f"{number}" / "data"))
+        path = tmp_path / f"{number}" / "data" / random.choice(list(tree.files))
+        content = bytearray(path.read_bytes())
+        at, kind = int(random.integers(len(content))), number % 4
+        if kind == 0:
+            content[at] = int(random.integers(256))
+        elif kind == 1:
+            del content[at:]
+        else:
+            content[at:at] = JUNK[int(random.integers(len(JUNK)))]
+        path.write_bytes(content)
+        with suppress(DetDiffusionError):
+            for sample in open_dataset(data, reading=reading, index=tmp_path / f"{number}" / "index.sqlite"):
+                sample.load_image()
+
+
 # --- which form -----------------------------------------------------------------------------------
 
 
@@ -223,6 +247,18 @@ def test_splits_are_not_split_again(tmp_path: Path) -> None:
     root = TREES["YOLO 1"].build(tmp_path / "data")
     with pytest.raises(DataError, match="has splits already: train, val; leave --split-by out"):
         open_dataset(root, reading=Reading(split_by=SplitBy(0.5)))
+
+
+def test_splits_that_are_the_same_folder_are_one_piece(tmp_path: Path) -> None:
+    """As ultralytics is told where there is nothing to measure on."""
+    root = TREES["YOLO 1"].build(tmp_path / "data")
+    (root / "data.yaml").write_text("names: [cat, dog]\ntrain: images\nval: images\n")
+    parts = [
+        open_dataset(root, split=name, index=tmp_path / "index.sqlite", reading=Reading(split_by=SplitBy(0.7)))
+        for name in ("train", "val")
+    ]
+    assert sorted(sample.path.stem for part in parts for sample in part) == ["a", "b", "c"]
+    assert [len(part) for part in parts] == [2, 1]
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="every folder can be written to here")
