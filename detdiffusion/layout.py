@@ -125,6 +125,18 @@ class Layout:
         return replace(self, boxes=tuple(replace(box, attribute=attribute) for box, attribute in pairs))
 
 
+@dataclass(frozen=True, slots=True)
+class EmptyLayout(Layout):
+    """Of a picture of nothing: detectors learn from such pictures, and none can be drawn. LayoutError as `Layout`, or
+    if there is an object after all."""
+
+    def __post_init__(self) -> None:
+        problems = _size_problems(self.width, self.height)
+        problems += [f"{len(self.boxes)} objects in a picture of nothing"] if self.boxes else []
+        if problems:
+            raise LayoutError(problems)
+
+
 def parse_object(data: object) -> dict[str, Any]:
     """A JSON object, of text or parsed already. LayoutError: it is none."""
     try:

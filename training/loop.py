@@ -21,6 +21,7 @@ from typing import Any
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import ConfigError
 from training.core.status import STATUS, RunState, StageStatus, StatusWriter, telling
+from training.data.request import SplitBy
 
 COMMAND = (sys.executable, "-m", "training")
 TRAIN, VALIDATION = "train", "val"  # splits of the loop's own copy of the data
@@ -38,10 +39,12 @@ class LoopConfig:
         ConfigError: something needed is missing, or a strategy is unknown.
     """
 
-    data: str  # COCO, YOLO or VOC folder
+    data: str  # COCO, YOLO or VOC: the folder, or the file that names its objects
     out: str
     split: str | None = None  # to learn from (default: the only one, or train)
     validation: str = VALIDATION  # split to measure on
+    split_by: float | str | None = None  # data in one piece: the share to learn from, as --split-by of subset
+    images: str | None = None  # folder of the pictures, where data is a single COCO file
     fraction: float = 1.0  # of the pictures to learn from: no stage sees the others
     seed: int = 0  # which of them
     base: str | None = None  # of the generator: a Stable Diffusion folder; without it an autoencoder is trained first
@@ -63,6 +66,8 @@ class LoopConfig:
             raise ConfigError(f"pictures {dict(self.pictures)} needs whole numbers of 1 or more")
         if isinstance(self.compare, str):
             raise ConfigError(f"compare needs a list of folders, got {self.compare!r}")
+        if self.split_by is not None:
+            SplitBy.parse(str(self.split_by))
         if not 0 < self.fraction <= 1:
             raise ConfigError(f"fraction {self.fraction} needs to be above 0 and at most 1")
         if "--detector" not in shlex.split(self.annotate) or "--detector" not in shlex.split(self.trainability):
@@ -93,8 +98,7 @@ class LoopConfig:
             return os.path.normpath(path.parent / str(name))
 
         here: dict[str, Any] = {name: beside(values[name]) for name in ("data", "out")}
-        if values.get("base"):
-            here["base"] = beside(values["base"])
+        here |= {name: beside(values[name]) for name in ("base", "images") if values.get(name)}
         if isinstance(values.get("compare"), list):
             here["compare"] = tuple(map(beside, values["compare"]))
         try:
@@ -170,8 +174,10 @@ def _data_stages(config: LoopConfig, data: Path) -> Iterator[Stage]:
     """The pictures to learn from and to measure on, in a folder that holds no others."""
     split = ("--split", config.split) if config.split else ()
     part = ("--fraction", str(config.fraction), "--seed", str(config.seed))
+    given = {"--split-by": config.split_by, "--images": config.images}
+    how = tuple(word for name, value in given.items() if value is not None for word in (name, str(value)))
     for name, asked in ((TRAIN, (*split, *part)), (VALIDATION, ("--split", config.validation))):
-        words = ("subset", "--data", config.data, *asked, "--name", name, "--out", str(data))
+        words = ("subset", "--data", config.data, *how, *asked, "--name", name, "--out", str(data))
         yield Stage(f"data: {name}", words, data / "annotations" / f"instances_{name}.json")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from app.runs.files import MODEL
 from detdiffusion.detectors import BUNDLED, detector_path
 from detdiffusion.errors import ConfigError, DetectorError
+from training.data.forms.recognise import DATA_FILES
 
 TRAINING = (sys.executable, "-m", "training")
 
@@ -48,11 +49,11 @@ def whole_number(name: str, text: str, least: int, most: int) -> int | None:
 
 
 def data_folder(text: str) -> Path:
-    """ConfigError where there is none."""
+    """A data set's folder, or the file that names its objects. ConfigError where there is none."""
     if not text.strip():
         raise ConfigError("enter the folder of the images and their annotations")
     folder = Path(text.strip()).expanduser().resolve()
-    if not folder.is_dir():
+    if not folder.is_dir() and not (folder.is_file() and folder.suffix.lower() in DATA_FILES):
         raise ConfigError(f"{folder} is not a folder")
     return folder
 

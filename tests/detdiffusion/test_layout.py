@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from detdiffusion.errors import LayoutError
-from detdiffusion.layout import MAX_OBJECTS, Attribute, Box, Layout
+from detdiffusion.layout import MAX_OBJECTS, Attribute, Box, EmptyLayout, Layout
 
 CAR = {"label": "car", "box": [0.1, 0.2, 0.5, 0.6], "attribute": "hard"}
 
@@ -121,6 +121,17 @@ def test_boxes_are_boxes(boxes: Any) -> None:
 
 def test_hundred_objects_are_welcome() -> None:
     assert len(Layout.from_json(layout_json(*[CAR] * MAX_OBJECTS)).boxes) == MAX_OBJECTS
+
+
+def test_a_picture_of_nothing_has_a_layout_of_its_own() -> None:
+    nothing = EmptyLayout(64, 48, ())
+    assert (nothing.labels, nothing.mirrored(), nothing.with_attributes(())) == ((), nothing, nothing)
+    with pytest.raises(LayoutError, match="no objects"):
+        Layout(64, 48, ())
+    with pytest.raises(LayoutError, match="1 objects in a picture of nothing"):
+        EmptyLayout(64, 48, (Box("car", (0, 0, 1, 1)),))
+    with pytest.raises(LayoutError, match="width 0"):
+        EmptyLayout(0, 48, ())
 
 
 def test_with_attributes_needs_one_an_object() -> None:

@@ -82,6 +82,16 @@ def test_config_file(tmp_path: Path) -> None:
     assert (config.data, config.out, config.fraction) == (str(tmp_path / "world"), str(tmp_path / "run"), 0.5)
 
 
+def test_data_in_one_piece_are_split(tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").write_text(CONFIG + "split_by: 0.8\nimages: pictures\n")
+    plan = stages(LoopConfig.read(tmp_path / "loop.yaml"))
+    for stage in plan[:2]:
+        assert option(stage.words, "--split-by") == "0.8"
+        assert option(stage.words, "--images") == str(tmp_path / "pictures")
+    assert option(plan[1].words, "--split") == "val"
+    closed_loop.check(plan[:2])
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -93,6 +103,8 @@ def test_config_file(tmp_path: Path) -> None:
         (CONFIG.replace("{hard: 4}", "{hard: 0}"), "whole numbers of 1 or more"),
         (CONFIG.replace("{hard: 4}", "{}"), "pictures needs numbers"),
         (CONFIG + "fraction: 0\n", "fraction 0"),
+        (CONFIG + "split_by: 80\n", "--split-by 80.0 needs to be above 0 and below 1"),
+        (CONFIG + "split_by: most\n", "--split-by 'most' needs the form"),
         (CONFIG.replace("--detector a.yaml", "--folds 3"), "each need a --detector"),
         ("data: [", "cannot be read"),
     ],

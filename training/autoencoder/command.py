@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,8 +33,10 @@ from training.core.cli import add_config, add_set, progress
 from training.core.reading import read_ahead
 from training.core.settings import read_settings, with_fields, with_settings
 from training.core.status import STATUS, tells
-from training.data.datasets import find_source, open_dataset
+from training.data.datasets import open_dataset
+from training.data.forms.recognise import recognise
 from training.data.images import SUFFIXES, read_image_file
+from training.data.request import AS_IT_IS, Reading, add_reading_arguments, reading_of
 
 if TYPE_CHECKING:
     from detdiffusion.models.autoencoder import SmallAutoencoder
@@ -70,6 +74,7 @@ class AutoencoderRequest:
     model: Path = BUNDLED_MODEL
     device: str | None = None
     start: Path | None = None
+    reading: Reading = AS_IT_IS
 
     def __post_init__(self) -> None:
         for name in NUMBERS:
@@ -83,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser, "AutoencoderConfig, and size and held_out")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a data set, or any folder of images")
     parser.add_argument("--split", metavar="NAME", help="of a data set (default: the only one, or train)")
+    add_reading_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="writes DIR/model and DIR/report.json")
     parser.add_argument(
         "--detector",
@@ -143,6 +149,7 @@ def request_of(arguments: argparse.Namespace) -> AutoencoderRequest:
         config=with_settings(config, [*arguments.set, *steps], fixed=OF_SCENES),
         **{name: value for name, value in chosen.items() if value is not None},
         **{name: getattr(arguments, name) for name in ("data", "out", "split", "detector", "model", "device", "start")},
+        reading=reading_of(arguments),
     )
 
 
@@ -161,10 +168,11 @@ def train(request: AutoencoderRequest, detector: Detector | None) -> dict[str, A
     from training.autoencoder.recipe import train_autoencoder
 
     config, out, device = request.config, request.out, device_of(request.device)
-    files = image_files(request.data, request.split)
+    files = image_files(request.data, request.split, request.reading)
     parts = split_files(files, request.held_out, config.seed)
     fields = {name: value for name, value in asdict(config).items() if name not in OF_SCENES}
-    names = text_hash("\n".join(path.relative_to(request.data).as_posix() for path in files))
+    home = request.data if request.data.is_dir() else request.data.parent
+    names = text_hash("\n".join(Path(os.path.relpath(path, home)).as_posix() for path in files))
     counts = {"size": request.size, "trained_on": len(parts.trained), "held_out": len(parts.held_out)}
     teacher = detector.sha256 if isinstance(detector, SeesFeatures) else None
     begun = None if request.start is None else load_small_autoencoder(request.start)
@@ -211,16 +219,16 @@ class Parts:
     held_out: tuple[Path, ...]
 
 
-def image_files(folder: Path, split: str | None) -> list[Path]:
+def image_files(folder: Path, split: str | None, reading: Reading = AS_IT_IS) -> list[Path]:
     """The images of a data set, or every image below the folder, in an order that holds still.
 
     Raises:
         DataError: there is no such folder, no such split, or no image.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
-    if find_source(folder, split) is not None:
-        return [sample.path for sample in open_dataset(folder, split=split)]
+    if recognise(folder, reading.images) is not None:
+        dataset = open_dataset(folder, split=split, reading=reading)
+        print("\n".join(dataset.describe()), file=sys.stderr)
+        return [sample.path for sample in dataset]
     if split is not None:
         raise DataError(f"{folder}: only data sets have splits, and this is just a folder; leave --split out")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())

@@ -7,10 +7,14 @@ order of the objects of the picture's layout.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import json
+import os
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple
 
 from detdiffusion.attributes import AttributeRule
 from detdiffusion.detection import Detector
@@ -18,16 +22,6 @@ from detdiffusion.errors import DataError
 from detdiffusion.layout import Attribute, Box, Layout
 from training.data.datasets import Dataset, Sample
 from training.data.filters import NO_FILTER, filter_words
-
-if TYPE_CHECKING:
-    pass
-
-
-import json
-import os
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
-from typing import Any, NamedTuple
 
 FORMAT = "detdiffusion-attributes/1"
 _START = b'{"format": "' + FORMAT.encode() + b'"'
@@ -150,7 +144,7 @@ def read_attributes(path: Path, dataset: Dataset) -> dict[str, Attributes]:
     if made_of != whole.fingerprint:
         raise DataError(f"{path} belongs to another data set, or to another filter of it; {_remedy(path, dataset)}")
     rows = dict(content.rows)
-    attributes: dict[str, Attributes] = {}
+    attributes: dict[str, Attributes] = {sample.image_id: () for sample in dataset if not sample.layout.boxes}
     for sample, full in _side_by_side(dataset, whole, rows):
         found = _of_kept(full.layout.boxes, sample.layout.boxes, rows[sample.image_id])
         if found is None:
@@ -193,7 +187,7 @@ def _of_kept(boxes: Sequence[Box], kept: Sequence[Box], attributes: Attributes) 
 
 
 def _remedy(path: Path, dataset: Dataset) -> str:
-    command = f"python -m training annotate --data {dataset.root} --detector bundled|PATH --out {path}"
+    command = f"python -m training annotate {shlex.join(dataset.words)} --detector bundled|PATH --out {path}"
     bounds = dataset.layout_filter
     only = "" if bounds == NO_FILTER else f" (with {' '.join(filter_words(bounds))} for what these bounds leave alone)"
     return f"make or finish it with: {command}{only}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -13,6 +13,8 @@ from training.data.images import Corners, Frame
 ROUNDING = 0.5  # pixels by which a box may reach outside without being counted as cut
 _LARGEST = 1e9  # pixels; what is beyond, and what is not finite, is no coordinate
 MIN_SIDE = 1e-6  # of the picture's side: a thinner box is empty
+SHOWN = 3  # of each kind of what was dropped are named in a report; all are in its list
+_LONGEST = 200  # characters of a value in the list
 
 
 class Reason(StrEnum):
@@ -22,7 +24,9 @@ class Reason(StrEnum):
     REPEATED_IMAGE = "picture id used before"
     NO_ANNOTATIONS = "picture without an annotation file"
     BAD_FILE = "annotation file cannot be read"
+    ENTITIES = "annotation file defines entities, which can grow without bounds"
     BAD_OBJECT = "annotation without a box of four finite numbers"
+    BAD_ROW = "row whose number of columns fits no box, polygon or set of key points"
     REPEATED_OBJECT = "annotation given before"
     ORPHAN = "annotation of a picture that is not listed"
     IN_DROPPED = "in a picture that was dropped"
@@ -30,29 +34,56 @@ class Reason(StrEnum):
     NAMELESS_CATEGORY = "category without a name"
     EMPTY_BOX = "empty box"
     OUTSIDE_BOX = "box outside the picture"
+    ALL_LOST = "none of its objects is left, and it is no picture of nothing"
     # Notes: the object or category stays.
     CUT_BOX = "box reached outside the picture and was cut"
     REPEATED_ID = "annotation id used for different objects, all kept"
     REPEATED_CATEGORY = "category id used before, the first name holds"
     UNEQUAL_NAMES = "picture with two file names, the first holds"
     NO_MASK = "object without a usable mask, its box is the mask"
+    BAD_MASK = "mask that cannot be decoded, the box stands in for it"
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """A picture or an object that was left out: the file that names it, where in that file, why, and what stands
+    there."""
+
+    file: str
+    place: str
+    reason: str
+    value: str = ""
+
+    def __str__(self) -> str:
+        return f"{', '.join(filter(None, (self.file, self.place)))}{self.value and ': '}{self.value}"
+
+    @classmethod
+    def of(cls, file: str, place: str, reason: str, value: object = "") -> Drop:
+        """A value on one line, and not too long."""
+        return cls(_plain(file), _plain(place), str(reason), _plain(str(value)))
 
 
 @dataclass(frozen=True, slots=True)
 class DataReport:
     """What a data set holds, what was left out and why, what was put right: every picture and object counts once,
-    as kept or under one reason; `notes` are about things that were kept."""
+    as kept or under one reason; `notes` are about things that were kept. first: some of what was dropped, by reason."""
 
     pictures: int
     objects: int
     dropped_images: Mapping[str, int]
     dropped_objects: Mapping[str, int]
     notes: Mapping[str, int]
+    first: Mapping[str, Sequence[Drop]] = field(default_factory=dict)
+
+    @property
+    def dropped(self) -> int:
+        """How many pictures and objects were left out."""
+        return sum(self.dropped_images.values()) + sum(self.dropped_objects.values())
 
     def lines(self) -> list[str]:
-        """For people: one line a count."""
-        text = _part("pictures", self.pictures, self.dropped_images)
-        text += _part("objects", self.objects, self.dropped_objects)
+        """For people: one line a count, and the first ones of what was dropped."""
+        text = _part("pictures", self.pictures, self.dropped_images, self.first)
+        text += _part("objects", self.objects, self.dropped_objects, self.first)
         return text + [f"note: {count:,} x {reason}" for reason, count in _largest_first(self.notes)]
 
     def to_json(self) -> dict[str, Any]:
@@ -68,19 +99,44 @@ class DataReport:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Counts that grow while data are read, by reason."""
+    """Counts that grow while data are read, by reason. listed: gets everything that is dropped, one by one."""
 
     pictures: Counter[str] = field(default_factory=Counter)
     objects: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+    first: dict[str, list[Drop]] = field(default_factory=dict)
+    listed: Callable[[Drop], None] | None = None
+
+    def drop_picture(self, drop: Drop, objects: int = 0) -> None:
+        """Counts a picture that is left out, and what was in it."""
+        self.pictures[drop.reason] += 1
+        self._name(drop)
+        if objects:
+            self.objects[Reason.IN_DROPPED] += objects
+            counted = f"{objects} object{'s' if objects > 1 else ''}"
+            self._name(Drop(drop.file, drop.place, Reason.IN_DROPPED, counted))
+
+    def drop_object(self, drop: Drop) -> None:
+        """Counts an object that is left out."""
+        self.objects[drop.reason] += 1
+        self._name(drop)
 
     def report(self, pictures: int, objects: int) -> DataReport:
         """The counts so far, frozen."""
-        return DataReport(pictures, objects, dict(self.pictures), dict(self.objects), dict(self.notes))
+        first = {reason: tuple(drops) for reason, drops in self.first.items()}
+        return DataReport(pictures, objects, dict(self.pictures), dict(self.objects), dict(self.notes), first)
 
     def copy(self) -> Tally:
         """A tally that counts on by itself."""
-        return Tally(self.pictures.copy(), self.objects.copy(), self.notes.copy())
+        first = {reason: list(drops) for reason, drops in self.first.items()}
+        return Tally(self.pictures.copy(), self.objects.copy(), self.notes.copy(), first)
+
+    def _name(self, drop: Drop) -> None:
+        known = self.first.setdefault(drop.reason, [])
+        if len(known) < SHOWN:
+            known.append(drop)
+        if self.listed is not None:
+            self.listed(drop)
 
 
 class Dropped(Exception):
@@ -122,10 +178,19 @@ def finite_numbers(values: object, count: int) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def _part(name: str, kept: int, dropped: Mapping[str, int]) -> list[str]:
+def _part(name: str, kept: int, dropped: Mapping[str, int], first: Mapping[str, Iterable[Drop]]) -> list[str]:
     total = sum(dropped.values())
-    head = f"{name}: {kept + total:,} found, {kept:,} kept, {total:,} dropped"
-    return [head, *(f"  {count:,} dropped: {reason}" for reason, count in _largest_first(dropped))]
+    text = [f"{name}: {kept + total:,} found, {kept:,} kept, {total:,} dropped"]
+    for reason, count in _largest_first(dropped):
+        named = [] if reason == Reason.IN_DROPPED else first.get(reason, ())
+        text += [f"  {count:,} dropped: {reason}", *(f"    {drop}" for drop in named)]
+    return text
+
+
+def _plain(text: str) -> str:
+    """On one line, and of characters that every file can hold."""
+    line = " ".join(text.encode(errors="replace").decode().split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
 
 
 def _largest_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:

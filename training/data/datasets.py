@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -16,14 +16,16 @@ from PIL import Image
 from detdiffusion.core.files import json_hash, text_hash
 from detdiffusion.errors import DataError
 from detdiffusion.layout import Box, Layout
-from training.data.checks import DataReport
-from training.data.coco import find_coco, unpack
+from training.data.checks import DataReport, Drop, Tally
+from training.data.drop_list import write_list
 from training.data.filters import NO_FILTER, LayoutFilter, layout_of, selections
-from training.data.folders import find_voc, find_yolo
+from training.data.forms.coco_masks import unpack
+from training.data.forms.common import Way
+from training.data.forms.recognise import find_source, recognise, source_of, unknown_form
 from training.data.images import TURNS, ImageError, ImageFault, Mask, read_image_file
-from training.data.index import Index, Source, open_index
-
-_FINDERS = (find_coco, find_yolo, find_voc)  # in this order: a COCO folder may hold images/ too
+from training.data.index import Index, open_index
+from training.data.request import AS_IT_IS, PARTS, Reading, SplitBy
+from training.data.splitting import numbers_of
 
 
 class MaskSource(StrEnum):
@@ -54,7 +56,7 @@ class LazyMasks:
 
     def decode(self) -> Mask:
         """[N, H, W]."""
-        return np.stack(list(self))
+        return np.stack(list(self)) if self.packed else np.zeros((0, self.layout.height, self.layout.width), np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +80,40 @@ class Sample:
         return image
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of the two parts that --split-by makes."""
+
+    name: str
+    split: SplitBy
+
+
 class Dataset(Sequence[Sample]):
     """The pictures that a filter keeps, read from an index when they are asked for. `open_dataset` makes it; it may be
     sent to other processes.
 
     things, stuff: class names, those that the filter ignores left out. fingerprint: SHA-256 over the annotation files'
     contents and the filter, the key of everything that is derived from the data set. report: what was kept, left out
-    and put right.
+    and put right. words: the arguments that ask for it.
     """
 
-    def __init__(self, root: Path, index: Index, layout_filter: LayoutFilter) -> None:
-        self.root, self.layout_filter = root, layout_filter
+    def __init__(
+        self,
+        root: Path,
+        index: Index,
+        layout_filter: LayoutFilter,
+        part: Part | None = None,
+        words: Sequence[str] | None = None,
+    ) -> None:
+        self.root, self.layout_filter, self.part = root, layout_filter, part
+        self.words = ("--data", str(root)) if words is None else tuple(words)
         self.name = root.resolve().name
         self.things = tuple(name for name in index.things if name not in layout_filter.ignored)
         self.stuff = tuple(name for name in index.stuff if name not in layout_filter.ignored)
         self.mask_source = MaskSource.INSTANCES if index.has_masks else MaskSource.BOXES
-        self.fingerprint = json_hash({"contents": index.contents, "filter": asdict(layout_filter)})
         self._index = index
-        self._numbers, self.report = _selected(index, layout_filter)
+        self._numbers, self.report, self.dropped_list = _selected(index, layout_filter, part)
+        self.fingerprint = json_hash(self._contents())
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -118,11 +136,22 @@ class Dataset(Sequence[Sample]):
             MaskSource.BOXES: "masks: the data have none, boxes stand in for them (the perception loss learns boxes)",
         }
         classes = f"classes: {len(self.things)} of things, {len(self.stuff)} of stuff"
-        return [f"data set {self.name}", *self.report.lines(), classes, masks[self.mask_source]]
+        part = "" if self.part is None else f", part {self.part.name} of --split-by {self.part.split}"
+        head = f"data set {self.name}: {self._index.about or 'an index'}{part}"
+        listed = [] if self.dropped_list is None else [f"all that was dropped: {self.dropped_list}"]
+        return [head, *self.report.lines(), *listed, classes, masks[self.mask_source]]
 
     def unfiltered(self) -> Dataset:
         """The same data with everything in it that a layout can hold."""
-        return Dataset(self.root, self._index, NO_FILTER)
+        return Dataset(self.root, self._index, NO_FILTER, self.part, self.words)
+
+    def _contents(self) -> dict[str, object]:
+        """What the data set is made of. Pictures of nothing count only where there are some."""
+        bounds = asdict(self.layout_filter)
+        if bounds["min_objects"] == 0 and all(self._index.entries(number) for number in self._numbers):
+            bounds["min_objects"] = 1
+        part = {} if self.part is None else {"part": [str(self.part.split), self.part.name]}
+        return {"contents": self._index.contents, "filter": bounds, **part}
 
     def _sample(self, number: int) -> Sample:
         picture = self._index.picture(number)
@@ -132,25 +161,22 @@ class Dataset(Sequence[Sample]):
         return Sample(picture.image_id, self.root / picture.path, layout, masks)
 
 
-def find_source(folder: Path, split: str | None = None) -> Source | None:
-    """The data set in a folder, found but not read; None where the folder has no known form.
-
-    Raises:
-        DataError: it has no such split, or the annotations do not name their classes.
-    """
-    return next((found for find in _FINDERS if (found := find(folder, split)) is not None), None)
-
-
-def annotation_file(folder: Path, split: str | None = None) -> Path | None:
+def annotation_file(folder: Path, split: str | None = None, reading: Reading = AS_IT_IS) -> Path | None:
     """The COCO file of a data set's things, which gives its category ids their names; None for other forms."""
-    source = find_source(folder, split)
+    source = find_source(folder, None if reading.split_by else split, reading.images)
     return source.files[0] if source is not None and source.form.startswith("COCO") else None
 
 
 def open_dataset(
-    folder: Path, *, filter: LayoutFilter = NO_FILTER, split: str | None = None, index: Path | None = None
+    folder: Path,
+    *,
+    filter: LayoutFilter = NO_FILTER,
+    split: str | None = None,
+    index: Path | None = None,
+    reading: Reading = AS_IT_IS,
 ) -> Dataset:
-    """The data set in a folder, of whatever form it is.
+    """The data set in a folder, of whatever form it is, or the one that a COCO file, a YAML of ultralytics, a list of
+    classes or an XML of VOC belongs to.
 
     The annotations are read once into an on-disk index, in `index` or the user's cache folder, and again when they
     change. Many processes that open one data set for the first time each read it: let one go first.
@@ -160,19 +186,22 @@ def open_dataset(
         split: such as "train" (also finds "train2017"); None is the only one, or the one for training.
 
     Raises:
-        DataError: no known form, no such split, unreadable annotations, or nothing is left; the text says what to do.
+        ConfigError: `reading.images` belongs to nothing.
+        DataError: no known form or several, no such split, unreadable annotations, nothing is left, or with
+            `reading.strict` something was dropped while the data were read; the text says what to do.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
-    source = find_source(folder, split)
-    if source is None:
-        raise DataError(
-            f"{folder}: no data set in a known form; looked for COCO (annotations/instances*.json), "
-            "YOLO (data.yaml, or images/ and labels/) and Pascal VOC (Annotations/ and JPEGImages/)"
-        )
-    dataset = Dataset(folder, open_index(index or _cached_index(source, split), source), filter)
+    way = recognise(folder, reading.images)
+    if way is None:
+        raise unknown_form(folder)
+    part = _part_of(way, split, reading.split_by)
+    source = source_of(way, split if part is None else None)
+    found = open_index(index or _cached_index(way, split if part is None else None), source)
+    dataset = Dataset(way.root, found, filter, part, _words(folder, split, reading))
+    if reading.strict and (found.tally.pictures or found.tally.objects):
+        lines = found.tally.report(*_sizes(found)).lines()
+        raise DataError(f"{folder}: not everything can be read, and --strict was given; {_on_one_line(lines)}")
     if not dataset.report.pictures:
-        raise DataError(f"{folder}: no picture is left; {'; '.join(line.strip() for line in dataset.report.lines())}")
+        raise DataError(f"{folder}: no picture is left; {_on_one_line(dataset.report.lines())}")
     return dataset
 
 
@@ -192,13 +221,54 @@ def fitted(
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), laid.mirrored(), np.ascontiguousarray(shapes[:, :, ::-1])
 
 
-def _selected(index: Index, layout_filter: LayoutFilter) -> tuple[array[int], DataReport]:
-    """Numbers of the pictures that stay: 8 bytes a picture are all that is held of a data set."""
+def _words(folder: Path, split: str | None, reading: Reading) -> list[str]:
+    given = {"--split": split, "--images": reading.images, "--split-by": reading.split_by}
+    more = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    return ["--data", str(folder), *more]
+
+
+def _part_of(way: Way, split: str | None, by: SplitBy | None) -> Part | None:
+    if by is None:
+        return None
+    if not way.whole:
+        raise DataError(f"{way.root} has splits already: {', '.join(way.splits)}; leave --split-by out")
+    return Part(split or PARTS[0], by)
+
+
+def _selected(
+    index: Index, layout_filter: LayoutFilter, part: Part | None
+) -> tuple[array[int], DataReport, Path | None]:
+    """Numbers of the pictures that stay: 8 bytes a picture are all that is held of a data set. And where the list of
+    what was dropped is."""
+    within = None if part is None else numbers_of(index, part.split, part.name)
     tally, numbers, objects = index.tally.copy(), array("q"), 0
-    for number, kept in selections(index, layout_filter, tally):
+    for number, kept in selections(index, layout_filter, tally, within):
         numbers.append(number)
         objects += len(kept)
-    return numbers, tally.report(len(numbers), objects)
+    report = tally.report(len(numbers), objects)
+    if not report.dropped:
+        return numbers, report, None
+    key = text_hash(repr((layout_filter, part)))[:8]
+    return numbers, report, write_list(index, key, _drops(index, layout_filter, within))
+
+
+def _drops(index: Index, layout_filter: LayoutFilter, within: Collection[int] | None) -> Iterator[Drop]:
+    """All that was dropped, when the data were read and by the filter."""
+    yield from index.dropped()
+    waiting: list[Drop] = []
+    for _ in selections(index, layout_filter, Tally(listed=waiting.append), within):
+        yield from waiting
+        waiting.clear()
+    yield from waiting
+
+
+def _sizes(index: Index) -> tuple[int, int]:
+    found = [len(entries) for _, entries in index.walk()]
+    return len(found), sum(found)
+
+
+def _on_one_line(lines: Iterable[str]) -> str:
+    return "; ".join(line.strip() for line in lines)
 
 
 def _box_mask(box: Box, layout: Layout) -> Mask:
@@ -218,8 +288,9 @@ def _stretched(mask: Mask, width: int, height: int) -> Mask:
     return np.asarray(cover >= max(1, min(128, int(cover.max()))))
 
 
-def _cached_index(source: Source, split: str | None) -> Path:
+def _cached_index(way: Way, split: str | None) -> Path:
+    """In the user's cache folder: that of the data may be read-only. Other files, other pictures, another index."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = source.root.resolve()
-    key = text_hash(f"{folder}\n{split or ''}")[:16]
+    folder = way.root.resolve()
+    key = text_hash("\n".join(map(str, (folder, split or "", way.form, way.by.absolute()))))[:16]
     return base / "detdiffusion" / "indexes" / f"{folder.name}-{key}.sqlite"

@@ -6,16 +6,16 @@ import argparse
 import json
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
 from detdiffusion.core.files import put_in_place, scratch_beside
 from detdiffusion.errors import ConfigError, DataError
-from detdiffusion.layout import MAX_OBJECTS, Box, Layout
-from training.data.checks import DataReport, Reason, Tally
-from training.data.coco import read_coco
+from detdiffusion.layout import MAX_OBJECTS, Box, EmptyLayout, Layout
+from training.data.checks import DataReport, Drop, Reason, Tally
+from training.data.forms.coco import read_coco
 from training.data.index import Entry, ImageEntry, Index, build_index
 
 _ROUNDING = 1e-9  # of an area: a box of exactly the least area goes, however its corners were rounded
@@ -27,7 +27,15 @@ class Selection:
 
     kept: tuple[Entry, ...]
     dropped: str | None = None
-    dropped_objects: Counter[str] = field(default_factory=Counter)
+    objections: tuple[str | None, ...] = ()  # why each object goes; None: it would stay
+
+    @property
+    def dropped_objects(self) -> Counter[str]:
+        """How many objects go, by reason; those that went with their picture too."""
+        gone = Counter(reason for reason in self.objections if reason)
+        if self.dropped is not None:
+            gone[Reason.IN_DROPPED] += self.objections.count(None)
+        return +gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,7 @@ class LayoutFilter:
     """
 
     min_area: float = 0.02  # of the picture, for the box of an object; strictly greater is kept
-    min_objects: int = 3  # counted after objects were dropped
+    min_objects: int = 3  # counted after objects were dropped; with 0, pictures that never had one stay, too
     max_objects: int = 8
     crowds: bool = False  # whether a box around many objects (`iscrowd`) counts as one
     ignored: tuple[str, ...] = ("other",)  # classes
@@ -48,26 +56,29 @@ class LayoutFilter:
     def __post_init__(self) -> None:
         if not 0 <= self.min_area < 1:
             raise ConfigError(f"min_area {self.min_area} needs to be a share of the picture: 0 <= min_area < 1")
-        if not 1 <= self.min_objects <= self.max_objects <= MAX_OBJECTS:
+        if not 0 <= self.min_objects <= self.max_objects <= MAX_OBJECTS or not self.max_objects:
             raise ConfigError(
                 f"min_objects {self.min_objects} and max_objects {self.max_objects} need "
-                f"1 <= min_objects <= max_objects <= {MAX_OBJECTS}"
+                f"0 <= min_objects <= max_objects <= {MAX_OBJECTS}, and max_objects 1 or more"
             )
 
-    def select(self, objects: Sequence[Entry]) -> Selection:
-        """The objects of one picture that stay, in their order."""
-        reasons = [self._objection(entry) for entry in objects]
-        gone = Counter(reason for reason in reasons if reason)
+    def select(self, objects: Sequence[Entry], lost: int = 0) -> Selection:
+        """The objects of one picture that stay, in their order.
+
+        lost: how many more it had that could not be read: a picture whose objects are all gone is none of nothing.
+        """
+        reasons = tuple(self._objection(entry) for entry in objects)
         kept = tuple(entry for entry, reason in zip(objects, reasons, strict=True) if not reason)
-        if self.min_objects <= len(kept) <= self.max_objects:
-            return Selection(kept, None, gone)
         if len(kept) < self.min_objects:
             few = "object" if self.min_objects == 1 else "objects"
             why = f"fewer than {self.min_objects} {few} left"
-        else:
+        elif len(kept) > self.max_objects:
             why = f"more than {self.max_objects} objects left"
-        gone[Reason.IN_DROPPED] += len(kept)
-        return Selection((), why, +gone)
+        elif not kept and (objects or lost):
+            why = str(Reason.ALL_LOST)
+        else:
+            return Selection(kept, None, reasons)
+        return Selection((), why, reasons)
 
     def _objection(self, entry: Entry) -> str | None:
         """Why an object goes; None if it stays."""
@@ -81,21 +92,42 @@ class LayoutFilter:
 
 
 NO_FILTER = LayoutFilter(min_area=0.0, min_objects=1, max_objects=MAX_OBJECTS, crowds=True, ignored=())
+EVERYTHING = replace(NO_FILTER, min_objects=0)  # pictures of nothing, too: what a detector learns from
 
 
-def selections(index: Index, layout_filter: LayoutFilter, tally: Tally) -> Iterator[tuple[int, tuple[Entry, ...]]]:
-    """Number and kept objects of every picture that stays, in order; what goes is counted in `tally`."""
+def all_objects(*, negatives: bool) -> LayoutFilter:
+    """Everything that a layout can hold, with images of nothing or without."""
+    return EVERYTHING if negatives else NO_FILTER
+
+
+def selections(
+    index: Index, layout_filter: LayoutFilter, tally: Tally, within: Collection[int] | None = None
+) -> Iterator[tuple[int, tuple[Entry, ...]]]:
+    """Number and kept objects of every picture that stays, in order; what goes is counted in `tally`. Pictures that are
+    not `within` a part are not looked at."""
     for number, entries in index.walk():
-        selection = layout_filter.select(entries)
-        tally.objects.update(selection.dropped_objects)
+        if within is not None and number not in within:
+            continue
+        selection = layout_filter.select(entries, 0 if entries else index.lost(number))
         if selection.dropped is None:
             yield number, selection.kept
-        else:
-            tally.pictures[selection.dropped] += 1
+        if selection.dropped is not None or len(selection.kept) < len(entries):
+            _count(index.picture(number), entries, selection, tally)
+
+
+def _count(picture: ImageEntry, entries: Sequence[Entry], selection: Selection, tally: Tally) -> None:
+    if selection.dropped is not None:
+        drop = Drop.of(picture.path, "", selection.dropped)
+        tally.drop_picture(drop, selection.objections.count(None))
+    for place, (entry, reason) in enumerate(zip(entries, selection.objections, strict=True), start=1):
+        if reason is not None:
+            tally.drop_object(Drop.of(picture.path, f"object {place}", reason, entry.label))
 
 
 def layout_of(picture: ImageEntry, entries: Sequence[Entry]) -> Layout:
     """The layout of a picture, without attributes."""
+    if not entries:
+        return EmptyLayout(picture.frame.width, picture.frame.height, ())
     boxes = tuple(Box(entry.label, entry.xyxy) for entry in entries)
     return Layout(picture.frame.width, picture.frame.height, boxes)
 
@@ -138,8 +170,14 @@ def add_filter_arguments(parser: argparse.ArgumentParser, bounds: LayoutFilter) 
     )
 
 
-def filter_of(arguments: argparse.Namespace) -> LayoutFilter:
-    """The filter that `add_filter_arguments` asked for."""
+def filter_of(arguments: argparse.Namespace, *, negatives: bool = False) -> LayoutFilter:
+    """The filter that `add_filter_arguments` asked for. negatives: whether images without objects are of use.
+
+    Raises:
+        ConfigError: a bound is out of range.
+    """
+    if arguments.min_objects == 0 and not negatives:
+        raise ConfigError("--min-objects 0 asks for images without objects, of which no layout can be made; give 1")
     return LayoutFilter(
         arguments.min_area,
         arguments.min_objects,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ class ImageFault(StrEnum):
     UNREADABLE = "picture cannot be read"
     TOO_LARGE = f"picture over {MAX_PIXELS // 1_000_000} megapixels"
     DEEP = "picture of more than 8 bits a channel"
+    NO_SIZE = "picture of unknown size"
     OTHER_SIZE = "picture of another size than its annotations say"
 
 
@@ -88,6 +89,7 @@ TURNS = {  # by the EXIF orientation of the stored picture
     7: Turn(swap=True, flip_x=True, flip_y=True),
     8: Turn(swap=True, flip_y=True),
 }
+SIGNATURE = (9, 8)  # columns and rows of a picture's thumbnail: eight differences of brightness in each row
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -149,6 +151,27 @@ def read_image_file(path: Path) -> Image.Image:
         return rgb.transpose(_TRANSPOSES[orientation]) if orientation in _TRANSPOSES else rgb
 
 
+def is_turned(path: Path) -> bool:
+    """Whether the picture is stored otherwise than it is to be seen, so that tools that ignore EXIF show it turned.
+
+    Raises:
+        ImageError: the file is missing, damaged or too large.
+    """
+    with _opened(path) as image:
+        return _orientation(image) != 1
+
+
+def signature_of(path: Path) -> bytes:
+    """A thumbnail in RGB, row by row, by which near-duplicates are known. Every byte of the picture is decoded for it.
+
+    Raises:
+        ImageError: the file is missing, damaged (cut short, too), over 25 megapixels or of 16 bits a channel.
+    """
+    with _opened(path) as image:
+        image.draft("RGB", (64, 64))  # of a JPEG, an eighth of the pixels are computed, and all of the file is read
+        return image.convert("RGB").resize(SIGNATURE, Image.Resampling.BOX).tobytes()
+
+
 def locate(root: Path, place: Path, name: str, stated: tuple[int, int] | None) -> tuple[str, Frame]:
     """Path within `root` and frame (see `read_frame`) of the picture `name` in `place`, a folder within `root`.
 
@@ -156,9 +179,31 @@ def locate(root: Path, place: Path, name: str, stated: tuple[int, int] | None) -
         ImageError: the name leads out of its folder (an absolute path, "..", a link), or the picture is of no use.
     """
     home = place.resolve()  # the folder itself may be a link: that is how people keep large data elsewhere
+    name = name_within(home, name)
     if "\0" in name or ".." in Path(name).parts or not (home / name).resolve().is_relative_to(home):
         raise ImageError(ImageFault.OUTSIDE, repr(name))
     return (place.relative_to(root) / name).as_posix(), read_frame(home / name, stated)
+
+
+def name_within(home: Path, name: str) -> str:
+    """A picture's name as it is in a folder: with forward slashes where a Windows tool wrote others, and of the path
+    of another machine the longest end that is there. A name that leads nowhere stays as it is."""
+    if "\0" in name or (is_file(home / name) and not Path(name).is_absolute()):
+        return name
+    plain = PureWindowsPath(name) if "\\" in name else Path(name)
+    parts = plain.parts[1:] if plain.is_absolute() or plain.drive else plain.parts
+    if ".." in parts or not parts:
+        return name
+    ends = range(len(parts)) if len(parts) < len(plain.parts) else range(1)
+    return next((end for at in ends if is_file(home / (end := "/".join(parts[at:])))), name)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; False for names that no file system takes."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 @contextmanager

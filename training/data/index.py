@@ -12,28 +12,35 @@ import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tqdm import tqdm
+
 from detdiffusion.core.files import file_hash, put_in_place, scratch_beside, text_hash
 from detdiffusion.errors import DataError
-from training.data.checks import Reason, Tally
-from training.data.images import Corners, Frame
+from training.core.reading import read_ahead
+from training.data.checks import Drop, Reason, Tally
+from training.data.images import Corners, Frame, ImageError, signature_of
 
-VERSION = 1  # of the tables below: an index of another version is made anew
+VERSION = 2  # of the tables below: an index of another version is made anew
+_MANY = 1000  # pictures; fewer are looked at before anybody misses a progress bar
+_AHEAD = 64  # pictures that are decoded before they are asked for
 
 _TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE picture(
     number INTEGER PRIMARY KEY, image_id TEXT UNIQUE, numeric INTEGER, path TEXT, width INTEGER, height INTEGER,
-    orientation INTEGER);
+    orientation INTEGER, lost INTEGER, signature BLOB);
 CREATE TABLE object(
     number INTEGER PRIMARY KEY, picture INTEGER, label TEXT, x1 REAL, y1 REAL, x2 REAL, y2 REAL, crowd INTEGER);
 CREATE TABLE mask(object INTEGER PRIMARY KEY, segmentation BLOB);
+CREATE TABLE dropped(file TEXT, place TEXT, reason TEXT, value TEXT);
+CREATE TABLE looked(path TEXT PRIMARY KEY, size INTEGER, changed INTEGER);
 """
 
 
@@ -65,17 +72,19 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A data set that was found but not read: its form, its annotation files, and what reads them into an index."""
+    """A data set that was found but not read: its form, its annotation files, and what reads them into an index.
+    about: what was recognised, on one line."""
 
     form: str
     root: Path
     files: tuple[Path, ...]  # annotations: a change of their contents makes another data set
     folders: tuple[Path, ...]  # of pictures: when one is added or removed, the index is made anew
     fill: Callable[[IndexWriter], None]
+    about: str = ""
 
     def stamp(self) -> str:
         """Another one whenever a file was replaced or edited, or pictures came or went."""
-        lines = [f"{VERSION} {self.form}"]
+        lines = [f"{VERSION} {self.form} {self.about}"]
         for path in self.files:
             status = path.stat()
             lines.append(f"{self._name(path)}\t{status.st_size}\t{status.st_mtime_ns}")
@@ -87,7 +96,7 @@ class Source:
         return text_hash("".join(f"{self._name(path)}\t{file_hash(path)}\n" for path in self.files))
 
     def _name(self, path: Path) -> str:
-        return path.relative_to(self.root).as_posix()
+        return (path.relative_to(self.root) if path.is_relative_to(self.root) else Path(path.name)).as_posix()
 
 
 def choose_split(found: Sequence[str], wanted: str | None, folder: Path) -> str:
@@ -114,12 +123,13 @@ class IndexWriter:
 
     def __init__(self, path: Path) -> None:
         self.scratch = path.with_name("staging.sqlite")  # for readers that have to sort; gone when the index is done
-        self.tally = Tally()
-        self._images = self._objects = self._masks = 0
+        self._images = self._objects = 0
+        self._suspects: list[str] = []
         self._things: tuple[str, ...] = ()
         self._stuff: tuple[str, ...] = ()
         self._database = connect_for_writing(path)
         self._database.executescript(_TABLES)
+        self.tally = Tally(listed=self._list)
 
     def __enter__(self) -> IndexWriter:
         return self
@@ -129,53 +139,89 @@ class IndexWriter:
     ) -> None:
         self._database.close()
 
-    def add(self, picture: ImageEntry, objects: Sequence[tuple[Entry, bytes | None]]) -> None:
-        """A picture and its objects with their packed masks (None: there is none). A repeated id is only counted."""
+    def add(self, picture: ImageEntry, objects: Sequence[tuple[Entry, bytes | None]], lost: int = 0) -> None:
+        """A picture and its objects with their packed masks (None: there is none). A repeated id is only counted.
+
+        lost: how many of its objects were dropped.
+        """
         frame = picture.frame
         row = (self._images, picture.image_id, picture.numeric, picture.path)
         done = self._database.execute(
-            "INSERT OR IGNORE INTO picture VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (*row, frame.width, frame.height, frame.orientation),
+            "INSERT OR IGNORE INTO picture VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+            (*row, frame.width, frame.height, frame.orientation, lost),
         )
         if not done.rowcount:
-            self.drop_image(Reason.REPEATED_IMAGE, len(objects))
+            drop = Drop.of(picture.path, "", Reason.REPEATED_IMAGE, picture.image_id)
+            self.tally.drop_picture(drop, len(objects))
             return
         for entry, segmentation in objects:
             values = (self._objects, self._images, entry.label, *entry.xyxy, entry.crowd)
             self._database.execute("INSERT INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
             if segmentation is not None:
                 self._database.execute("INSERT INTO mask VALUES (?, ?)", (self._objects, segmentation))
-                self._masks += 1
             self._objects += 1
         self._images += 1
 
-    def drop_image(self, reason: str, objects: int = 0) -> None:
-        """Counts a picture that is left out, and what was in it."""
-        self.tally.pictures[reason] += 1
-        if objects:
-            self.tally.objects[Reason.IN_DROPPED] += objects
+    def drop_image(self, name: str, error: ImageError, objects: int = 0) -> None:
+        """Counts a picture whose file is of no use, and what was in it."""
+        self._suspects.append(str(error.args[1]))
+        self.tally.drop_picture(Drop.of(name, "", error.fault, error.args[2]), objects)
+
+    def look(self, root: Path) -> None:
+        """Decodes every picture, once: one that cannot be read is dropped here and not in the middle of a training.
+        What is left of each is a signature by which near-duplicates are found."""
+        database = self._database
+        for path in filter(Path.is_absolute, map(Path, self._suspects)):
+            if path.is_relative_to(root):  # it may be put right
+                state = path.relative_to(root).as_posix(), *_state(path)
+                database.execute("INSERT OR IGNORE INTO looked VALUES (?, ?, ?)", state)
+        rows = database.execute("SELECT number, path FROM picture ORDER BY number").fetchall()
+        looked = read_ahead(rows, lambda row: _looked(root / row[1]), _AHEAD)
+        for (number, path), (found, size, changed) in tqdm(looked, "pictures", len(rows), disable=len(rows) < _MANY):
+            database.execute("INSERT OR IGNORE INTO looked VALUES (?, ?, ?)", (path, size, changed))
+            if isinstance(found, bytes):
+                database.execute("UPDATE picture SET signature = ? WHERE number = ?", (found, number))
+            else:
+                self._remove(number, Drop.of(path, "", found.fault, found.args[2]))
+
+    def _remove(self, number: int, drop: Drop) -> None:
+        condition = "WHERE object IN (SELECT number FROM object WHERE picture = ?)"
+        self._database.execute(f"DELETE FROM mask {condition}", (number,))
+        gone = self._database.execute("DELETE FROM object WHERE picture = ?", (number,)).rowcount
+        self._database.execute("DELETE FROM picture WHERE number = ?", (number,))
+        self.tally.drop_picture(drop, gone)
+
+    def _list(self, drop: Drop) -> None:
+        self._database.execute(
+            "INSERT INTO dropped VALUES (?, ?, ?, ?)", (drop.file, drop.place, drop.reason, drop.value)
+        )
 
     def set_classes(self, things: Iterable[str], stuff: Iterable[str] = ()) -> None:
         """Class names, each once; one that is in both lists is a thing."""
         self._things = tuple(dict.fromkeys(things))
         self._stuff = tuple(name for name in dict.fromkeys(stuff) if name not in self._things)
 
-    def finish(self, stamp: str, contents: str) -> None:
+    def finish(self, stamp: str, contents: str, about: str = "") -> None:
         """Writes the header, last: an index without one is not whole. `stamp`, `contents`: of which files it is."""
-        if 0 < self._masks < self._objects:
-            self.tally.notes[Reason.NO_MASK] = self._objects - self._masks
+        ((objects,),), ((masks,),) = (
+            self._database.execute(f"SELECT COUNT(*) FROM {table}").fetchall() for table in ("object", "mask")
+        )
+        if 0 < masks < objects:
+            self.tally.notes[Reason.NO_MASK] = objects - masks
         meta = {
             "version": VERSION,
             "stamp": stamp,
             "contents": contents,
+            "about": about,
             "things": self._things,
             "stuff": self._stuff,
-            "masks": self._masks,
+            "masks": masks,
             "tally": {
                 "pictures": self.tally.pictures,
                 "objects": self.tally.objects,
                 "notes": self.tally.notes,
             },
+            "first": {reason: [astuple(drop) for drop in drops] for reason, drops in self.tally.first.items()},
         }
         self._database.executemany("INSERT INTO meta VALUES (?, ?)", [(k, json.dumps(v)) for k, v in meta.items()])
         self._database.execute("CREATE INDEX object_picture ON object(picture)")
@@ -200,10 +246,13 @@ class Index:
             raise DataError(f"{path}: an index of version {meta.get('version')}; this is version {VERSION}")
         self.stamp: str = meta["stamp"]
         self.contents: str = meta["contents"]
+        self.about: str = meta["about"]
         self.things: tuple[str, ...] = tuple(meta["things"])
         self.stuff: tuple[str, ...] = tuple(meta["stuff"])
         self.has_masks = meta["masks"] > 0
-        self.tally = Tally(**{name: Counter(counts) for name, counts in meta["tally"].items()})
+        first = {reason: [Drop(*values) for values in drops] for reason, drops in meta["first"].items()}
+        pictures, objects, notes = (Counter(meta["tally"][name]) for name in ("pictures", "objects", "notes"))
+        self.tally = Tally(pictures, objects, notes, first)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_held": None}
@@ -231,6 +280,24 @@ class Index:
         for number, group in groupby(rows, key=itemgetter(0)):
             yield number, tuple(_entry(row[1:]) for row in group if row[1] is not None)
 
+    def lost(self, number: int) -> int:
+        """How many objects of a picture were dropped when the data were read."""
+        ((count,),) = self._rows("SELECT lost FROM picture WHERE number = ?", number)
+        return int(count)
+
+    def dropped(self) -> Iterator[Drop]:
+        """All that was dropped when the data were read, in that order."""
+        return (Drop(*row) for row in self._rows("SELECT file, place, reason, value FROM dropped ORDER BY rowid"))
+
+    def signatures(self) -> Iterator[tuple[int, str, bytes]]:
+        """Every picture's number, path and signature, in order."""
+        yield from self._rows("SELECT number, path, signature FROM picture ORDER BY number")
+
+    def is_of_today(self, root: Path) -> bool:
+        """Whether every picture file that was looked at is as it was then."""
+        rows = self._rows("SELECT path, size, changed FROM looked")
+        return all((size, changed) == _state(root / path) for path, size, changed in rows)
+
     def segmentations(self, entries: Sequence[Entry]) -> tuple[bytes | None, ...]:
         """Their packed masks; None where the data have none."""
         question = "SELECT segmentation FROM mask WHERE object = ?"
@@ -255,14 +322,21 @@ def open_index(path: Path, source: Source) -> Index:
         found = Index(path)
     except DataError:
         found = None
-    if found is not None and found.stamp == stamp:
+    if found is not None and found.stamp == stamp and found.is_of_today(source.root):
         return found
     print(f"{source.root}: reading its {source.form} annotations into {path}", file=sys.stderr)
-    build_index(path, source.fill, stamp, source.contents())
+
+    def fill(writer: IndexWriter) -> None:
+        source.fill(writer)
+        writer.look(source.root)
+
+    build_index(path, fill, stamp, source.contents(), source.about)
     return Index(path)
 
 
-def build_index(path: Path, fill: Callable[[IndexWriter], None], stamp: str = "", contents: str = "") -> None:
+def build_index(
+    path: Path, fill: Callable[[IndexWriter], None], stamp: str = "", contents: str = "", about: str = ""
+) -> None:
     """Writes an index aside and renames it, so that others see the old one or the new one.
 
     Raises:
@@ -272,7 +346,7 @@ def build_index(path: Path, fill: Callable[[IndexWriter], None], stamp: str = ""
         with scratch_beside(path) as work:
             with IndexWriter(work / "index.sqlite") as writer:
                 fill(writer)
-                writer.finish(stamp, contents)
+                writer.finish(stamp, contents, about)
             put_in_place(work / "index.sqlite", path)
     except sqlite3.Error as error:
         raise DataError(f"{path}: the index cannot be written ({error}); is the disk full?") from error
@@ -289,3 +363,21 @@ def connect_for_writing(path: Path) -> sqlite3.Connection:
 def _entry(row: Sequence[Any]) -> Entry:
     label, x1, y1, x2, y2, crowd, number = row
     return Entry(label, (x1, y1, x2, y2), bool(crowd), number)
+
+
+def _looked(path: Path) -> tuple[bytes | ImageError, int, int]:
+    """The signature of a picture or why it cannot be read, and the state of its file before that."""
+    state = _state(path)
+    try:
+        return signature_of(path), *state
+    except ImageError as error:
+        return error, *state
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of change of a file; zeros where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns

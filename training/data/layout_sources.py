@@ -19,6 +19,7 @@ from detdiffusion.layout import Layout
 from training.data.attributes import Attributes, read_attributes, read_file
 from training.data.datasets import Dataset, fitted, open_dataset
 from training.data.filters import LayoutFilter
+from training.data.forms.recognise import DATA_FILES
 from training.data.images import Mask
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.scene import Scene, scene
@@ -125,7 +126,7 @@ def open_source(
         DataError: nothing of that name, or it cannot be read; the attributes belong to other data.
     """
     path = Path(spec)
-    if path.is_dir():
+    if path.is_dir() or (path.suffix.lower() in DATA_FILES and path.is_file()):
         dataset = open_dataset(path, filter=bounds, split=split)
         if attributes is not None:
             read_attributes(attributes, dataset)  # what is wrong is said now
@@ -134,6 +135,11 @@ def open_source(
         raise ConfigError(f"--attributes {attributes} belongs to a data set; {spec} is not the folder of one")
     parts = PAPERCUT.fullmatch(spec)
     return PapercutLayouts(int(parts[1]), int(parts[2])) if parts is not None else FileLayouts.read(path)
+
+
+def describe(source: LayoutSource) -> list[str]:
+    """For the log: what was recognised, kept and dropped of a data set; nothing for other layouts."""
+    return source.dataset.describe() if isinstance(source, DatasetLayouts) else []
 
 
 @dataclass(frozen=True)

@@ -25,17 +25,18 @@ from detdiffusion.errors import ConfigError, DataError
 from training.core.cli import progress
 from training.core.schedule import OnStep
 from training.data.datasets import Dataset, MaskSource, Sample, open_dataset
-from training.data.filters import NO_FILTER, add_filter_arguments, filter_of
-from training.data.images import Mask
+from training.data.filters import EVERYTHING, add_filter_arguments, filter_of
+from training.data.images import Mask, is_turned
+from training.data.request import add_data_arguments, add_negatives_argument, reading_of
 
 TRAIN = "train"
-BOUNDS = replace(NO_FILTER, crowds=False)  # a box around many objects would become one object
+BOUNDS = replace(EVERYTHING, crowds=False)  # a box around many objects would become one object
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training subset`."""
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set: COCO, Papercut, YOLO or VOC")
-    parser.add_argument("--split", metavar="NAME", help="such as trainval (default: the only one, or train)")
+    add_data_arguments(parser)
+    add_negatives_argument(parser)
     share = parser.add_mutually_exclusive_group()
     share.add_argument("--fraction", type=fraction, metavar="F", help="share of the images, above 0 and up to 1")
     share.add_argument("--count", type=positive, metavar="N", help="number of images (default: all)")
@@ -49,7 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    dataset = open_dataset(arguments.data, filter=filter_of(arguments), split=arguments.split)
+    bounds = filter_of(arguments, negatives=True)
+    if not arguments.negatives:
+        bounds = replace(bounds, min_objects=max(1, bounds.min_objects))
+    dataset = open_dataset(arguments.data, filter=bounds, split=arguments.split, reading=reading_of(arguments))
     print("\n".join(dataset.describe()), file=sys.stderr)
     count = arguments.count or math.ceil(len(dataset) * (arguments.fraction or 1))
     places = choose(dataset, count, arguments.seed)
@@ -97,19 +101,21 @@ def write_subset(dataset: Dataset, places: Sequence[int], out: Path, split: str,
 
 
 def _names(samples: Iterable[Sample]) -> Iterator[tuple[str, str]]:
-    """Image id -> file name in the new folder: the old one, with a number before it where two would be the same."""
+    """Image id -> file name in the new folder: the old one, with a number before it where two would be the same. A
+    picture that is stored turned becomes a PNG."""
     taken: set[str] = set()
     for number, sample in enumerate(samples):
-        name = sample.path.name if sample.masks.orientation == 1 else f"{sample.path.stem}.png"
+        name = f"{sample.path.stem}.png" if is_turned(sample.path) else sample.path.name
         name = f"{number:06d}-{name}" if name in taken else name
         taken.add(name)
         yield sample.image_id, name
 
 
 def _place(sample: Sample, path: Path) -> None:
-    """A link to the picture, or a copy on another disk; one that is stored turned is stored upright."""
+    """A link to the picture, or a copy on another disk; one that is stored turned is stored upright, for tools that
+    ignore EXIF."""
     path.unlink(missing_ok=True)
-    if sample.masks.orientation != 1:
+    if is_turned(sample.path):
         sample.load_image().save(path)
         return
     source = sample.path.resolve()

@@ -25,6 +25,8 @@ from training.core.reading import read_ahead
 from training.core.settings import SET, parse_settings, read_settings, with_fields
 from training.core.status import STATUS, tells
 from training.data.datasets import Dataset, Sample, open_dataset
+from training.data.filters import all_objects
+from training.data.request import AS_IT_IS, Reading, add_data_arguments, add_negatives_argument, reading_of
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +70,8 @@ class DetectorRequest:
     held_out: int | None = None
     start: Path | None = None
     device: str | None = None
+    reading: Reading = AS_IT_IS
+    negatives: bool = True
 
     def __post_init__(self) -> None:
         for name, least in LEAST.items():
@@ -86,8 +90,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     fields_of = "DetectorTraining (training/detector/recipe.py); for ultralytics, any of its settings that is a number"
     add_config(parser, f"{fields_of}; and arch, {', '.join(LEAST)}")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set: COCO, Papercut, YOLO or VOC")
-    parser.add_argument("--split", metavar="NAME", help="such as train (default: the only one, or train)")
+    add_data_arguments(parser)
+    add_negatives_argument(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the detector folder to write")
     parser.add_argument("--epochs", type=positive, metavar="N", help="default 12")
     parser.add_argument("--image-size", type=positive, metavar="PIXELS", help="side, default 640")
@@ -119,7 +123,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     request = request_of(arguments)
     out, train = request.out, _training(request)
-    dataset = open_dataset(request.data, split=request.split)
+    bounds = all_objects(negatives=request.negatives)
+    dataset = open_dataset(request.data, filter=bounds, split=request.split, reading=request.reading)
     print("\n".join(dataset.describe()), file=sys.stderr)
     images = choose_images(dataset, request.limit, request.held_out, request.seed)
     _keep(request, images)
@@ -150,7 +155,8 @@ def request_of(arguments: argparse.Namespace) -> DetectorRequest:
         architecture=architecture,
         settings={f"{arguments.config}: ": learning, SET: parse_settings(arguments.set)},
         **{name: value for name, value in chosen.items() if value is not None},
-        **{name: getattr(arguments, name) for name in ("data", "out", "split", "start", "device")},
+        **{name: getattr(arguments, name) for name in ("data", "out", "split", "start", "device", "negatives")},
+        reading=reading_of(arguments),
     )
 
 

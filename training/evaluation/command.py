@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ from detdiffusion.errors import ConfigError
 from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
 from training.core.chunks import Chunks
 from training.data.filters import LayoutFilter, add_filter_arguments, filter_of
-from training.data.layout_sources import layout_spec, open_source
+from training.data.layout_sources import describe, layout_spec, open_source
 from training.evaluation.inputs import BATCH, REAL, Plan
 from training.evaluation.store import SeenImages
 from training.evaluation.variants import Variant
@@ -112,6 +113,8 @@ def run(arguments: argparse.Namespace) -> int:
     if sheet_path is not None and sheet_path.suffix.lower() not in SHEET_SUFFIXES:
         raise ConfigError(f"{sheet_path.name}: --sheet needs a name that ends with {' or '.join(SHEET_SUFFIXES)}")
     plan = request_of(arguments)
+    for line in describe(plan.source):
+        print(line, file=sys.stderr)
     from training.evaluation.run import evaluate
     from training.evaluation.summary import summary
 

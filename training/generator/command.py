@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 import signal
 import sys
@@ -30,6 +31,7 @@ from training.core.status import STATUS, RunState, StatusWriter, telling
 from training.data.attributes import read_attributes
 from training.data.datasets import Dataset, open_dataset
 from training.data.filters import NO_FILTER, LayoutFilter, add_filter_arguments, filter_of
+from training.data.request import AS_IT_IS, Reading, add_data_arguments, reading_of
 from training.generator.config import ADDED, FINE_TUNE, TRAIN_PRESETS, GeneratorConfig
 from training.generator.going_on import config_like
 
@@ -61,10 +63,11 @@ class TrainRequest:
     attributes: Path | None = None
     base: str | None = None
     detector: str | None = None
+    reading: Reading = AS_IT_IS
 
     def dataset(self) -> Dataset:
         """The data set that is asked for, opened."""
-        return open_dataset(self.data, filter=self.bounds, split=self.split)
+        return open_dataset(self.data, filter=self.bounds, split=self.split, reading=self.reading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "brings unet and text",
     )
     add_config(parser, "GeneratorConfig, over the preset's")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set: COCO, Papercut, YOLO or VOC")
-    parser.add_argument("--split", metavar="NAME", help="such as train (default: the only one, or train)")
+    add_data_arguments(parser)
     parser.add_argument(
         "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for this data"
     )
@@ -177,6 +179,7 @@ def request_of(arguments: argparse.Namespace) -> TrainRequest:
         out=arguments.out,
         split=arguments.split,
         bounds=filter_of(arguments),
+        reading=reading_of(arguments),
         attributes=arguments.attributes,
         base=base,
         detector=arguments.detector,
@@ -304,8 +307,8 @@ def _attributes(request: TrainRequest, dataset: Dataset) -> Any:
         return None
     if request.attributes is None:
         raise DataError(
-            "this preset learns attributes: make them with `python -m training annotate --data "
-            f"{request.data} --detector bundled --out attributes.jsonl` and give --attributes attributes.jsonl"
+            f"this preset learns attributes: make them with `python -m training annotate {shlex.join(dataset.words)} "
+            "--detector bundled --out attributes.jsonl` and give --attributes attributes.jsonl"
         )
     return read_attributes(request.attributes, dataset)
 

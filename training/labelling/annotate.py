@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +36,7 @@ from training.data.attributes import (
 )
 from training.data.datasets import Dataset, Sample, annotation_file, open_dataset
 from training.data.filters import NO_FILTER, LayoutFilter, add_filter_arguments, filter_of
+from training.data.request import AS_IT_IS, Reading, add_data_arguments, add_negatives_argument, reading_of
 from training.labelling.folds import FoldConfig, Share, like_detector, train_folds
 from training.labelling.summary import AttributeReport
 
@@ -166,6 +167,8 @@ class AnnotateRequest:
     seed: int
     epochs: int
     image_size: int | None
+    reading: Reading = AS_IT_IS
+    negatives: bool = True
 
     def rule(self, min_score: float) -> AttributeRule:
         """Eq. 2 as it is asked for; `min_score` is what counts where none was."""
@@ -175,8 +178,7 @@ class AnnotateRequest:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training annotate`."""
     rule, folds = AttributeRule(), FoldConfig("", 1)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set: COCO, Papercut, YOLO or VOC")
-    parser.add_argument("--split", metavar="NAME", help="such as val (default: the only one, or train)")
+    add_data_arguments(parser)
     parser.add_argument(
         "--detector",
         required=True,
@@ -196,6 +198,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"images per batch ({BATCH})")
     add_filter_arguments(parser, NO_FILTER)
     group = parser.add_argument_group("K-fold labelling, for data that the detector was trained on")
+    add_negatives_argument(group)
     group.add_argument("--folds", type=positive, metavar="K", help="train K detectors like --detector, from scratch")
     group.add_argument("--seed", type=natural, default=folds.seed, metavar="N", help=f"default {folds.seed}")
     group.add_argument("--epochs", type=positive, default=folds.epochs, metavar="N", help=f"default {folds.epochs}")
@@ -209,7 +212,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = request.out
     if out.suffix != SUFFIX or out.is_dir():
         raise ConfigError(f"{out}: --out names the file to write, and needs to end with {SUFFIX}")
-    dataset = open_dataset(request.data, filter=request.bounds, split=request.split)
+    dataset = open_dataset(request.data, filter=request.bounds, split=request.split, reading=request.reading)
     print("\n".join(dataset.describe()), file=sys.stderr)
     shares, rule = _shares(request, dataset)
     shares = [share._replace(detector=spoken(share.detector, dataset)) for share in shares]
@@ -252,15 +255,17 @@ def write_report(dataset: Dataset, path: Path, detectors: Sequence[Detector]) ->
 
 def request_of(arguments: argparse.Namespace) -> AnnotateRequest:
     """The request that the arguments are."""
-    own = {field.name for field in fields(AnnotateRequest)} - {"bounds", "match_class"}
+    own = {field.name for field in fields(AnnotateRequest)} - {"bounds", "match_class", "reading"}
     given = {name: getattr(arguments, name) for name in own}
-    return AnnotateRequest(bounds=filter_of(arguments), match_class=not arguments.any_class, **given)
+    return AnnotateRequest(
+        bounds=filter_of(arguments), match_class=not arguments.any_class, reading=reading_of(arguments), **given
+    )
 
 
 def _shares(request: AnnotateRequest, dataset: Dataset) -> tuple[list[Share], AttributeRule]:
     """Who labels which pictures, and by which rule."""
     if request.folds is None:
-        annotations = annotation_file(request.data, request.split)
+        annotations = annotation_file(request.data, request.split, request.reading)
         detector = load_detector(request.detector, request.model, annotations=annotations)
         check_answers(detector, dataset)
         return [Share(detector, range(len(dataset)))], request.rule(detector.min_score)
@@ -277,7 +282,11 @@ def _shares(request: AnnotateRequest, dataset: Dataset) -> tuple[list[Share], At
         epochs=request.epochs,
         seed=request.seed,
     )
-    return train_folds(dataset, config, work, rule.min_score), rule
+    everything = None
+    if request.negatives:
+        bounds = replace(request.bounds, min_objects=0)
+        everything = open_dataset(request.data, filter=bounds, split=request.split, reading=request.reading)
+    return train_folds(dataset, config, work, rule.min_score, everything), rule
 
 
 def check_answers(detector: Detector, dataset: Dataset) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from detdiffusion.layout import Layout
 
 AHEAD = 16  # pictures read before they are needed
+NEGATIVES = "negatives"  # pictures of nothing: no fold labels them, and every detector learns from them
 LOADERS = 2  # processes that prepare a detector's training pictures
 
 
@@ -105,12 +106,17 @@ def split_folds(dataset: Dataset, config: FoldConfig) -> dict[int, list[int]]:
     return dict(sorted(folds.items()))
 
 
-def train_folds(dataset: Dataset, config: FoldConfig, work: Path, min_score: float) -> list[Share]:
+def train_folds(
+    dataset: Dataset, config: FoldConfig, work: Path, min_score: float, everything: Dataset | None = None
+) -> list[Share]:
     """Trains a detector for every fold in the folder `work`, and returns each with the pictures of its own fold.
 
     The same call goes on: finished detectors are only loaded, one in training continues from its last epoch. The copies
     of the pictures that training needs are gone when all are done; the detectors, `work/detector-0/model` and so on,
     stay.
+
+    Args:
+        everything: the same data with pictures of nothing, from which every detector learns.
 
     Raises:
         ConfigError: `work` was started with other settings or other data.
@@ -118,10 +124,15 @@ def train_folds(dataset: Dataset, config: FoldConfig, work: Path, min_score: flo
     """
     folds = split_folds(dataset, config)
     identity = {"data": dataset.fingerprint, "pictures": len(dataset)}
-    keep_settings(work / "config.json", {**identity, **asdict(config)})
+    whole = dataset if everything is None else everything
+    nothing = [place for place, sample in enumerate(whole) if not sample.layout.boxes]
+    shared = {NEGATIVES: len(nothing)} if nothing else {}
+    keep_settings(work / "config.json", {**identity, **shared, **asdict(config)})
     missing = [fold for fold in folds if not _finished(work, fold)]
     for fold in folds if missing else ():
         _copy_images(dataset, folds[fold], _images(work, fold))
+    if missing and nothing:
+        _copy_images(whole, nothing, _negatives(work))
     for fold in missing:
         _train(dataset, config, work, list(folds), fold)
     for copies in (work / "pictures", *(_detector(work, fold) / "data" for fold in folds)):
@@ -142,6 +153,8 @@ def _train(dataset: Dataset, config: FoldConfig, work: Path, folds: Sequence[int
     data = out / "data"
     for other in folds:
         _link(_images(work, other), data / ("val" if other == fold else "train"), prefix=f"{other}-")
+    if _negatives(work).is_dir():
+        _link(_negatives(work), data / "train", prefix=f"{NEGATIVES}-")
     with progress(f"fold {fold + 1} of {config.folds}", "epoch") as report:
         train_ultralytics(
             config.architecture,
@@ -192,6 +205,10 @@ def _link(source: Path, target: Path, prefix: str) -> None:
 
 def _images(work: Path, fold: int) -> Path:
     return work / "pictures" / f"fold-{fold}"
+
+
+def _negatives(work: Path) -> Path:
+    return work / "pictures" / NEGATIVES
 
 
 def _detector(work: Path, fold: int) -> Path:

@@ -24,6 +24,8 @@ from detdiffusion.evaluation.effect import numbers
 from training.core.cli import progress
 from training.core.status import STATUS, RunState, status_writer, tells
 from training.data.datasets import Dataset, open_dataset
+from training.data.filters import all_objects
+from training.data.request import AS_IT_IS, Reading, add_data_arguments, add_negatives_argument, reading_of
 from training.studies.ablation import seed_list
 from training.studies.config import TRAINABILITY, TrainabilityConfig
 from training.studies.tables import TRAINABILITY as TRAINABILITY_TABLE
@@ -72,6 +74,8 @@ class TrainabilityRequest:
     most: int | None
     keep: bool
     device: str | None
+    reading: Reading = AS_IT_IS
+    negatives: bool = True
 
     def __post_init__(self) -> None:
         if self.share is not None and not 0 < self.share < 1:
@@ -80,7 +84,8 @@ class TrainabilityRequest:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training trainability`."""
-    parser.add_argument("--real", type=Path, required=True, metavar="DIR", help="data set: COCO, Papercut, YOLO or VOC")
+    add_data_arguments(parser, "--real")
+    add_negatives_argument(parser)
     parser.add_argument("--synthetic", type=paths, required=True, metavar="DIR,...", help="of generate")
     parser.add_argument(
         "--detector",
@@ -95,7 +100,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, what in (("updates", "updates of every row"), ("batch", "images per update"), ("image-size", "pixels")):
         parser.add_argument(f"--{name}", type=positive, metavar="N", help=f"{what} (preset default)")
     parser.add_argument("--learning-rate", type=float, metavar="R", help="default: the preset's or the library's")
-    parser.add_argument("--split", metavar="NAME", help="to train on (default: the only one, or train)")
     parser.add_argument("--val-split", default="val", metavar="NAME", help="to validate on (val)")
     parser.add_argument("--limit", type=positive, metavar="N", help="train on only N real images")
     parser.add_argument("--subset-seed", type=natural, default=0, metavar="N", help="seed that selects them (0)")
@@ -154,8 +158,9 @@ def request_of(arguments: argparse.Namespace) -> TrainabilityRequest:
     """The request that the arguments are: the preset, and what was given beside it."""
     names = [field.name for field in fields(TrainabilityConfig) if getattr(arguments, field.name) is not None]
     config = replace(TRAINABILITY[arguments.preset], **{name: getattr(arguments, name) for name in names})
-    own = {field.name for field in fields(TrainabilityRequest)} - {"config"}
-    return TrainabilityRequest(config=config, **{name: getattr(arguments, name) for name in own})
+    own = {field.name for field in fields(TrainabilityRequest)} - {"config", "reading"}
+    given = {name: getattr(arguments, name) for name in own}
+    return TrainabilityRequest(config=config, reading=reading_of(arguments), **given)
 
 
 def result_path(out: Path, row: Row, seed: int) -> Path:
@@ -170,9 +175,14 @@ def _plan(request: TrainabilityRequest) -> tuple[Plan, Dataset]:
     from training.data.subset import choose
     from training.studies.trainability_data import make_plan
 
-    real = open_dataset(request.real, split=request.split)
-    validation = open_dataset(request.real, split=request.val_split)
-    synthetic = [open_dataset(folder) for folder in request.synthetic]
+    bounds = all_objects(negatives=request.negatives)
+    real, validation = (
+        open_dataset(request.real, filter=bounds, split=split, reading=request.reading)
+        for split in (request.split, request.val_split)
+    )
+    synthetic = [open_dataset(folder, filter=bounds) for folder in request.synthetic]
+    for dataset in (real, validation, *synthetic):
+        print("\n".join(dataset.describe()), file=sys.stderr)
     chosen = choose(real, request.limit or len(real), request.subset_seed)
     return make_plan(real, validation, synthetic, chosen, request.share), validation
 

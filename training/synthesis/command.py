@@ -6,6 +6,7 @@ The same command goes on after a stop, a kill or a crash. docs/DATA_ENGINE.md ha
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from detdiffusion.core.arguments import (
 from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
 from training.core.status import STATUS, tells
 from training.data.filters import NO_FILTER, add_filter_arguments, filter_of
-from training.data.layout_sources import layout_spec
+from training.data.layout_sources import describe, layout_spec
 from training.evaluation.inputs import BATCH
 from training.synthesis.augment import Augmentation
 from training.synthesis.request import NO_DETECTOR, Request, alone, begin
@@ -153,6 +154,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     request = request_of(arguments)
     job = begin(request)
+    for line in describe(job.source):
+        print(line, file=sys.stderr)
     if arguments.engine == "ray":
         run_ray(job)
     else:

@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 from detdiffusion.detection import Detections, iou
 from detdiffusion.errors import ConfigError
 from detdiffusion.evaluation.coco_ap import coco_ap, coco_scores, coco_statistics
-from detdiffusion.layout import Box, Layout
+from detdiffusion.layout import Box, EmptyLayout, Layout
 
 LABELS = ("bird", "boat", "cup")
 SIZE = (200, 160)
@@ -150,6 +150,15 @@ def test_matches_by_hand() -> None:
     assert bird.hits[0].tolist() == [True, False, False, False]
     assert bird.hits[5].tolist() == [False, False, False, True]  # 0.75: 0.72 is too little, and the next one has it
     assert cup.hits.shape == (10, 0)
+
+
+def test_what_is_found_in_a_picture_of_nothing_counts_against_the_detector() -> None:
+    box = Box("cat", (0.1, 0.1, 0.6, 0.6))
+    layouts = [Layout(100, 100, (box,)), EmptyLayout(100, 100, ())]
+    right, wrong = (Detections(("cat",), np.array([score]), np.array([box.xyxy])) for score in (0.5, 0.9))
+    none = Detections((), np.zeros(0), np.zeros((0, 4)))
+    assert pytest.approx(1) == coco_ap(layouts, [right, none]).AP50
+    assert pytest.approx(0.5) == coco_ap(layouts, [right, wrong]).AP50
 
 
 def test_perfect_absent_and_nothing(case: tuple[list[Layout], list[Detections]]) -> None:

@@ -19,6 +19,7 @@ from training.data.images import ImageError, ImageFault
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.coco_export import write_dataset
 from training.data.papercut.scene import scene
+from training.data.request import Reading, SplitBy
 
 REAL = os.environ.get("DETDIFFUSION_REAL_DATA")
 needs_real_data = pytest.mark.skipif(REAL is None, reason="DETDIFFUSION_REAL_DATA names no folder of real data")
@@ -126,8 +127,20 @@ def test_what_was_found_and_dropped_is_described(papercut: Path, tmp_path: Path)
         papercut, filter=LayoutFilter(0.0, 1, 100, ignored=("sea",)), index=tmp_path / "index.sqlite"
     )
     lines = dataset.describe()
-    assert lines[:2] == ["data set data", "pictures: 4 found, 4 kept, 0 dropped"]
+    assert lines[:2] == [
+        "data set data: COCO-Thing-Stuff by annotations/instances.json",
+        "pictures: 4 found, 4 kept, 0 dropped",
+    ]
     assert lines[-2:] == [f"classes: {len(THINGS)} of things, {len(STUFF) - 1} of stuff", "masks: the objects' own"]
+
+
+def test_it_knows_the_words_that_ask_for_it(papercut: Path, tmp_path: Path) -> None:
+    """Messages that say which command to give next name its split, too."""
+    index = tmp_path / "index.sqlite"
+    assert open_dataset(papercut, index=index).words == ("--data", str(papercut))
+    part = open_dataset(papercut, split="val", index=index, reading=Reading(split_by=SplitBy(0.5, 2)))
+    assert part.words == ("--data", str(papercut), "--split", "val", "--split-by", "0.5@2")
+    assert part.unfiltered().words == part.words
 
 
 # --- what is wrong --------------------------------------------------------------------------------
@@ -136,7 +149,7 @@ def test_what_was_found_and_dropped_is_described(papercut: Path, tmp_path: Path)
 def test_folders_that_hold_no_data_set(papercut: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         open_dataset(tmp_path / "absent")
-    with pytest.raises(DataError, match=r"annotations/instances\*\.json.*data\.yaml.*JPEGImages"):
+    with pytest.raises(DataError, match=r"it is empty\. Looked for COCO .*data\.yaml.*XML.*DATA_FOLDERS"):
         open_dataset(tmp_path)
     too_tight = LayoutFilter(min_objects=99, max_objects=100)
     with pytest.raises(DataError, match=r"no picture is left; pictures: 4 found, 0 kept.*fewer than 99 objects left"):

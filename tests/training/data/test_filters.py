@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.layout import MAX_OBJECTS, Layout
 from training.data.checks import Reason
 from training.data.filters import (
+    EVERYTHING,
     NO_FILTER,
     LayoutFilter,
     add_arguments,
@@ -82,7 +84,8 @@ def test_the_order_stays() -> None:
         {"min_area": -0.1},
         {"min_area": 1.0},
         {"min_area": float("nan")},
-        {"min_objects": 0},
+        {"min_objects": -1},
+        {"min_objects": 0, "max_objects": 0},
         {"min_objects": 9},
         {"max_objects": 101},
     ],
@@ -90,6 +93,28 @@ def test_the_order_stays() -> None:
 def test_bounds_are_checked(bounds: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(bounds))):
         LayoutFilter(**bounds)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("objects", "lost", "dropped"),
+    [
+        ([], 0, None),
+        ([], 1, Reason.ALL_LOST),
+        (entries(0.5, crowd=True), 0, Reason.ALL_LOST),
+        (entries(0.5), 3, None),
+    ],
+)
+def test_what_lost_its_objects_is_no_picture_of_nothing(objects: list[Entry], lost: int, dropped: str | None) -> None:
+    assert replace(EVERYTHING, crowds=False).select(objects, lost).dropped == dropped
+
+
+def test_nothing_can_be_drawn_of_pictures_of_nothing() -> None:
+    parser = argparse.ArgumentParser()
+    add_filter_arguments(parser, NO_FILTER)
+    asked = parser.parse_args(["--min-objects", "0"])
+    with pytest.raises(ConfigError, match="no layout can be made"):
+        filter_of(asked)
+    assert filter_of(asked, negatives=True) == EVERYTHING
 
 
 # --- the verb -------------------------------------------------------------------------------------
@@ -126,6 +151,7 @@ def test_rows_are_layouts_in_the_public_form(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().out.splitlines() == [
         "pictures: 3 found, 2 kept, 1 dropped",
         "  1 dropped: fewer than 3 objects left",
+        "    9.jpg",
         "objects: 8 found, 6 kept, 2 dropped",
         "  2 dropped: in a picture that was dropped",
         str(out),

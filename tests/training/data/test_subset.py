@@ -14,6 +14,7 @@ from pycocotools.coco import COCO
 from detdiffusion.errors import ConfigError, DataError
 from training.data import subset as command
 from training.data.datasets import open_dataset
+from training.data.filters import EVERYTHING
 from training.data.papercut.coco_export import write_dataset
 
 REAL = os.environ.get("DETDIFFUSION_REAL_DATA")
@@ -87,6 +88,51 @@ def test_turned_pictures_are_stored_upright(tmp_path: Path) -> None:
         assert new.masks.orientation == 1
         np.testing.assert_allclose(new.layout.boxes[0].xyxy, old.layout.boxes[0].xyxy, atol=1e-6)
         np.testing.assert_array_equal(np.asarray(new.load_image()), np.asarray(old.load_image()))
+
+
+@pytest.mark.usefixtures("at_home")
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_what_is_written_is_upright_without_exif(orientation: int, suffix: str, tmp_path: Path) -> None:
+    """Boxes were drawn on the upright picture, whose file says that it is to be turned."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (tmp_path / "data").mkdir()
+    Image.effect_noise((30, 20), 40).convert("RGB").save(tmp_path / "data" / f"a{suffix}", exif=exif)
+    (tmp_path / "data" / "a.txt").write_text("0 0.5 0.25 0.2 0.5\n")
+    (tmp_path / "data" / "classes.txt").write_text("cell\n")
+    ask("--data", tmp_path / "data", "--out", tmp_path / "part")
+    (row,) = json.loads((tmp_path / "part" / "annotations" / "instances_train.json").read_text())["images"]
+    with Image.open(tmp_path / "part" / "train" / row["file_name"]) as image:
+        assert image.size == (row["width"], row["height"]) == ((20, 30) if orientation > 4 else (30, 20))
+        assert image.getexif().get(0x0112, 1) == 1
+    (before,), (after,) = open_dataset(tmp_path / "data"), open_dataset(tmp_path / "part")
+    assert after.path.samefile(before.path) is (orientation == 1)
+    np.testing.assert_array_equal(np.asarray(after.load_image()), np.asarray(before.load_image()))
+
+
+@pytest.mark.usefixtures("at_home")
+@pytest.mark.parametrize(("words", "expected"), [((), "ab"), (("--no-negatives",), "a"), (("--min-objects", 1), "a")])
+def test_images_of_nothing_stay_unless_they_are_dropped(
+    words: tuple[str, ...], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """c had an object, which cannot be read: it is no image of nothing."""
+    (tmp_path / "data").mkdir()
+    for stem, text in {"a": "0 0.5 0.5 0.5 0.5", "b": None, "c": "5 0.5 0.5 0.5 0.5"}.items():
+        Image.effect_noise((30, 20), 40).save(tmp_path / "data" / f"{stem}.png")
+        if text is not None:
+            (tmp_path / "data" / f"{stem}.txt").write_text(text)
+    (tmp_path / "data" / "classes.txt").write_text("cell\n")
+    ask("--data", tmp_path / "data", "--out", tmp_path / "part", *words)
+    content = json.loads((tmp_path / "part" / "annotations" / "instances_train.json").read_text())
+    assert "".join(Path(row["file_name"]).stem for row in content["images"]) == expected
+    assert len(content["annotations"]) == 1
+    said = capsys.readouterr().err
+    assert "c.txt, line 1: 5 0.5 0.5 0.5 0.5" in said
+    assert "YOLO by classes.txt" in said
+    again = open_dataset(tmp_path / "part", filter=EVERYTHING)
+    assert [len(sample.layout.boxes) for sample in again] == [1, 0][: len(expected)]
+    assert [sample.masks.decode().shape[0] for sample in again] == [1, 0][: len(expected)]
 
 
 @pytest.mark.usefixtures("at_home")

@@ -2,7 +2,8 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,29 @@ def test_ultralytics_by_command(folder: Path, tmp_path: Path) -> None:
     assert (detector.name, detector.labels, detector.min_score) == ("mine", THINGS, 0.5)
     assert sorted(path.name for path in (out / "run").iterdir()) == ["config.json", "report.json", "status.json"]
     assert json.loads((out / "run" / "report.json").read_text())["trained_on"] == 4
+
+
+@pytest.mark.parametrize(("words", "count"), [((), 10), (("--no-negatives",), 9)])
+def test_images_of_nothing_are_learned_unless_they_are_dropped(
+    words: tuple[str, ...], count: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_home: None
+) -> None:
+    shutil.copytree(folder, tmp_path / "data")
+    for path in (tmp_path / "data" / "annotations").iterdir():
+        content = json.loads(path.read_text())
+        first = min(row["id"] for row in content["images"])
+        content["annotations"] = [row for row in content["annotations"] if row["image_id"] != first]
+        path.write_text(json.dumps(content))
+
+    def training(request: command.DetectorRequest) -> Callable[[SplitImages], None]:
+        def train(images: SplitImages) -> None:
+            assert len(images.learned) + len(images.held_out) == count
+            raise Killed
+
+        return train
+
+    monkeypatch.setattr(command, "_training", training)
+    with pytest.raises(Killed):
+        command.run(parse("--arch", SMALL, "--data", tmp_path / "data", "--out", tmp_path / "out", *WORDS, *words))
 
 
 def test_a_config_then_the_arguments_then_set(tmp_path: Path) -> None:

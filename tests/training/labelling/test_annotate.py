@@ -18,7 +18,7 @@ from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Attribute
 from training.data.attributes import FORMAT, read_attributes
 from training.data.datasets import Dataset, open_dataset
-from training.data.filters import LayoutFilter
+from training.data.filters import EVERYTHING, NO_FILTER, LayoutFilter
 from training.labelling import annotate
 from training.labelling.annotate import annotate_dataset, with_attributes
 
@@ -259,6 +259,16 @@ def test_a_filter_takes_its_part_of_a_whole_file(folder: Path, made: Path, tmp_p
     assert read_attributes(made, some) == expected
     own = annotate_dataset(some, ColourDetector(), tmp_path / "own.jsonl", AttributeRule())
     assert read_attributes(own, some) == expected
+
+
+def test_images_of_nothing_need_no_attributes(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "data", [*IMAGES, ()])
+    some, whole = (
+        open_dataset(folder, filter=bounds, index=tmp_path / "index.sqlite") for bounds in (NO_FILTER, EVERYTHING)
+    )
+    path = annotate_dataset(some, ColourDetector(), tmp_path / "made.jsonl", AttributeRule())
+    assert len(whole) == len(some) + 1
+    assert read_attributes(path, whole) == {**EXPECTED, str(10 + len(IMAGES)): ()}
 
 
 def test_a_file_of_a_part_does_not_serve_the_whole(folder: Path, dataset: Dataset, tmp_path: Path) -> None:

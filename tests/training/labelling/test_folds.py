@@ -1,5 +1,6 @@
 """K-fold labelling: every picture is labelled by a detector that has not seen it; killed and run again."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from detdiffusion.detectors.ultralytics import training as adapter
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from training.data.attributes import read_attributes, read_file
 from training.data.datasets import Dataset, open_dataset
-from training.data.filters import LayoutFilter
+from training.data.filters import EVERYTHING, NO_FILTER, LayoutFilter
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.coco_export import write_dataset
 from training.labelling.annotate import annotate_shares
@@ -93,6 +94,35 @@ def test_detectors_like_the_bundled_one() -> None:
 
 def pictures(folder: Path) -> set[bytes]:
     return {np.asarray(Image.open(path)).tobytes() for path in (folder / "images").iterdir()}
+
+
+def test_images_of_nothing_are_learned_from_and_labelled_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_dataset(tmp_path / "data", SEEDS, size=64, workers=1)
+    for name in ("instances", "stuff"):
+        path = tmp_path / "data" / "annotations" / f"{name}.json"
+        content = json.loads(path.read_text())
+        content["annotations"] = [row for row in content["annotations"] if row["image_id"] != SEEDS[0]]
+        path.write_text(json.dumps(content))
+    some, everything = (
+        open_dataset(tmp_path / "data", filter=bounds, index=tmp_path / "index.sqlite")
+        for bounds in (NO_FILTER, EVERYTHING)
+    )
+    assert (len(some), len(everything)) == (len(SEEDS) - 1, len(SEEDS))
+    seen = []
+
+    def watched(architecture: str, data: Path, *more: Any, **others: Any) -> Path:
+        seen.append((pictures(data / "train"), pictures(data / "val")))
+        raise Killed
+
+    monkeypatch.setattr(adapter, "train_ultralytics", watched)
+    with pytest.raises(Killed):
+        train_folds(some, TINY, tmp_path / "a.folds", 0.5, everything)
+    ((learned, labelled),) = seen
+    nothing = np.asarray(everything[0].load_image()).tobytes()
+    assert nothing in learned and nothing not in labelled
+    assert len(learned) + len(labelled) == len(SEEDS)
 
 
 @pytest.mark.slow

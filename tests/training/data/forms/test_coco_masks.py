@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from training.data.coco import pack, unpack
+from training.data.forms.coco_masks import pack, unpack
 
 WIDTH, HEIGHT = 40, 20
 

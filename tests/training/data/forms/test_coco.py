@@ -17,7 +17,9 @@ from pycocotools.coco import COCO
 
 from detdiffusion.errors import DataError
 from training.data.checks import Reason
-from training.data.coco import find_coco, read_coco, unpack
+from training.data.forms.coco import read_coco
+from training.data.forms.coco_masks import unpack
+from training.data.forms.recognise import find_source
 from training.data.images import ImageFault
 from training.data.index import Index, build_index, open_index
 
@@ -92,7 +94,8 @@ OBJECT_FAULTS: list[tuple[dict[str, object], str]] = [
     ({"bbox": [4, 4, 5]}, Reason.BAD_OBJECT),
     ({"bbox": "1234"}, Reason.BAD_OBJECT),
     ({"bbox": [True, 4, 5, 5]}, Reason.BAD_OBJECT),
-    ({"bbox": None}, Reason.BAD_OBJECT),
+    ({"bbox": None, "segmentation": None}, Reason.BAD_OBJECT),
+    ({"bbox": ["4", "x", "5", "5"]}, Reason.BAD_OBJECT),
     ({"category_id": 5}, Reason.UNKNOWN_CATEGORY),
     ({"category_id": None}, Reason.UNKNOWN_CATEGORY),
     ({"category_id": 3}, Reason.NAMELESS_CATEGORY),
@@ -141,7 +144,7 @@ IMAGE_FAULTS: list[dict[str, object]] = [
     {"width": 0},
     {"height": -4},
     {"width": 40.5},
-    {"width": "40"},
+    {"width": "wide"},
 ]
 
 
@@ -218,7 +221,7 @@ def make_folder(
 
 
 def opened(root: Path, split: str | None = None) -> Index:
-    source = find_coco(root, split)
+    source = find_source(root, split)
     assert source is not None
     return open_index(root.parent / "index.sqlite", source)
 
@@ -253,9 +256,9 @@ def test_splits(splits: list[str], wanted: str | None, expected: str | None, tmp
         make_folder(tmp_path, split, on_disk=())
     if expected is None:
         with pytest.raises(DataError, match=f"there are: {splits[0]}"):
-            find_coco(tmp_path, wanted)
+            find_source(tmp_path, wanted)
     else:
-        source = find_coco(tmp_path, wanted)
+        source = find_source(tmp_path, wanted)
         assert source is not None
         assert source.files[0].name == (f"instances_{expected}.json" if expected else "instances.json")
 
@@ -334,7 +337,7 @@ def test_an_index_of_another_version_is_made_anew(tmp_path: Path, monkeypatch: p
     root = make_folder(tmp_path / "data")
     opened(root)
     monkeypatch.setattr("training.data.index.VERSION", 999)
-    with pytest.raises(DataError, match="an index of version 1; this is version 999"):
+    with pytest.raises(DataError, match="an index of version 2; this is version 999"):
         Index(tmp_path / "index.sqlite")
     assert labels(opened(root)) == {"1": ["cat"], "2": ["cat"]}
 
@@ -344,7 +347,7 @@ def test_an_index_of_another_version_is_made_anew(tmp_path: Path, monkeypatch: p
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from training.data.coco import read_coco
+from training.data.forms.coco import read_coco
 from training.data.index import Index, build_index
 
 def indexed(path):
@@ -375,7 +378,7 @@ def test_a_large_file_is_read_with_bounded_memory(tmp_path: Path) -> None:
     write_many(tmp_path / "small.json", 10, 10)
     write_many(tmp_path / "large.json", 2500, 10)
     assert (tmp_path / "large.json").stat().st_size > 25e6
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[4])}
     command = [sys.executable, "-c", MEASURE]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -390,7 +393,7 @@ def test_a_large_file_is_read_with_bounded_memory(tmp_path: Path) -> None:
 @needs_real_data
 def test_real_objects_and_masks_are_those_of_pycocotools(tmp_path: Path) -> None:
     root = Path(str(REAL)) / "coco_thing_stuff_100"
-    source = find_coco(root, None)
+    source = find_source(root, None)
     assert source is not None
     index = open_index(tmp_path / "index.sqlite", source)
     assert counts(index) == {"pictures": {}, "objects": {}, "notes": {}}
