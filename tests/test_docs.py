@@ -36,7 +36,7 @@ from training.core.settings import with_settings
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMENT = re.compile(r"<!--\s*(arguments only: .{5,}|with the studio running|input of \w+)\s*-->\s*")
-LANGUAGES = ("sh", "console", "python", "yaml", "text")
+LANGUAGES = ("sh", "console", "python", "yaml", "text", "tree")  # trees: tests/training/data builds and reads them
 STUDIO = "http://127.0.0.1:7860"
 TINY: Mapping[str, Sequence[str]] = {
     "papercut": ("--images", "8", "--workers", "1"),
