@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from detdiffusion.errors import DetectorError
 
 if TYPE_CHECKING:
+    import torch
+
     from detdiffusion.detection import Detector
 
 BUNDLED = "bundled"  # gave the attributes that the model learned
@@ -21,30 +23,35 @@ KINDS = (
 
 
 def load_detector(
-    path_or_name: Path | str, model_folder: Path | None = None, *, annotations: Path | None = None
+    path_or_name: Path | str,
+    model_folder: Path | None = None,
+    *,
+    annotations: Path | None = None,
+    device: torch.device | None = None,
 ) -> Detector:
     """A detector by path (see `KINDS`); or, with a model folder, one of those inside it by name (bundled, held-out).
 
     Args:
         annotations: for a results file, the annotation file of its data set, which names the categories.
+        device: that it computes on; None: the GPU, else the CPU.
 
     Raises:
         DetectorError: there is no such detector, or it is damaged or unsafe.
     """
     folder = None if model_folder is None else _inside(model_folder, str(path_or_name))
     if folder is not None:
-        return _load_folder(folder)
+        return _load_folder(folder, device)
     path = Path(path_or_name)
     if path.is_dir():
-        return _load_folder(path)
+        return _load_folder(path, device)
     architecture, equals, weights = str(path_or_name).partition("=")
     if equals and not path.exists():
         from detdiffusion.detectors.torchvision import load_torchvision
 
-        return load_torchvision(architecture, Path(weights))
+        return load_torchvision(architecture, Path(weights), device)
     if not path.is_file():
         raise DetectorError(f"no such detector {str(path_or_name)!r}, {_not_inside(model_folder)}; it may be {KINDS}")
-    return _load_file(path, annotations)
+    return _load_file(path, annotations, device)
 
 
 def detector_path(path_or_name: str, model_folder: Path) -> str:
@@ -85,27 +92,27 @@ def _not_inside(model_folder: Path | None) -> str:
     return f"neither a path nor one of this model's ({', '.join(known)})"
 
 
-def _load_folder(folder: Path) -> Detector:
+def _load_folder(folder: Path, device: torch.device | None) -> Detector:
     from detdiffusion.detectors.folder import TORCHVISION, ULTRALYTICS, read_description
 
     kind = read_description(folder).kind
     if kind == TORCHVISION:
         from detdiffusion.detectors.torchvision import load_folder
 
-        return load_folder(folder)
+        return load_folder(folder, device)
     if kind == ULTRALYTICS:
         from detdiffusion.detectors.ultralytics.detector import load_ultralytics
 
-        return load_ultralytics(folder)
+        return load_ultralytics(folder, device)
     raise DetectorError(f"{folder}: detector.json says kind {kind!r}; known: {TORCHVISION}, {ULTRALYTICS}")
 
 
-def _load_file(path: Path, annotations: Path | None) -> Detector:
+def _load_file(path: Path, annotations: Path | None, device: torch.device | None) -> Detector:
     match path.suffix.lower():
         case ".pt":
             from detdiffusion.detectors.ultralytics.detector import load_ultralytics
 
-            return load_ultralytics(path)
+            return load_ultralytics(path, device)
         case ".json":
             from detdiffusion.detectors.results_file import load_results
 
@@ -113,7 +120,7 @@ def _load_file(path: Path, annotations: Path | None) -> Detector:
         case ".weights":
             from detdiffusion.detectors.yolov4 import load_yolov4
 
-            return load_yolov4(None, path)
+            return load_yolov4(None, path, device=device)
         case ".pth" | ".safetensors":
             from detdiffusion.detectors.torchvision import ARCHITECTURES
 

@@ -20,7 +20,7 @@ from detdiffusion.core.arguments import natural, positive
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.detection import AnswersById, Detections, Detector, look
 from detdiffusion.detectors import KINDS, load_detector
-from detdiffusion.detectors.names import remap_labels
+from detdiffusion.detectors.names import check_knows, remap_labels
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Attribute, Layout
 from training.core.cli import progress
@@ -291,8 +291,13 @@ def check_answers(detector: Detector, dataset: Dataset) -> None:
 
 
 def spoken(detector: Detector, dataset: Dataset) -> Detector:
-    """The detector with its classes under the data's names; says on standard error which ones have no partner."""
+    """The detector with its classes under the data's names; says on standard error which ones have no partner.
+
+    Raises:
+        DetectorError: it knows no class of the data.
+    """
     named, match = remap_labels(detector, dataset.things)
+    check_knows(named, dataset.things, "the data")
     for line in match.lines(detector.name):
         print(line, file=sys.stderr)
     if match.unknown:

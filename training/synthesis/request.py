@@ -114,6 +114,7 @@ def begin(request: Request) -> Job:
         LayoutError: the model does not know a class of the layouts.
     """
     from detdiffusion.detectors import load_detector
+    from detdiffusion.detectors.names import check_knows, remap_labels
     from detdiffusion.diffusion.manifest import model_hash, read_vocabulary, verify
 
     device_of(request.device)
@@ -123,6 +124,8 @@ def begin(request: Request) -> Job:
     if not vocabulary.attribute_words and (job.strategy is not Strategy.ORIGIN or job.sampling.attribute_guidance):
         raise ConfigError(f"{job.model} knows no easy and hard objects: use --strategy origin")
     detector = None if job.detector is None else load_detector(job.detector, job.model)
+    if detector is not None:
+        check_knows(remap_labels(detector, vocabulary.labels)[0], vocabulary.labels, "the model")
     if (job.refine or job.snap) and detector is None:
         raise ConfigError("--refine and --snap ask a detector what is there: give one with --detector")
     _check_origin(job, detector is not None, attributes=bool(vocabulary.attribute_words))
