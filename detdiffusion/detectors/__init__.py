@@ -71,6 +71,25 @@ def detector_path(path_or_name: str, model_folder: Path) -> str:
     return str(path.resolve()) if path == whole else f"{architecture}={path.resolve()}"
 
 
+def architecture_of(weights: Path) -> str | None:
+    """What a detector folder or a .pt file of ultralytics is of ("yolo11n.yaml"); None: the file does not say it.
+
+    Raises:
+        DetectorError: it is damaged or unsafe.
+    """
+    from detdiffusion.detectors.architectures import with_yaml
+    from detdiffusion.detectors.folder import ULTRALYTICS, read_description
+
+    if weights.is_dir():
+        about = read_description(weights)
+        return with_yaml(about.architecture) if about.kind == ULTRALYTICS else about.architecture
+    if weights.suffix.lower() != ".pt":
+        return None
+    from detdiffusion.detectors.ultralytics.detector import load_ultralytics
+
+    return with_yaml(load_ultralytics(weights).architecture)
+
+
 def own_detectors(model_folder: Path) -> list[str]:
     """Which of `BUNDLED` and `HELD_OUT` a model brings."""
     return [name for name in (BUNDLED, HELD_OUT) if _inside(model_folder, name) is not None]
@@ -122,7 +141,7 @@ def _load_file(path: Path, annotations: Path | None, device: torch.device | None
 
             return load_yolov4(None, path, device=device)
         case ".pth" | ".safetensors":
-            from detdiffusion.detectors.torchvision import ARCHITECTURES
+            from detdiffusion.detectors.architectures import ARCHITECTURES
 
             raise DetectorError(
                 f"{path}: these weights do not say what they are of; write ARCHITECTURE={path.name}, with one of "

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from detdiffusion.detection import AnswersById, Detections, Detector
-from detdiffusion.errors import DetectorError
+from detdiffusion.errors import DetectorError, why
 
 # The same classes under the names of Pascal VOC, darknet and COCO; spaces and case are taken out before.
 _ALIASES = {
@@ -146,7 +146,9 @@ def read_names(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DetectorError(f"{path} cannot be read ({error}); it needs to hold class names, one a line") from error
+        raise DetectorError(
+            f"{path} cannot be read ({why(error)}); it needs to hold class names, one a line"
+        ) from error
     names = tuple(line.strip() for line in lines if line.strip())
     twice = sorted({name for name in names if names.count(name) > 1 and name not in _NO_CLASS})
     if not names or twice:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from detdiffusion.core.files import file_hash, one_line
 from detdiffusion.detection import Detections
+from detdiffusion.detectors.architectures import FASTER_RCNN, RETINANET, SMALL, check_architecture
 from detdiffusion.detectors.folder import (
     MIN_SCORE,
     TORCHVISION,
@@ -30,18 +31,6 @@ from detdiffusion.detectors.names import is_class, names_beside
 from detdiffusion.detectors.state import read_state
 from detdiffusion.errors import DetectorError
 from detdiffusion.text.vocabulary import COCO_THINGS
-
-SMALL = "fasterrcnn_resnet18_fpn"  # ours: made of torchvision's parts, for pictures of 128 to 320 pixels on a CPU
-_FASTER_RCNN = (
-    "fasterrcnn_resnet50_fpn",
-    "fasterrcnn_resnet50_fpn_v2",
-    "fasterrcnn_mobilenet_v3_large_fpn",
-    "fasterrcnn_mobilenet_v3_large_320_fpn",
-    SMALL,
-)
-_RETINANET = ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2")
-_SSD = ("ssdlite320_mobilenet_v3_large",)
-ARCHITECTURES = (*_FASTER_RCNN, *_RETINANET, *_SSD)
 
 _LOWEST_SCORE = 0.001
 _MAX_DETECTIONS = 100
@@ -152,14 +141,14 @@ def build_model(architecture: str, rows: int, image_size: int | None = None, **o
         DetectorError: there is no such architecture.
     """
     check_architecture(architecture)
-    if architecture in _FASTER_RCNN:
+    if architecture in FASTER_RCNN:
         return _faster_rcnn(architecture, rows, image_size, options)
     from torchvision.models import detection
 
     bounds = {"score_thresh": _LOWEST_SCORE, "detections_per_img": _MAX_DETECTIONS}
     sizes = {} if image_size is None else {"min_size": image_size, "max_size": image_size}
     bare: dict[str, Any] = {"weights": None, "weights_backbone": None, "num_classes": rows, **bounds, **options}
-    if architecture in _RETINANET:
+    if architecture in RETINANET:
         model: nn.Module = getattr(detection, architecture)(**bare, **sizes)
         if image_size is not None:
             octave = [tuple(side * 2 ** (third / 3) for third in range(3)) for side in _ANCHOR_SIDES]
@@ -170,14 +159,6 @@ def build_model(architecture: str, rows: int, image_size: int | None = None, **o
         transform: Any = model.transform
         transform.fixed_size = (image_size, image_size)
     return model
-
-
-def check_architecture(name: str) -> None:
-    """DetectorError unless it is one of `ARCHITECTURES`."""
-    if name not in ARCHITECTURES:
-        raise DetectorError(
-            f"{name!r} is no architecture of torchvision that is known here: {', '.join(ARCHITECTURES)}"
-        )
 
 
 def load_folder(folder: Path, device: torch.device | None = None) -> TorchvisionDetector:
@@ -298,9 +279,9 @@ def _anchors(sides_px: Sequence[Sequence[float]]) -> nn.Module:
 
 def _classifier(architecture: str) -> tuple[str, int]:
     """The tensor whose first axis is classes times anchors, and the anchors at a place."""
-    if architecture in _FASTER_RCNN:
+    if architecture in FASTER_RCNN:
         return "roi_heads.box_predictor.cls_score.weight", 1
-    if architecture in _RETINANET:
+    if architecture in RETINANET:
         return "head.classification_head.cls_logits.weight", 9
     return "head.classification_head.module_list.0.1.weight", 6
 
@@ -324,7 +305,7 @@ def _row_names(architecture: str, weights: Path, count: int) -> tuple[str, ...]:
         )
     if len(names) == count - 1:
         return ("background", *names)
-    if len(names) == count and (architecture in _RETINANET or not is_class(names[0])):
+    if len(names) == count and (architecture in RETINANET or not is_class(names[0])):
         return names
     raise DetectorError(
         f"{weights} has {count} outputs, the first for the background, and the names beside it are {len(names)}: "

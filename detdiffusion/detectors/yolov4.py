@@ -24,7 +24,7 @@ from detdiffusion.detection import Detections
 from detdiffusion.detectors.darknet import Network, Section, YoloLayer, parse_cfg, read_weights
 from detdiffusion.detectors.folder import MIN_SCORE
 from detdiffusion.detectors.names import names_beside
-from detdiffusion.errors import DetectorError
+from detdiffusion.errors import DetectorError, why
 from detdiffusion.text.vocabulary import COCO_THINGS
 
 _LOWEST_SCORE = 0.001
@@ -126,7 +126,7 @@ def load_yolov4(
         network = Network(sections, size)
         read_weights(network, weights)
     except (OSError, UnicodeDecodeError) as error:
-        raise DetectorError(f"{about} and {weights} cannot be read: {error}") from error
+        raise DetectorError(f"{about} and {weights} cannot be read: {why(error)}") from error
     except DetectorError as error:
         raise DetectorError(f"{about}: {error}") from error
     for yolo in network.yolos.values():

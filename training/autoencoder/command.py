@@ -16,18 +16,27 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from PIL import Image
 
-from detdiffusion.core.arguments import add_device, positive
+from detdiffusion.core.arguments import add_device, add_old_name, out_folder, positive
 from detdiffusion.core.assets import BUNDLED_MODEL
-from detdiffusion.core.devices import device_of
+from detdiffusion.core.devices import check_device, device_of
 from detdiffusion.core.files import bytes_hash, text_hash, write_json, written_aside
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detection import Detections, Detector, SeesFeatures
-from detdiffusion.detectors import load_detector
-from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.detectors import detector_path, load_detector
+from detdiffusion.errors import ConfigError, DataError, why
 from detdiffusion.evaluation.comparison import mean, object_confidences
 from detdiffusion.layout import MAX_OBJECTS, Box, Layout
 from training.autoencoder.config import OF_SCENES, AutoencoderConfig
-from training.core.cli import add_config, add_set, progress
+from training.core.cli import (
+    add_config,
+    add_data,
+    add_image_size,
+    add_set,
+    add_updates,
+    add_weights,
+    check_there,
+    progress,
+)
 from training.core.reading import read_ahead
 from training.core.settings import read_settings, with_fields, with_settings
 from training.core.status import STATUS, tells
@@ -81,34 +90,34 @@ class AutoencoderRequest:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training autoencoder`."""
     add_config(parser, "AutoencoderConfig, and size and held_out")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a data set, or any folder of images")
-    parser.add_argument("--split", metavar="NAME", help="of a data set (default: the only one, or train)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="writes DIR/model and DIR/report.json")
+    add_data(parser, "a data set, or any folder of images")
+    parser.add_argument(
+        "--out", type=out_folder, required=True, metavar="DIR", help="writes DIR/model and DIR/report.json"
+    )
     parser.add_argument(
         "--detector",
-        metavar="bundled|PATH|NAME",
+        metavar="NAME|PATH",
         help="a detector folder, a YOLO .pt file, or one of the model's: the decoder learns to keep what its first "
         "layers see (YOLO and RT-DETR), and the report says which share of its confidence is kept. Nothing is "
         "downloaded",
     )
-    parser.add_argument(
-        "--start",
-        type=Path,
-        metavar="DIR",
-        help="begin as the small autoencoder of this model folder or run; with --set steps=0 its latents stay as they "
-        "are, and only the decoder learns",
+    add_weights(
+        parser,
+        "begin as the small autoencoder of this model folder or run; with --set steps=0 its latents stay as they are, "
+        "and only the decoder learns",
     )
     parser.add_argument(
         "--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder that names are looked up in"
     )
-    parser.add_argument("--size", type=positive, metavar="PIXELS", help=f"side of the squares ({SIZE})")
+    add_image_size(parser, "size", str(SIZE))
+    add_old_name(parser, "--size", "--image-size")
     parser.add_argument(
         "--held-out",
         type=positive,
         metavar="N",
         help=f"images held out for validation (default: a tenth, at most {HELD_OUT})",
     )
-    parser.add_argument("--steps", type=positive, metavar="N", help="the same as --set steps=N")
+    add_updates(parser)
     add_set(parser, "AutoencoderConfig (training/autoencoder/config.py)", "batch=8 or block_out_channels=[32,64,128]")
     add_device(parser)
 
@@ -118,7 +127,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     request = request_of(arguments)
     check_config(request.config, request.size)
-    detector = None if request.detector is None else load_detector(request.detector, request.model)
+    check_device(request.device)
+    check_there(request.data, what="folder")
+    check_there(request.start)
+    if request.detector is not None:
+        detector_path(request.detector, request.model)
+    detector = None
+    if request.detector is not None:
+        detector = load_detector(request.detector, request.model, device=device_of(request.device))
     report = train(request, detector)
     print(f"PSNR {report['psnr']:.2f} dB on {report['pictures']['held_out']} held-out images")
     if detector is not None:
@@ -155,14 +171,16 @@ def train(request: AutoencoderRequest, detector: Detector | None) -> dict[str, A
         CheckpointError: the start cannot be read.
         DataError: there are too few images, or one of them cannot be read.
     """
+    check_device(request.device)
+    config, out = request.config, request.out
+    files = image_files(request.data, request.split)
+    parts = split_files(files, request.held_out, config.seed)
     from safetensors.torch import save
 
     from training.autoencoder.loading import load_small_autoencoder
     from training.autoencoder.recipe import train_autoencoder
 
-    config, out, device = request.config, request.out, device_of(request.device)
-    files = image_files(request.data, request.split)
-    parts = split_files(files, request.held_out, config.seed)
+    device = device_of(request.device)
     fields = {name: value for name, value in asdict(config).items() if name not in OF_SCENES}
     names = text_hash("\n".join(path.relative_to(request.data).as_posix() for path in files))
     counts = {"size": request.size, "trained_on": len(parts.trained), "held_out": len(parts.held_out)}
@@ -253,7 +271,8 @@ def image_stack(files: Sequence[Path], size: int, path: Path) -> np.ndarray:
             with written_aside(path) as aside:
                 _write_stack(files, size, aside)
         except OSError as error:
-            raise DataError(f"{path} cannot be written ({error}); free some space, or make --size smaller") from error
+            remedy = "free some space, or make --image-size smaller"
+            raise DataError(f"{path} cannot be written ({why(error)}); {remedy}") from error
     images: np.ndarray = np.load(path, mmap_mode="c")  # the file is never written: torch only wants to be allowed to
     return images
 

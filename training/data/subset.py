@@ -19,10 +19,10 @@ from typing import TextIO
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from detdiffusion.core.arguments import fraction, natural, positive
+from detdiffusion.core.arguments import fraction, natural, out_folder, positive
 from detdiffusion.core.files import written_aside
 from detdiffusion.errors import ConfigError, DataError
-from training.core.cli import progress
+from training.core.cli import add_data, progress
 from training.core.schedule import OnStep
 from training.data.datasets import Dataset, MaskSource, Sample, open_dataset
 from training.data.filters import NO_FILTER, add_filter_arguments, filter_of
@@ -34,15 +34,18 @@ BOUNDS = replace(NO_FILTER, crowds=False)  # a box around many objects would bec
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training subset`."""
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set: COCO, Papercut, YOLO or VOC")
-    parser.add_argument("--split", metavar="NAME", help="such as trainval (default: the only one, or train)")
+    add_data(parser)
     share = parser.add_mutually_exclusive_group()
     share.add_argument("--fraction", type=fraction, metavar="F", help="share of the images, above 0 and up to 1")
     share.add_argument("--count", type=positive, metavar="N", help="number of images (default: all)")
     parser.add_argument("--seed", type=natural, default=0, metavar="N", help="seed that selects the images (default 0)")
     parser.add_argument("--name", default=TRAIN, metavar="SPLIT", help=f"name of the new split ({TRAIN})")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder to write: annotations/ and links to the images"
+        "--out",
+        type=out_folder,
+        required=True,
+        metavar="DIR",
+        help="folder to write: annotations/ and links to the images",
     )
     add_filter_arguments(parser, BOUNDS)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.devices import device_of
 from detdiffusion.detection import Detector
-from detdiffusion.detectors import BUNDLED, load_detector, own_detectors
+from detdiffusion.detectors import BUNDLED, detector_path, load_detector, own_detectors
 from detdiffusion.detectors.names import check_knows, remap_labels
 from detdiffusion.errors import ConfigError
 from detdiffusion.sampling_config import SamplingConfig
@@ -79,6 +79,21 @@ class Inputs:
         detectors, results = load_detectors(plan, labels)
         labeller = None if plan.source.labelled else _labeller(plan, detectors, labels)
         return cls(systems, vocabularies, detectors, results, labeller, device, _inception(plan, device))
+
+
+def check_models(folders: Sequence[Path], detectors: Sequence[str]) -> None:
+    """That the models and detectors are there: said before layouts are read and libraries are loaded.
+
+    Raises:
+        CheckpointError, DetectorError: one is not. Results files may be still to come.
+    """
+    from detdiffusion.diffusion.manifest import check_model
+
+    for folder in folders:
+        check_model(folder)
+    for name in detectors:
+        if not name.endswith(RESULTS_SUFFIX):
+            detector_path(name, folders[0])
 
 
 def load_detectors(plan: Plan, labels: Sequence[str]) -> tuple[dict[str, Detector], dict[str, Path]]:

@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detdiffusion.attributes import AttributeRule, label_attributes
-from detdiffusion.core.arguments import natural, positive
+from detdiffusion.core.arguments import add_batch, add_device, natural, out_file, positive
 from detdiffusion.core.assets import BUNDLED_MODEL
+from detdiffusion.core.devices import check_device, device_of
 from detdiffusion.detection import AnswersById, Detections, Detector, look
-from detdiffusion.detectors import KINDS, load_detector
+from detdiffusion.detectors import KINDS, detector_path, load_detector
+from detdiffusion.detectors.architectures import built_in
 from detdiffusion.detectors.names import check_knows, remap_labels
-from detdiffusion.errors import ConfigError, DataError, DetectorError
+from detdiffusion.errors import ConfigError, DataError, DetectorError, why
 from detdiffusion.layout import Attribute, Layout
-from training.core.cli import progress
+from training.core.cli import add_data, add_image_size, check_there, progress
 from training.core.reading import read_ahead
 from training.core.status import status_beside, tells
 from training.data.attributes import (
@@ -35,7 +37,7 @@ from training.data.attributes import (
     read_file,
 )
 from training.data.datasets import Dataset, Sample, annotation_file, open_dataset
-from training.data.filters import NO_FILTER, LayoutFilter, add_filter_arguments, filter_of
+from training.data.filters import LayoutFilter, add_filter_arguments, filter_of
 from training.labelling.folds import FoldConfig, Share, like_detector, train_folds
 from training.labelling.summary import AttributeReport
 
@@ -120,7 +122,7 @@ def annotate_shares(
                     on_step(done, len(order), {"easy_share": counts[Attribute.EASY] / max(1, things)})
                 skip = max(0, skip - len(places))
     except OSError as error:
-        raise DataError(f"{out} cannot be written ({error}); free some space, then run the same again") from error
+        raise DataError(f"{out} cannot be written ({why(error)}); free some space, then run the same again") from error
     return out
 
 
@@ -162,6 +164,7 @@ class AnnotateRequest:
     min_iou: float
     match_class: bool
     batch: int
+    device: str | None
     folds: int | None
     seed: int
     epochs: int
@@ -175,16 +178,15 @@ class AnnotateRequest:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training annotate`."""
     rule, folds = AttributeRule(), FoldConfig("", 1)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set: COCO, Papercut, YOLO or VOC")
-    parser.add_argument("--split", metavar="NAME", help="such as val (default: the only one, or train)")
+    add_data(parser)
     parser.add_argument(
         "--detector",
         required=True,
-        metavar="bundled|PATH|NAME|ARCH=WEIGHTS",
+        metavar="NAME|PATH",
         help=f"one of the model's, {KINDS}; with --folds also an architecture to train, such as yolo11n.yaml. Nothing "
         "is downloaded",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar=f"FILE{SUFFIX}", help="file to write")
+    parser.add_argument("--out", type=out_file, required=True, metavar=f"FILE{SUFFIX}", help="file to write")
     parser.add_argument(
         "--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder that names are looked up in"
     )
@@ -193,13 +195,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--any-class", action="store_true", help="a detection of any class counts as finding the object"
     )
-    parser.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"images per batch ({BATCH})")
-    add_filter_arguments(parser, NO_FILTER)
+    add_batch(parser, BATCH)
+    add_device(parser)
+    add_filter_arguments(parser)
     group = parser.add_argument_group("K-fold labelling, for data that the detector was trained on")
     group.add_argument("--folds", type=positive, metavar="K", help="train K detectors like --detector, from scratch")
-    group.add_argument("--seed", type=natural, default=folds.seed, metavar="N", help=f"default {folds.seed}")
-    group.add_argument("--epochs", type=positive, default=folds.epochs, metavar="N", help=f"default {folds.epochs}")
-    group.add_argument("--image-size", type=positive, metavar="PIXELS", help="default: that of --detector")
+    for name, kind, default in (("seed", natural, folds.seed), ("epochs", positive, folds.epochs)):
+        what = f"{name} of the training (default {default})"
+        group.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=what)
+    add_image_size(group, "image_size", "that of --detector")
 
 
 @tells(lambda arguments: status_beside(arguments.out))
@@ -209,6 +213,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = request.out
     if out.suffix != SUFFIX or out.is_dir():
         raise ConfigError(f"{out}: --out names the file to write, and needs to end with {SUFFIX}")
+    _check(request)
     dataset = open_dataset(request.data, filter=request.bounds, split=request.split)
     print("\n".join(dataset.describe()), file=sys.stderr)
     shares, rule = _shares(request, dataset)
@@ -257,11 +262,23 @@ def request_of(arguments: argparse.Namespace) -> AnnotateRequest:
     return AnnotateRequest(bounds=filter_of(arguments), match_class=not arguments.any_class, **given)
 
 
+def _check(request: AnnotateRequest) -> None:
+    """What can be seen to be wrong before the data are read and libraries are loaded."""
+    check_device(request.device)
+    request.rule(AttributeRule().min_score)
+    check_there(request.data, what="folder")
+    if request.folds is not None and request.detector.endswith(".yaml"):
+        built_in(request.detector)
+    else:
+        detector_path(request.detector, request.model)
+
+
 def _shares(request: AnnotateRequest, dataset: Dataset) -> tuple[list[Share], AttributeRule]:
     """Who labels which pictures, and by which rule."""
     if request.folds is None:
         annotations = annotation_file(request.data, request.split)
-        detector = load_detector(request.detector, request.model, annotations=annotations)
+        device = None if request.device is None else device_of(request.device)
+        detector = load_detector(request.detector, request.model, annotations=annotations, device=device)
         check_answers(detector, dataset)
         return [Share(detector, range(len(dataset)))], request.rule(detector.min_score)
     out, work = request.out, request.out.with_suffix(".folds")
@@ -277,7 +294,7 @@ def _shares(request: AnnotateRequest, dataset: Dataset) -> tuple[list[Share], At
         epochs=request.epochs,
         seed=request.seed,
     )
-    return train_folds(dataset, config, work, rule.min_score), rule
+    return train_folds(dataset, config, work, rule.min_score, device_of(request.device)), rule
 
 
 def check_answers(detector: Detector, dataset: Dataset) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detdiffusion.attributes import Strategy
-from detdiffusion.core.devices import device_of
+from detdiffusion.core.devices import check_device
 from detdiffusion.core.files import claim, read_json, write_json
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors import BUNDLED
@@ -113,11 +113,14 @@ def begin(request: Request) -> Job:
         DataError: the layouts cannot be read.
         LayoutError: the model does not know a class of the layouts.
     """
-    from detdiffusion.detectors import load_detector
+    from detdiffusion.detectors import detector_path, load_detector
     from detdiffusion.detectors.names import check_knows, remap_labels
-    from detdiffusion.diffusion.manifest import model_hash, read_vocabulary, verify
+    from detdiffusion.diffusion.manifest import check_model, model_hash, read_vocabulary, verify
 
-    device_of(request.device)
+    check_device(request.device)
+    check_model(request.model)
+    if request.detector not in (None, NO_DETECTOR):
+        detector_path(str(request.detector), request.model)
     job = request.job()
     verify(job.model)
     vocabulary = read_vocabulary(job.model)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import tempfile
 import threading
 import zipfile
@@ -23,6 +22,7 @@ import torch
 from PIL import Image
 
 from detdiffusion.core.files import one_line, written_aside
+from detdiffusion.detectors.architectures import built_in
 from detdiffusion.detectors.state import foreign_names, named
 from detdiffusion.errors import ConfigError, DetectorError
 from detdiffusion.models.precision import autocast
@@ -94,18 +94,6 @@ def _restore_environment(environment: dict[str, str]) -> None:
     os.environ.update(environment)
 
 
-def _built_in(architecture: str) -> tuple[Path, str]:
-    """File and scale of a built-in architecture: "yolo11n.yaml" is scale n of yolo11.yaml, yolov10n.yaml has a file."""
-    from ultralytics.utils import ROOT
-
-    files = {path.name: path for path in (ROOT / "cfg" / "models").rglob("*.yaml")}
-    name = architecture if architecture in files else re.sub(r"(\d+)[nsmlx](.*)$", r"\1\2", architecture)
-    if name not in files:
-        raise DetectorError(f"{architecture!r} is no built-in architecture of ultralytics (such as yolo11n.yaml)")
-    scale = re.search(r"\d([nsmlx])", architecture)
-    return files[name], scale[1] if scale else ""
-
-
 def _is_transformer(config: Mapping[str, Any]) -> bool:
     """By the last layer of the model's text."""
     return bool(config["head"][-1][2] == "RTDETRDecoder")
@@ -116,18 +104,12 @@ def build(architecture: str, labels: Sequence[str]) -> Any:
     from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
     from ultralytics.utils import YAML
 
-    file, scale = _built_in(architecture)
+    file, scale = built_in(architecture)
     config = {**YAML.load(file), "scale": scale, "yaml_file": architecture}
     kind = RTDETRDetectionModel if _is_transformer(config) else DetectionModel
     model = kind(config, nc=len(labels), verbose=False)
     model.names = dict(enumerate(labels))
     return model
-
-
-def check_architecture(name: str) -> None:
-    """DetectorError unless it names a built-in model of ultralytics ("yolo11n.yaml")."""
-    with contained():
-        _built_in(name)
 
 
 def read_pt(path: Path) -> dict[str, Any]:
@@ -225,7 +207,7 @@ def check_settings(settings: dict[str, Any]) -> None:
     """Raises ConfigError for a setting that ultralytics refuses, DetectorError for an unknown architecture."""
     from ultralytics.cfg import get_cfg
 
-    _built_in(settings["architecture"])
+    built_in(settings["architecture"])
     try:
         get_cfg(overrides=_passed_on(settings))
     except (SyntaxError, TypeError, ValueError) as error:
@@ -240,12 +222,13 @@ def run_training(
     threads: int,
     on_epoch: EpochReport | None,
     start: dict[str, torch.Tensor] | None,
+    device: torch.device | None,
 ) -> None:
     """One run of ultralytics' own loop, from scratch, from other weights, or from `out/weights/last.pt`."""
     from ultralytics.engine import trainer
 
     last = out / "weights" / "last.pt"
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     mixed = autocast(device)
     overrides = {
         "mode": "train",
@@ -254,7 +237,11 @@ def run_training(
         "data": str(data),
         "save_dir": str(out),
     }
-    overrides |= {"device": "0" if device.type == "cuda" else "cpu", "workers": workers, "exist_ok": True}
+    overrides |= {
+        "device": str(device.index or 0) if device.type == "cuda" else device.type,
+        "workers": workers,
+        "exist_ok": True,
+    }
     overrides |= {"amp": False, "plots": False, "cache": "ram", "patience": 0, "verbose": False}
     overrides |= _passed_on(settings)
     if last.exists():
@@ -293,7 +280,7 @@ def _training_class(
     from ultralytics.models.yolo.detect import DetectionTrainer
     from ultralytics.utils import YAML
 
-    base: Any = RTDETRTrainer if _is_transformer(YAML.load(_built_in(architecture)[0])) else DetectionTrainer
+    base: Any = RTDETRTrainer if _is_transformer(YAML.load(built_in(architecture)[0])) else DetectionTrainer
 
     class Training(base):  # type: ignore[misc]
         """Reads no data YAML (its `download:` is run as code) and fetches no font; checkpoints are written whole."""

@@ -195,7 +195,7 @@ def test_a_results_file_cannot_watch(papercut: Any, monkeypatch: pytest.MonkeyPa
         (("--attributes", "absent.jsonl"), "absent.jsonl: no such file; make or finish it with: python -m training"),
         (("--base", "absent"), "absent has no autoencoder that can be read"),
         (("--detector", "absent"), "absent"),
-        (("--out", str(Path(__file__) / "run")), "Not a directory"),
+        (("--out", str(Path(__file__) / "run")), "is a file, so nothing can be written below it"),
     ],
 )
 def test_what_is_not_there_is_said(
