@@ -71,7 +71,7 @@ def named(names: Sequence[str]) -> str:
 
 def _read_checkpoint(path: Path) -> Any:
     names = foreign_names(path)
-    stand_ins = [(type("Inert", (_Inert,), {}), name) for name in names]
+    stand_ins: list[Any] = [(type("Inert", (_Inert,), {}), name) for name in names]
     try:
         with _LOCK, torch.serialization.safe_globals(stand_ins):
             return torch.load(path, map_location="cpu", weights_only=True)

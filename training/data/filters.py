@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -152,7 +153,8 @@ def filter_of(arguments: argparse.Namespace) -> LayoutFilter:
         "crowds": arguments.crowds,
         "ignored": None if arguments.ignore is None else tuple(arguments.ignore),
     }
-    return replace(arguments.filter, **{name: value for name, value in asked.items() if value is not None})
+    named: LayoutFilter = arguments.filter
+    return replace(named, **{name: value for name, value in asked.items() if value is not None})
 
 
 def filter_words(bounds: LayoutFilter) -> list[str]:
@@ -166,6 +168,7 @@ def filter_words(bounds: LayoutFilter) -> list[str]:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     check_there(arguments.instances, arguments.stuff, what="file")
+    print(f"reading {arguments.instances}", file=sys.stderr)
     report = write_layouts(arguments.instances, arguments.stuff, arguments.out, filter_of(arguments))
     print("\n".join(report.lines()))
     if not report.pictures:

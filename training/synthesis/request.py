@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields
@@ -122,6 +123,7 @@ def begin(request: Request) -> Job:
     if request.detector not in (None, NO_DETECTOR):
         detector_path(str(request.detector), request.model)
     job = request.job()
+    print(f"checking the model {job.model}", file=sys.stderr)
     verify(job.model)
     vocabulary = read_vocabulary(job.model)
     if not vocabulary.attribute_words and (job.strategy is not Strategy.ORIGIN or job.sampling.attribute_guidance):

@@ -12,6 +12,8 @@ from pathlib import Path
 from detdiffusion.core.json_stream import elements
 from detdiffusion.errors import DataError
 from training.core.chunks import COMMIT, Chunks
+from training.core.cli import progress
+from training.core.schedule import OnStep
 from training.core.status import STATUS, RunState, status_writer, tells
 from training.synthesis.exports import ANNOTATIONS
 from training.synthesis.store import read_chunks
@@ -27,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @tells(lambda arguments: arguments.folder / STATUS, "image")
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 1 when something is wrong; bad input is a `DetDiffusionError` (exit code 2)."""
-    found = look_at(read_chunks(arguments.folder))
+    chunks = read_chunks(arguments.folder)
+    with progress("verify", "chunk") as report:
+        found = look_at(chunks, report)
     print(found.line())
     faults = found.lines()
     for fault in faults[:SHOWN]:
@@ -65,10 +69,12 @@ class Found:
         return [*missing, *double, *dict.fromkeys(self.damaged.values()), *self.others]
 
 
-def look_at(chunks: Chunks) -> Found:
+def look_at(chunks: Chunks, on_step: OnStep) -> Found:
     """Looks at every commit, every file, and the list of annotations."""
     seen, damaged, others = Counter[int](), dict[int, str](), list[str]()
-    for commit in sorted(chunks.home.glob(f"*/{COMMIT}")):
+    commits = sorted(chunks.home.glob(f"*/{COMMIT}"))
+    for done, commit in enumerate(commits, start=1):
+        on_step(done, len(commits), {})
         name = commit.parent.name
         if not name.isdecimal() or int(name) >= len(chunks):
             others.append(f"{commit.parent} belongs to no chunk of this job")
