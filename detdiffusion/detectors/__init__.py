@@ -67,7 +67,10 @@ def detector_path(path_or_name: str, model_folder: Path) -> str:
     whole = Path(path_or_name).expanduser()
     path = Path(weights).expanduser() if equals and not whole.exists() else whole
     if not path.exists():
-        raise DetectorError(f"there is no detector at {path.resolve()}, {_not_inside(model_folder)}; it may be {KINDS}")
+        raise DetectorError(
+            f"no such detector {path_or_name!r}: there is no detector at {path.resolve()}, "
+            f"{_not_inside(model_folder)}; it may be {KINDS}"
+        )
     return str(path.resolve()) if path == whole else f"{architecture}={path.resolve()}"
 
 

@@ -55,7 +55,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: DetDiffusionP
 @pytest.fixture
 def guarded(monkeypatch: pytest.MonkeyPatch) -> Guard:
     guard = Guard()
-    monkeypatch.setattr(command, "load_detector", lambda *_: guard)
+    monkeypatch.setattr(command, "load_detector", lambda *_, **__: guard)
     return guard
 
 

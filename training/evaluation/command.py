@@ -32,7 +32,6 @@ from detdiffusion.drawing import grid
 from detdiffusion.errors import ConfigError
 from detdiffusion.sampling_config import SamplingConfig
 from training.core.chunks import Chunks
-from training.core.cli import check_there
 from training.data.filters import add_filter_arguments, filter_of
 from training.data.layout_sources import layout_spec, open_source
 from training.evaluation.inputs import BATCH, REAL, Plan, check_models
@@ -111,8 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
     if sheet_path is not None and sheet_path.suffix.lower() not in SHEET_SUFFIXES:
         raise ConfigError(f"{sheet_path.name}: --sheet needs a name that ends with {' or '.join(SHEET_SUFFIXES)}")
     check_device(arguments.device)
-    check_models([arguments.model, *arguments.baselines], arguments.detector)
-    check_there(arguments.inception, what="file")
+    check_models([arguments.model, *arguments.baselines], arguments.detector, arguments.inception)
     plan = request_of(arguments)
     from training.evaluation.run import evaluate
     from training.evaluation.summary import summary

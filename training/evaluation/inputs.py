@@ -12,7 +12,7 @@ from detdiffusion.core.devices import device_of
 from detdiffusion.detection import Detector
 from detdiffusion.detectors import BUNDLED, detector_path, load_detector, own_detectors
 from detdiffusion.detectors.names import check_knows, remap_labels
-from detdiffusion.errors import ConfigError
+from detdiffusion.errors import CheckpointError, ConfigError
 from detdiffusion.sampling_config import SamplingConfig
 from training.data.layout_sources import LayoutSource, Size
 from training.evaluation.scoring import RESULTS_SUFFIX
@@ -81,12 +81,14 @@ class Inputs:
         return cls(systems, vocabularies, detectors, results, labeller, device, _inception(plan, device))
 
 
-def check_models(folders: Sequence[Path], detectors: Sequence[str]) -> None:
-    """That the models and detectors are there: said before layouts are read and libraries are loaded.
+def check_models(folders: Sequence[Path], detectors: Sequence[str], inception: Path | None) -> None:
+    """That models, detectors and Inception's weights are there: said before layouts are read and libraries are loaded.
 
     Raises:
         CheckpointError, DetectorError: one is not. Results files may be still to come.
     """
+    if inception is not None and not inception.is_file():
+        raise CheckpointError(f"{inception}: no such file; FID needs Inception's weights, as docs/EVALUATION.md says")
     from detdiffusion.diffusion.manifest import check_model
 
     for folder in folders:

@@ -219,13 +219,7 @@ def _check(request: TrainRequest, *, attributes: bool) -> None:
         detector_path(str(request.detector), _home(request.base))
 
 
-def _train(
-    request: TrainRequest,
-    processes: Processes,
-    device: torch.device,
-    status: StatusWriter,
-    stop: _Stop,
-) -> int:
+def _train(request: TrainRequest, processes: Processes, device: torch.device, status: StatusWriter, stop: _Stop) -> int:
     from detdiffusion.diffusion.checkpoint import save_pipeline
     from training.core.checkpoints import checkpoint_step
     from training.generator.batch import SampleStore

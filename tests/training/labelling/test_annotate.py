@@ -456,3 +456,16 @@ def test_real_coco_with_the_bundled_detector(tmp_path: Path) -> None:
     knowable = sum(names[item["category_id"]] in detector.labels for item in instances["annotations"])
     assert len(given) == dataset.report.objects
     assert sum(attribute is not BACKGROUND for attribute in given) == pytest.approx(knowable, abs=3)  # empty boxes
+
+
+@pytest.mark.usefixtures("no_home")
+def test_a_detector_of_other_classes_is_refused_before_it_looks(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = ColourDetector(("zebra", "kite"))
+    monkeypatch.setattr(annotate, "load_detector", lambda name, model, **_: other)
+    with pytest.raises(
+        DetectorError, match="colours knows no class of the data: it knows zebra, kite, .* have car, cup"
+    ):
+        annotate.run(parse("--data", folder, "--detector", "x", "--out", tmp_path / "a.jsonl"))
+    assert other.batches == [] and not (tmp_path / "a.jsonl").exists()
