@@ -1,7 +1,6 @@
 """What the system says by number becomes a sentence."""
 
 import errno
-import os
 from pathlib import Path
 
 import pytest
@@ -38,7 +37,7 @@ def test_no_number_of_the_system_is_shown(tmp_path: Path) -> None:
         lambda: (tmp_path / "file" / "a").mkdir(),
         lambda: tmp_path.read_text(),
         lambda: tmp_path.mkdir(),
-        lambda: os.rmdir(tmp_path),
+        tmp_path.rmdir,
         lambda: (tmp_path / ("a" * 300)).touch(),
     ):
         with pytest.raises(OSError, match="Errno") as caught:

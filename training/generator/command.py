@@ -210,7 +210,7 @@ def _check(request: TrainRequest, *, attributes: bool) -> None:
         )
     if request.attributes is not None and not request.attributes.is_file():
         raise DataError(
-            f"{request.attributes}: no such file; make it with: python -m training annotate --data {request.data} "
+            f"{request.attributes}: no such file; make or finish it with: python -m training annotate --data {request.data} "
             f"--detector bundled|PATH --out {request.attributes}"
         )
     if request.data.is_dir() and find_source(request.data, request.split) is None:

@@ -156,5 +156,5 @@ def test_a_device_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="--device nonsense: there is no such device"):
         join_processes("nonsense")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="each of 2 processes takes a device of its own"):
+    with pytest.raises(ConfigError, match="each of the 2 processes takes a device of its own"):
         join_processes("cpu:0")

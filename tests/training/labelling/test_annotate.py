@@ -465,7 +465,7 @@ def test_a_detector_of_other_classes_is_refused_before_it_looks(
     other = ColourDetector(("zebra", "kite"))
     monkeypatch.setattr(annotate, "load_detector", lambda name, model, **_: other)
     with pytest.raises(
-        DetectorError, match="colours knows no class of the data: it knows zebra, kite, .* have car, cup"
+        DetectorError, match=r"colours knows no class of the data: it knows zebra, kite, .* have car, cup"
     ):
         annotate.run(parse("--data", folder, "--detector", "x", "--out", tmp_path / "a.jsonl"))
     assert other.batches == [] and not (tmp_path / "a.jsonl").exists()
