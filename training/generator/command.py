@@ -210,8 +210,8 @@ def _check(request: TrainRequest, *, attributes: bool) -> None:
         )
     if request.attributes is not None and not request.attributes.is_file():
         raise DataError(
-            f"{request.attributes}: no such file; make or finish it with: python -m training annotate --data {request.data} "
-            f"--detector bundled|PATH --out {request.attributes}"
+            f"{request.attributes}: no such file; make or finish it with: python -m training annotate --data "
+            f"{request.data} --detector bundled|PATH --out {request.attributes}"
         )
     if request.data.is_dir() and find_source(request.data, request.split) is None:
         request.dataset()  # says why there is none
