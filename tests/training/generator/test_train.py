@@ -195,7 +195,6 @@ def test_a_results_file_cannot_watch(papercut: Any, monkeypatch: pytest.MonkeyPa
         (("--attributes", "absent.jsonl"), "absent.jsonl: no such file; make or finish it with: python -m training"),
         (("--base", "absent"), "absent has no autoencoder that can be read"),
         (("--detector", "absent"), "absent"),
-        (("--out", str(Path(__file__) / "run")), "Not a directory"),
     ],
 )
 def test_what_is_not_there_is_said(
@@ -207,6 +206,12 @@ def test_what_is_not_there_is_said(
     line = said(capsys)
     assert line.startswith("error: ") and reason in line
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_an_out_below_a_file_is_refused_at_once(papercut: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(papercut.words(Path(__file__) / "run"))
+    assert end.value.code == 2 and said(capsys).endswith("is a file, so nothing can be written below it")
 
 
 @pytest.mark.parametrize(
