@@ -329,9 +329,7 @@ def test_a_full_disk_stops_the_encoding_and_keeps_what_is_finished(
     config = dataclasses.replace(tiny, size=(256, 256))
     encode(dataset, config, tmp_path / "whole")
     out = small_disk("64k") / "latents"
-    with pytest.raises(
-        DataError, match=r"latents cannot be written \(.*(is full|[Nn]o space).*\); free some space"
-    ):
+    with pytest.raises(DataError, match=r"latents cannot be written \(.*(is full|[Nn]o space).*\); free some space"):
         encode(dataset, config, out)
     finished = sorted(path for path in out.iterdir() if path.suffix in (".json", ".safetensors"))
     assert finished and len(finished) % 2 == 0, "whole chunks alone"
