@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from detdiffusion.core.assets import BUNDLED_MODEL, EXAMPLES
+from detdiffusion.errors import DetDiffusionError, sentence, why
 
 HOST = "127.0.0.1"
 MAX_UPLOAD = "10mb"
@@ -22,8 +23,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serves until interrupted. Exit code 2 with one line on standard error where it cannot start."""
     arguments = build_parser().parse_args(argv)
     _stay_offline(arguments.workspace)
-    from detdiffusion.errors import DetDiffusionError
-
     try:
         place = Place(arguments.host, arguments.port, tuple(arguments.auth or _auth_of_environment()), arguments.share)
         if arguments.mcp:
@@ -33,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"warning: {warning}", file=sys.stderr)
         _serve(place, arguments)
     except (DetDiffusionError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped")
@@ -142,10 +141,10 @@ def _check_port(place: Place) -> None:
         try:
             probe.bind((place.host, place.port))
         except socket.gaierror as error:
-            raise OSError(f"host {place.host} is unknown ({error.strerror}): give another --host") from error
+            raise OSError(f"host {place.host} is unknown ({why(error)}): give another --host") from error
         except OSError as error:
             raise OSError(
-                f"port {place.port} cannot be used ({error.strerror}): choose another with --port"
+                f"port {place.port} cannot be used ({why(error)}): choose another with --port"
                 + ("" if place.host == HOST else ", or another --host")
             ) from error
 

@@ -15,18 +15,30 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from detdiffusion.attributes import Strategy, apply_strategy
-from detdiffusion.core.arguments import add_device, add_old_name, add_sampler, amount, sampler_steps, seed_number
+from detdiffusion.core.arguments import (
+    add_device,
+    add_guidance,
+    add_old_name,
+    add_sampler,
+    add_steps,
+    amount,
+    out_folder,
+    seed_list,
+    seed_number,
+)
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.devices import device_of
+from detdiffusion.core.loading import announced_imports
 from detdiffusion.detection import Detections
-from detdiffusion.detectors import BUNDLED, load_detector
-from detdiffusion.errors import ConfigError, DetDiffusionError, LayoutError
+from detdiffusion.detectors import BUNDLED, detector_path, load_detector
+from detdiffusion.errors import ConfigError, DetDiffusionError, LayoutError, sentence
 from detdiffusion.evaluation.comparison import Comparison, PairRow, compare, mean, object_confidences
 from detdiffusion.image_record import ImageRecord, read_layout, save_image
 from detdiffusion.layout import Attribute, Layout
-from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
+from detdiffusion.sampling_config import SamplingConfig
 
 if TYPE_CHECKING:
+    import torch
     from PIL import Image
 
     from detdiffusion.detection import Detector
@@ -48,10 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     warnings.filterwarnings("ignore")  # of libraries, about themselves
     try:
-        job = _prepare(arguments)
+        with announced_imports():
+            job = _prepare(arguments)
         file = _compare(job, arguments.seeds) if arguments.compare else _generate(job)
     except (DetDiffusionError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -102,6 +115,8 @@ class _Job:
 def _prepare(arguments: argparse.Namespace) -> _Job:
     """Bad layouts are refused before anything large is loaded."""
     layout = read_layout(arguments.layout)
+    if arguments.detector:
+        detector_path(arguments.detector, arguments.model)
     from detdiffusion.diffusion.manifest import model_hash, read_vocabulary, verify
 
     verify(arguments.model)
@@ -111,7 +126,8 @@ def _prepare(arguments: argparse.Namespace) -> _Job:
         raise ConfigError(f"{arguments.model} knows no easy and hard objects: it draws layouts as they are, one by one")
     if arguments.compare and all(box.attribute is Attribute.BACKGROUND for box in layout.boxes):
         raise LayoutError("everything in this layout is background: a comparison needs an object that is easy or hard")
-    device, detector = device_of(arguments.device), _detector(arguments.detector, arguments.model)
+    device = device_of(arguments.device)
+    detector = _detector(arguments.detector, arguments.model, device)
     from detdiffusion.diffusion.pipeline import load_pipeline
 
     pipeline = load_pipeline(arguments.model, device=device)
@@ -130,10 +146,10 @@ def _prepare(arguments: argparse.Namespace) -> _Job:
     )
 
 
-def _detector(asked: str | None, model: Path) -> Detector:
+def _detector(asked: str | None, model: Path, device: torch.device) -> Detector:
     """The one that was asked for; else the model's own, or the bundled model's where it has none."""
     home = model if asked or (model / "detectors" / BUNDLED).is_dir() else BUNDLED_MODEL
-    return load_detector(asked or BUNDLED, home)
+    return load_detector(asked or BUNDLED, home, device=device)
 
 
 def _generate(job: _Job) -> Path:
@@ -220,12 +236,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(
         prog="python -m detdiffusion",
         description="Generates an image of a layout, and writes what the model's detector finds in it.",
-        epilog="Exit code: 0 on success, 2 on bad input with a one-line reason on standard error.",
+        epilog="example:\n  python -m detdiffusion layout.json --strategy hard --out images\n\n"
+        "Exit code: 0 on success, 2 on bad input with a one-line reason on standard error, 130 after Ctrl-C.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "layout", type=Path, metavar="LAYOUT.json", help="layout file, or an image made by DetDiffusion"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for image.png and result.json")
+    parser.add_argument(
+        "--out", type=out_folder, required=True, metavar="DIR", help="folder for image.png and result.json"
+    )
     parser.add_argument(
         "--strategy",
         type=Strategy,
@@ -233,7 +253,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="attributes as the layout has them (origin, the default), or all things easy, or all things hard",
     )
     parser.add_argument("--seed", type=seed_number, help="seed of the noise (default 7)")
-    parser.add_argument("--steps", type=sampler_steps, default=20, help="sampler steps, 1 to 1000 (default 20)")
+    add_steps(parser)
     parser.add_argument(
         "--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder (default: the bundled model)"
     )
@@ -241,12 +261,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--detector", metavar="NAME|PATH", help="detector (default: the model's own, or the bundled one)"
     )
     add_sampler(parser)
-    parser.add_argument(
-        "--guidance",
-        type=amount,
-        default=DEFAULT_GUIDANCE,
-        help="classifier-free guidance scale (%(default)g)",
-    )
+    add_guidance(parser)
     parser.add_argument(
         "--attribute-guidance",
         type=amount,
@@ -273,17 +288,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments.seed = 7 if arguments.seed is None else arguments.seed
     arguments.seeds = arguments.seeds or list(range(20))
     return arguments
-
-
-def seed_list(text: str) -> list[int]:
-    """ "0:20" (the end is left out) or "3,8,11" -> seeds."""
-    first, colon, end = text.partition(":")
-    seeds = (
-        list(range(seed_number(first), seed_number(end))) if colon else [seed_number(part) for part in text.split(",")]
-    )
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise argparse.ArgumentTypeError(f"{text!r} needs to name at least one seed, each once, such as 0:20 or 3,8")
-    return seeds
 
 
 if __name__ == "__main__":

@@ -112,6 +112,12 @@ class SeesFeatures(Protocol):
         ...
 
 
+def identity(detector: Detector) -> dict[str, Any]:
+    """Who a detector is, as files of what it found keep it: name, hash, and what else decides what it finds, where it
+    says that in `settings`: version of its library, head, image size in pixels, thresholds."""
+    return {"name": detector.name, "sha256": detector.sha256, **getattr(detector, "settings", {})}
+
+
 def look(detector: Detector, images: Sequence[Image.Image], ids: Sequence[str]) -> list[Detections]:
     """What a detector says of pictures of a data set, whether it looks at them or knows them by their ids."""
     if isinstance(detector, AnswersById):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 
@@ -35,3 +36,38 @@ class ConfigError(DetDiffusionError):
 
 class Cancelled(DetDiffusionError):
     """The user stopped the work; raised inside a callback, it ends the work cleanly."""
+
+
+_REASONS = {  # what the system says by number, in words that name what to do
+    errno.ENOENT: "no such file or folder",
+    errno.ENOTDIR: "a file stands where a folder is needed",
+    errno.EISDIR: "this is a folder, and a file is needed",
+    errno.EEXIST: "it is there already",
+    errno.ENOTEMPTY: "the folder is not empty",
+    errno.EACCES: "there is no permission to use it",
+    errno.EPERM: "there is no permission to use it",
+    errno.EROFS: "it lies on a disk that cannot be written to",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EMFILE: "too many files are open",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ENOTSUP: "the disk does not support it",
+}
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def why(error: BaseException) -> str:
+    """What is wrong, without the file's name: for a message that names it."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return _REASONS.get(error.errno) or (error.strerror or "it cannot be used").lower()
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def sentence(error: BaseException) -> str:
+    """An error's text in one line, for people: no numbers of the system, but what is wrong with which file."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return why(error)
+    remedy = "; free some space" if error.errno in _FULL else ""
+    return f"{error.filename}: {why(error)}{remedy}" if error.filename else f"{why(error)}{remedy}"

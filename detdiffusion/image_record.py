@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from detdiffusion.attributes import Strategy
-from detdiffusion.errors import ConfigError, LayoutError
+from detdiffusion.errors import ConfigError, LayoutError, why
 from detdiffusion.layout import MAX_PIXELS, Layout, parse_object
 from detdiffusion.sampling_config import SamplingConfig
 
@@ -143,5 +143,5 @@ def _text(path: Path) -> str | None:
                 raise LayoutError(f"{path.name}: {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are read")
             text = dict(image.info).get(PNG_KEY)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise LayoutError(f"{path.name} cannot be read as an image: {error}") from error
+        raise LayoutError(f"{path.name} cannot be read as an image: {why(error)}") from error
     return text if isinstance(text, str) else None

@@ -81,7 +81,8 @@ def blocks(page: Path) -> tuple[Block, ...]:
         if token.type in ("fence", "code_block"):
             assert token.map is not None
             comment = match[1].strip() if (match := COMMENT.fullmatch(before)) else ""
-            found.append(Block(page, token.map[0] + 1, token.info.strip(), token.content, comment))
+            language = token.info.strip().partition(" ")[0]  # a tree says, too, how it is asked for
+            found.append(Block(page, token.map[0] + 1, language, token.content, comment))
         before = token.content if token.type == "html_block" else ""
     return tuple(found)
 

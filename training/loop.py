@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from detdiffusion.attributes import Strategy
-from detdiffusion.errors import ConfigError
+from detdiffusion.errors import ConfigError, why
 from training.core.status import STATUS, RunState, StageStatus, StatusWriter, telling
-from training.data.request import SplitBy
+from training.data.request import Reading, SplitBy
 
 COMMAND = (sys.executable, "-m", "training")
 TRAIN, VALIDATION = "train", "val"  # splits of the loop's own copy of the data
 GEODIFFUSION = "geodiffusion"
 _STOPPED = (-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT)  # exit codes of a stage that was asked to end
+_RENAMED = {"--real": "--data"}  # what the loop of version 0.1 called its own words
 _VERBS = ("annotate", "autoencoder", "train", "generate", "trainability")
 
 
@@ -73,6 +74,12 @@ class LoopConfig:
         if "--detector" not in shlex.split(self.annotate) or "--detector" not in shlex.split(self.trainability):
             raise ConfigError("annotate and trainability each need a --detector: who gives attributes, and who learns")
 
+    @property
+    def reading(self) -> Reading:
+        """How `data` are read."""
+        by = None if self.split_by is None else SplitBy.parse(str(self.split_by))
+        return Reading(None if self.images is None else Path(self.images), by)
+
     @classmethod
     def read(cls, path: Path) -> LoopConfig:
         """A YAML file; paths in it are relative to its folder.
@@ -85,7 +92,7 @@ class LoopConfig:
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path} cannot be read: {error}") from error
+            raise ConfigError(f"{path} cannot be read: {why(error)}") from error
         known = {one.name for one in fields(cls)}
         if not isinstance(values, dict) or not set(values) <= known or not {"data", "out"} <= set(values):
             extra = sorted(set(values) - known) if isinstance(values, dict) else []
@@ -127,6 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = LoopConfig.read(arguments.config)
     plan = stages(config)
     check(plan)
+    check_inputs(config, plan)
     if arguments.dry_run:
         print("\n".join(shlex.join(["python", "-m", "training", *stage.words]) for stage in plan))
         return 0
@@ -164,7 +172,7 @@ def _stages(config: LoopConfig) -> Iterator[Stage]:
         words = (*words, "--attributes", str(attributes), "--count", str(count), "--out", str(folder))
         yield Stage(f"pictures: {name}", (*words, *more["generate"]), folder / "annotations.json")
     made = ",".join([*(str(out / "pictures" / name) for name in config.pictures), *config.compare])
-    words = ("trainability", "--real", str(data), "--synthetic", made, "--out", str(out / "trainability"))
+    words = ("trainability", "--data", str(data), "--synthetic", made, "--out", str(out / "trainability"))
     result = out / "trainability" / "trainability.json"
     yield Stage("trainability", (*words, *more["trainability"]), result)
     yield Stage("report", ("report", str(result), "--out", str(out / "report")), out / "report" / "report.html")
@@ -187,6 +195,12 @@ def _generator(pictures: str) -> str:
 
 def check(plan: Sequence[Stage]) -> None:
     """ConfigError if a command has arguments that its verb does not take: said before hours of work."""
+    for stage in plan:
+        _arguments(stage)
+
+
+def _arguments(stage: Stage) -> argparse.Namespace:
+    """Those of a command, as its verb takes them."""
     from training.autoencoder import command as autoencoder_command
     from training.data import subset
     from training.generator import command as train
@@ -197,14 +211,44 @@ def check(plan: Sequence[Stage]) -> None:
 
     makers = {"subset": subset, "annotate": annotate, "autoencoder": autoencoder_command, "train": train}
     verbs = {**makers, "generate": generate, "trainability": trainability, "report": report}
-    for stage in plan:
-        verb, *words = stage.words
-        parser = argparse.ArgumentParser(prog=f"python -m training {verb}")
-        verbs[verb].add_arguments(parser)
-        try:
-            parser.parse_args(words)
-        except SystemExit as error:
-            raise ConfigError(f"{stage.name}: what the config says for {stage.words[0]} is wrong, see above") from error
+    verb, *words = stage.words
+    parser = argparse.ArgumentParser(prog=f"python -m training {verb}")
+    verbs[verb].add_arguments(parser)
+    try:
+        return parser.parse_args(words)
+    except SystemExit as error:
+        raise ConfigError(f"{stage.name}: what the config says for {stage.words[0]} is wrong, see above") from error
+
+
+def check_inputs(config: LoopConfig, plan: Sequence[Stage]) -> None:
+    """That everything is there which the commands need and do not make themselves: folders, splits, detectors, weights.
+
+    Raises:
+        DataError, DetectorError, ConfigError: something is not, or it cannot be written to `out`.
+    """
+    from detdiffusion.core.arguments import out_folder
+    from detdiffusion.detectors import detector_path
+    from detdiffusion.detectors.architectures import built_in, check_any
+    from training.core.cli import check_there
+    from training.data.datasets import open_dataset
+    from training.data.filters import EVERYTHING
+
+    try:
+        out_folder(config.out)
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"out: {error}") from error
+    for split in (config.split, config.validation):
+        open_dataset(Path(config.data), filter=EVERYTHING, split=split, reading=config.reading)
+    check_there(None if config.base is None else Path(config.base), *map(Path, config.compare), what="folder")
+    asked = {stage.words[0]: _arguments(stage) for stage in plan}
+    check_there(*(getattr(one, name, None) for one in asked.values() for name in ("start", "val_attributes")))
+    labeller, learner = asked["annotate"], asked["trainability"].detector
+    if labeller.folds is not None and labeller.detector.endswith(".yaml"):
+        built_in(labeller.detector)
+    else:
+        detector_path(labeller.detector, labeller.model)
+    if not Path(learner).exists():
+        check_any(learner)
 
 
 def perform(plan: Sequence[Stage], out: Path) -> int:
@@ -257,7 +301,7 @@ class _Record:
     def check(self, plan: Sequence[Stage]) -> None:
         for stage in plan:
             before = self._read(stage)
-            if before is not None and before["command"] != list(stage.words):
+            if before is not None and [_RENAMED.get(word, word) for word in before["command"]] != list(stage.words):
                 raise ConfigError(
                     f"{stage.name} was done with `{shlex.join(before['command'])}`, and the config now says "
                     f"`{shlex.join(stage.words)}`: use the old config, give another out, or delete "

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detdiffusion.errors import ConfigError
+from detdiffusion.errors import ConfigError, why
 
 MOST = 500  # entries of one kind that are listed
 
@@ -62,7 +62,7 @@ class Places:
         try:
             entries = [entry for entry in os.scandir(path) if not entry.name.startswith(".")]
         except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+            raise ConfigError(f"{path} cannot be read: {why(error)}") from error
         folders = sorted((entry.name for entry in entries if entry.is_dir()), key=str.lower)
         files = sorted((entry.name for entry in entries if entry.is_file()), key=str.lower)
         files = [name for name in files if not suffixes or Path(name).suffix.lower() in suffixes]

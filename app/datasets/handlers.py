@@ -24,7 +24,7 @@ from app.runs.jobs import Runs, State, Status
 from app.runs.views import report_frame
 from detdiffusion.core.files import written_aside
 from detdiffusion.drawing import draw_layout
-from detdiffusion.errors import ConfigError, DataError, DetDiffusionError
+from detdiffusion.errors import ConfigError, DataError, DetDiffusionError, why
 from detdiffusion.layout import Attribute, Layout
 from detdiffusion.text.vocabulary import Vocabulary
 from training.core.chunks import Chunks, Row
@@ -113,7 +113,7 @@ def download(runs: Runs, chosen: str, into: Path) -> Path:
                 if part.is_file() and inside.parts[0] not in NOT_DATA:
                     file.write(part, Path(name) / inside)
     except OSError as error:
-        raise DataError(f"{path} cannot be written ({error.strerror}): free some space") from error
+        raise DataError(f"{path} cannot be written ({why(error)}): free some space") from error
     return path
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from app.runs.files import JOB, LOG, MODEL, log_tail, read_object
 from app.runs.processes import Leader, Table, end, leader, living, members
 from detdiffusion.core.files import write_json
-from detdiffusion.errors import ConfigError
+from detdiffusion.errors import ConfigError, why
 from training.core.status import STATUS, RunState, RunStatus, StageStatus
 
 ROOT = Path(__file__).parents[2]
@@ -158,14 +158,14 @@ class Runs:
             try:
                 folder.mkdir(parents=True)
             except OSError as error:
-                raise ConfigError(f"the run's folder {folder} cannot be made: {error.strerror}") from error
+                raise ConfigError(f"the run's folder {folder} cannot be made: {why(error)}") from error
             try:
                 words = tuple(map(tuple, commands))
                 job = Job(words, dict(about), time.time(), online, status=tuple(status), counts=counts)
                 self._launch(name, job)
             except OSError as error:
                 shutil.rmtree(folder, ignore_errors=True)
-                raise ConfigError(f"{name} cannot be started in {self.root}: {error.strerror}") from error
+                raise ConfigError(f"{name} cannot be started in {self.root}: {why(error)}") from error
 
     def resume(self, name: str) -> None:
         """Runs the same commands again: they go on where they stopped.

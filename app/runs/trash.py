@@ -8,7 +8,7 @@ from pathlib import Path
 from app.runs.jobs import Runs
 from app.store.history import TRASH_DAYS
 from detdiffusion.core.files import written_aside
-from detdiffusion.errors import ConfigError
+from detdiffusion.errors import ConfigError, why
 
 TRASH = ".trash"  # no run is called so
 LARGEST = 2_000_000  # bytes of a JSON file that may name the run's folder
@@ -73,7 +73,7 @@ def empty(runs: Runs) -> int:
         if thrown:
             shutil.rmtree(runs.root / TRASH)
     except OSError as error:
-        raise ConfigError(f"the trash cannot be emptied: {error.strerror}") from error
+        raise ConfigError(f"the trash cannot be emptied: {why(error)}") from error
     return len(thrown)
 
 
@@ -96,7 +96,7 @@ def _move(source: Path, target: Path, what: str) -> None:
     try:
         source.rename(target)
     except OSError as error:
-        raise ConfigError(f"{what}: {error.strerror}") from error
+        raise ConfigError(f"{what}: {why(error)}") from error
 
 
 def _follow(path: Path, old: Path, new: Path) -> None:

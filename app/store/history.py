@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app.store.entries import EVERYTHING, Entry, Filter, entry_of, row_of, with_drops
-from detdiffusion.errors import ConfigError, DataError, LayoutError
+from detdiffusion.errors import ConfigError, DataError, LayoutError, why
 
 FILE = "history.sqlite3"
 VERSION = 3
@@ -161,7 +161,7 @@ class History:
             try:
                 (self.trash / row["file"]).unlink(missing_ok=True)
             except OSError as error:
-                raise DataError(f"{row['file']} cannot be deleted ({error.strerror})") from error
+                raise DataError(f"{row['file']} cannot be deleted ({why(error)})") from error
         return len(rows)
 
     def _forget_lost(self, file: sqlite3.Connection) -> None:
@@ -169,7 +169,7 @@ class History:
         try:
             there = set(os.listdir(self.pictures))  # noqa: PTH208  # names alone: a folder may hold very many
         except OSError as error:
-            raise DataError(f"the folder of images, {self.pictures}, cannot be read ({error.strerror})") from error
+            raise DataError(f"the folder of images, {self.pictures}, cannot be read ({why(error)})") from error
         rows = file.execute("SELECT id, file FROM pictures WHERE deleted_at IS NULL")
         unseen = [row for row in rows if row["file"] not in there]
         lost = [row["id"] for row in unseen if not (self.pictures / row["file"]).exists()]  # it may be from just now
@@ -229,7 +229,7 @@ def _moved(source: Path, target: Path, what: str) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise DataError(f"{source.name} cannot be {what} ({error.strerror})") from error
+        raise DataError(f"{source.name} cannot be {what} ({why(error)})") from error
     return True
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.store.entries import Entry
 from detdiffusion.core.files import written_aside
-from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.errors import ConfigError, DataError, why
 from detdiffusion.layout import Attribute
 from training.synthesis.exports import ANNOTATIONS, caption
 
@@ -30,7 +30,7 @@ def export_zip(entries: Sequence[Entry], pictures: Path, path: Path) -> Path:
     except FileNotFoundError as error:
         raise DataError("an image has just been deleted: select again") from error
     except OSError as error:
-        raise DataError(f"{path} cannot be written ({error.strerror}): free some space") from error
+        raise DataError(f"{path} cannot be written ({why(error)}): free some space") from error
     return path
 
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from detdiffusion.core.files import write_json
-from detdiffusion.errors import ConfigError, LayoutError
+from detdiffusion.errors import ConfigError, LayoutError, why
 from detdiffusion.layout import Layout
 
 MAX_NAME = 60  # characters
@@ -36,7 +36,7 @@ class LayoutStore:
         try:
             write_json(path, layout.to_json())
         except OSError as error:
-            raise ConfigError(f"{path.name} cannot be written ({error.strerror})") from error
+            raise ConfigError(f"{path.name} cannot be written ({why(error)})") from error
         return path.stem
 
     def remove(self, name: str) -> None:

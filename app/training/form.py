@@ -136,10 +136,16 @@ def rehearse(plan: Plan, environment: Mapping[str, str]) -> None:
 
 
 def dry_run(command: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Runs a `train` command with --dry-run. ConfigError with the last thing that it said, if it fails."""
+    """Runs a `train` command with --dry-run, before there are attributes. ConfigError with the last thing that it said,
+    if it fails."""
     try:
         done = subprocess.run(
-            [*command, "--dry-run"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=CHECK_SECONDS
+            [*command, "--dry-run", "before-attributes"],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=CHECK_SECONDS,
         )
     except subprocess.TimeoutExpired:
         raise ConfigError(f"the check was not finished within {CHECK_SECONDS:.0f} s; is the disk slow?") from None
@@ -162,7 +168,7 @@ def _has_attributes(preset: str) -> bool:
 
 def _papercut(scenes: int, size: int, out: Path) -> tuple[str, ...]:
     first, workers = str(FIRST_SCENE), str(os.cpu_count() or 1)
-    where = ("--seed", first, "--size", str(size), "--workers", workers, "--out", str(out))
+    where = ("--seed", first, "--image-size", str(size), "--workers", workers, "--out", str(out))
     return (*TRAINING, "papercut", "--images", str(scenes), *where)
 
 

@@ -2,9 +2,10 @@
 
 import argparse
 import math
+import os
 from pathlib import Path
 
-from detdiffusion.sampling_config import MAX_SEED, MAX_STEPS, SAMPLERS
+from detdiffusion.sampling_config import DEFAULT_GUIDANCE, MAX_SEED, MAX_STEPS, SAMPLERS
 
 DEVICE = "cpu, cuda, cuda:1, ... (default: cuda if available)"
 
@@ -80,6 +81,45 @@ def seed_number(text: str) -> int:
     return int(text)
 
 
+def seed_list(text: str) -> list[int]:
+    """ "0:20" (the end is left out) or "3,8,11" -> seeds."""
+    first, colon, end = text.partition(":")
+    seeds = (
+        list(range(seed_number(first), seed_number(end))) if colon else [seed_number(part) for part in text.split(",")]
+    )
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise argparse.ArgumentTypeError(f"{text!r} needs to name at least one seed, each once, such as 0:20 or 3,8")
+    return seeds
+
+
+def out_folder(text: str) -> Path:
+    """`--out` of a command that writes a folder: refused at once where that cannot be done."""
+    path = Path(text)
+    if path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is a file, and a folder is needed: name another one")
+    _check_above(path)
+    return path
+
+
+def out_file(text: str) -> Path:
+    """`--out` of a command that writes one file: refused at once where that cannot be done."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is a folder, and a file is needed: name the file to write")
+    _check_above(path)
+    return path
+
+
+def _check_above(path: Path) -> None:
+    """What is there of the path is a folder in which one may write."""
+    there = next(part for part in (path.absolute(), *path.absolute().parents) if part.exists())
+    folder = there.parent if there == path.absolute() and there.is_file() else there
+    if not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"{folder} is a file, so nothing can be written below it")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"there is no permission to write in {folder}")
+
+
 def add_device(parser: argparse.ArgumentParser, help: str = DEVICE) -> None:
     """`--device NAME`, for `detdiffusion.core.devices.device_of`."""
     parser.add_argument("--device", metavar="NAME", help=help)
@@ -90,8 +130,31 @@ def add_sampler(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--sampler", choices=list(SAMPLERS), default="", help="default: the model's own")
 
 
-def add_old_name(parser: argparse.ArgumentParser, old: str, new: str) -> None:
+def add_guidance(parser: argparse._ActionsContainer) -> None:
+    """`--guidance`, of every command that draws."""
+    parser.add_argument(
+        "--guidance",
+        type=amount,
+        default=DEFAULT_GUIDANCE,
+        metavar="G",
+        help="classifier-free guidance scale (%(default)g)",
+    )
+
+
+def add_steps(parser: argparse._ActionsContainer) -> None:
+    """`--steps`, of every command that draws; updates of a training are `--updates`."""
+    parser.add_argument(
+        "--steps", type=sampler_steps, default=20, metavar="N", help=f"sampler steps, 1 to {MAX_STEPS} (default 20)"
+    )
+
+
+def add_batch(parser: argparse._ActionsContainer, default: int) -> None:
+    """`--batch`, of every command that draws or looks at many images."""
+    parser.add_argument(
+        "--batch", type=positive, default=default, metavar="N", help=f"images per batch (default {default})"
+    )
+
+
+def add_old_name(parser: argparse._ActionsContainer, old: str, new: str) -> None:
     """`old` goes on to be taken for `new` (a flag of the parser), as version 0.1 had it; help does not show it."""
-    flag = next(action for action in parser._actions if new in action.option_strings)
-    kind = flag.type or str
-    parser.add_argument(old, dest=flag.dest, type=kind, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser._option_string_actions[old] = parser._option_string_actions[new]

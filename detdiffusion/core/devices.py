@@ -12,12 +12,24 @@ if TYPE_CHECKING:
     import torch
 
 
+_KINDS = ("cpu", "cuda", "mps", "xpu", "hpu", "mtia", "xla", "meta", "vulkan", "hip", "ipu", "maia", "lazy", "mkldnn")
+
+
+def check_device(name: str | None) -> None:
+    """ConfigError where the device that was asked for is not there; where none was, nothing is looked at (and torch not
+    imported)."""
+    if name is not None:
+        device_of(name)
+
+
 def device_of(name: str | None, said: str = "--device") -> torch.device:
     """The device of that name; without one the GPU, else the CPU. `said`: how messages name the setting.
 
     Raises:
         ConfigError: there is no such device, or this machine (or this torch) has none of it.
     """
+    if name and name.partition(":")[0] not in _KINDS:  # said before torch is imported
+        raise ConfigError(f"{said} {name}: there is no such device; use cpu, or cuda, cuda:1, ...")
     import torch
 
     try:

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import psutil
 from filelock import FileLock, Timeout
 
-from detdiffusion.errors import DetDiffusionError
+from detdiffusion.errors import DetDiffusionError, why
 
 STALE_SECONDS = 86_400.0  # after which a half-written file of another machine has no writer any more
 _FOLDERS = 1024  # that a process remembers to have swept
@@ -195,7 +195,7 @@ def read_json(path: Path, parse: Callable[[Any], Content], error: type[DetDiffus
     try:
         return parse(json.loads(path.read_bytes()))
     except OSError as reason:
-        raise error(f"{path} cannot be read ({reason.strerror or reason}){hint}") from reason
+        raise error(f"{path} cannot be read ({why(reason)}){hint}") from reason
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as reason:
         raise error(f"{path} is damaged ({_why(reason)}){hint}") from reason
 
@@ -210,7 +210,7 @@ def json_object(value: Any) -> dict[str, Any]:
 
 def one_line(error: BaseException) -> str:
     """The start of an error's text, for a message of ours."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return why(error)[:200]
 
 
 def _why(error: BaseException) -> str:

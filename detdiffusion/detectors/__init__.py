@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from detdiffusion.errors import DetectorError
 
 if TYPE_CHECKING:
+    import torch
+
     from detdiffusion.detection import Detector
 
 BUNDLED = "bundled"  # gave the attributes that the model learned
@@ -26,11 +28,13 @@ def load_detector(
     model_folder: str | os.PathLike[str] | None = None,
     *,
     annotations: Path | None = None,
+    device: torch.device | None = None,
 ) -> Detector:
     """A detector by path (see `KINDS`); or, with a model folder, one of those inside it by name (bundled, held-out).
 
     Args:
         annotations: for a results file, the annotation file of its data set, which names the categories.
+        device: that it computes on; None: the GPU, else the CPU.
 
     Raises:
         DetectorError: there is no such detector, or it is damaged or unsafe.
@@ -38,18 +42,18 @@ def load_detector(
     home = None if model_folder is None else Path(model_folder)
     folder = None if home is None else _inside(home, str(path_or_name))
     if folder is not None:
-        return _load_folder(folder)
+        return _load_folder(folder, device)
     path = Path(path_or_name)
     if path.is_dir():
-        return _load_folder(path)
+        return _load_folder(path, device)
     architecture, equals, weights = str(path_or_name).partition("=")
     if equals and not path.exists():
         from detdiffusion.detectors.torchvision import load_torchvision
 
-        return load_torchvision(architecture, Path(weights))
+        return load_torchvision(architecture, Path(weights), device)
     if not path.is_file():
         raise DetectorError(f"no such detector {str(path_or_name)!r}, {_not_inside(home)}; it may be {KINDS}")
-    return _load_file(path, annotations)
+    return _load_file(path, annotations, device)
 
 
 def detector_path(path_or_name: str, model_folder: Path) -> str:
@@ -65,8 +69,30 @@ def detector_path(path_or_name: str, model_folder: Path) -> str:
     whole = Path(path_or_name).expanduser()
     path = Path(weights).expanduser() if equals and not whole.exists() else whole
     if not path.exists():
-        raise DetectorError(f"there is no detector at {path.resolve()}, {_not_inside(model_folder)}; it may be {KINDS}")
+        raise DetectorError(
+            f"no such detector {path_or_name!r}: there is no detector at {path.resolve()}, "
+            f"{_not_inside(model_folder)}; it may be {KINDS}"
+        )
     return str(path.resolve()) if path == whole else f"{architecture}={path.resolve()}"
+
+
+def architecture_of(weights: Path) -> str | None:
+    """What a detector folder or a .pt file of ultralytics is of ("yolo11n.yaml"); None: the file does not say it.
+
+    Raises:
+        DetectorError: it is damaged or unsafe.
+    """
+    from detdiffusion.detectors.architectures import with_yaml
+    from detdiffusion.detectors.folder import ULTRALYTICS, read_description
+
+    if weights.is_dir():
+        about = read_description(weights)
+        return with_yaml(about.architecture) if about.kind == ULTRALYTICS else about.architecture
+    if weights.suffix.lower() != ".pt":
+        return None
+    from detdiffusion.detectors.ultralytics.detector import load_ultralytics
+
+    return with_yaml(load_ultralytics(weights).architecture)
 
 
 def own_detectors(model_folder: Path) -> list[str]:
@@ -90,27 +116,27 @@ def _not_inside(model_folder: Path | None) -> str:
     return f"neither a path nor one of this model's ({', '.join(known)})"
 
 
-def _load_folder(folder: Path) -> Detector:
+def _load_folder(folder: Path, device: torch.device | None) -> Detector:
     from detdiffusion.detectors.folder import TORCHVISION, ULTRALYTICS, read_description
 
     kind = read_description(folder).kind
     if kind == TORCHVISION:
         from detdiffusion.detectors.torchvision import load_folder
 
-        return load_folder(folder)
+        return load_folder(folder, device)
     if kind == ULTRALYTICS:
         from detdiffusion.detectors.ultralytics.detector import load_ultralytics
 
-        return load_ultralytics(folder)
+        return load_ultralytics(folder, device)
     raise DetectorError(f"{folder}: detector.json says kind {kind!r}; known: {TORCHVISION}, {ULTRALYTICS}")
 
 
-def _load_file(path: Path, annotations: Path | None) -> Detector:
+def _load_file(path: Path, annotations: Path | None, device: torch.device | None) -> Detector:
     match path.suffix.lower():
         case ".pt":
             from detdiffusion.detectors.ultralytics.detector import load_ultralytics
 
-            return load_ultralytics(path)
+            return load_ultralytics(path, device)
         case ".json":
             from detdiffusion.detectors.results_file import load_results
 
@@ -118,9 +144,9 @@ def _load_file(path: Path, annotations: Path | None) -> Detector:
         case ".weights":
             from detdiffusion.detectors.yolov4 import load_yolov4
 
-            return load_yolov4(None, path)
+            return load_yolov4(None, path, device=device)
         case ".pth" | ".safetensors":
-            from detdiffusion.detectors.torchvision import ARCHITECTURES
+            from detdiffusion.detectors.architectures import ARCHITECTURES
 
             raise DetectorError(
                 f"{path}: these weights do not say what they are of; write ARCHITECTURE={path.name}, with one of "

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from detdiffusion.detection import AnswersById, Detections, Detector
-from detdiffusion.errors import DetectorError
+from detdiffusion.errors import DetectorError, why
 
 # The same classes under the names of Pascal VOC, darknet and COCO; spaces and case are taken out before.
 _ALIASES = {
@@ -23,6 +23,8 @@ _ALIASES = {
     "cellphone": "mobilephone",
     "hairdryer": "hairdrier",
 }
+_WEIGHTS = (".weights", ".pt", ".pth", ".safetensors")
+_SHOWN = 8  # classes in a message
 _NO_CLASS = ("__background__", "background", "N/A")
 
 
@@ -67,6 +69,21 @@ def remap_labels(detector: Detector, labels: Sequence[str]) -> tuple[Detector, N
     return _Renamed(detector, match.names), match
 
 
+def check_knows(detector: Detector, labels: Sequence[str], whose: str) -> None:
+    """DetectorError where a detector, already under the data's names, knows none of its classes: it would find nothing
+    in any picture. whose: "the data", "the layouts"; without classes there is nothing to know."""
+    if labels and not set(detector.labels) & set(labels):
+        raise DetectorError(
+            f"{detector.name} knows no class of {whose}: it knows {_listed(detector.labels)}, and {whose} have "
+            f"{_listed(labels)}; give a detector of these classes"
+        )
+
+
+def _listed(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
+    return ", ".join(labels[:_SHOWN]) + more
+
+
 class _Renamed:
     """A detector under a data set's class names."""
 
@@ -99,19 +116,25 @@ class _RenamedById(_Renamed):
 
 
 def names_beside(weights: Path) -> tuple[str, ...] | None:
-    """Class names in a text file beside a weights file, one a line: STEM.names, STEM.txt, classes.txt, or the only
-    .names file in the folder; None without one.
+    """Class names in a text file that is this weights file's, one a line; None without one. In this order: STEM.names,
+    STEM.txt, a .names file that the weights' name begins with ("cups.names" of cups_best.weights), classes.txt; and
+    another .names file where the folder holds no other weights that it could be of.
 
     Raises:
         DetectorError: it is not such a file.
     """
-    exact = [weights.with_suffix(".names"), weights.with_suffix(".txt"), weights.with_name("classes.txt")]
-    found = [path for path in exact if path.is_file()]
-    if not found:
-        found = sorted(weights.parent.glob("*.names"))
-        if len(found) != 1:
-            return None
-    return read_names(found[0])
+    exact = [weights.with_suffix(".names"), weights.with_suffix(".txt")]
+    others = sorted(weights.parent.glob("*.names"))
+    of_the_run = [path for path in others if re.match(re.escape(path.stem) + r"[_.-]", weights.name)]
+    near = [*exact, *sorted(of_the_run, key=lambda path: -len(path.stem)), weights.with_name("classes.txt")]
+    found = [path for path in near if path.is_file()]
+    if not found and len(others) == 1 and not _other_weights(weights):
+        found = others
+    return read_names(found[0]) if found else None
+
+
+def _other_weights(weights: Path) -> bool:
+    return any(path.suffix in _WEIGHTS and path.name != weights.name for path in weights.parent.iterdir())
 
 
 def read_names(path: Path) -> tuple[str, ...]:
@@ -123,7 +146,9 @@ def read_names(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DetectorError(f"{path} cannot be read ({error}); it needs to hold class names, one a line") from error
+        raise DetectorError(
+            f"{path} cannot be read ({why(error)}); it needs to hold class names, one a line"
+        ) from error
     names = tuple(line.strip() for line in lines if line.strip())
     twice = sorted({name for name in names if names.count(name) > 1 and name not in _NO_CLASS})
     if not names or twice:

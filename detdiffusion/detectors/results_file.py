@@ -51,6 +51,11 @@ class ResultsFile:
         self._names, self._rows = used, rows
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What decides what it says, beside its bytes."""
+        return {"version": "COCO results", "thresholds": {"max_detections": _MAX_DETECTIONS}}
+
+    @property
     def ids(self) -> frozenset[str]:
         """The pictures in which something is detected."""
         return frozenset(self._rows.pictures)

@@ -7,8 +7,8 @@ weights: a .safetensors file, or a state dict that `torch.save` wrote, read with
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -18,29 +18,19 @@ from torch import Tensor, nn
 
 from detdiffusion.core.files import file_hash, one_line
 from detdiffusion.detection import Detections
+from detdiffusion.detectors.architectures import FASTER_RCNN, RETINANET, SMALL, check_architecture
 from detdiffusion.detectors.folder import (
     MIN_SCORE,
     TORCHVISION,
     Description,
     fill,
     read_description,
-    read_safetensors,
     read_weights,
 )
 from detdiffusion.detectors.names import is_class, names_beside
+from detdiffusion.detectors.state import read_state
 from detdiffusion.errors import DetectorError
-
-SMALL = "fasterrcnn_resnet18_fpn"  # ours: made of torchvision's parts, for pictures of 128 to 320 pixels on a CPU
-_FASTER_RCNN = (
-    "fasterrcnn_resnet50_fpn",
-    "fasterrcnn_resnet50_fpn_v2",
-    "fasterrcnn_mobilenet_v3_large_fpn",
-    "fasterrcnn_mobilenet_v3_large_320_fpn",
-    SMALL,
-)
-_RETINANET = ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2")
-_SSD = ("ssdlite320_mobilenet_v3_large",)
-ARCHITECTURES = (*_FASTER_RCNN, *_RETINANET, *_SSD)
+from detdiffusion.text.vocabulary import COCO_THINGS
 
 _LOWEST_SCORE = 0.001
 _MAX_DETECTIONS = 100
@@ -78,6 +68,17 @@ class TorchvisionDetector:
         self._rows, self._square = tuple(rows), square
         self._device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model = model.float().eval().to(self._device)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides what it finds, beside its weights."""
+        head: Any = getattr(self._model, "roi_heads", None) or self._model.head
+        return {
+            "version": f"torchvision {version('torchvision')}",
+            "head": type(head).__name__,
+            "image_size": self.image_size,
+            "thresholds": {"lowest_score": _LOWEST_SCORE, "max_detections": _MAX_DETECTIONS},
+        }
 
     def detect(self, images: Sequence[Image.Image]) -> list[Detections]:
         """At most 100 detections a picture, down to score 0.001, after non-maximum suppression (a class at a time)."""
@@ -140,14 +141,14 @@ def build_model(architecture: str, rows: int, image_size: int | None = None, **o
         DetectorError: there is no such architecture.
     """
     check_architecture(architecture)
-    if architecture in _FASTER_RCNN:
+    if architecture in FASTER_RCNN:
         return _faster_rcnn(architecture, rows, image_size, options)
     from torchvision.models import detection
 
     bounds = {"score_thresh": _LOWEST_SCORE, "detections_per_img": _MAX_DETECTIONS}
     sizes = {} if image_size is None else {"min_size": image_size, "max_size": image_size}
     bare: dict[str, Any] = {"weights": None, "weights_backbone": None, "num_classes": rows, **bounds, **options}
-    if architecture in _RETINANET:
+    if architecture in RETINANET:
         model: nn.Module = getattr(detection, architecture)(**bare, **sizes)
         if image_size is not None:
             octave = [tuple(side * 2 ** (third / 3) for third in range(3)) for side in _ANCHOR_SIDES]
@@ -160,15 +161,7 @@ def build_model(architecture: str, rows: int, image_size: int | None = None, **o
     return model
 
 
-def check_architecture(name: str) -> None:
-    """DetectorError unless it is one of `ARCHITECTURES`."""
-    if name not in ARCHITECTURES:
-        raise DetectorError(
-            f"{name!r} is no architecture of torchvision that is known here: {', '.join(ARCHITECTURES)}"
-        )
-
-
-def load_folder(folder: Path) -> TorchvisionDetector:
+def load_folder(folder: Path, device: torch.device | None = None) -> TorchvisionDetector:
     """A detector folder of ours.
 
     Raises:
@@ -177,14 +170,14 @@ def load_folder(folder: Path) -> TorchvisionDetector:
     about = read_description(folder)
     model = build_model(about.architecture, len(about.labels) + 1, about.imgsz)
     fill(model, read_weights(folder, about), folder, about.architecture)
-    return TorchvisionDetector(model, about, ("background", *about.labels), square=True)
+    return TorchvisionDetector(model, about, ("background", *about.labels), square=True, device=device)
 
 
-def load_torchvision(architecture: str, weights: Path) -> TorchvisionDetector:
+def load_torchvision(architecture: str, weights: Path, device: torch.device | None = None) -> TorchvisionDetector:
     """An architecture with the user's own weights; pictures are scaled as torchvision does by itself.
 
-    91 outputs are COCO's as torchvision numbers them; for any other number the class names stand in a text file beside
-    the weights (see `names_beside`), with a line for the background or without.
+    91 outputs are COCO's as torchvision numbers them, unless a text file beside the weights (see `names_beside`) names
+    as many; for any other number it has to, with a line for the background or without.
 
     Raises:
         DetectorError: missing, unsafe, not weights of this architecture, or without class names.
@@ -203,31 +196,7 @@ def load_torchvision(architecture: str, weights: Path) -> TorchvisionDetector:
     labels = tuple(name for name in rows if is_class(name))
     size = 320 if "320" in architecture else 800
     about = Description(weights.stem, architecture, labels, size, MIN_SCORE, file_hash(weights), TORCHVISION)
-    return TorchvisionDetector(model, about, rows, square=False)
-
-
-def read_state(weights: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file, or of a state dict that torch wrote, itself or as "model" of a checkpoint.
-
-    Raises:
-        DetectorError: it cannot be read, or holds more than tensors and plain values.
-    """
-    if weights.suffix == ".safetensors":
-        return read_safetensors(weights)
-    try:
-        content = torch.load(weights, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise DetectorError(
-            f"{weights.name} is refused: it holds more than weights, and could run code; save its state_dict() alone"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise DetectorError(f"{weights.name} cannot be read: {one_line(error)}") from error
-    for key in ("model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise DetectorError(f"{weights.name} holds no weights by name; save the model's state_dict()")
-    return dict(content)
+    return TorchvisionDetector(model, about, rows, square=False, device=device)
 
 
 def start_from(model: nn.Module, weights: Path) -> int:
@@ -310,9 +279,9 @@ def _anchors(sides_px: Sequence[Sequence[float]]) -> nn.Module:
 
 def _classifier(architecture: str) -> tuple[str, int]:
     """The tensor whose first axis is classes times anchors, and the anchors at a place."""
-    if architecture in _FASTER_RCNN:
+    if architecture in FASTER_RCNN:
         return "roi_heads.box_predictor.cls_score.weight", 1
-    if architecture in _RETINANET:
+    if architecture in RETINANET:
         return "head.classification_head.cls_logits.weight", 9
     return "head.classification_head.module_list.0.1.weight", 6
 
@@ -325,7 +294,7 @@ def _count_rows(architecture: str, state: Mapping[str, Tensor]) -> int | None:
 def _row_names(architecture: str, weights: Path, count: int) -> tuple[str, ...]:
     """What each output stands for."""
     names = names_beside(weights)
-    if names is None and count == _COCO_ROWS:
+    if count == _COCO_ROWS and (names is None or names == COCO_THINGS):
         from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights as Weights
 
         return tuple(Weights.COCO_V1.meta["categories"])
@@ -336,7 +305,7 @@ def _row_names(architecture: str, weights: Path, count: int) -> tuple[str, ...]:
         )
     if len(names) == count - 1:
         return ("background", *names)
-    if len(names) == count and (architecture in _RETINANET or not is_class(names[0])):
+    if len(names) == count and (architecture in RETINANET or not is_class(names[0])):
         return names
     raise DetectorError(
         f"{weights} has {count} outputs, the first for the background, and the names beside it are {len(names)}: "

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from detdiffusion.detection import Detections
 from detdiffusion.detectors.darknet import Network, Section, YoloLayer, parse_cfg, read_weights
 from detdiffusion.detectors.folder import MIN_SCORE
 from detdiffusion.detectors.names import names_beside
-from detdiffusion.errors import DetectorError
+from detdiffusion.errors import DetectorError, why
 from detdiffusion.text.vocabulary import COCO_THINGS
 
 _LOWEST_SCORE = 0.001
@@ -47,10 +48,23 @@ class YoloV4Detector:
 
     min_score = MIN_SCORE
 
-    def __init__(self, network: Network, name: str, labels: Sequence[str], sha256: str) -> None:
+    def __init__(
+        self, network: Network, name: str, labels: Sequence[str], sha256: str, device: torch.device | None = None
+    ) -> None:
         self.name, self.labels, self.sha256 = name, tuple(labels), sha256
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._network = network.eval().to(self._device)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides what it finds, beside its weights."""
+        network = self._network
+        return {
+            "version": f"torch {torch.__version__}",
+            "head": "letterbox" if network.letter_box else "stretch",
+            "image_size": [network.width, network.height],
+            "thresholds": {"lowest_score": _LOWEST_SCORE, "nms_iou": _NMS_IOU, "max_detections": _MAX_DETECTIONS},
+        }
 
     def detect(self, images: Sequence[Image.Image]) -> list[Detections]:
         """At most 100 detections a picture, down to score 0.001, after non-maximum suppression (a class at a time)."""
@@ -84,7 +98,11 @@ class Frame:
 
 
 def load_yolov4(
-    cfg: Path | None, weights: Path, labels: Sequence[str] | None = None, size: tuple[int, int] | None = None
+    cfg: Path | None,
+    weights: Path,
+    labels: Sequence[str] | None = None,
+    size: tuple[int, int] | None = None,
+    device: torch.device | None = None,
 ) -> YoloV4Detector:
     """A detector from Darknet's files.
 
@@ -108,7 +126,7 @@ def load_yolov4(
         network = Network(sections, size)
         read_weights(network, weights)
     except (OSError, UnicodeDecodeError) as error:
-        raise DetectorError(f"{about} and {weights} cannot be read: {error}") from error
+        raise DetectorError(f"{about} and {weights} cannot be read: {why(error)}") from error
     except DetectorError as error:
         raise DetectorError(f"{about}: {error}") from error
     for yolo in network.yolos.values():
@@ -117,7 +135,7 @@ def load_yolov4(
                 f"{about} has {yolo.classes} classes, and there are {len(names)} names: write them, one a line and in "
                 f"the order of training, into {weights.with_suffix('.names').name} beside the weights"
             )
-    return YoloV4Detector(network, weights.stem, names, file_hash(weights))
+    return YoloV4Detector(network, weights.stem, names, file_hash(weights), device)
 
 
 def standard_yolov4(classes: int = 80) -> list[Section]:

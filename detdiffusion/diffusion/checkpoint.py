@@ -33,7 +33,7 @@ from detdiffusion.diffusion.manifest import (
     verify,
     write_manifest,
 )
-from detdiffusion.errors import CheckpointError
+from detdiffusion.errors import CheckpointError, why
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.blueprint import Blueprint
 from detdiffusion.models.control import control_scale
@@ -277,4 +277,4 @@ def tokenizer_words(folder: Path) -> set[str]:
         added = folder / "added_tokens.json"
         return words | set(json.loads(added.read_text())) if added.exists() else words
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder} holds no CLIP tokenizer that can be read: {error}") from error
+        raise CheckpointError(f"{folder} holds no CLIP tokenizer that can be read: {why(error)}") from error

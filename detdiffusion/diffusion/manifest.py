@@ -68,6 +68,18 @@ def share_part(folder: Path, part: str, owner: Path) -> None:
     shutil.rmtree(folder / part)
 
 
+def check_model(folder: Path) -> None:
+    """CheckpointError where there is no model folder."""
+    if (folder / INDEX).is_file():
+        return
+    if folder.resolve() == BUNDLED_MODEL:
+        raise CheckpointError(
+            f"the bundled model is expected in {folder}, and is not there: copy it there from the repository's "
+            "assets/models/papercut, or name another model folder with --model"
+        )
+    raise CheckpointError(f"{folder} is no model folder ({INDEX} is missing): give the folder that holds it")
+
+
 def verify(folder: Path) -> None:
     """Checks that a model folder is there, holds no pickle in place of weights, and is what its manifest says.
 
@@ -76,13 +88,7 @@ def verify(folder: Path) -> None:
     Raises:
         CheckpointError: naming the file, and for a damaged one both hashes.
     """
-    if not (folder / INDEX).is_file():
-        if folder.resolve() == BUNDLED_MODEL:
-            raise CheckpointError(
-                f"the bundled model is expected in {folder}, and is not there: copy it there from the repository's "
-                "assets/models/papercut, or name another model folder with --model"
-            )
-        raise CheckpointError(f"{folder} is no model folder ({INDEX} is missing): give the folder that holds it")
+    check_model(folder)
     for component in components(folder):
         _refuse_pickles(part_folder(folder, component))
     if not (folder / MANIFEST).exists():

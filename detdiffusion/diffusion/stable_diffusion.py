@@ -21,7 +21,7 @@ from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 from detdiffusion.diffusion.checkpoint import check_base, no_progress_bars
 from detdiffusion.diffusion.manifest import part_folder, read_vocabulary
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
-from detdiffusion.errors import CheckpointError, ConfigError
+from detdiffusion.errors import CheckpointError, ConfigError, why
 from detdiffusion.models.blueprint import Blueprint, widen_conv_in
 from detdiffusion.models.control import new_controlnet
 from detdiffusion.models.features import feature_channels
@@ -126,7 +126,7 @@ def _load(folder: Path, classes: Mapping[str, Any]) -> dict[str, Any]:
         if "safety_checker" in classes:
             parts["feature_extractor"] = load("feature_extractor", CLIPImageProcessor)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} cannot be read as a whole: {error}; copy it again") from error
+        raise CheckpointError(f"{folder} cannot be read as a whole: {why(error)}; copy it again") from error
     return parts
 
 

@@ -55,7 +55,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: DetDiffusionP
 @pytest.fixture
 def guarded(monkeypatch: pytest.MonkeyPatch) -> Guard:
     guard = Guard()
-    monkeypatch.setattr(command, "load_detector", lambda *_: guard)
+    monkeypatch.setattr(command, "load_detector", lambda *_, **__: guard)
     return guard
 
 
@@ -318,5 +318,7 @@ def test_nothing_to_compare(tmp_path: Path, model: Path, capsys: pytest.CaptureF
 def test_out_that_is_a_file(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     words = [str(write(tmp_path, CAR)), "--out", str(tmp_path / "file" / "out"), "--model", str(model), "--steps", "1"]
-    assert command.main(words) == 2
-    assert capsys.readouterr().err.startswith("error: ")
+    with pytest.raises(SystemExit) as end:
+        command.main(words)
+    assert end.value.code == 2
+    assert "is a file, so nothing can be written below it" in capsys.readouterr().err

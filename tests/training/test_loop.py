@@ -1,18 +1,21 @@
 """The loop: what the config file may say, the commands that come of it, stages that are done once."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from detdiffusion.errors import ConfigError
+from detdiffusion.errors import ConfigError, DataError, DetectorError
 from training import loop as closed_loop
 from training.core.status import STATUS, RunState, RunStatus
+from training.data.papercut.coco_export import write_dataset
 from training.loop import LoopConfig, Stage, perform, stages
 
 SMALL = LoopConfig(
@@ -121,6 +124,55 @@ def test_wrong_arguments_are_said_before_the_work(capsys: pytest.CaptureFixture[
     with pytest.raises(ConfigError, match="what the config says for annotate is wrong"):
         closed_loop.check([replace(first, words=(*first.words, "--speed", "3"))])
     assert "--speed" in capsys.readouterr().err
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data set with two splits, and an index of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for split, seed in (("train", 0), ("val", 5)):
+        write_dataset(tmp_path / split, range(seed, seed + 2), size=64)
+        shutil.copytree(tmp_path / split / "images", tmp_path / "data" / split)
+        (tmp_path / "data" / "annotations").mkdir(exist_ok=True)
+        annotations = tmp_path / "data" / "annotations" / f"instances_{split}.json"
+        shutil.copy(tmp_path / split / "annotations" / "instances.json", annotations)
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"data": "absent"}, DataError, "absent: no such folder"),
+        ({"split": "test"}, DataError, "no split 'test'"),
+        ({"validation": "test"}, DataError, "no split 'test'"),
+        ({"base": "absent"}, DataError, "absent: no such folder"),
+        ({"compare": ("absent",)}, DataError, "absent: no such folder"),
+        ({"annotate": "--detector yolo0n.yaml --folds 2"}, DetectorError, "is no built-in architecture"),
+        ({"annotate": "--detector absent.pt"}, DetectorError, "no detector at .*absent"),
+        ({"annotate": "--detector yolo11n.yaml"}, DetectorError, "no detector at .*yolo11n"),
+        ({"trainability": "--detector yolo0n"}, DetectorError, "is no built-in architecture"),
+        ({"trainability": "--detector yolo11n --weights absent.pth"}, DataError, "absent.pth: no such file"),
+        ({"out": __file__}, ConfigError, "out: .* is a file, and a folder is needed"),
+    ],
+)
+def test_what_is_missing_is_said_before_the_work(
+    change: dict[str, Any], error: type[Exception], message: str, data: Path, tmp_path: Path
+) -> None:
+    config = replace(SMALL, data=str(data), out=str(tmp_path / "out"))
+    closed_loop.check_inputs(config, stages(config))
+    wrong = replace(config, **change)
+    with pytest.raises(error, match=message):
+        closed_loop.check_inputs(wrong, stages(wrong))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stage_that_version_0_1_finished_stays_finished(tmp_path: Path) -> None:
+    done = Stage("table", ("trainability", "--data", "d"), tmp_path / "proof")
+    record = closed_loop._Record(tmp_path)
+    record.finish(replace(done, words=("trainability", "--real", "d")), 1.0)
+    record.check([done])
+    with pytest.raises(ConfigError, match="table was done with"):
+        record.check([replace(done, words=("trainability", "--data", "e"))])
 
 
 # --- stages ---------------------------------------------------------------------------------------

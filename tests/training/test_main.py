@@ -3,14 +3,18 @@
 import argparse
 import ast
 import json
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from detdiffusion.core.assets import BUNDLED_MODEL
 from training.__main__ import VERBS, build_parser, main
+from training.data.filters import EVERYTHING, NO_FILTER, LayoutFilter, filter_of
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYOUTS = ("--layouts", "papercut:1@900000")
@@ -42,7 +46,19 @@ def ended(words: tuple[str, ...]) -> int:
         (("papercut", "--images", "two", "--out", "x"), "two is not a whole number"),
         (("papercut", "--images", "1", "--hard-share", "2", "--out", "x"), "2 is not between 0 and 1"),
         (("papercut", "--images", "1", "--difficulty", "2", "--out", "x"), "2 is not between 0 and 1"),
-        (("papercut", "--images", "1", "--out", str(Path(__file__))), "Not a directory"),
+        (("papercut", "--images", "1", "--out", str(Path(__file__))), "is a file, and a folder is needed"),
+        (
+            ("papercut", "--images", "1", "--out", str(Path(__file__) / "a")),
+            "test_main.py is a file, so nothing can be",
+        ),
+        (
+            ("evaluate", "--model", "m", "--layouts", "papercut:1@0", "--out", "."),
+            ". is a folder, and a file is needed",
+        ),
+        (("annotate", "--data", "absent", "--detector", "bundled", "--out", "a.jsonl"), "absent: no such folder"),
+        (("annotate", "--data", ".", "--detector", "absent.pt", "--out", "a.jsonl"), "no detector at"),
+        (("detector", "--data", ".", "--weights", "absent.pt", "--out", "d"), "absent.pt: no such file"),
+        (("loop", "--config", "absent.yaml"), "absent.yaml cannot be read: no such file or folder"),
         (("bundle", "--preset", "tpu", "--out", "x"), "tpu"),
         (("evaluate", "--model", "absent", "--layouts", "papercut:1@900000", "--out", "x/r.json"), "absent"),
         (
@@ -72,13 +88,87 @@ def test_help_reads_well(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     last = {"layouts": "--ignore", "convert": "--fill", "verify": "DIR", "loop": "--config"}
     assert out.startswith(f"usage: python -m training {verb} ") and last.get(verb, "--out") in out
+    sentence = f"{VERBS[verb].help[0].upper()}{VERBS[verb].help[1:]}."
+    assert (
+        sentence in out and f"python -m training {verb} {VERBS[verb].example}" in out and "exit codes: 0: done" in out
+    )
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_example_of_a_help_is_taken(verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert build_parser(verb).parse_args([verb, *shlex.split(VERBS[verb].example)]).run is not None
+
+
+SEVERAL = {  # flags that take more than one form of the same thing
+    "--out": {"DIR", "FILE.jsonl", "FILE.json"},  # what is written, a folder or a file
+    "--detector": {"NAME|PATH", "NAME|PATH|none", "NAME|PATH,..."},
+    "--layouts": {"papercut:COUNT@FIRST_SEED|DIR|FILE.jsonl", "papercut:COUNT@FIRST_SEED"},
+    "--attribute-guidance": {"A", "A,..."},
+    "--baselines": {"NAME,...", "DIR,..."},  # to train, to compare with
+    "--dry-run": {"before-attributes", None},
+    "--images": {"N", "DIR"},  # how many papercut draws, where those of a COCO file are
+    "--preset": {None, "P"},
+}
+
+
+def test_the_same_word_means_the_same_in_every_verb() -> None:
+    """A flag that several verbs have is of one type, and names its value alike."""
+    found: dict[str, set[tuple[Any, ...]]] = {}
+    for verb in VERBS:
+        for action in _actions(verb):
+            for flag in action.option_strings:
+                kind = getattr(action.type, "__name__", None)
+                found.setdefault(flag, set()).add((action.metavar, kind if flag not in SEVERAL else "", action.nargs))
+    several = {flag: {one[0] for one in kinds} for flag, kinds in found.items() if len(kinds) > 1}
+    assert several == SEVERAL | {"--seed": {"N"}}, "--seed of noise has an upper bound"
+
+
+@pytest.mark.parametrize("verb", ["subset", "annotate", "train", "evaluate", "generate", "layouts"])
+def test_filters_begin_alike(verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [verb, *shlex.split(VERBS[verb].example)]
+    chosen = filter_of(build_parser(verb).parse_args([word for word in words if word not in ("--filter", "protocol")]))
+    assert chosen == (replace(EVERYTHING, crowds=False) if verb == "subset" else NO_FILTER)
+    protocol = filter_of(build_parser(verb).parse_args([*words, "--filter", "protocol", "--min-objects", "1"]))
+    assert protocol == LayoutFilter(min_objects=1)
+
+
+@pytest.mark.parametrize(
+    ("verb", "old", "new"),
+    [
+        ("train", "--steps", "--updates"),
+        ("autoencoder", "--steps", "--updates"),
+        ("autoencoder", "--size", "--image-size"),
+        ("causes", "--size", "--image-size"),
+        ("papercut", "--size", "--image-size"),
+        ("papercut", "--difficulty", "--hard-share"),
+        ("generate", "--difficulty", "--attribute-guidance"),
+    ],
+)
+def test_words_of_version_0_1_are_taken(verb: str, old: str, new: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [verb, *shlex.split(VERBS[verb].example)]
+    before, after = (build_parser(verb).parse_args([*words, flag, "1"]) for flag in (old, new))
+    assert vars(before) == vars(after)
+    assert old not in _flags(verb)
+
+
+def test_required_words_of_version_0_1_are_taken() -> None:
+    words = ["--synthetic", "made", "--detector", "yolo11n", "--out", "absent"]
+    before = build_parser("trainability").parse_args(["trainability", *words, "--real", "d", "--start", "w.pth"])
+    after = build_parser("trainability").parse_args(["trainability", *words, "--data", "d", "--weights", "w.pth"])
+    assert vars(before) == vars(after)
 
 
 WITH_DEVICE = {
+    "annotate": ("--data", "data", "--detector", "bundled"),
+    "train": ("--preset", "papercut-cpu", "--data", "data"),
     "bundle": ("--preset", "cpu"),
     "autoencoder": ("--data", "data"),
     "causes": (),
     "detector": ("--arch", "fasterrcnn_resnet18_fpn", "--data", "data"),
+    "distill": ("--model", str(BUNDLED_MODEL)),
     "evaluate": ("--model", str(BUNDLED_MODEL), *LAYOUTS),
     "ablation": ("--preset", "small"),
     "pilots": ("--samples", "run", "--pilots", "pilots.json", "--minutes", "1"),
@@ -91,9 +181,14 @@ def test_every_verb_with_a_device_is_in_the_table() -> None:
     assert {verb for verb in VERBS if "--device" in _flags(verb)} == set(WITH_DEVICE)
 
 
-def _flags(verb: str) -> list[str]:
+def _actions(verb: str) -> list[argparse.Action]:
     (verbs,) = (one for one in build_parser(verb)._actions if isinstance(one, argparse._SubParsersAction))
-    return [flag for action in verbs.choices[verb]._actions for flag in action.option_strings]
+    actions: list[argparse.Action] = verbs.choices[verb]._actions
+    return actions
+
+
+def _flags(verb: str) -> list[str]:
+    return [flag for action in _actions(verb) for flag in action.option_strings]
 
 
 @pytest.mark.parametrize("device", ["nonsense", "meta", "cuda:999"])
@@ -102,7 +197,8 @@ def test_a_device_that_is_not_there_ends_with_2_and_a_reason(
     verb: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert ended((verb, *WITH_DEVICE[verb], "--device", device, "--out", "out.json")) == 2
+    out = "out.jsonl" if verb == "annotate" else "out.json"
+    assert ended((verb, *WITH_DEVICE[verb], "--device", device, "--out", out)) == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err.startswith(f"error: --device {device}: ") and said.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
@@ -115,4 +211,4 @@ def test_arguments_end_at_the_edge() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef) and "argparse.Namespace" in ast.unparse(node.args):
                 found.add(node.name)
-    assert found == {"run", "request_of", "filter_of"}
+    assert found == {"run", "request_of", "filter_of", "reading_of"}

@@ -18,25 +18,33 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from PIL import Image
 
-from detdiffusion.core.arguments import add_device, positive
+from detdiffusion.core.arguments import add_device, add_old_name, out_folder, positive
 from detdiffusion.core.assets import BUNDLED_MODEL
-from detdiffusion.core.devices import device_of
+from detdiffusion.core.devices import check_device, device_of
 from detdiffusion.core.files import bytes_hash, text_hash, write_json, written_aside
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detection import Detections, Detector, SeesFeatures
-from detdiffusion.detectors import load_detector
-from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.detectors import detector_path, load_detector
+from detdiffusion.errors import ConfigError, DataError, why
 from detdiffusion.evaluation.comparison import mean, object_confidences
 from detdiffusion.layout import MAX_OBJECTS, Box, Layout
 from training.autoencoder.config import OF_SCENES, AutoencoderConfig
-from training.core.cli import add_config, add_set, progress
+from training.core.cli import (
+    add_config,
+    add_image_size,
+    add_set,
+    add_updates,
+    add_weights,
+    check_there,
+    progress,
+)
 from training.core.reading import read_ahead
 from training.core.settings import read_settings, with_fields, with_settings
 from training.core.status import STATUS, tells
 from training.data.datasets import open_dataset
-from training.data.forms.recognise import recognise
+from training.data.forms.recognise import check_data, recognise
 from training.data.images import SUFFIXES, read_image_file
-from training.data.request import AS_IT_IS, Reading, add_reading_arguments, reading_of
+from training.data.request import AS_IT_IS, Reading, add_data_arguments, reading_of
 
 if TYPE_CHECKING:
     from detdiffusion.models.autoencoder import SmallAutoencoder
@@ -86,35 +94,34 @@ class AutoencoderRequest:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training autoencoder`."""
     add_config(parser, "AutoencoderConfig, and size and held_out")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a data set, or any folder of images")
-    parser.add_argument("--split", metavar="NAME", help="of a data set (default: the only one, or train)")
-    add_reading_arguments(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="writes DIR/model and DIR/report.json")
+    add_data_arguments(parser, "a data set, or any folder of images")
+    parser.add_argument(
+        "--out", type=out_folder, required=True, metavar="DIR", help="writes DIR/model and DIR/report.json"
+    )
     parser.add_argument(
         "--detector",
-        metavar="bundled|PATH|NAME",
+        metavar="NAME|PATH",
         help="a detector folder, a YOLO .pt file, or one of the model's: the decoder learns to keep what its first "
         "layers see (YOLO and RT-DETR), and the report says which share of its confidence is kept. Nothing is "
         "downloaded",
     )
-    parser.add_argument(
-        "--start",
-        type=Path,
-        metavar="DIR",
-        help="begin as the small autoencoder of this model folder or run; with --set steps=0 its latents stay as they "
-        "are, and only the decoder learns",
+    add_weights(
+        parser,
+        "begin as the small autoencoder of this model folder or run; with --set steps=0 its latents stay as they are, "
+        "and only the decoder learns",
     )
     parser.add_argument(
         "--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder that names are looked up in"
     )
-    parser.add_argument("--size", type=positive, metavar="PIXELS", help=f"side of the squares ({SIZE})")
+    add_image_size(parser, "size", str(SIZE))
+    add_old_name(parser, "--size", "--image-size")
     parser.add_argument(
         "--held-out",
         type=positive,
         metavar="N",
         help=f"images held out for validation (default: a tenth, at most {HELD_OUT})",
     )
-    parser.add_argument("--steps", type=positive, metavar="N", help="the same as --set steps=N")
+    add_updates(parser)
     add_set(parser, "AutoencoderConfig (training/autoencoder/config.py)", "batch=8 or block_out_channels=[32,64,128]")
     add_device(parser)
 
@@ -124,7 +131,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     request = request_of(arguments)
     check_config(request.config, request.size)
-    detector = None if request.detector is None else load_detector(request.detector, request.model)
+    check_device(request.device)
+    check_data(request.data)
+    check_there(request.start)
+    if request.detector is not None:
+        detector_path(request.detector, request.model)
+    detector = None
+    if request.detector is not None:
+        detector = load_detector(request.detector, request.model, device=device_of(request.device))
     report = train(request, detector)
     print(f"PSNR {report['psnr']:.2f} dB on {report['pictures']['held_out']} held-out images")
     if detector is not None:
@@ -162,14 +176,16 @@ def train(request: AutoencoderRequest, detector: Detector | None) -> dict[str, A
         CheckpointError: the start cannot be read.
         DataError: there are too few images, or one of them cannot be read.
     """
+    check_device(request.device)
+    config, out = request.config, request.out
+    files = image_files(request.data, request.split, request.reading)
+    parts = split_files(files, request.held_out, config.seed)
     from safetensors.torch import save
 
     from training.autoencoder.loading import load_small_autoencoder
     from training.autoencoder.recipe import train_autoencoder
 
-    config, out, device = request.config, request.out, device_of(request.device)
-    files = image_files(request.data, request.split, request.reading)
-    parts = split_files(files, request.held_out, config.seed)
+    device = device_of(request.device)
     fields = {name: value for name, value in asdict(config).items() if name not in OF_SCENES}
     home = request.data if request.data.is_dir() else request.data.parent
     names = text_hash("\n".join(Path(os.path.relpath(path, home)).as_posix() for path in files))
@@ -261,7 +277,8 @@ def image_stack(files: Sequence[Path], size: int, path: Path) -> np.ndarray:
             with written_aside(path) as aside:
                 _write_stack(files, size, aside)
         except OSError as error:
-            raise DataError(f"{path} cannot be written ({error}); free some space, or make --size smaller") from error
+            remedy = "free some space, or make --image-size smaller"
+            raise DataError(f"{path} cannot be written ({why(error)}); {remedy}") from error
     images: np.ndarray = np.load(path, mmap_mode="c")  # the file is never written: torch only wants to be allowed to
     return images
 

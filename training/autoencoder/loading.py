@@ -6,7 +6,7 @@ from typing import TypeAlias
 from diffusers import AutoencoderKL
 
 from detdiffusion.diffusion.manifest import part_folder
-from detdiffusion.errors import CheckpointError
+from detdiffusion.errors import CheckpointError, why
 from detdiffusion.models.autoencoder import SmallAutoencoder
 
 Autoencoder: TypeAlias = SmallAutoencoder | AutoencoderKL
@@ -25,7 +25,7 @@ def load_autoencoder(folder: Path) -> Autoencoder:
         loaded: Autoencoder = kind.from_pretrained(str(inside), use_safetensors=True, local_files_only=True)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(
-            f"{folder} has no autoencoder that can be read ({error}); give a model folder, or one that "
+            f"{folder} has no autoencoder that can be read ({why(error)}); give a model folder, or one that "
             "`python -m training autoencoder` wrote"
         ) from error
     return loaded.float().eval()

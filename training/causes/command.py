@@ -9,19 +9,23 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detdiffusion.core.arguments import add_device, natural, positive
+from detdiffusion.core.arguments import add_device, add_old_name, natural, out_folder, positive
 from training.causes.config import CauseTrainingConfig
-from training.core.cli import add_set
+from training.core.cli import add_image_size, add_set, add_updates, check_there
 from training.core.settings import with_settings
 from training.core.status import STATUS, tells
 
 if TYPE_CHECKING:
     from training.causes.run import CauseReport
 
+SIZE = 256  # pixels
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training causes`."""
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="writes DIR/model and DIR/report.json")
+    parser.add_argument(
+        "--out", type=out_folder, required=True, metavar="DIR", help="writes DIR/model and DIR/report.json"
+    )
     parser.add_argument(
         "--autoencoder",
         type=Path,
@@ -30,10 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "do, so that its traces are no cause",
     )
     parser.add_argument("--scenes", type=positive, metavar="N", help="the same as --set scenes=N")
-    parser.add_argument("--steps", type=positive, metavar="N", help="the same as --set steps=N")
-    parser.add_argument("--seed", type=natural, metavar="S", help="the same as --set seed=S")
-    parser.add_argument("--size", type=positive, default=256, metavar="PIXELS", help="side of the scenes (256)")
-    parser.add_argument("--workers", type=positive, default=2, help="processes that make scenes (2)")
+    add_updates(parser)
+    parser.add_argument("--seed", type=natural, metavar="N", help="the same as --set seed=S")
+    add_image_size(parser, "size", str(SIZE))
+    parser.set_defaults(size=SIZE)
+    add_old_name(parser, "--size", "--image-size")
+    parser.add_argument("--workers", type=positive, default=2, metavar="N", help="processes (default 2)")
     add_set(parser, "CauseTrainingConfig (training/causes/config.py)", "batch=32 or hard_share=0.5")
     add_device(parser)
 
@@ -44,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in ("scenes", "steps", "seed")}
     words = [f"{name}={value}" for name, value in given.items() if value is not None]
     config = with_settings(CauseTrainingConfig(), [*arguments.set, *words])
+    check_there(arguments.autoencoder)
     from detdiffusion.core.devices import device_of
 
     device = device_of(arguments.device)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from detdiffusion.core.files import file_hash, folder_written_aside, hash_number, read_json
-from detdiffusion.errors import DataError
+from detdiffusion.errors import DataError, why
 
 WEIGHTS, MANIFEST = "state.safetensors", "manifest.json"
 
@@ -49,7 +49,7 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], keep
             shutil.rmtree(final, ignore_errors=True)  # one of this step that was damaged
     except (OSError, SafetensorError) as error:
         raise DataError(
-            f"{folder}: the checkpoint of step {step} could not be written ({error}); free some space"
+            f"{folder}: the checkpoint of step {step} could not be written ({why(error)}); free some space"
         ) from error
     for old in sorted(folder.glob("step-*"))[:-keep]:
         shutil.rmtree(old)
@@ -65,7 +65,7 @@ def latest_checkpoint(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
             written, sha256 = read_json(path / MANIFEST, _written, DataError)
             found = file_hash(path / WEIGHTS)
         except (OSError, DataError) as error:
-            print(f"{path}: unreadable ({error}), ignored", file=sys.stderr)
+            print(f"{path}: unreadable ({why(error)}), ignored", file=sys.stderr)
             continue
         if found == sha256:
             return written, load_file(path / WEIGHTS)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from detdiffusion.core.files import file_hash, folder_written_aside, json_hash, read_json, sweep
-from detdiffusion.errors import DataError
+from detdiffusion.errors import DataError, why
 
 COMMIT = "commit.json"
 
@@ -94,7 +94,7 @@ class Chunks:
             if (place / COMMIT).is_file():
                 return False
             raise DataError(
-                f"{place} cannot be written ({error.strerror or error}): free some space, the same command then goes "
+                f"{place} cannot be written ({why(error)}): free some space, the same command then goes "
                 "on; what is committed stays"
             ) from error
         return True
@@ -108,7 +108,7 @@ class Chunks:
         wanted = list(self.numbers(chunk))
         if [row.get("id") for row in rows] != wanted:
             return [f"{self.folder(chunk) / COMMIT} lists other pictures than {wanted[0]} to {wanted[-1]}"]
-        return [fault for row in rows if (fault := self._fault(row))]
+        return [fault for row in rows if (fault := self.fault(row))]
 
     def repair(self, chunk: int) -> str | None:
         """Takes a damaged chunk away, so that it is made again, and says what was wrong; None: nothing was."""
@@ -135,7 +135,8 @@ class Chunks:
             kept.append({"file": self.file(number), "sha256": file_hash(path)})
         return kept
 
-    def _fault(self, row: Row) -> str | None:
+    def fault(self, row: Row) -> str | None:
+        """What is wrong with the file of a committed image; None: nothing, or only the row was kept."""
         if "file" not in row:
             return None
         path = self.root / str(row["file"])

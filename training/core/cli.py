@@ -10,6 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from detdiffusion.core.arguments import add_old_name, positive
+from detdiffusion.errors import DataError
 from training.core.status import StatusWriter, status_writer
 
 
@@ -25,6 +27,38 @@ def add_set(parser: argparse.ArgumentParser, of: str, example: str) -> None:
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="FIELD=VALUE", help=f"fields of {of}, as {example}"
     )
+
+
+def add_updates(parser: argparse.ArgumentParser, of: str = "") -> None:
+    """`--updates N`, of every command that trains; steps of a sampler are `--steps`. Version 0.1 had `--steps` here."""
+    parser.add_argument(
+        "--updates",
+        dest="steps",
+        type=positive,
+        metavar="N",
+        help=f"updates of the training{of or ', the same as --set steps=N'}",
+    )
+    add_old_name(parser, "--steps", "--updates")
+
+
+def add_image_size(parser: argparse._ActionsContainer, dest: str, default: str) -> None:
+    """`--image-size PIXELS`, of every command that makes or looks at squares."""
+    parser.add_argument(
+        "--image-size", dest=dest, type=positive, metavar="PIXELS", help=f"side of the images (default {default})"
+    )
+
+
+def add_weights(parser: argparse.ArgumentParser, what: str) -> None:
+    """`--weights FILE`, of every command that trains and may start from weights; `--start` in version 0.1."""
+    parser.add_argument("--weights", dest="start", type=Path, metavar="FILE", help=what)
+    add_old_name(parser, "--start", "--weights")
+
+
+def check_there(*paths: Path | None, what: str = "") -> None:
+    """DataError where one of the files or folders that a command needs is missing: said before libraries are loaded."""
+    for path in paths:
+        if path is not None and not path.exists():
+            raise DataError(f"{path}: no such {what or 'file or folder'}")
 
 
 @contextmanager

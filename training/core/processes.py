@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from detdiffusion.core.devices import device_of
 from detdiffusion.errors import ConfigError
 
 PATIENCE = timedelta(hours=2)  # the first process may encode a whole data set while the others wait
@@ -66,19 +67,28 @@ class Processes:
             dist.barrier()
 
 
-def join_processes() -> tuple[Processes, torch.device]:
+def join_processes(asked: str | None = None) -> tuple[Processes, torch.device]:
     """Joins the other processes of this run, as `torchrun` or `accelerate launch` announces them, and takes a device.
 
+    asked: the name of a device, for all of them ("cpu") or for a process that is alone; None: the GPU, else the CPU.
+
     Raises:
-        ConfigError: there are more processes than devices on this machine.
+        ConfigError: there are more processes than devices on this machine, or there is no such device.
     """
+    wanted = None if asked is None else device_of(asked)
     count, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
-    cuda = torch.cuda.is_available()
+    if wanted is not None and wanted.index is not None and count > 1:
+        raise ConfigError(
+            f"--device {asked}: each of the {count} processes takes a device of its own; use cuda, or cpu"
+        )
+    cuda = torch.cuda.is_available() if wanted is None else wanted.type == "cuda"
+    if count == 1 and wanted is not None:
+        local = wanted.index or 0
     if cuda and local >= torch.cuda.device_count():
         raise ConfigError(
             f"process {local} of this machine has no GPU of its own; there are {torch.cuda.device_count()}"
         )
-    device = torch.device("cuda", local) if cuda else torch.device("cpu")
+    device = torch.device("cuda", local) if cuda else wanted or torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
     if count == 1:

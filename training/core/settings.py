@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
-from detdiffusion.errors import ConfigError
+from detdiffusion.errors import ConfigError, why
 
 Settings = TypeVar("Settings")  # a dataclass, with dataclasses in it
 SET = "--set "
@@ -93,7 +93,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         except ValueError:
             values = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+        raise ConfigError(f"{path} cannot be read: {why(error)}") from error
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ConfigError(f"{path} needs fields and their values, such as steps: 1000")
     return values

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 from detdiffusion.core.files import claim, read_json, write_json, write_text
-from detdiffusion.errors import ConfigError, DataError, DetDiffusionError
+from detdiffusion.errors import ConfigError, DataError, DetDiffusionError, sentence, why
 
 STATUS = "status.json"
 STATUS_SECONDS = 2.0  # between two writes of status.json
@@ -240,8 +240,7 @@ def telling(path: Path | None, unit: str = "step", *, shared: bool = False) -> I
             raise
         except Exception as error:
             known = isinstance(error, DetDiffusionError | OSError)
-            text = " ".join(str(error).split())
-            text = text if known else f"{type(error).__name__}: {text}"
+            text = sentence(error) if known else f"{type(error).__name__}: {sentence(error)}"
             writer.end(RunState.FAILED, text, refused=isinstance(error, ConfigError))
             raise
         if not writer.last.state.over:
@@ -292,7 +291,7 @@ class MetricsLog:
                 if name != "step":
                     self._board.add_scalar(name, value, step)
         except OSError as error:
-            raise DataError(f"{self.path}: step {step} cannot be written ({error}); free some space") from error
+            raise DataError(f"{self.path}: step {step} cannot be written ({why(error)}); free some space") from error
 
     def close(self) -> None:
         """Closes the files of TensorBoard."""

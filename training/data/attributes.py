@@ -1,8 +1,9 @@
 """attributes.jsonl: a header that says what it belongs to, then one line a picture, written on after a kill.
 
-Header: `{"format": ..., "data": fingerprint, "detector": {"name", "sha256"}, "rule": {...}}`, with a list of detectors
-where several shared the pictures. Lines: `{"image_id": "7", "attributes": ["easy", "background"]}`, attributes in the
-order of the objects of the picture's layout.
+Header: `{"format": ..., "data": fingerprint, "detector": {"name", "sha256", ...}, "rule": {...}}`, with a list of
+detectors where several shared the pictures; of each also the library's version, its head, image size and thresholds.
+Lines: `{"image_id": "7", "attributes": ["easy", "background"]}`, attributes in the order of the objects of the
+picture's layout.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detdiffusion.attributes import AttributeRule
-from detdiffusion.detection import Detector
+from detdiffusion.detection import Detector, identity
 from detdiffusion.errors import DataError
 from detdiffusion.layout import Attribute, Box, Layout
 from training.data.datasets import Dataset, Sample
@@ -40,7 +41,7 @@ class Content(NamedTuple):
 
 def make_header(dataset: Dataset, rule: AttributeRule, detectors: Sequence[Detector] = ()) -> dict[str, Any]:
     """The header; what is known of it where the detectors are still to be trained."""
-    named = [{"name": detector.name, "sha256": detector.sha256} for detector in detectors]
+    named = [identity(detector) for detector in detectors]
     who = {"detector": named if len(named) > 1 else named[0]} if named else {}
     return {"format": FORMAT, "data": dataset.fingerprint, **who, "rule": asdict(rule)}
 
@@ -57,13 +58,33 @@ def encode_row(image_id: str, layout: Layout) -> bytes:
 
 
 def check_same(path: Path, header: Mapping[str, Any]) -> None:
-    """DataError if there is a file with another header; what `header` leaves out is not looked at."""
+    """DataError if there is a file with another header; what `header` leaves out is not looked at, nor what a file of
+    version 0.1 does not say of its detector."""
     started = read_file(path).header
     differing = [
-        text for key, text in _DIFFERENCES.items() if key in header and started and started[key] != header[key]
+        text for key, text in _DIFFERENCES.items() if key in header and started and _differ(started[key], header[key])
     ]
+    if differing == ["another detector"]:
+        differing = [f"another detector{_settings_of(started['detector'], header['detector'])}"]
     if differing:
         raise DataError(f"{path} holds attributes of {', '.join(differing)}; delete it or give another --out")
+
+
+def _differ(old: Any, new: Any) -> bool:
+    """Whether two entries of headers contradict each other."""
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) != len(new) or any(_differ(*pair) for pair in zip(old, new, strict=True))
+    if isinstance(old, dict) and isinstance(new, dict):
+        return any(old[key] != new[key] for key in old.keys() & new.keys())
+    return bool(old != new)
+
+
+def _settings_of(old: Any, new: Any) -> str:
+    """ ": image_size was 640, is 320": what differs where the weights are the same; else empty."""
+    if not isinstance(old, dict) or not isinstance(new, dict) or old["sha256"] != new["sha256"]:
+        return ""
+    changed = [f"{key} was {old[key]}, is {new[key]}" for key in new if key in old and old[key] != new[key]]
+    return f" ({'; '.join(changed)})"
 
 
 def continue_file(path: Path, header: Mapping[str, Any], samples: Iterable[Sample]) -> int:

@@ -23,7 +23,7 @@ from training.data.forms.coco_masks import unpack
 from training.data.forms.common import Way
 from training.data.forms.recognise import find_source, recognise, source_of, unknown_form
 from training.data.images import TURNS, ImageError, ImageFault, Mask, read_image_file
-from training.data.index import Index, open_index
+from training.data.index import Index, Source, open_index
 from training.data.request import AS_IT_IS, PARTS, Reading, SplitBy
 from training.data.splitting import numbers_of
 
@@ -163,8 +163,20 @@ class Dataset(Sequence[Sample]):
 
 def annotation_file(folder: Path, split: str | None = None, reading: Reading = AS_IT_IS) -> Path | None:
     """The COCO file of a data set's things, which gives its category ids their names; None for other forms."""
+    source = check_dataset(folder, split, reading)
+    return source.files[0] if source.form.startswith("COCO") else None
+
+
+def check_dataset(folder: Path, split: str | None = None, reading: Reading = AS_IT_IS) -> Source:
+    """The data set, found but not read.
+
+    Raises:
+        ConfigError, DataError: what can be said of it so far, as `open_dataset`.
+    """
     source = find_source(folder, None if reading.split_by else split, reading.images)
-    return source.files[0] if source is not None and source.form.startswith("COCO") else None
+    if source is None:
+        raise unknown_form(folder)
+    return source
 
 
 def open_dataset(
@@ -196,7 +208,7 @@ def open_dataset(
     part = _part_of(way, split, reading.split_by)
     source = source_of(way, split if part is None else None)
     found = open_index(index or _cached_index(way, split if part is None else None), source)
-    dataset = Dataset(way.root, found, filter, part, _words(folder, split, reading))
+    dataset = Dataset(way.root, found, filter, part, data_words(folder, split, reading))
     if reading.strict and (found.tally.pictures or found.tally.objects):
         lines = found.tally.report(*_sizes(found)).lines()
         raise DataError(f"{folder}: not everything can be read, and --strict was given; {_on_one_line(lines)}")
@@ -221,7 +233,8 @@ def fitted(
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), laid.mirrored(), np.ascontiguousarray(shapes[:, :, ::-1])
 
 
-def _words(folder: Path, split: str | None, reading: Reading) -> list[str]:
+def data_words(folder: Path, split: str | None, reading: Reading) -> list[str]:
+    """The arguments of a command that ask for these data."""
     given = {"--split": split, "--images": reading.images, "--split-by": reading.split_by}
     more = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     return ["--data", str(folder), *more]

@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from detdiffusion.core.arguments import out_file
 from detdiffusion.core.files import put_in_place, scratch_beside
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.layout import MAX_OBJECTS, Box, EmptyLayout, Layout
+from training.core.cli import check_there
 from training.data.checks import DataReport, Drop, Reason, Tally
 from training.data.forms.coco import read_coco
 from training.data.index import Entry, ImageEntry, Index, build_index
@@ -139,35 +143,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training layouts`."""
     parser.add_argument("--instances", type=Path, required=True, metavar="I.json", help="COCO file of things")
     parser.add_argument("--stuff", type=Path, metavar="S.json", help="COCO file of stuff in the same images")
-    parser.add_argument("--out", type=Path, required=True, metavar="layouts.jsonl", help="file to write")
-    add_filter_arguments(parser, LayoutFilter())
+    parser.add_argument("--out", type=out_file, required=True, metavar="FILE.jsonl", help="file to write")
+    add_filter_arguments(parser)
 
 
-def add_filter_arguments(parser: argparse.ArgumentParser, bounds: LayoutFilter) -> None:
-    """The bounds as arguments; `bounds` are the defaults."""
+def add_filter_arguments(parser: argparse.ArgumentParser, bounds: LayoutFilter = NO_FILTER) -> None:
+    """A named filter, and its bounds as arguments over it; `bounds` are the defaults."""
     parser.add_argument(
-        "--min-area",
-        type=float,
-        default=bounds.min_area,
-        metavar="SHARE",
-        help=f"a box needs more than this share of the image (default {bounds.min_area})",
+        "--filter",
+        type=partial(_named_filter, usual=bounds),
+        default=bounds,
+        metavar="none|protocol",
+        help="none: every object (default); protocol: that of the paper's evaluation on COCO. The bounds below come "
+        "over it",
     )
-    for side in ("min", "max"):
-        default = getattr(bounds, f"{side}_objects")
-        parser.add_argument(f"--{side}-objects", type=int, default=default, metavar="N", help=f"default {default}")
+    parser.add_argument(
+        "--min-area", type=float, metavar="SHARE", help="a box needs more than this share of the image (none: 0)"
+    )
+    for side, usual in (("min", bounds.min_objects), ("max", bounds.max_objects)):
+        parser.add_argument(f"--{side}-objects", type=int, metavar="N", help=f"objects of an image (none: {usual})")
     parser.add_argument(
         "--crowds",
         action=argparse.BooleanOptionalAction,
-        default=bounds.crowds,
-        help=f"keep boxes around crowds, iscrowd (default: {'yes' if bounds.crowds else 'no'})",
+        help=f"keep boxes around crowds, iscrowd (none: {'yes' if bounds.crowds else 'no, they would become objects'})",
     )
-    parser.add_argument(
-        "--ignore",
-        nargs="*",
-        default=list(bounds.ignored),
-        metavar="CLASS",
-        help=f"classes to leave out (default {' '.join(bounds.ignored) or 'none'}; without a name: none)",
-    )
+    parser.add_argument("--ignore", nargs="*", metavar="CLASS", help="classes to leave out (none: no class)")
+
+
+def _named_filter(text: str, usual: LayoutFilter) -> LayoutFilter:
+    named = {"none": usual, "protocol": LayoutFilter()}
+    if text not in named:
+        raise argparse.ArgumentTypeError(f"{text!r} is no filter: use none or protocol")
+    return named[text]
 
 
 def filter_of(arguments: argparse.Namespace, *, negatives: bool = False) -> LayoutFilter:
@@ -178,13 +185,15 @@ def filter_of(arguments: argparse.Namespace, *, negatives: bool = False) -> Layo
     """
     if arguments.min_objects == 0 and not negatives:
         raise ConfigError("--min-objects 0 asks for images without objects, of which no layout can be made; give 1")
-    return LayoutFilter(
-        arguments.min_area,
-        arguments.min_objects,
-        arguments.max_objects,
-        arguments.crowds,
-        tuple(arguments.ignore),
-    )
+    asked = {
+        "min_area": arguments.min_area,
+        "min_objects": arguments.min_objects,
+        "max_objects": arguments.max_objects,
+        "crowds": arguments.crowds,
+        "ignored": None if arguments.ignore is None else tuple(arguments.ignore),
+    }
+    named: LayoutFilter = arguments.filter
+    return replace(named, **{name: value for name, value in asked.items() if value is not None})
 
 
 def filter_words(bounds: LayoutFilter) -> list[str]:
@@ -197,6 +206,8 @@ def filter_words(bounds: LayoutFilter) -> list[str]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
+    check_there(arguments.instances, arguments.stuff, what="file")
+    print(f"reading {arguments.instances}", file=sys.stderr)
     report = write_layouts(arguments.instances, arguments.stuff, arguments.out, filter_of(arguments))
     print("\n".join(report.lines()))
     if not report.pictures:

@@ -10,6 +10,7 @@ from pathlib import Path
 from detdiffusion.errors import ConfigError
 
 PARTS = ("train", "val")  # what --split-by makes of data in one piece
+_DATA = "data set: COCO, YOLO or VOC, its folder or the file that names its objects (docs/DATA_FOLDERS.md)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +54,10 @@ class Reading:
 AS_IT_IS = Reading()
 
 
-def add_data_arguments(parser: argparse.ArgumentParser, name: str = "--data") -> None:
-    """--data, --split, and what `reading_of` reads."""
-    parser.add_argument(
-        name,
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="data set: COCO, YOLO or VOC, its folder or the file that names its objects (docs/DATA_FOLDERS.md)",
-    )
-    parser.add_argument("--split", metavar="NAME", help="such as train (default: the only one, or train)")
+def add_data_arguments(parser: argparse.ArgumentParser, what: str = _DATA, *, required: bool = True) -> None:
+    """--data, --split, and what `reading_of` reads: of every command that reads a data set."""
+    parser.add_argument("--data", type=Path, required=required, metavar="DIR", help=what)
+    parser.add_argument("--split", metavar="NAME", help="split of the data set (default: the only one, or train)")
     add_reading_arguments(parser)
 
 
@@ -77,6 +72,13 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--strict", action="store_true", help="stop where an image or object cannot be read, instead of leaving it out"
+    )
+
+
+def add_attributes(parser: argparse.ArgumentParser) -> None:
+    """--attributes, of every command that learns from labelled data."""
+    parser.add_argument(
+        "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for this data"
     )
 
 

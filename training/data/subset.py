@@ -19,7 +19,7 @@ from typing import TextIO
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from detdiffusion.core.arguments import fraction, natural, positive
+from detdiffusion.core.arguments import fraction, natural, out_folder, positive
 from detdiffusion.core.files import written_aside
 from detdiffusion.errors import ConfigError, DataError
 from training.core.cli import progress
@@ -43,7 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=natural, default=0, metavar="N", help="seed that selects the images (default 0)")
     parser.add_argument("--name", default=TRAIN, metavar="SPLIT", help=f"name of the new split ({TRAIN})")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder to write: annotations/ and links to the images"
+        "--out",
+        type=out_folder,
+        required=True,
+        metavar="DIR",
+        help="folder to write: annotations/ and links to the images",
     )
     add_filter_arguments(parser, BOUNDS)
 

@@ -15,25 +15,34 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detdiffusion.core.arguments import DEVICE, add_device, natural, positive
-from detdiffusion.core.devices import device_of
+from detdiffusion.core.arguments import add_device, natural, out_folder, positive
+from detdiffusion.core.devices import check_device, device_of
 from detdiffusion.core.settings import keep_settings
-from detdiffusion.detectors import load_detector
-from detdiffusion.errors import ConfigError, DataError, DetectorError
-from training.core.cli import add_config, add_set, progress
+from detdiffusion.detectors import architecture_of, load_detector
+from detdiffusion.detectors.architectures import ARCHITECTURES, check_any
+from detdiffusion.errors import ConfigError, DataError
+from training.core.cli import (
+    add_config,
+    add_image_size,
+    add_set,
+    add_weights,
+    check_there,
+    progress,
+)
 from training.core.reading import read_ahead
 from training.core.settings import SET, parse_settings, read_settings, with_fields
 from training.core.status import STATUS, tells
 from training.data.datasets import Dataset, Sample, open_dataset
 from training.data.filters import all_objects
+from training.data.forms.recognise import check_data
 from training.data.request import AS_IT_IS, Reading, add_data_arguments, add_negatives_argument, reading_of
+from training.detector.config import DetectorTraining
 
 if TYPE_CHECKING:
-    import torch
     from PIL import Image
 
     from detdiffusion.layout import Layout
-    from training.detector.recipe import DetectorTraining, Samples, SplitImages
+    from training.detector.recipe import Samples, SplitImages
 
 DESCRIPTION_FILE = "detector.json"  # the last file that is written of a detector
 RUN = "run"  # folder in the detector's, for what makes it resumable and says how it went
@@ -86,45 +95,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--arch",
         metavar="NAME",
         help="of torchvision (fasterrcnn_resnet50_fpn, _v2, retinanet_resnet50_fpn, ...; fasterrcnn_resnet18_fpn is "
-        "ours, for small images on a CPU) or of ultralytics (yolo11n, rtdetr-l, ...); needed unless --config names one",
+        "ours, for small images on a CPU) or of ultralytics (yolo11n, rtdetr-l, ...); needed unless --config or "
+        "--weights (a .pt file, a detector folder) names one",
     )
-    fields_of = "DetectorTraining (training/detector/recipe.py); for ultralytics, any of its settings that is a number"
+    fields_of = "DetectorTraining (training/detector/config.py); for ultralytics, any of its settings that is a number"
     add_config(parser, f"{fields_of}; and arch, {', '.join(LEAST)}")
     add_data_arguments(parser)
     add_negatives_argument(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the detector folder to write")
-    parser.add_argument("--epochs", type=positive, metavar="N", help="default 12")
-    parser.add_argument("--image-size", type=positive, metavar="PIXELS", help="side, default 640")
-    parser.add_argument("--batch", type=positive, metavar="N", help="images per step, default 16")
-    parser.add_argument("--seed", type=natural, metavar="N", help="default 0")
-    parser.add_argument("--limit", type=positive, metavar="N", help="use only N images of the data set")
+    parser.add_argument("--out", type=out_folder, required=True, metavar="DIR", help="the detector folder to write")
+    parser.add_argument("--epochs", type=positive, metavar="N", help="epochs of the training (default 12)")
+    add_image_size(parser, "image_size", "640")
+    parser.add_argument("--batch", type=positive, metavar="N", help="images per batch (default 16)")
+    parser.add_argument("--seed", type=natural, metavar="N", help="seed of the training (default 0)")
+    parser.add_argument("--limit", type=positive, metavar="N", help="learn from at most N images")
     parser.add_argument(
         "--held-out",
         type=positive,
         metavar="N",
         help=f"images held out for validation (default: a tenth, at most {HELD_OUT})",
     )
-    parser.add_argument(
-        "--start",
-        type=Path,
-        metavar="FILE",
-        help="torchvision: initial weights, used where they fit (.pth, .safetensors), of a detector or a backbone; "
-        "default: from scratch",
+    add_weights(
+        parser,
+        "weights to start from, used where they fit: a .pt file of ultralytics, .pth or .safetensors of a torchvision "
+        "detector or backbone, or a detector folder (default: from scratch)",
     )
     add_set(parser, fields_of, "learning_rate=0.01 or mosaic=0.3")
-    add_device(parser, f"torchvision: {DEVICE}")
+    add_device(parser)
 
 
 @tells(lambda arguments: arguments.out / RUN / STATUS)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     from detdiffusion.core.files import write_json
-    from training.detector.recipe import measure
 
+    check_device(arguments.device)
+    check_data(arguments.data)
     request = request_of(arguments)
     out, train = request.out, _training(request)
     bounds = all_objects(negatives=request.negatives)
     dataset = open_dataset(request.data, filter=bounds, split=request.split, reading=request.reading)
+    from training.detector.recipe import measure
+
     print("\n".join(dataset.describe()), file=sys.stderr)
     images = choose_images(dataset, request.limit, request.held_out, request.seed)
     _keep(request, images)
@@ -148,8 +159,11 @@ def request_of(arguments: argparse.Namespace) -> DetectorRequest:
     chosen = {name: file.pop(name, None) for name in ("arch", *LEAST)}
     chosen |= {name: value for name in chosen if (value := getattr(arguments, name)) is not None}
     architecture = chosen.pop("arch")
+    check_there(arguments.start)
+    if architecture is None and arguments.start is not None:
+        architecture = architecture_of(arguments.start)
     if not isinstance(architecture, str):
-        raise ConfigError("give --arch, or a --config that names one")
+        raise ConfigError("give --arch, or a --config that names one; or --weights of a .pt file or a detector folder")
     learning = {name: value for name, value in file.items() if name not in _ABOUT}
     return DetectorRequest(
         architecture=architecture,
@@ -181,6 +195,7 @@ def choose_images(dataset: Dataset, limit: int | None, held_out: int | None, see
 def _keep(request: DetectorRequest, images: SplitImages) -> None:
     """Writes what the run was started with; ConfigError if it was something else."""
     from detdiffusion.core.files import file_hash
+    from detdiffusion.detectors.folder import read_description
 
     out = request.out
     if (out / DESCRIPTION_FILE).exists() and not (out / RUN / "config.json").exists():
@@ -190,7 +205,9 @@ def _keep(request: DetectorRequest, images: SplitImages) -> None:
     for settings in request.settings.values():
         chosen |= settings
     counts = {"pictures": len(images.learned), "held_out": len(images.held_out)}
-    start = None if request.start is None else file_hash(request.start)
+    start = None
+    if request.start is not None:
+        start = read_description(request.start).sha256 if request.start.is_dir() else file_hash(request.start)
     keep_settings(out / RUN / "config.json", {**chosen, **counts, "data": images.dataset.fingerprint, "start": start})
 
 
@@ -199,31 +216,18 @@ def _training(request: DetectorRequest) -> Callable[[SplitImages], None]:
 
     Raises:
         ConfigError: a setting is unknown or out of range, or not one of this library.
-        DetectorError: there is no such architecture, or no such file to start from.
+        DetectorError: there is no such architecture.
     """
-    from detdiffusion.detectors.torchvision import ARCHITECTURES
-
-    if request.start is not None and not request.start.is_file():
-        raise DetectorError(f"{request.start}: no such file to start from")
     if request.architecture in ARCHITECTURES:
-        return partial(_train_torchvision, request, _config(request), device_of(request.device))
-    if request.start is not None or request.device is not None:
-        raise ConfigError("--start and --device are for detectors of torchvision alone")
+        return partial(_train_torchvision, request, _config(request))
     numbers = _numbers(request.settings)
+    check_any(request.architecture)
     architecture = request.architecture.removesuffix(".yaml") + ".yaml"
-    try:
-        from detdiffusion.detectors.ultralytics.library import check_architecture
-
-        check_architecture(architecture)
-    except DetectorError as error:
-        raise DetectorError(f"{error}; of torchvision there are: {', '.join(ARCHITECTURES)}") from error
     return partial(_train_ultralytics, request, architecture, numbers)
 
 
 def _config(request: DetectorRequest) -> DetectorTraining:
     """What torchvision's detector learns by: the request's own numbers, then `--config` and `--set`."""
-    from training.detector.recipe import DetectorTraining
-
     given = {name: getattr(request, name) for name in ("architecture", "image_size", "epochs", "batch", "seed")}
     proposals: dict[str, Any] = {"proposals": 512} if request.image_size >= _LARGE else {}
     config = DetectorTraining(**given, **proposals)
@@ -247,12 +251,10 @@ def _numbers(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _train_torchvision(
-    request: DetectorRequest, config: DetectorTraining, device: torch.device, images: SplitImages
-) -> None:
+def _train_torchvision(request: DetectorRequest, config: DetectorTraining, images: SplitImages) -> None:
     from training.detector.recipe import train_torchvision
 
-    work = request.out / RUN
+    work, device = request.out / RUN, device_of(request.device)
     with progress("detector") as report:
         train_torchvision(images, config, request.out, work, device, report, start=request.start)
     shutil.rmtree(work / "checkpoints")
@@ -280,6 +282,8 @@ def _train_ultralytics(
             name=request.out.resolve().name,
             workers=LOADERS,
             on_epoch=report,
+            start=request.start,
+            device=device_of(request.device),
             **numbers,
         )
     for file in (

@@ -17,12 +17,11 @@ from detdiffusion.detectors.folder import MIN_SCORE, TORCHVISION, Description, s
 from detdiffusion.detectors.torchvision import (
     TorchvisionDetector,
     build_model,
-    check_architecture,
     squared,
     start_from,
     to_tensor,
 )
-from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.errors import DataError
 from detdiffusion.evaluation.coco_ap import AveragePrecision, coco_ap
 from detdiffusion.layout import Layout
 from detdiffusion.models.precision import autocast, preferred_dtype
@@ -40,6 +39,7 @@ from training.core.reading import read_ahead
 from training.core.schedule import OnStep, warmup_cosine
 from training.core.status import MetricsLog
 from training.data.datasets import Sample
+from training.detector.config import DetectorTraining
 
 MAX_BAD_STEPS = 20  # in a row, with a loss or a gradient that is not finite
 MEASURE_BATCH = 16  # images
@@ -47,37 +47,6 @@ MEASURE_BATCH = 16  # images
 # convolutions in bfloat16 unwritten (torch 2.15: other values or NaN, every few runs); never seen from 96 on.
 _HALF_FROM = 128
 _BACKGROUND = 1  # rows of the classifier before the classes
-
-
-@dataclass(frozen=True, slots=True)
-class DetectorTraining:
-    """One detector of torchvision: SGD with warm-up and a cosine, mirrored images. ConfigError if out of range."""
-
-    architecture: str
-    image_size: int  # pixels, the side of the squares that it sees
-    epochs: int
-    batch: int = 16
-    seed: int = 0
-    learning_rate: float = 0.02  # at its peak
-    momentum: float = 0.9
-    weight_decay: float = 1e-4  # of weights; norms and biases have none
-    warmup_steps: int = 200
-    clip_norm: float = 10.0
-    proposals: int = 64  # boxes per image that Faster R-CNN's second stage learns from; torchvision's own is 512
-    augment: bool = False  # beside mirroring: colours, zoom out and crops, as SSD's training has them
-
-    def __post_init__(self) -> None:
-        check_architecture(self.architecture)
-        least = {"image_size": 64, "epochs": 1, "batch": 1, "proposals": 8, "warmup_steps": 0}
-        for name, bound in least.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < bound:
-                raise ConfigError(f"{name} {value} needs to be a whole number of {bound} or more")
-        for name in ("learning_rate", "clip_norm"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} {getattr(self, name)} needs to be a number above 0")
-        if not (0 <= self.momentum < 1 and 0 <= self.weight_decay < 1):
-            raise ConfigError(f"momentum {self.momentum} and weight_decay {self.weight_decay} need 0 <= value < 1")
 
 
 class Samples(Protocol):
@@ -143,11 +112,12 @@ def train_torchvision(
     detector = TorchvisionDetector(model, about, ("background", *labels), square=True, device=device)
     log = MetricsLog(run, first)
     an_epoch = math.ceil(len(images.learned) / config.batch)
-    steps, found = config.epochs * an_epoch, dict[str, float]()
-    for epoch in range(first, config.epochs):
+    steps, found = config.steps(an_epoch), dict[str, float]()
+    for epoch in range(first, math.ceil(steps / an_epoch)):
         model.train()
         losses: list[float] = []
-        for step, batch in enumerate(batches(images, config, epoch), start=epoch * an_epoch):
+        shown = islice(batches(images, config, epoch), steps - epoch * an_epoch)
+        for step, batch in enumerate(shown, start=epoch * an_epoch):
             share = warmup_cosine(step, steps, config.warmup_steps)
             losses.append(learn(model, optimizer, batch, config, step, share, device))
             _check_finite(losses, epoch)

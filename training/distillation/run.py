@@ -20,6 +20,7 @@ from training.core.cli import progress
 from training.data.attributes import read_attributes
 from training.data.datasets import open_dataset
 from training.data.papercut.classes import STUFF, THINGS
+from training.data.request import AS_IT_IS, Reading
 from training.distillation.config import DistillConfig
 from training.distillation.lesson import Distillation
 from training.distillation.phases import Phases
@@ -43,6 +44,7 @@ class DistillRequest:
     data: Path | None = None
     split: str | None = None
     attributes: Path | None = None
+    reading: Reading = AS_IT_IS
 
 
 def distill(request: DistillRequest, device: torch.device) -> Path:
@@ -111,7 +113,7 @@ def _samples(
     """The folder of latents and layouts that the student learns from."""
     out = request.out / "samples"
     if request.data is not None:
-        dataset = open_dataset(request.data, split=request.split)
+        dataset = open_dataset(request.data, split=request.split, reading=request.reading)
         attributes = None if request.attributes is None else read_attributes(request.attributes, dataset)
         with progress("latents", "image") as report:
             encode_dataset(dataset, attributes, pipe.vae, training, out, device, report)
@@ -119,7 +121,7 @@ def _samples(
     done = out / "done.json"
     if not done.exists():
         out.mkdir(parents=True, exist_ok=True)
-        detector = load_detector(BUNDLED, request.model)
+        detector = load_detector(BUNDLED, request.model, device=device)
         with progress("attributes", "chunk") as report:
             make_samples(request.config.samples, pipe.native_size[0], detector, pipe.vae, out, report)
         write_json(done, {})

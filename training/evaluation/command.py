@@ -15,24 +15,27 @@ from typing import TYPE_CHECKING
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.arguments import (
+    add_batch,
     add_device,
+    add_guidance,
     add_old_name,
     add_sampler,
+    add_steps,
     amount,
+    out_file,
     paths,
-    positive,
-    sampler_steps,
     words,
 )
+from detdiffusion.core.devices import check_device
 from detdiffusion.core.files import write_text
 from detdiffusion.detectors import BUNDLED, HELD_OUT
 from detdiffusion.drawing import grid
 from detdiffusion.errors import ConfigError
-from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
+from detdiffusion.sampling_config import SamplingConfig
 from training.core.chunks import Chunks
-from training.data.filters import LayoutFilter, add_filter_arguments, filter_of
+from training.data.filters import add_filter_arguments, filter_of
 from training.data.layout_sources import describe, layout_spec, open_source
-from training.evaluation.inputs import BATCH, REAL, Plan
+from training.evaluation.inputs import BATCH, REAL, Plan, check_models
 from training.evaluation.store import SeenImages
 from training.evaluation.variants import Variant
 
@@ -81,28 +84,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--one-hard", action="store_true", help="also test one hard object per layout, the others easy")
     parser.add_argument("--inception", type=Path, metavar="FILE", help="Inception weights for FID")
     parser.add_argument("--scene-fid", action="store_true", help="also the FID of the objects' crops")
-    parser.add_argument("--steps", type=sampler_steps, default=20, help="sampler steps, 1 to 1000 (default 20)")
+    add_steps(parser)
     add_sampler(parser)
-    parser.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"images per batch ({BATCH})")
-    parser.add_argument("--out", type=Path, required=True, metavar="report.json", help="file to write")
+    add_batch(parser, BATCH)
+    parser.add_argument("--out", type=out_file, required=True, metavar="FILE.json", help="file to write")
     parser.add_argument(
         "--sheet",
         type=Path,
         metavar="FILE.png",
         help=f"also write the first {SHEET} scenes, the real image above each variant",
     )
-    parser.add_argument("--split", metavar="NAME", help="of a data set's folder (default: the only one, or train)")
+    parser.add_argument("--split", metavar="NAME", help="split of the data set (default: the only one, or train)")
     parser.add_argument(
         "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
     )
-    parser.add_argument(
-        "--guidance",
-        type=amount,
-        default=DEFAULT_GUIDANCE,
-        help="classifier-free guidance scale (%(default)g)",
-    )
+    add_guidance(parser)
     add_device(parser)
-    add_filter_arguments(parser, LayoutFilter())
+    add_filter_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -112,6 +110,8 @@ def run(arguments: argparse.Namespace) -> int:
         check_report_path(path)
     if sheet_path is not None and sheet_path.suffix.lower() not in SHEET_SUFFIXES:
         raise ConfigError(f"{sheet_path.name}: --sheet needs a name that ends with {' or '.join(SHEET_SUFFIXES)}")
+    check_device(arguments.device)
+    check_models([arguments.model, *arguments.baselines], arguments.detector, arguments.inception)
     plan = request_of(arguments)
     for line in describe(plan.source):
         print(line, file=sys.stderr)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.devices import device_of
 from detdiffusion.detection import Detector
-from detdiffusion.detectors import BUNDLED, load_detector, own_detectors
-from detdiffusion.detectors.names import remap_labels
-from detdiffusion.errors import ConfigError
+from detdiffusion.detectors import BUNDLED, detector_path, load_detector, own_detectors
+from detdiffusion.detectors.names import check_knows, remap_labels
+from detdiffusion.errors import CheckpointError, ConfigError
 from detdiffusion.sampling_config import SamplingConfig
 from training.data.layout_sources import LayoutSource, Size
 from training.evaluation.scoring import RESULTS_SUFFIX
@@ -81,6 +81,23 @@ class Inputs:
         return cls(systems, vocabularies, detectors, results, labeller, device, _inception(plan, device))
 
 
+def check_models(folders: Sequence[Path], detectors: Sequence[str], inception: Path | None) -> None:
+    """That models, detectors and Inception's weights are there: said before layouts are read and libraries are loaded.
+
+    Raises:
+        CheckpointError, DetectorError: one is not. Results files may be still to come.
+    """
+    if inception is not None and not inception.is_file():
+        raise CheckpointError(f"{inception}: no such file; FID needs Inception's weights, as docs/EVALUATION.md says")
+    from detdiffusion.diffusion.manifest import check_model
+
+    for folder in folders:
+        check_model(folder)
+    for name in detectors:
+        if not name.endswith(RESULTS_SUFFIX):
+            detector_path(name, folders[0])
+
+
 def load_detectors(plan: Plan, labels: Sequence[str]) -> tuple[dict[str, Detector], dict[str, Path]]:
     """Those that look, with their classes under the names of `labels` where those mean the same, and results files;
     both by unique names, in order.
@@ -93,15 +110,22 @@ def load_detectors(plan: Plan, labels: Sequence[str]) -> tuple[dict[str, Detecto
     asked = [name for name in plan.detectors if not name.endswith(RESULTS_SUFFIX)] or own_detectors(plan.model)
     if not asked and not results:
         raise ConfigError(f"{plan.model} has no detector of its own: give one or more with --detector")
-    found = [remap_labels(load_detector(name, plan.model), labels)[0] for name in asked]
+    found = [_known(name, plan, labels) for name in asked]
     names = distinct([*(one.name for one in found), *(path.stem for path in results)])
     return dict(zip(names, found, strict=False)), dict(zip(names[len(found) :], results, strict=True))
+
+
+def _known(name: str, plan: Plan, labels: Sequence[str]) -> Detector:
+    """A detector under the model's class names; DetectorError if it knows none of them."""
+    detector = remap_labels(load_detector(name, plan.model, device=device_of(plan.device)), labels)[0]
+    check_knows(detector, labels, "the model")
+    return detector
 
 
 def _labeller(plan: Plan, detectors: Mapping[str, Detector], labels: Sequence[str]) -> Detector:
     """The model's own detector, else the first one that looks."""
     if (plan.model / "detectors" / BUNDLED).is_dir():
-        return remap_labels(load_detector(BUNDLED, plan.model), labels)[0]
+        return _known(BUNDLED, plan, labels)
     if not detectors:
         raise ConfigError(
             "a results file gives no attributes here: make them from that detector's results on the data set itself "

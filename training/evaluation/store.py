@@ -17,7 +17,7 @@ from PIL import Image
 
 from detdiffusion.core.files import json_hash
 from detdiffusion.detection import Detections
-from detdiffusion.errors import DataError
+from detdiffusion.errors import DataError, why
 from detdiffusion.layout import Layout
 from training.core.chunks import Chunks
 
@@ -69,7 +69,7 @@ class SeenImages:
                 with Image.open(path) as image:
                     images.append(image.convert("RGB"))
             except (OSError, SyntaxError, ValueError) as error:
-                raise DataError(f"{path} cannot be read ({error}): run the same command again") from error
+                raise DataError(f"{path} cannot be read ({why(error)}): run the same command again") from error
         return images
 
     def fill(self, look: Callable[[range], Detected], save: Save, on_chunk: Callable[[range, bool], None]) -> None:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from detdiffusion.core.files import read_json
-from detdiffusion.errors import DataError
+from detdiffusion.errors import DataError, why
 from detdiffusion.layout import Layout
 from training.core.checkpoints import epoch_order, sample_generator
 from training.generator.config import GeneratorConfig
@@ -79,7 +79,9 @@ def _opened(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (OSError, SafetensorError) as error:
-        raise DataError(f"{path} is damaged ({error}); delete {path.parent} and run the same command again") from error
+        raise DataError(
+            f"{path} is damaged ({why(error)}); delete {path.parent} and run the same command again"
+        ) from error
 
 
 class Batch(NamedTuple):

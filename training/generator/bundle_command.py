@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from detdiffusion.core.arguments import add_device, add_old_name, positive
+from detdiffusion.core.arguments import add_device, add_old_name, out_folder, positive
 from training.core.cli import add_set
 from training.core.settings import with_settings
 from training.core.status import STATUS, tells
@@ -17,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset", choices=tuple(PRESETS), required=True, help="sizes and steps (training/generator/config.py)"
     )
-    parser.add_argument("--out", type=Path, required=True, help="run folder; the model is written to OUT/model")
+    parser.add_argument(
+        "--out", type=out_folder, required=True, metavar="DIR", help="run folder; the model is DIR/model"
+    )
     parser.add_argument(
         "--until", type=Stage, choices=list(Stage), default=Stage.GENERATOR, help="stop after this stage"
     )

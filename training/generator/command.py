@@ -18,20 +18,22 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from detdiffusion.core.arguments import positive
+from detdiffusion.core.arguments import add_device, out_folder
 from detdiffusion.core.assets import BUNDLED_MODEL
+from detdiffusion.core.devices import check_device
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detection import AnswersById
-from detdiffusion.detectors import BUNDLED, load_detector
+from detdiffusion.detectors import BUNDLED, detector_path, load_detector
 from detdiffusion.detectors.names import remap_labels
 from detdiffusion.errors import ConfigError, DataError
-from training.core.cli import add_config, add_set, progress
+from training.core.cli import add_config, add_set, add_updates, progress
 from training.core.settings import read_settings, with_fields, with_settings
 from training.core.status import STATUS, RunState, StatusWriter, telling
 from training.data.attributes import read_attributes
-from training.data.datasets import Dataset, open_dataset
+from training.data.datasets import Dataset, check_dataset, data_words, open_dataset
 from training.data.filters import NO_FILTER, LayoutFilter, add_filter_arguments, filter_of
-from training.data.request import AS_IT_IS, Reading, add_data_arguments, reading_of
+from training.data.forms.recognise import check_data
+from training.data.request import AS_IT_IS, Reading, add_attributes, add_data_arguments, reading_of
 from training.generator.config import ADDED, FINE_TUNE, TRAIN_PRESETS, GeneratorConfig
 from training.generator.going_on import config_like
 
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 STOPPED = 130  # exit code, as of a command that Ctrl-C ended
 NO_DETECTOR = "none"
+WHOLE, BEFORE_ATTRIBUTES = "everything", "before-attributes"  # what a dry run checks
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class TrainRequest:
     attributes: Path | None = None
     base: str | None = None
     detector: str | None = None
+    device: str | None = None
     reading: Reading = AS_IT_IS
 
     def dataset(self) -> Dataset:
@@ -105,38 +109,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_config(parser, "GeneratorConfig, over the preset's")
     add_data_arguments(parser)
-    parser.add_argument(
-        "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for this data"
-    )
+    add_attributes(parser)
     parser.add_argument(
         "--base",
         metavar="DIR_OR_ID",
         help="sd15 presets: a Stable Diffusion folder, or a hub id, which is then downloaded. papercut presets: the "
         "folder whose autoencoder is used; fine-tune: the model that goes on (default: the bundled model)",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder; the model is RUN/model")
-    parser.add_argument("--steps", type=positive, metavar="N", help="the same as --set steps=N")
+    parser.add_argument(
+        "--out", type=out_folder, required=True, metavar="DIR", help="run folder; the model is DIR/model"
+    )
+    add_updates(parser)
     add_set(parser, "GeneratorConfig (training/generator/config.py)", "loss.use_dice=false")
     parser.add_argument(
         "--detector",
-        metavar=f"{BUNDLED}|PATH|{NO_DETECTOR}",
+        metavar=f"NAME|PATH|{NO_DETECTOR}",
         help="checks samples during the training, and is copied into the model folder (default: the base's, if it "
         "knows a class of the data)",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="check everything and print config and needs, without training"
+        "--dry-run",
+        nargs="?",
+        const=WHOLE,
+        choices=(WHOLE, BEFORE_ATTRIBUTES),
+        metavar=BEFORE_ATTRIBUTES,
+        help=f"check everything and print config and needs, without training; with {BEFORE_ATTRIBUTES}, all but a "
+        "missing --attributes",
     )
-    add_filter_arguments(parser, NO_FILTER)
+    add_device(parser)
+    add_filter_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
+    check_device(arguments.device)
+    check_data(arguments.data)
     request = request_of(arguments)
+    _check(request, attributes=arguments.dry_run != BEFORE_ATTRIBUTES)
     if arguments.dry_run:
         return _dry_run(request)
     from training.core.processes import join_processes, leave_processes
 
-    processes, device = join_processes()
+    processes, device = join_processes(request.device)
     stop = _Stop()
     try:
         with telling(request.out / STATUS if processes.main else None) as status, stop.signals():
@@ -183,16 +197,32 @@ def request_of(arguments: argparse.Namespace) -> TrainRequest:
         attributes=arguments.attributes,
         base=base,
         detector=arguments.detector,
+        device=arguments.device,
     )
 
 
-def _train(
-    request: TrainRequest,
-    processes: Processes,
-    device: torch.device,
-    status: StatusWriter,
-    stop: _Stop,
-) -> int:
+def _check(request: TrainRequest, *, attributes: bool) -> None:
+    """What can be seen to be wrong before the data are read and libraries are loaded.
+
+    attributes: whether they have to be there.
+    """
+    annotate = f"python -m training annotate {shlex.join(data_words(request.data, request.split, request.reading))}"
+    if attributes and request.config.attributes and request.attributes is None:
+        raise DataError(
+            f"this preset learns attributes: make them with `{annotate} --detector bundled --out attributes.jsonl` and "
+            "give --attributes attributes.jsonl"
+        )
+    if request.attributes is not None and not request.attributes.is_file():
+        raise DataError(
+            f"{request.attributes}: no such file; make or finish it with: {annotate} --detector bundled|PATH --out "
+            f"{request.attributes}"
+        )
+    check_dataset(request.data, request.split, request.reading)
+    if request.detector not in (None, NO_DETECTOR):
+        detector_path(str(request.detector), _home(request.base))
+
+
+def _train(request: TrainRequest, processes: Processes, device: torch.device, status: StatusWriter, stop: _Stop) -> int:
     from detdiffusion.diffusion.checkpoint import save_pipeline
     from training.core.checkpoints import checkpoint_step
     from training.generator.batch import SampleStore
@@ -303,13 +333,8 @@ def _copy_detector(wanted: str | None, base: str | None, model: Path) -> None:
 
 
 def _attributes(request: TrainRequest, dataset: Dataset) -> Any:
-    if not request.config.attributes:
+    if not request.config.attributes or request.attributes is None:
         return None
-    if request.attributes is None:
-        raise DataError(
-            f"this preset learns attributes: make them with `python -m training annotate {shlex.join(dataset.words)} "
-            "--detector bundled --out attributes.jsonl` and give --attributes attributes.jsonl"
-        )
     return read_attributes(request.attributes, dataset)
 
 
@@ -330,8 +355,7 @@ def _dry_run(request: TrainRequest) -> int:
     from training.generator.model import new_model
 
     config, dataset = request.config, request.dataset()
-    if request.attributes is not None:  # without them all else is checked: who makes them next asks so first
-        _attributes(request, dataset)
+    _attributes(request, dataset)
     pipe = new_model(config, dataset, request.base)
     detector = choose_detector(request.detector, request.base, dataset)
     needed = needs(pipe, config, dataset)

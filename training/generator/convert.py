@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from detdiffusion.core.files import put_in_place, scratch_beside
 from detdiffusion.errors import CheckpointError, ConfigError
 from detdiffusion.text.vocabulary import COCO_STUFF, COCO_THINGS, Vocabulary, missing_words, new_words
+from training.core.cli import check_there
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,9 +106,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
+    check_there(arguments.source, arguments.vocabulary)
     vocabulary = None
     if arguments.vocabulary is not None:
         vocabulary = Vocabulary.from_json(arguments.vocabulary.read_bytes())
+    print(f"converting {arguments.source}", file=sys.stderr)
     config = convert(arguments.source, arguments.target, fills=dict(arguments.fill), vocabulary=vocabulary)
     if config is not None:
         height, width = config.size

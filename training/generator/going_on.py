@@ -27,12 +27,13 @@ def config_like(model: Path, lessons: GeneratorConfig) -> GeneratorConfig:
         ConfigError: its networks are Stable Diffusion's.
     """
     from detdiffusion.diffusion.manifest import INDEX, read_vocabulary
-    from training.autoencoder.loading import load_autoencoder
-    from training.generator.latents import cell_size
 
     words = read_vocabulary(model)
     if _saved(model, "vae").get("_class_name") != "SmallAutoencoder":
         raise ConfigError(f"{model} began as Stable Diffusion: go on with an sd15 preset and --base {model}")
+    from training.autoencoder.loading import load_autoencoder
+    from training.generator.latents import cell_size
+
     unet, head = _options(model, "unet"), _options(model, "perception_head")
     control = _saved(model, "controlnet") if _folder(model, "controlnet").is_dir() else None
     cell, sides = cell_size(load_autoencoder(model)), unet["sample_size"]

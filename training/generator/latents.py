@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from detdiffusion.core.files import write_json, written_aside
-from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.errors import ConfigError, DataError, why
 from detdiffusion.layout import Attribute, Layout
 from detdiffusion.models.precision import autocast
 from training.autoencoder.loading import Autoencoder
@@ -96,7 +96,9 @@ def encode_dataset(
                 )
             except (OSError, SafetensorError) as error:
                 path.with_suffix(".safetensors").unlink(missing_ok=True)
-                raise DataError(f"{out}: latents cannot be written ({error}); free some space, run it again") from error
+                raise DataError(
+                    f"{out}: latents cannot be written ({why(error)}); free some space, run it again"
+                ) from error
         on_step(number + 1, len(starts), {})
     processes.wait()
 

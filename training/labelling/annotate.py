@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detdiffusion.attributes import AttributeRule, label_attributes
-from detdiffusion.core.arguments import natural, positive
+from detdiffusion.core.arguments import add_batch, add_device, natural, out_file, positive
 from detdiffusion.core.assets import BUNDLED_MODEL
+from detdiffusion.core.devices import check_device, device_of
 from detdiffusion.detection import AnswersById, Detections, Detector, look
-from detdiffusion.detectors import KINDS, load_detector
-from detdiffusion.detectors.names import remap_labels
-from detdiffusion.errors import ConfigError, DataError, DetectorError
+from detdiffusion.detectors import KINDS, detector_path, load_detector
+from detdiffusion.detectors.architectures import built_in
+from detdiffusion.detectors.names import check_knows, remap_labels
+from detdiffusion.errors import ConfigError, DataError, DetectorError, why
 from detdiffusion.layout import Attribute, Layout
-from training.core.cli import progress
+from training.core.cli import add_image_size, progress
 from training.core.reading import read_ahead
 from training.core.status import status_beside, tells
 from training.data.attributes import (
@@ -35,7 +37,8 @@ from training.data.attributes import (
     read_file,
 )
 from training.data.datasets import Dataset, Sample, annotation_file, open_dataset
-from training.data.filters import NO_FILTER, LayoutFilter, add_filter_arguments, filter_of
+from training.data.filters import LayoutFilter, add_filter_arguments, filter_of
+from training.data.forms.recognise import check_data
 from training.data.request import AS_IT_IS, Reading, add_data_arguments, add_negatives_argument, reading_of
 from training.labelling.folds import FoldConfig, Share, like_detector, train_folds
 from training.labelling.summary import AttributeReport
@@ -121,7 +124,7 @@ def annotate_shares(
                     on_step(done, len(order), {"easy_share": counts[Attribute.EASY] / max(1, things)})
                 skip = max(0, skip - len(places))
     except OSError as error:
-        raise DataError(f"{out} cannot be written ({error}); free some space, then run the same again") from error
+        raise DataError(f"{out} cannot be written ({why(error)}); free some space, then run the same again") from error
     return out
 
 
@@ -163,6 +166,7 @@ class AnnotateRequest:
     min_iou: float
     match_class: bool
     batch: int
+    device: str | None
     folds: int | None
     seed: int
     epochs: int
@@ -182,11 +186,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detector",
         required=True,
-        metavar="bundled|PATH|NAME|ARCH=WEIGHTS",
+        metavar="NAME|PATH",
         help=f"one of the model's, {KINDS}; with --folds also an architecture to train, such as yolo11n.yaml. Nothing "
         "is downloaded",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar=f"FILE{SUFFIX}", help="file to write")
+    parser.add_argument("--out", type=out_file, required=True, metavar=f"FILE{SUFFIX}", help="file to write")
     parser.add_argument(
         "--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder that names are looked up in"
     )
@@ -195,14 +199,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--any-class", action="store_true", help="a detection of any class counts as finding the object"
     )
-    parser.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"images per batch ({BATCH})")
-    add_filter_arguments(parser, NO_FILTER)
+    add_batch(parser, BATCH)
+    add_device(parser)
+    add_filter_arguments(parser)
     group = parser.add_argument_group("K-fold labelling, for data that the detector was trained on")
     add_negatives_argument(group)
     group.add_argument("--folds", type=positive, metavar="K", help="train K detectors like --detector, from scratch")
-    group.add_argument("--seed", type=natural, default=folds.seed, metavar="N", help=f"default {folds.seed}")
-    group.add_argument("--epochs", type=positive, default=folds.epochs, metavar="N", help=f"default {folds.epochs}")
-    group.add_argument("--image-size", type=positive, metavar="PIXELS", help="default: that of --detector")
+    for name, kind, default in (("seed", natural, folds.seed), ("epochs", positive, folds.epochs)):
+        what = f"{name} of the training (default {default})"
+        group.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=what)
+    add_image_size(group, "image_size", "that of --detector")
 
 
 @tells(lambda arguments: status_beside(arguments.out))
@@ -212,6 +218,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = request.out
     if out.suffix != SUFFIX or out.is_dir():
         raise ConfigError(f"{out}: --out names the file to write, and needs to end with {SUFFIX}")
+    _check(request)
     dataset = open_dataset(request.data, filter=request.bounds, split=request.split, reading=request.reading)
     print("\n".join(dataset.describe()), file=sys.stderr)
     shares, rule = _shares(request, dataset)
@@ -262,11 +269,23 @@ def request_of(arguments: argparse.Namespace) -> AnnotateRequest:
     )
 
 
+def _check(request: AnnotateRequest) -> None:
+    """What can be seen to be wrong before the data are read and libraries are loaded."""
+    check_device(request.device)
+    request.rule(AttributeRule().min_score)
+    check_data(request.data)
+    if request.folds is not None and request.detector.endswith(".yaml"):
+        built_in(request.detector)
+    else:
+        detector_path(request.detector, request.model)
+
+
 def _shares(request: AnnotateRequest, dataset: Dataset) -> tuple[list[Share], AttributeRule]:
     """Who labels which pictures, and by which rule."""
     if request.folds is None:
         annotations = annotation_file(request.data, request.split, request.reading)
-        detector = load_detector(request.detector, request.model, annotations=annotations)
+        device = None if request.device is None else device_of(request.device)
+        detector = load_detector(request.detector, request.model, annotations=annotations, device=device)
         check_answers(detector, dataset)
         return [Share(detector, range(len(dataset)))], request.rule(detector.min_score)
     out, work = request.out, request.out.with_suffix(".folds")
@@ -286,7 +305,7 @@ def _shares(request: AnnotateRequest, dataset: Dataset) -> tuple[list[Share], At
     if request.negatives:
         bounds = replace(request.bounds, min_objects=0)
         everything = open_dataset(request.data, filter=bounds, split=request.split, reading=request.reading)
-    return train_folds(dataset, config, work, rule.min_score, everything), rule
+    return train_folds(dataset, config, work, rule.min_score, everything, device_of(request.device)), rule
 
 
 def check_answers(detector: Detector, dataset: Dataset) -> None:
@@ -300,8 +319,13 @@ def check_answers(detector: Detector, dataset: Dataset) -> None:
 
 
 def spoken(detector: Detector, dataset: Dataset) -> Detector:
-    """The detector with its classes under the data's names; says on standard error which ones have no partner."""
+    """The detector with its classes under the data's names; says on standard error which ones have no partner.
+
+    Raises:
+        DetectorError: it knows no class of the data.
+    """
     named, match = remap_labels(detector, dataset.things)
+    check_knows(named, dataset.things, "the data")
     for line in match.lines(detector.name):
         print(line, file=sys.stderr)
     if match.unknown:

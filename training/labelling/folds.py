@@ -16,6 +16,7 @@ from detdiffusion.core.files import hash_number
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detection import Detector
 from detdiffusion.detectors import load_detector
+from detdiffusion.detectors.architectures import built_in, with_yaml
 from detdiffusion.detectors.folder import set_min_score
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from training.core.cli import progress
@@ -23,6 +24,7 @@ from training.core.reading import read_ahead
 from training.data.datasets import Dataset, Sample
 
 if TYPE_CHECKING:
+    import torch
     from PIL import Image
 
     from detdiffusion.layout import Layout
@@ -71,17 +73,16 @@ def like_detector(name: str, model: Path) -> tuple[str, int]:
     Raises:
         DetectorError: there is no such detector, or it is of a kind that cannot be trained here.
     """
-    from detdiffusion.detectors.ultralytics.detector import UltralyticsDetector
-    from detdiffusion.detectors.ultralytics.library import check_architecture
-
     if name.endswith(".yaml"):
         architecture, image_size = name, 640
     else:
+        from detdiffusion.detectors.ultralytics.detector import UltralyticsDetector
+
         detector = load_detector(name, model)
         if not isinstance(detector, UltralyticsDetector):
             raise DetectorError(f"{detector.name} cannot be trained here; name an architecture, such as yolo11n.yaml")
-        architecture, image_size = detector.architecture, detector.image_size
-    check_architecture(architecture)
+        architecture, image_size = with_yaml(detector.architecture), detector.image_size
+    built_in(architecture)
     return architecture, image_size
 
 
@@ -107,7 +108,12 @@ def split_folds(dataset: Dataset, config: FoldConfig) -> dict[int, list[int]]:
 
 
 def train_folds(
-    dataset: Dataset, config: FoldConfig, work: Path, min_score: float, everything: Dataset | None = None
+    dataset: Dataset,
+    config: FoldConfig,
+    work: Path,
+    min_score: float,
+    everything: Dataset | None = None,
+    device: torch.device | None = None,
 ) -> list[Share]:
     """Trains a detector for every fold in the folder `work`, and returns each with the pictures of its own fold.
 
@@ -134,18 +140,20 @@ def train_folds(
     if missing and nothing:
         _copy_images(whole, nothing, _negatives(work))
     for fold in missing:
-        _train(dataset, config, work, list(folds), fold)
+        _train(dataset, config, work, list(folds), fold, device)
     for copies in (work / "pictures", *(_detector(work, fold) / "data" for fold in folds)):
         shutil.rmtree(copies, ignore_errors=True)
     shares = []
     for fold, places in folds.items():
         folder = _detector(work, fold) / "model"
         set_min_score(folder, min_score)  # another one needs no new training
-        shares.append(Share(load_detector(folder), places))
+        shares.append(Share(load_detector(folder, device=device), places))
     return shares
 
 
-def _train(dataset: Dataset, config: FoldConfig, work: Path, folds: Sequence[int], fold: int) -> None:
+def _train(
+    dataset: Dataset, config: FoldConfig, work: Path, folds: Sequence[int], fold: int, device: torch.device | None
+) -> None:
     """Its own fold is what the detector is measured on after every epoch; nothing is chosen by that."""
     from detdiffusion.detectors.ultralytics.training import train_ultralytics
 
@@ -168,6 +176,7 @@ def _train(dataset: Dataset, config: FoldConfig, work: Path, folds: Sequence[int
             name=f"{Path(config.architecture).stem}-fold-{fold}",
             workers=LOADERS,
             on_epoch=report,
+            device=device,
             nbs=config.batch,  # else the library gathers 64 pictures for an update: too few updates on small data
         )
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from detdiffusion.core.arguments import out_folder
 from detdiffusion.errors import ConfigError
 from training.core.status import STATUS, tells
 from training.report.blocks import Block, to_html, write_markdown
@@ -22,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "reports", type=Path, nargs="+", metavar="REPORT.json", help="of evaluate, ablation or trainability"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets report.html, report.md and files/")
+    parser.add_argument(
+        "--out", type=out_folder, required=True, metavar="DIR", help="gets report.html, report.md and files/"
+    )
 
 
 @tells(lambda arguments: arguments.out / STATUS)

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from detdiffusion.errors import DataError
+from detdiffusion.errors import DataError, why
 from detdiffusion.layout import Layout
 from training.evaluation.report import FORMAT as EVALUATION
 from training.evaluation.report import EvaluationReport, ObjectRow
@@ -94,7 +94,7 @@ def read_report(path: Path) -> Report:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a report: {error}") from error
+        raise DataError(f"{path} cannot be read as a report: {why(error)}") from error
     found = values.get("format") if isinstance(values, dict) else None
     if found == EVALUATION:
         return Evaluation(EvaluationReport.from_json(values, str(path)), path.with_name(f"{path.stem}.work"))

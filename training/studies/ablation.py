@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detdiffusion.attributes import Strategy
-from detdiffusion.core.arguments import add_device, positive
+from detdiffusion.core.arguments import add_device, out_folder, positive, seed_list
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.files import claim, json_object, read_json, write_text
 from detdiffusion.core.settings import keep_settings
@@ -25,7 +25,7 @@ from detdiffusion.detectors import BUNDLED, HELD_OUT, detector_path, load_detect
 from detdiffusion.errors import DataError
 from detdiffusion.evaluation.effect import numbers
 from detdiffusion.sampling_config import SamplingConfig
-from training.core.cli import progress
+from training.core.cli import add_updates, progress
 from training.core.status import STATUS, RunState, status_writer, tells
 from training.data.papercut.classes import HELD_OUT_SEED
 from training.generator.config import ADDED, VARIANTS, GeneratorConfig
@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preset", choices=tuple(ABLATIONS), required=True, help="sizes and steps (training/generator/config.py)"
     )
     parser.add_argument(
-        "--seeds", type=seed_list, default=[0, 1, 2], metavar="0,1,2", help="one training per seed (default 0,1,2)"
+        "--seeds", type=seed_list, default=[0, 1, 2], metavar="0:3", help="FIRST:END or a list (default 0,1,2)"
     )
     parser.add_argument(
         "--rows",
@@ -84,11 +84,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME,...",
         help=f"some of {', '.join(row.slug for row in ROWS)} (default: all)",
     )
-    parser.add_argument("--steps", type=positive, default=None, metavar="N", help="of each training (preset default)")
-    parser.add_argument("--out", type=Path, required=True, help=f"folder; the table is written to OUT/{RESULT}")
+    add_updates(parser, " of each model (default: the preset's)")
+    parser.add_argument("--out", type=out_folder, required=True, metavar="DIR", help=f"the table is DIR/{RESULT}")
     add_device(parser)
     parser.add_argument(
-        "--most", type=positive, default=None, metavar="N", help="train at most N models now; the same command resumes"
+        "--most", type=positive, metavar="N", help="train at most N models now; the same command resumes"
     )
 
 
@@ -229,11 +229,3 @@ def rows_of(text: str) -> tuple[Row, ...]:
     if not set(slugs) <= set(known):
         raise argparse.ArgumentTypeError(f"{text!r} needs to be some of {', '.join(known)}")
     return tuple(row for row in ROWS if row.slug in slugs)
-
-
-def seed_list(text: str) -> list[int]:
-    """ "0,1,2" -> seeds, each once."""
-    parts = text.split(",")
-    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
-        raise argparse.ArgumentTypeError(f"{text!r} needs to be whole numbers of 0 or more, each once, as 0,1,2")
-    return [int(part) for part in parts]

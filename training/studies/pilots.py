@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detdiffusion.core.arguments import add_device, amount, positive, sampler_steps
+from detdiffusion.core.arguments import add_device, amount, out_folder, positive, sampler_steps
 from detdiffusion.core.files import claim, file_hash, read_json, write_json, write_text
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.sampling_config import SamplingConfig
 from training.core import typed_json
+from training.core.cli import check_there
 from training.core.settings import read_settings, with_fields
 from training.core.status import STATUS, RunState, status_writer, tells
 from training.data.filters import LayoutFilter
@@ -81,7 +82,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--minutes", type=_minutes, required=True, metavar="M", help="of the processor, that each of them learns"
     )
     parser.add_argument(
-        "--layouts", type=layout_spec, default="papercut:64@900000", metavar="papercut:COUNT@FIRST_SEED"
+        "--layouts",
+        type=layout_spec,
+        default="papercut:64@900000",
+        metavar="papercut:COUNT@FIRST_SEED",
+        help="scenes that every pilot draws (default papercut:64@900000)",
     )
     parser.add_argument(
         "--sampling",
@@ -91,7 +96,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ways of drawing; an empty sampler is the model's own (default: 20 steps, the default guidance)",
     )
     parser.add_argument("--causes", type=Path, metavar="DIR", help="classifier of causes that looks at hard things")
-    parser.add_argument("--out", type=Path, required=True, help=f"folder; OUT/{TABLE} and OUT/{PAGE} are written")
+    parser.add_argument(
+        "--out", type=out_folder, required=True, metavar="DIR", help=f"DIR/{TABLE} and DIR/{PAGE} are written"
+    )
     add_device(parser)
     parser.add_argument(
         "--most", type=positive, metavar="N", help="train at most N pilots now; the same command resumes"
@@ -101,14 +108,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @tells(lambda arguments: arguments.out / STATUS, shared=True)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    from detdiffusion.core.devices import device_of
+    from detdiffusion.core.devices import check_device, device_of
 
-    device = device_of(arguments.device)
+    check_device(arguments.device)
     source = open_source(arguments.layouts, LayoutFilter())
     if not isinstance(source, PapercutLayouts):
         raise ConfigError("--layouts needs papercut:COUNT@FIRST_SEED")
     plan = PilotPlan(arguments.minutes, source, arguments.sampling, arguments.causes)
     pilots, out = read_pilots(arguments.pilots, arguments.samples), arguments.out
+    check_there(arguments.causes, *(pilot.samples for pilot in pilots), what="folder")
+    device = device_of(arguments.device)
     left = run_pilots(plan, pilots, out, device, most=arguments.most)
     table = tabulate(plan, pilots, out)
     write_text(out / TABLE, json.dumps(table.to_json(), indent=2, allow_nan=False) + "\n")

@@ -15,28 +15,24 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detdiffusion.core.arguments import DEVICE, add_device, natural, paths, positive
-from detdiffusion.core.devices import device_of
-from detdiffusion.core.files import claim, json_object, put_in_place, read_json
+from detdiffusion.core.arguments import add_device, add_old_name, natural, out_folder, paths, positive, seed_list
+from detdiffusion.core.devices import check_device, device_of
+from detdiffusion.core.files import claim, put_in_place
 from detdiffusion.core.settings import keep_settings
-from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.detectors import architecture_of
+from detdiffusion.detectors.architectures import ARCHITECTURES, check_any
+from detdiffusion.errors import ConfigError, DetectorError
 from detdiffusion.evaluation.effect import numbers
-from training.core.cli import progress
+from training.core.cli import add_image_size, add_weights, check_there, progress
 from training.core.status import STATUS, RunState, status_writer, tells
 from training.data.datasets import Dataset, open_dataset
 from training.data.filters import all_objects
+from training.data.forms.recognise import check_data
 from training.data.request import AS_IT_IS, Reading, add_data_arguments, add_negatives_argument, reading_of
-from training.studies.ablation import seed_list
+from training.detector.config import DetectorTraining
 from training.studies.config import TRAINABILITY, TrainabilityConfig
-from training.studies.tables import TRAINABILITY as TRAINABILITY_TABLE
-from training.studies.tables import (
-    TRAINABILITY_SCORES,
-    Gain,
-    ImageCounts,
-    SeedEstimate,
-    TrainabilityRow,
-    TrainabilityTable,
-)
+from training.studies.tables import TRAINABILITY_SCORES
+from training.studies.trainability_table import result_path, summarise
 
 if TYPE_CHECKING:
     from detdiffusion.detection import Detector
@@ -52,13 +48,13 @@ PLAIN = {"mosaic": 0.0, "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0, "translate": 0
 class TrainabilityRequest:
     """What a table of trainability is asked for.
 
-    real, split, val_split: the data set, what is learned of it, what is measured on. limit, subset_seed: how many of
+    data, split, val_split: the data set, what is learned of it, what is measured on. limit, subset_seed: how many of
     its images, and which. synthetic: folders of `generate`; share: of them among what is shown (None: by number).
     start: weights. most: trainings now, at most.
     """
 
     config: TrainabilityConfig
-    real: Path
+    data: Path
     synthetic: Sequence[Path]
     detector: str
     out: Path
@@ -84,38 +80,48 @@ class TrainabilityRequest:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training trainability`."""
-    add_data_arguments(parser, "--real")
+    add_data_arguments(parser)
+    add_old_name(parser, "--real", "--data")
     add_negatives_argument(parser)
     parser.add_argument("--synthetic", type=paths, required=True, metavar="DIR,...", help="of generate")
     parser.add_argument(
         "--detector",
         required=True,
-        metavar="NAME|DIR|FILE.pt",
+        metavar="NAME|PATH",
         help="an architecture, trained from scratch (fasterrcnn_resnet50_fpn, fasterrcnn_resnet18_fpn, yolo11n, ...), "
         "or a detector of ultralytics, trained further",
     )
-    parser.add_argument("--seeds", type=seed_list, default=[0, 1, 2], metavar="0,1,2", help="default 0,1,2")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=f"the table is DIR/{RESULT}")
+    parser.add_argument(
+        "--seeds", type=seed_list, default=[0, 1, 2], metavar="0:3", help="FIRST:END or a list (default 0,1,2)"
+    )
+    parser.add_argument("--out", type=out_folder, required=True, metavar="DIR", help=f"the table is DIR/{RESULT}")
     parser.add_argument("--preset", choices=tuple(TRAINABILITY), default="small", help="size and updates (small)")
-    for name, what in (("updates", "updates of every row"), ("batch", "images per update"), ("image-size", "pixels")):
-        parser.add_argument(f"--{name}", type=positive, metavar="N", help=f"{what} (preset default)")
+    parser.add_argument("--updates", type=positive, metavar="N", help="updates of the training (preset default)")
+    parser.add_argument("--batch", type=positive, metavar="N", help="images per batch (preset default)")
+    add_image_size(parser, "image_size", "of the preset")
     parser.add_argument("--learning-rate", type=float, metavar="R", help="default: the preset's or the library's")
     parser.add_argument("--val-split", default="val", metavar="NAME", help="to validate on (val)")
-    parser.add_argument("--limit", type=positive, metavar="N", help="train on only N real images")
+    parser.add_argument("--limit", type=positive, metavar="N", help="learn from at most N images")
     parser.add_argument("--subset-seed", type=natural, default=0, metavar="N", help="seed that selects them (0)")
     parser.add_argument(
         "--share", type=float, metavar="S", help="share of generated images among those shown (default: by number)"
     )
     parser.add_argument(
-        "--augment", action="store_true", help="ordinary augmentation in every row, not only in its own row"
+        "--augment-all",
+        dest="augment",
+        action="store_true",
+        help="ordinary augmentation in every row, not only in its own row",
     )
+    add_old_name(parser, "--augment", "--augment-all")
     parser.add_argument(
         "--val-attributes", type=Path, metavar="FILE.jsonl", help="of annotate: also recall on easy and hard objects"
     )
-    parser.add_argument("--start", type=Path, metavar="FILE", help="torchvision: weights to start from")
-    parser.add_argument("--most", type=positive, metavar="N", help="train at most N detectors now")
+    add_weights(parser, "torchvision: weights to start from, used where they fit (.pth, .safetensors)")
+    parser.add_argument(
+        "--most", type=positive, metavar="N", help="train at most N detectors now; the same command resumes"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the detectors, not only their scores")
-    add_device(parser, f"torchvision: {DEVICE}")
+    add_device(parser)
 
 
 @tells(lambda arguments: arguments.out / STATUS, shared=True)
@@ -124,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
     from detdiffusion.core.files import write_json
 
     request = request_of(arguments)
-    device_of(request.device)
+    check(request)
     out = request.out
     plan, validation = _plan(request)
     attributes = _attributes(request.val_attributes, validation)
@@ -163,26 +169,37 @@ def request_of(arguments: argparse.Namespace) -> TrainabilityRequest:
     return TrainabilityRequest(config=config, reading=reading_of(arguments), **given)
 
 
-def result_path(out: Path, row: Row, seed: int) -> Path:
-    """Where the scores of one training of a row are kept."""
-    return out / "runs" / f"{row.slug}-seed{seed}" / "result.json"
+def check(request: TrainabilityRequest) -> None:
+    """What can be seen to be wrong before the data are read and libraries are loaded.
+
+    Raises:
+        ConfigError: there is no such device.
+        DataError: a folder or a file is missing.
+        DetectorError: the detector is neither there nor a known architecture.
+    """
+    check_device(request.device)
+    for data in (request.data, *request.synthetic):
+        check_data(data)
+    check_there(request.start, request.val_attributes, what="file")
+    if not Path(request.detector).exists():
+        check_any(request.detector)
 
 
 # --- what is learned ------------------------------------------------------------------------------
 
 
 def _plan(request: TrainabilityRequest) -> tuple[Plan, Dataset]:
-    from training.data.subset import choose
-    from training.studies.trainability_data import make_plan
-
     bounds = all_objects(negatives=request.negatives)
     real, validation = (
-        open_dataset(request.real, filter=bounds, split=split, reading=request.reading)
+        open_dataset(request.data, filter=bounds, split=split, reading=request.reading)
         for split in (request.split, request.val_split)
     )
     synthetic = [open_dataset(folder, filter=bounds) for folder in request.synthetic]
     for dataset in (real, validation, *synthetic):
         print("\n".join(dataset.describe()), file=sys.stderr)
+    from training.data.subset import choose
+    from training.studies.trainability_data import make_plan
+
     chosen = choose(real, request.limit or len(real), request.subset_seed)
     return make_plan(real, validation, synthetic, chosen, request.share), validation
 
@@ -192,41 +209,54 @@ def _settings(request: TrainabilityRequest, plan: Plan) -> dict[str, Any]:
     from detdiffusion.core.files import file_hash
 
     start = None if request.start is None else file_hash(request.start)
-    epochs = epochs_of(request.config, plan)
+    config = replace(request.config, updates=updates_of(request, plan))
+    epochs = config.updates / an_epoch(config, plan)
     counts = {"real": plan.rows[0].real, "validation": len(plan.held_out), "an_epoch": plan.epoch, "epochs": epochs}
     synthetic = [part.name for part in plan.union.parts[1:-1]]
     about = {"real": plan.union.parts[0].name, "synthetic": synthetic, "detector": Path(request.detector).name}
     more = {"share": request.share, "augment": request.augment, "start": start}
-    return {**about, "data": plan.union.fingerprint, **asdict(request.config), **more, "pictures": counts}
+    return {**about, "data": plan.union.fingerprint, **asdict(config), **more, "pictures": counts}
+
+
+def an_epoch(config: TrainabilityConfig, plan: Plan) -> int:
+    """Updates of an epoch, the same in every row."""
+    return math.ceil(plan.epoch / config.batch)
 
 
 def epochs_of(config: TrainabilityConfig, plan: Plan) -> int:
-    """As many as make the updates, whole ones."""
-    return max(1, round(config.updates / math.ceil(plan.epoch / config.batch)))
+    """As many as come nearest to the updates, whole ones: ultralytics knows no others."""
+    return max(1, round(config.updates / an_epoch(config, plan)))
+
+
+def updates_of(request: TrainabilityRequest, plan: Plan) -> int:
+    """Those that every row makes: torchvision's detectors as many as were asked for, ultralytics' whole epochs."""
+    if request.detector in ARCHITECTURES:
+        return request.config.updates
+    return epochs_of(request.config, plan) * an_epoch(request.config, plan)
 
 
 def _train(request: TrainabilityRequest, plan: Plan, row: Row, seed: int, folder: Path) -> Detector:
     from detdiffusion.detectors import load_detector
-    from detdiffusion.detectors.torchvision import ARCHITECTURES
 
     out = folder / "detector"
     if not (out / "detector.json").is_file():
         torchvision = request.detector in ARCHITECTURES
         (_train_torchvision if torchvision else _train_ultralytics)(request, plan, row, seed, out)
-    return load_detector(out)
+    return load_detector(out, device=device_of(request.device))
 
 
 def _train_torchvision(request: TrainabilityRequest, plan: Plan, row: Row, seed: int, out: Path) -> None:
-    from training.detector.recipe import DetectorTraining, train_torchvision
+    from training.detector.recipe import train_torchvision
 
     training = DetectorTraining(
         request.detector,
         request.config.image_size,
-        epochs_of(request.config, plan),
+        math.ceil(request.config.updates / an_epoch(request.config, plan)),
         request.config.batch,
         seed,
         augment=row.augment or request.augment,
         warmup_steps=min(200, request.config.updates // 10),
+        updates=request.config.updates,
     )
     if request.config.learning_rate is not None:
         training = replace(training, learning_rate=request.config.learning_rate)
@@ -270,6 +300,7 @@ def _train_ultralytics(request: TrainabilityRequest, plan: Plan, row: Row, seed:
             workers=LOADERS,
             on_epoch=report,
             start=start,
+            device=device_of(request.device),
             val=False,
             **changes,
             **rate,
@@ -279,11 +310,16 @@ def _train_ultralytics(request: TrainabilityRequest, plan: Plan, row: Row, seed:
 
 def _architecture(detector: str) -> tuple[str, Path | None]:
     """A name, trained from nothing, or the architecture of a detector that is trained further."""
-    if not Path(detector).exists():
+    path = Path(detector)
+    if not path.exists():
         return detector.removesuffix(".yaml") + ".yaml", None
-    from detdiffusion.detectors.ultralytics.detector import load_ultralytics
-
-    return load_ultralytics(Path(detector)).architecture, Path(detector)
+    found = architecture_of(path)
+    if found is None or found in ARCHITECTURES:
+        raise DetectorError(
+            f"{path} cannot be trained further here: give a .pt file or a folder of ultralytics, or an architecture of "
+            "torchvision with --weights"
+        )
+    return found, path
 
 
 # --- what comes of it -----------------------------------------------------------------------------
@@ -329,47 +365,3 @@ def _attributes(path: Path | None, validation: Dataset) -> Mapping[str, Any] | N
     from training.data.attributes import read_attributes
 
     return read_attributes(path, validation)
-
-
-def summarise(rows: Sequence[Row], seeds: Sequence[int], out: Path, settings: Mapping[str, Any]) -> TrainabilityTable:
-    """Means over seeds; gains over the first row seed by seed."""
-    results = {row.name: _results(row, seeds, out) for row in rows}
-    base = results[rows[0].name]
-    return TrainabilityTable(TRAINABILITY_TABLE, settings, tuple(_row(row, results[row.name], base) for row in rows))
-
-
-def _row(row: Row, results: Mapping[int, Any], base: Mapping[int, Any]) -> TrainabilityRow:
-    return TrainabilityRow(
-        name=row.name,
-        pictures=ImageCounts(row.real, row.synthetic),
-        seeds=tuple(results),
-        **{name: SeedEstimate.of([one[name] for one in results.values()]) for name in TRAINABILITY_SCORES},
-        gain=Gain(_gain(results, base, "mAP"), _gain(results, base, "AP50")),
-        by_class=_by_class(results),
-        recall50=_by_attribute(results),
-    )
-
-
-def _results(row: Row, seeds: Sequence[int], out: Path) -> dict[int, dict[str, Any]]:
-    paths = {seed: result_path(out, row, seed) for seed in seeds}
-    remedy = "delete it, its detector is then trained again"
-    return {seed: read_json(path, json_object, DataError, remedy) for seed, path in paths.items() if path.exists()}
-
-
-def _gain(results: Mapping[int, Any], base: Mapping[int, Any], name: str) -> SeedEstimate | None:
-    """Row minus first row, for the seeds that both have."""
-    pairs = [(results[seed][name], base[seed][name]) for seed in results if seed in base]
-    if results is base or not pairs:
-        return None
-    return SeedEstimate.of([None if None in pair else pair[0] - pair[1] for pair in pairs])
-
-
-def _by_class(results: Mapping[int, Any]) -> dict[str, SeedEstimate | None]:
-    labels = dict.fromkeys(label for one in results.values() for label in one["by_class"])
-    return {label: SeedEstimate.of([one["by_class"][label]["mAP"] for one in results.values()]) for label in labels}
-
-
-def _by_attribute(results: Mapping[int, Any]) -> dict[str, SeedEstimate | None] | None:
-    if not results or any("recall50" not in one for one in results.values()):
-        return None
-    return {name: SeedEstimate.of([one["recall50"][name] for one in results.values()]) for name in ("easy", "hard")}

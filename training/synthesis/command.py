@@ -12,18 +12,21 @@ from pathlib import Path
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.arguments import (
+    add_batch,
     add_device,
+    add_guidance,
     add_old_name,
     add_sampler,
+    add_steps,
     amount,
     natural,
+    out_folder,
     positive,
-    sampler_steps,
     seed_number,
 )
-from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
+from detdiffusion.sampling_config import SamplingConfig
 from training.core.status import STATUS, tells
-from training.data.filters import NO_FILTER, add_filter_arguments, filter_of
+from training.data.filters import add_filter_arguments, filter_of
 from training.data.layout_sources import describe, layout_spec
 from training.evaluation.inputs import BATCH
 from training.synthesis.augment import Augmentation
@@ -47,18 +50,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strategy", type=Strategy, choices=list(Strategy), required=True, help="tags: true ones, all easy or all hard"
     )
     parser.add_argument("--count", type=positive, required=True, metavar="N", help="total number of images")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the data set")
+    parser.add_argument("--out", type=out_folder, required=True, metavar="DIR", help="folder of the data set")
     _add_layouts(parser)
     _add_sampling(parser)
     _add_detector(parser)
     _add_work(parser)
     _add_exports(parser)
-    add_filter_arguments(parser, NO_FILTER)
+    add_filter_arguments(parser)
 
 
 def _add_layouts(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("layouts")
-    group.add_argument("--split", metavar="NAME", help="of a data set's folder (default: the only one, or train)")
+    group.add_argument("--split", metavar="NAME", help="split of the data set (default: the only one, or train)")
     group.add_argument(
         "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
     )
@@ -83,16 +86,11 @@ def _add_layouts(parser: argparse.ArgumentParser) -> None:
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sampling")
     group.add_argument(
-        "--seed", type=seed_number, default=0, metavar="S", help="seed of all noise and shifts (default 0)"
+        "--seed", type=seed_number, default=0, metavar="N", help="seed of all noise and shifts (default 0)"
     )
-    group.add_argument("--steps", type=sampler_steps, default=20, help="sampler steps, 1 to 1000 (default 20)")
+    add_steps(group)
     add_sampler(group)
-    group.add_argument(
-        "--guidance",
-        type=amount,
-        default=DEFAULT_GUIDANCE,
-        help="classifier-free guidance scale (%(default)g)",
-    )
+    add_guidance(group)
     group.add_argument(
         "--attribute-guidance",
         type=amount,
@@ -121,9 +119,9 @@ def _add_detector(parser: argparse.ArgumentParser) -> None:
 
 def _add_work(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("work")
-    group.add_argument("--workers", type=positive, default=1, metavar="W", help="processes (default 1)")
+    group.add_argument("--workers", type=positive, default=1, metavar="N", help="processes (default 1)")
     group.add_argument("--engine", choices=("local", "ray"), default="local", help="processes here, or a Ray cluster")
-    group.add_argument("--batch", type=positive, default=BATCH, metavar="N", help=f"images per batch ({BATCH})")
+    add_batch(group, BATCH)
     group.add_argument("--chunk", type=positive, default=CHUNK, metavar="N", help=f"images per chunk ({CHUNK})")
     group.add_argument(
         "--threads", type=positive, default=THREADS, metavar="N", help=f"threads per worker on the CPU ({THREADS})"
@@ -149,13 +147,13 @@ def request_of(arguments: argparse.Namespace) -> Request:
 @tells(lambda arguments: arguments.out / STATUS, "image", shared=True)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    from training.synthesis.exports import export
-    from training.synthesis.workers import run_local, run_ray
-
     request = request_of(arguments)
     job = begin(request)
     for line in describe(job.source):
         print(line, file=sys.stderr)
+    from training.synthesis.exports import export
+    from training.synthesis.workers import run_local, run_ray
+
     if arguments.engine == "ray":
         run_ray(job)
     else:

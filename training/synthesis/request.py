@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detdiffusion.attributes import Strategy
-from detdiffusion.core.devices import device_of
+from detdiffusion.core.devices import check_device
 from detdiffusion.core.files import claim, read_json, write_json
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors import BUNDLED
@@ -113,16 +114,23 @@ def begin(request: Request) -> Job:
         DataError: the layouts cannot be read.
         LayoutError: the model does not know a class of the layouts.
     """
-    from detdiffusion.detectors import load_detector
-    from detdiffusion.diffusion.manifest import model_hash, read_vocabulary, verify
+    from detdiffusion.detectors import detector_path, load_detector
+    from detdiffusion.detectors.names import check_knows, remap_labels
+    from detdiffusion.diffusion.manifest import check_model, model_hash, read_vocabulary, verify
 
-    device_of(request.device)
+    check_device(request.device)
+    check_model(request.model)
+    if request.detector not in (None, NO_DETECTOR):
+        detector_path(str(request.detector), request.model)
     job = request.job()
+    print(f"checking the model {job.model}", file=sys.stderr)
     verify(job.model)
     vocabulary = read_vocabulary(job.model)
     if not vocabulary.attribute_words and (job.strategy is not Strategy.ORIGIN or job.sampling.attribute_guidance):
         raise ConfigError(f"{job.model} knows no easy and hard objects: use --strategy origin")
     detector = None if job.detector is None else load_detector(job.detector, job.model)
+    if detector is not None:
+        check_knows(remap_labels(detector, vocabulary.labels)[0], vocabulary.labels, "the model")
     if (job.refine or job.snap) and detector is None:
         raise ConfigError("--refine and --snap ask a detector what is there: give one with --detector")
     _check_origin(job, detector is not None, attributes=bool(vocabulary.attribute_words))

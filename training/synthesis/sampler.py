@@ -69,7 +69,8 @@ class Generator:
         self.missed = missed_things(job.source) if job.add_missed else None
         self.detector: Detector | None = None
         if job.detector is not None:
-            self.detector = remap_labels(load_detector(job.detector, job.model), self.pipe.vocabulary.labels)[0]
+            detector = load_detector(job.detector, job.model, device=self.device)
+            self.detector = remap_labels(detector, self.pipe.vocabulary.labels)[0]
 
     def make(self, chunk: int) -> bool:
         """Draws and commits a chunk; False if someone else had committed it meanwhile.

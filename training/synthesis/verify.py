@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from detdiffusion.core.json_stream import elements
 from detdiffusion.errors import DataError
 from training.core.chunks import COMMIT, Chunks
+from training.core.cli import progress
+from training.core.schedule import OnStep
 from training.core.status import STATUS, RunState, status_writer, tells
 from training.synthesis.exports import ANNOTATIONS
 from training.synthesis.store import read_chunks
@@ -24,41 +28,75 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @tells(lambda arguments: arguments.folder / STATUS, "image")
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 1 when a picture is missing, double or damaged; bad input is a `DetDiffusionError` (exit code 2)."""
+    """Exit code 1 when something is wrong; bad input is a `DetDiffusionError` (exit code 2)."""
     chunks = read_chunks(arguments.folder)
-    seen, faults = count(chunks)
-    missing = [number for number in range(chunks.count) if not seen[number]]
-    double = [number for number, times in seen.items() if times > 1]
-    faults += [f"picture {number} is missing" for number in missing]
-    faults += [f"picture {number} is there {seen[number]} times" for number in double]
-    faults += _annotated(chunks)
-    whole = chunks.count - len(missing)
-    print(f"{chunks.count} ids: {whole} there, {len(missing)} missing, {len(double)} double, {len(faults)} faults")
+    with progress("verify", "chunk") as report:
+        found = look_at(chunks, report)
+    print(found.line())
+    faults = found.lines()
     for fault in faults[:SHOWN]:
         print(fault, file=sys.stderr)
+    if len(faults) > SHOWN:
+        print(f"... and {len(faults) - SHOWN} more", file=sys.stderr)
     if faults:
         status_writer().end(RunState.FAILED, faults[0])
     return 1 if faults else 0
 
 
-def count(chunks: Chunks) -> tuple[Counter[int], list[str]]:
-    """How often each picture is committed, and what is wrong with the commits and the files."""
-    seen, faults = Counter[int](), list[str]()
-    for commit in sorted(chunks.home.glob(f"*/{COMMIT}")):
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a job's pictures are: each of them is whole, missing, double or damaged, one of these. others: faults that
+    are of no one picture."""
+
+    count: int
+    missing: tuple[int, ...]
+    double: Mapping[int, int]  # number -> how often it is there
+    damaged: Mapping[int, str]  # number -> what is wrong
+    others: tuple[str, ...]
+
+    def line(self) -> str:
+        """The counts; the first four add up to the pictures."""
+        whole = self.count - len(self.missing) - len(self.double) - len(self.damaged)
+        return (
+            f"{self.count} pictures: {whole} whole, {len(self.missing)} missing, {len(self.double)} double, "
+            f"{len(self.damaged)} damaged; {len(self.others)} other faults"
+        )
+
+    def lines(self) -> list[str]:
+        """Every fault, one a line."""
+        missing = [f"picture {number} is missing" for number in self.missing]
+        double = [f"picture {number} is there {times} times" for number, times in self.double.items()]
+        return [*missing, *double, *dict.fromkeys(self.damaged.values()), *self.others]
+
+
+def look_at(chunks: Chunks, on_step: OnStep) -> Found:
+    """Looks at every commit, every file, and the list of annotations."""
+    seen, damaged, others = Counter[int](), dict[int, str](), list[str]()
+    commits = sorted(chunks.home.glob(f"*/{COMMIT}"))
+    for done, commit in enumerate(commits, start=1):
+        on_step(done, len(commits), {})
         name = commit.parent.name
         if not name.isdecimal() or int(name) >= len(chunks):
-            faults.append(f"{commit.parent} belongs to no chunk of this job")
+            others.append(f"{commit.parent} belongs to no chunk of this job")
             continue
-        faults += chunks.faults(int(name))
         try:
-            seen.update(int(row["id"]) for row in chunks.rows(int(name)))
-        except DataError:
-            continue  # its faults are listed
-    return seen, faults
+            rows = chunks.rows(int(name))
+        except DataError as error:
+            damaged |= dict.fromkeys(chunks.numbers(int(name)), str(error))
+            continue
+        seen.update(int(row["id"]) for row in rows)
+        if [row["id"] for row in rows] != list(chunks.numbers(int(name))):
+            others.append(f"{commit} lists other pictures than those of its chunk")
+        damaged |= {int(row["id"]): fault for row in rows if (fault := chunks.fault(row))}
+    missing = tuple(number for number in range(chunks.count) if not seen[number] and number not in damaged)
+    double = {number: times for number, times in sorted(seen.items()) if times > 1 and number not in damaged}
+    stray = [f"picture {number} is not of this job" for number in seen if not 0 <= number < chunks.count]
+    damaged = {number: fault for number, fault in damaged.items() if 0 <= number < chunks.count}
+    return Found(chunks.count, missing, double, damaged, (*others, *stray, *_annotated(chunks, missing)))
 
 
-def _annotated(chunks: Chunks) -> list[str]:
-    """annotations.json lists every picture once, and no other."""
+def _annotated(chunks: Chunks, missing: Sequence[int]) -> list[str]:
+    """annotations.json lists every picture that is there once, and no other."""
     path = chunks.root / ANNOTATIONS
     if not path.exists():
         return [f"{path} is missing: run generate again"]
@@ -66,7 +104,7 @@ def _annotated(chunks: Chunks) -> list[str]:
         listed = Counter(int(row["id"]) for _, row in elements(path, ("images",)))
     except (DataError, KeyError, TypeError, ValueError) as error:
         return [f"{path} is damaged ({error}): run generate again"]
-    wrong = [number for number in range(chunks.count) if listed[number] != 1]
+    wrong = [number for number in range(chunks.count) if listed[number] != 1 and number not in missing]
     extra = sorted(set(listed) - set(range(chunks.count)))
     faults = [f"{path} lists picture {number} {listed[number]} times" for number in wrong]
     return faults + [f"{path} lists picture {number}, which this job does not have" for number in extra]

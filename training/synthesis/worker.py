@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from detdiffusion.errors import DetDiffusionError
+from detdiffusion.errors import DetDiffusionError, sentence
 from training.synthesis.request import read_job
 from training.synthesis.workers import BAD_INPUT, work
 
@@ -15,7 +15,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         work(read_job(Path(out)), int(index))
     except (DetDiffusionError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         return BAD_INPUT
     return 0
 

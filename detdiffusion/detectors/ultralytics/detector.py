@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from detdiffusion.detectors.ultralytics.images import Frame, letterbox, stretch
 from detdiffusion.detectors.ultralytics.library import (
     LOWEST_SCORE,
     MAX_DETECTIONS,
+    NMS_IOU,
     build,
     contained,
     detection_model,
@@ -30,7 +32,7 @@ _IMAGES_PER_PASS = 32
 class UltralyticsDetector:
     """A YOLO or RT-DETR model behind the `Detector` protocol. Images of any size; boxes come back in fractions."""
 
-    def __init__(self, model: torch.nn.Module, about: Description) -> None:
+    def __init__(self, model: torch.nn.Module, about: Description, device: torch.device | None = None) -> None:
         self.name = about.name
         self.sha256 = about.sha256
         self.labels = about.labels
@@ -38,9 +40,25 @@ class UltralyticsDetector:
         self.image_size = about.imgsz
         self.min_score = about.min_score
         self._transformer = type(model).__name__ == "RTDETRDetectionModel"
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        layers: Any = model.model
+        self._head = layers[-1]  # as the library orders them
+        self._end_to_end = bool(getattr(self._head, "end2end", False))
+        self._device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model = model.float().eval().to(self._device).to(memory_format=torch.channels_last)
         self._model.requires_grad_(False)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides what it finds, beside its weights."""
+        thresholds = {"lowest_score": LOWEST_SCORE, "nms_iou": NMS_IOU, "max_detections": MAX_DETECTIONS}
+        if self._transformer or self._end_to_end:
+            del thresholds["nms_iou"]  # nothing is suppressed
+        return {
+            "version": f"ultralytics {version('ultralytics')}",
+            "head": type(self._head).__name__,
+            "image_size": self.image_size,
+            "thresholds": thresholds,
+        }
 
     def detect(self, images: Sequence[Image.Image]) -> list[Detections]:
         """At most 100 detections per image, down to score 0.001, after non-maximum suppression (a class at a time)."""
@@ -54,8 +72,11 @@ class UltralyticsDetector:
         fit = stretch if self._transformer else letterbox
         squares, frames = zip(*(fit(image, self.image_size) for image in images), strict=True)
         output = self._model(self._pixels(squares))
-        rows = self._of_queries(output[0]) if self._transformer else suppressed(output, len(self.labels))
+        rows = self._of_queries(output[0]) if self._transformer else self._of_anchors(output)
         return [self._detections(row.cpu().numpy(), frame) for row, frame in zip(rows, frames, strict=True)]
+
+    def _of_anchors(self, output: Any) -> list[torch.Tensor]:
+        return suppressed(output, len(self.labels), end_to_end=self._end_to_end)
 
     def _of_queries(self, output: torch.Tensor) -> list[torch.Tensor]:
         """RT-DETR's output [B, Q, 6] (centre, width, height in fractions, score, class; best first) -> the same rows.
@@ -72,9 +93,7 @@ class UltralyticsDetector:
         """What the detection head reads of each image, averaged over its place: [B, D] float32. D is the sum of the
         channels of the layers that feed the head."""
         levels: list[torch.Tensor] = []
-        layers: Any = self._model.model
-        head = layers[-1]  # as the library orders them
-        tap = head.register_forward_pre_hook(lambda _, inputs: levels.extend(inputs[0]))
+        tap = self._head.register_forward_pre_hook(lambda _, inputs: levels.extend(inputs[0]))
         try:
             fit = stretch if self._transformer else letterbox
             self._model(self._pixels([fit(image, self.image_size)[0] for image in images]))
@@ -112,37 +131,36 @@ class UltralyticsDetector:
         return Detections(tuple(self.labels[int(index)] for index in rows[:, 5]), rows[:, 4].clip(0, 1), boxes)
 
 
-def load_ultralytics(path: Path) -> UltralyticsDetector:
+def load_ultralytics(path: Path, device: torch.device | None = None) -> UltralyticsDetector:
     """A detector folder, or the user's own .pt file of a detection model (read through safe loading only).
 
     Raises:
         DetectorError: missing, damaged (both hashes are named), unsafe, or of another architecture.
     """
     if path.is_dir():
-        return _load_folder(path)
+        return _load_folder(path, device)
     if not path.exists():
         raise DetectorError(f"{path}: no such detector; give a detector folder or a .pt file that is on this machine")
     if path.suffix != ".pt":
         raise DetectorError(f"{path.name}: a detector needs to be a folder with {DESCRIPTION_FILE}, or a .pt file")
-    return _load_pt(path)
+    return _load_pt(path, device)
 
 
-def _load_folder(folder: Path) -> UltralyticsDetector:
+def _load_folder(folder: Path, device: torch.device | None) -> UltralyticsDetector:
     about = read_description(folder)
     weights = read_weights(folder, about)
     with contained():
         model = build(about.architecture, about.labels)
         fill(model, weights, folder, about.architecture)
         model.fuse(verbose=False)
-    return UltralyticsDetector(model, about)
+    return UltralyticsDetector(model, about, device)
 
 
-def _load_pt(path: Path) -> UltralyticsDetector:
+def _load_pt(path: Path, device: torch.device | None) -> UltralyticsDetector:
     with contained():
         model, image_size = detection_model(path)
         labels = tuple(str(label) for _, label in sorted(model.names.items()))
         model.float().fuse(verbose=False)
     architecture = str((model.yaml or {}).get("yaml_file", path.name))
-    return UltralyticsDetector(
-        model, Description(path.stem, architecture, labels, image_size, MIN_SCORE, sha256=file_hash(path))
-    )
+    about = Description(path.stem, architecture, labels, image_size, MIN_SCORE, sha256=file_hash(path))
+    return UltralyticsDetector(model, about, device)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import tempfile
 import threading
 import zipfile
@@ -23,6 +22,8 @@ import torch
 from PIL import Image
 
 from detdiffusion.core.files import one_line, written_aside
+from detdiffusion.detectors.architectures import built_in
+from detdiffusion.detectors.state import foreign_names, named
 from detdiffusion.errors import ConfigError, DetectorError
 from detdiffusion.models.precision import autocast
 
@@ -37,7 +38,9 @@ _LOCK = threading.RLock()
 _SETTINGS = tempfile.TemporaryDirectory(prefix="detdiffusion-")  # the library writes a settings file: not at home
 LOWEST_SCORE = 0.001
 MAX_DETECTIONS = 100
-_NMS_IOU = 0.6
+NMS_IOU = 0.6
+_YOLOV5 = ("models.yolo", "models.common", "models.experimental")  # modules of the repositories of YOLOv5 and YOLOv7
+_HEAD_BYTES = 1_000_000
 _SECONDS_AN_IMAGE = 3600.0  # the library drops what its suppression has not finished in time: it never runs out
 
 EpochReport = Callable[[int, int, dict[str, float]], None]  # finished epochs, of how many, metrics
@@ -91,18 +94,6 @@ def _restore_environment(environment: dict[str, str]) -> None:
     os.environ.update(environment)
 
 
-def _built_in(architecture: str) -> tuple[Path, str]:
-    """File and scale of a built-in architecture: "yolo11n.yaml" is scale n of yolo11.yaml, yolov10n.yaml has a file."""
-    from ultralytics.utils import ROOT
-
-    files = {path.name: path for path in (ROOT / "cfg" / "models").rglob("*.yaml")}
-    name = architecture if architecture in files else re.sub(r"(\d+)[nsmlx](.*)$", r"\1\2", architecture)
-    if name not in files:
-        raise DetectorError(f"{architecture!r} is no built-in architecture of ultralytics (such as yolo11n.yaml)")
-    scale = re.search(r"\d([nsmlx])", architecture)
-    return files[name], scale[1] if scale else ""
-
-
 def _is_transformer(config: Mapping[str, Any]) -> bool:
     """By the last layer of the model's text."""
     return bool(config["head"][-1][2] == "RTDETRDecoder")
@@ -113,18 +104,12 @@ def build(architecture: str, labels: Sequence[str]) -> Any:
     from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
     from ultralytics.utils import YAML
 
-    file, scale = _built_in(architecture)
+    file, scale = built_in(architecture)
     config = {**YAML.load(file), "scale": scale, "yaml_file": architecture}
     kind = RTDETRDetectionModel if _is_transformer(config) else DetectionModel
     model = kind(config, nc=len(labels), verbose=False)
     model.names = dict(enumerate(labels))
     return model
-
-
-def check_architecture(name: str) -> None:
-    """DetectorError unless it names a built-in model of ultralytics ("yolo11n.yaml")."""
-    with contained():
-        _built_in(name)
 
 
 def read_pt(path: Path) -> dict[str, Any]:
@@ -137,16 +122,37 @@ def read_pt(path: Path) -> dict[str, Any]:
 
     try:
         if not zipfile.is_zipfile(path):
-            raise DetectorError(f"{path.name} is not a checkpoint of torch, or it is cut off")
+            raise DetectorError(_not_a_checkpoint(path))
         with _SafeLoad.loading(path):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        raise DetectorError(f"{path.name} is refused: it holds more than a model, and could run code") from error
+        raise DetectorError(_refusal(path, foreign_names(path))) from error
     except (RuntimeError, EOFError, OSError, AttributeError) as error:
         raise DetectorError(f"{path.name} cannot be read: {one_line(error)}") from error
     if not isinstance(checkpoint, dict):
         raise DetectorError(f"{path.name} is not a checkpoint of ultralytics")
     return checkpoint
+
+
+def _not_a_checkpoint(path: Path) -> str:
+    with path.open("rb") as file:
+        if b"models.yolo" in file.read(_HEAD_BYTES):
+            return _refusal(path, ["models.yolo"])
+    return f"{path.name} is not a checkpoint of torch, or it is cut off"
+
+
+def _refusal(path: Path, names: Sequence[str]) -> str:
+    """Why a .pt file is not read: it names what is not ultralytics' own."""
+    if any(name.startswith(_YOLOV5) for name in names):
+        return (
+            f"{path.name} is of the old YOLOv5 (or YOLOv7) repository: it needs the code of that repository"
+            f"{named(names)}, which is never run here. Give weights of ultralytics (such as yolov5nu.pt), or the COCO "
+            "results that the repository's val.py --save-json writes"
+        )
+    return (
+        f"{path.name} is refused: it holds more than a model, and could run code{named(names)}; give a checkpoint that "
+        "ultralytics wrote, or ARCHITECTURE=WEIGHTS of torchvision with the state_dict() alone"
+    )
 
 
 def detection_model(path: Path) -> tuple[Any, int]:
@@ -155,31 +161,36 @@ def detection_model(path: Path) -> tuple[Any, int]:
     Raises:
         DetectorError: as `read_pt`, or it holds no detection model.
     """
-    from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
+    from ultralytics.nn.tasks import DetectionModel, PoseModel, RTDETRDetectionModel, SegmentationModel
 
     checkpoint = read_pt(path)
     model: Any = checkpoint.get("ema") or checkpoint.get("model")
-    if type(model) not in (DetectionModel, RTDETRDetectionModel):
+    if type(model) not in (DetectionModel, RTDETRDetectionModel, SegmentationModel, PoseModel):
         raise DetectorError(
-            f"{path.name} holds {type(model).__name__}; a detector needs a detection model, YOLO or RT-DETR"
+            f"{path.name} holds {type(model).__name__}; a detector needs a model that finds upright boxes: detection, "
+            "segmentation or key points of YOLO, or RT-DETR"
         )
     return model, int((checkpoint.get("train_args") or {}).get("imgsz", 640))
 
 
-def suppressed(output: Any, classes: int) -> list[torch.Tensor]:
-    """YOLO's raw output -> rows [N, 6] per image: x1, y1, x2, y2 in padded pixels, score, class."""
+def suppressed(output: Any, classes: int, *, end_to_end: bool = False) -> list[torch.Tensor]:
+    """YOLO's raw output -> rows [N, 6] per image: x1, y1, x2, y2 in padded pixels, score, class. What comes with a box
+    besides (a mask, key points) is left out."""
     from ultralytics.utils.nms import non_max_suppression
 
+    while not isinstance(output, torch.Tensor):
+        output = output[0]  # beside it stand the raw maps, and prototypes of masks
     rows: list[torch.Tensor] = non_max_suppression(
         output,
         conf_thres=LOWEST_SCORE,
-        iou_thres=_NMS_IOU,
+        iou_thres=NMS_IOU,
         multi_label=True,
         max_det=MAX_DETECTIONS,
         nc=classes,
         max_time_img=_SECONDS_AN_IMAGE,
+        end2end=end_to_end,
     )
-    return rows
+    return [row[:, :6] for row in rows]
 
 
 def finished_epochs(last: Path) -> int:
@@ -196,7 +207,7 @@ def check_settings(settings: dict[str, Any]) -> None:
     """Raises ConfigError for a setting that ultralytics refuses, DetectorError for an unknown architecture."""
     from ultralytics.cfg import get_cfg
 
-    _built_in(settings["architecture"])
+    built_in(settings["architecture"])
     try:
         get_cfg(overrides=_passed_on(settings))
     except (SyntaxError, TypeError, ValueError) as error:
@@ -211,12 +222,13 @@ def run_training(
     threads: int,
     on_epoch: EpochReport | None,
     start: dict[str, torch.Tensor] | None,
+    device: torch.device | None,
 ) -> None:
     """One run of ultralytics' own loop, from scratch, from other weights, or from `out/weights/last.pt`."""
     from ultralytics.engine import trainer
 
     last = out / "weights" / "last.pt"
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     mixed = autocast(device)
     overrides = {
         "mode": "train",
@@ -225,7 +237,11 @@ def run_training(
         "data": str(data),
         "save_dir": str(out),
     }
-    overrides |= {"device": "0" if device.type == "cuda" else "cpu", "workers": workers, "exist_ok": True}
+    overrides |= {
+        "device": str(device.index or 0) if device.type == "cuda" else device.type,
+        "workers": workers,
+        "exist_ok": True,
+    }
     overrides |= {"amp": False, "plots": False, "cache": "ram", "patience": 0, "verbose": False}
     overrides |= _passed_on(settings)
     if last.exists():
@@ -264,7 +280,7 @@ def _training_class(
     from ultralytics.models.yolo.detect import DetectionTrainer
     from ultralytics.utils import YAML
 
-    base: Any = RTDETRTrainer if _is_transformer(YAML.load(_built_in(architecture)[0])) else DetectionTrainer
+    base: Any = RTDETRTrainer if _is_transformer(YAML.load(built_in(architecture)[0])) else DetectionTrainer
 
     class Training(base):  # type: ignore[misc]
         """Reads no data YAML (its `download:` is run as code) and fetches no font; checkpoints are written whole."""

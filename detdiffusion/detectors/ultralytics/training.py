@@ -45,6 +45,7 @@ def train_ultralytics(
     min_score: float = MIN_SCORE,
     on_epoch: EpochReport | None = None,
     start: Path | None = None,
+    device: torch.device | None = None,
     **hyperparameters: float,
 ) -> Path:
     """Trains a detector on a YOLO folder and returns its detector folder, `out/model`.
@@ -55,6 +56,7 @@ def train_ultralytics(
     Args:
         architecture: a built-in model of ultralytics, by name ("yolo11n.yaml").
         data: holds train/images, train/labels, val/images, val/labels.
+        device: that it computes on; None: the GPU, else the CPU.
         start: detector folder or .pt file whose weights are taken where they fit; None: from scratch.
         hyperparameters: any of ultralytics' training settings that are numbers (lr0, mosaic, ...).
 
@@ -79,7 +81,7 @@ def train_ultralytics(
         if (folder / DESCRIPTION_FILE).exists():
             return folder
         if not last.exists() or finished_epochs(last) < epochs:
-            run_training(settings, data, out, workers, threads, on_epoch, weights)
+            run_training(settings, data, out, workers, threads, on_epoch, weights, device)
         name = name or architecture.removesuffix(".yaml")
         about = Description(name, architecture, tuple(labels), image_size, min_score, sha256="")
         save_detector(read_pt(last)["ema"], folder, about)

@@ -57,7 +57,7 @@ def test_where_the_dialog_opens(data: Path) -> None:
 def test_what_cannot_be_listed_is_named(data: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere is not a folder"):
         Places([data / "nowhere"])
-    with pytest.raises(ConfigError, match=r"loop\.yaml cannot be read: Not a directory"):
+    with pytest.raises(ConfigError, match=r"loop\.yaml cannot be read: a file stands where a folder"):
         Places([data]).look(str(data / "loop.yaml"))
 
 

@@ -121,7 +121,7 @@ def test_a_run_that_cannot_be_written_leaves_nothing(runs: Runs, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Runs, "_write", full)
-    with pytest.raises(ConfigError, match=r"cannot be started in .*: No space left on device"):
+    with pytest.raises(ConfigError, match=r"cannot be started in .*: the disk is full"):
         start(runs, "street", python("pass"))
     assert list(runs.root.iterdir()) == []
 

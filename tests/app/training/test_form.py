@@ -202,7 +202,7 @@ def test_scenes_are_stood_in_for_while_the_trainer_is_asked(runs: Runs, home: Pa
     plan = make_plan(DRAWN, runs, home)
     rehearse(plan, trainer)
     call = called(trainer)
-    assert call["argv"][-1] == "--dry-run"
+    assert call["argv"][-2:] == ["--dry-run", "before-attributes"]
     assert "--attributes" not in call["argv"], "there are none yet"
     assert words(call["argv"])["--data"] != plan.data
     assert sum(name.endswith(".png") for name in call["found"]) == 4

@@ -269,7 +269,7 @@ def test_hashes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "parse", "said"),
     [
-        (None, dict, r"it\.json cannot be read \(No such file or directory\); start again"),
+        (None, dict, r"it\.json cannot be read \(no such file or folder\); start again"),
         ("", dict, r"it\.json is damaged \(Expecting value.*\); start again"),
         ('{"a": 1', dict, r"it\.json is damaged \(Expecting .*\)"),
         ("\ufffd", dict, r"it\.json is damaged"),

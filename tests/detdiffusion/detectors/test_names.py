@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from detdiffusion.detection import AnswersById, Detections, Detector, look
-from detdiffusion.detectors.names import match_names, names_beside, remap_labels
+from detdiffusion.detectors.names import check_knows, match_names, names_beside, remap_labels
 from detdiffusion.errors import DetectorError
 
 
@@ -102,12 +102,31 @@ def test_a_detector_that_answers_by_id_still_does() -> None:
         ({"classes.txt": "car"}, ("car",)),
         ({"coco.names": "car"}, ("car",)),
         ({"coco.names": "car", "voc.names": "cat"}, None),
+        ({"coco.names": "car", "other.weights": ""}, None),
+        ({"w.weights": "", "coco.names": "car", "results.txt": "x"}, ("car",)),
+        ({"other.names": "car", "other.weights": "", "classes.txt": "cat"}, ("cat",)),
     ],
 )
 def test_names_beside_weights(files: dict[str, str], names: tuple[str, ...] | None, tmp_path: Path) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     assert names_beside(tmp_path / "w.weights") == names
+
+
+def test_names_of_a_darknet_run(tmp_path: Path) -> None:
+    for name in ("cups", "cup", "coco"):
+        (tmp_path / f"{name}.names").write_text(name)
+    (tmp_path / "cups_best.weights").touch()
+    assert names_beside(tmp_path / "cups_best.weights") == ("cups",)
+    assert names_beside(tmp_path / "cocoa.weights") is None
+
+
+def test_a_detector_that_knows_no_class_is_refused() -> None:
+    check_knows(Voc(), ("kite", "tree"), "the data")
+    check_knows(Voc(), (), "the data")
+    many = [f"class{number}" for number in range(10)]
+    with pytest.raises(DetectorError, match=r"voc knows no class of the data: it knows motorbike, kite.* and 2 more"):
+        check_knows(Voc(), many, "the data")
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,9 @@ from torchvision.models import detection
 
 from detdiffusion.detectors import detector_path, load_detector
 from detdiffusion.detectors import folder as form
+from detdiffusion.detectors.architectures import ARCHITECTURES, SMALL
 from detdiffusion.detectors.folder import Description, read_weights, save_detector
 from detdiffusion.detectors.torchvision import (
-    ARCHITECTURES,
-    SMALL,
     TorchvisionDetector,
     build_model,
     load_torchvision,

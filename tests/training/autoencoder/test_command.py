@@ -89,7 +89,8 @@ def parse(*words: str | Path) -> argparse.Namespace:
 def test_the_command_trains_measures_and_does_nothing_twice(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "load_detector", lambda name, model: LightDetector())
+    monkeypatch.setattr(command, "load_detector", lambda name, model, **_: LightDetector())
+    monkeypatch.setattr(command, "detector_path", lambda name, model: name)
     out = tmp_path / "run"
     words = ("--data", folder, "--out", out, *WORDS)
     assert command.run(parse(*words, "--detector", "lights")) == 0
@@ -185,7 +186,7 @@ def test_a_full_disk_is_said(folder: Path, tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(command, "_write_stack", full)
-    with pytest.raises(DataError, match=r"pictures\.npy cannot be written .*No space left.* free some space"):
+    with pytest.raises(DataError, match=r"pictures\.npy cannot be written .*the disk is full.* free some space"):
         command.image_stack(command.image_files(folder, None), 16, tmp_path / "pictures.npy")
     assert not list(tmp_path.glob("pictures.*"))
 

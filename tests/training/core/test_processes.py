@@ -149,3 +149,12 @@ def test_a_rank_that_dies_under_torchrun_and_accelerate_goes_on(
     assert sorted(path.name for path in tmp_path.glob("rank-*")) == ["rank-0", "rank-1"]
     check_same(rows(out), alone)
     assert resumed.stdout.splitlines() == [str(out / "model")], "the first process alone speaks"
+
+
+def test_a_device_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert join_processes("cpu") == (Processes(), torch.device("cpu"))
+    with pytest.raises(ConfigError, match="--device nonsense: there is no such device"):
+        join_processes("nonsense")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="each of the 2 processes takes a device of its own"):
+        join_processes("cpu:0")

@@ -22,6 +22,7 @@ from training.data.filters import (
     filter_of,
     filter_words,
     run,
+    write_layouts,
 )
 from training.data.index import Entry
 
@@ -142,7 +143,7 @@ def test_rows_are_layouts_in_the_public_form(tmp_path: Path, capsys: pytest.Capt
     instances = write(tmp_path / "i.json", "cat", {7: 2, "a": 3, 9: 1})
     stuff = write(tmp_path / "s.json", "sky", {7: 1, 9: 1})
     out = tmp_path / "new" / "layouts.jsonl"
-    assert layouts("--instances", instances, "--stuff", stuff, "--out", out) == 0
+    assert layouts("--instances", instances, "--stuff", stuff, "--out", out, "--filter", "protocol") == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row.pop("image_id") for row in rows] == [7, "a"]
     found = [Layout.from_json(row) for row in rows]
@@ -162,8 +163,11 @@ def test_rows_are_layouts_in_the_public_form(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("options", "pictures"),
     [
-        ((), 1),
-        (("--min-objects", 1), 2),
+        ((), 2),
+        (("--filter", "none"), 2),
+        (("--filter", "protocol"), 1),
+        (("--min-objects", 1, "--filter", "protocol"), 2),
+        (("--max-objects", 2), 1),
         (("--max-objects", 2, "--min-objects", 2), 1),
         (("--ignore", "dog", "--min-objects", 2), 2),
         (("--ignore", "--min-area", 0.2), None),
@@ -184,9 +188,11 @@ def test_bounds_are_options(options: tuple[object, ...], pictures: int | None, t
 def test_bad_words_are_refused(tmp_path: Path) -> None:
     instances = write(tmp_path / "i.json", "cat", {1: 3})
     with pytest.raises(ConfigError, match="is a folder; --out names the file"):
-        layouts("--instances", instances, "--out", tmp_path)
+        write_layouts(instances, None, tmp_path, LayoutFilter())
+    with pytest.raises(SystemExit):
+        layouts("--instances", instances, "--out", tmp_path / "o", "--filter", "odd")
     with pytest.raises(ConfigError, match="min_objects 9"):
-        layouts("--instances", instances, "--out", tmp_path / "o", "--min-objects", 9)
+        layouts("--instances", instances, "--out", tmp_path / "o", "--min-objects", 9, "--max-objects", 8)
     with pytest.raises(DataError, match=r"absent\.json: no such file"):
         layouts("--instances", tmp_path / "absent.json", "--out", tmp_path / "o")
 

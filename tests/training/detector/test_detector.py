@@ -199,6 +199,9 @@ def test_torchvision_by_command(folder: Path, tmp_path: Path, capsys: pytest.Cap
         command.run(parse(*words, "--epochs", "2"))
     start = ("--start", out / "model-00001-of-00003.safetensors")
     assert command.run(parse(*words[:4], "--out", tmp_path / "b", *words[6:], *start)) == 0
+    again = ("--data", folder, "--weights", out, "--out", tmp_path / "c", *WORDS, "--epochs", "1")
+    assert command.run(parse(*again)) == 0, "a detector folder names its architecture"
+    assert json.loads((tmp_path / "c" / "run" / "config.json").read_text())["arch"] == SMALL
 
 
 @pytest.mark.usefixtures("at_home")
@@ -210,6 +213,9 @@ def test_ultralytics_by_command(folder: Path, tmp_path: Path) -> None:
     assert (detector.name, detector.labels, detector.min_score) == ("mine", THINGS, 0.5)
     assert sorted(path.name for path in (out / "run").iterdir()) == ["config.json", "report.json", "status.json"]
     assert json.loads((out / "run" / "report.json").read_text())["trained_on"] == 4
+    few = ("--image-size", "32", "--batch", "4", "--held-out", "2", "--epochs", "1", "--limit", "6", "--device", "cpu")
+    assert command.run(parse(*few, "--data", folder, "--weights", out, "--out", tmp_path / "further")) == 0
+    assert json.loads((tmp_path / "further" / "detector.json").read_text())["architecture"] == "yolo11n.yaml"
 
 
 @pytest.mark.parametrize(("words", "count"), [((), 10), (("--no-negatives",), 9)])
@@ -286,14 +292,10 @@ def test_bad_configs(text: str, message: str, tmp_path: Path) -> None:
         (("--arch", SMALL, "--set", "proposals=8.5"), ConfigError, "proposals=8.5: needs a value like 512"),
         (("--arch", SMALL, "--set", "learning_rate"), ConfigError, "--set takes field=value"),
         (("--arch", SMALL, "--device", "abacus"), ConfigError, "--device abacus"),
-        (("--arch", SMALL, "--start", "absent.pth"), DetectorError, r"absent\.pth: no such file"),
+        (("--arch", SMALL, "--weights", "absent.pth"), DataError, r"absent\.pth: no such file"),
+        ((), ConfigError, "give --arch, or a --config .* or --weights of a .pt file"),
         (("--arch", SMALL, "--held-out", "10"), DataError, "10 images, 10 of them held out"),
         (("--arch", SMALL, "--limit", "1"), DataError, "1 images, 1 of them held out"),
-        (
-            ("--arch", "yolo11n", "--device", "cpu"),
-            ConfigError,
-            "--start and --device are for detectors",
-        ),
         (("--arch", "yolo11n", "--set", "mosaic=much"), ConfigError, "mosaic=much: ultralytics takes numbers"),
         (("--arch", "yolo11n", "--set", "mosaik=1"), ConfigError, "ultralytics refuses a setting"),
     ],

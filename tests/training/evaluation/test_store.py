@@ -165,7 +165,7 @@ def test_full_disk_stops_and_keeps_what_is_committed(tmp_path: Path) -> None:
             raise OSError(28, "No space left on device")
         image.save(path, format="PNG")
 
-    with pytest.raises(DataError, match=r"No space left.*free some space, the same command then goes on"):
+    with pytest.raises(DataError, match=r"the disk is full.*free some space, the same command then goes on"):
         job.chunks.fill(job.look, save, lambda *_: None)
     assert job.run() == [2, 4]
 

@@ -176,7 +176,8 @@ def test_a_detector_that_knows_nothing_of_the_data(
     assert train.choose_detector(None, str(MODEL), dataset) is None, "not asked for: the probe does without"
     assert train.choose_detector("none", None, dataset) is None
     words = papercut.words(tmp_path / "run")
-    words[words.index("none")] = "zebras"
+    (tmp_path / "zebras.pt").touch()
+    words[words.index("none")] = str(tmp_path / "zebras.pt")
     assert main(words) == 2
     assert "zebras knows none of the data's classes of things; give --detector none" in said(capsys)
 
@@ -195,7 +196,6 @@ def test_a_results_file_cannot_watch(papercut: Any, monkeypatch: pytest.MonkeyPa
         (("--attributes", "absent.jsonl"), "absent.jsonl: no such file; make or finish it with: python -m training"),
         (("--base", "absent"), "absent has no autoencoder that can be read"),
         (("--detector", "absent"), "absent"),
-        (("--out", str(Path(__file__) / "run")), "Not a directory"),
     ],
 )
 def test_what_is_not_there_is_said(
@@ -207,6 +207,12 @@ def test_what_is_not_there_is_said(
     line = said(capsys)
     assert line.startswith("error: ") and reason in line
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_an_out_below_a_file_is_refused_at_once(papercut: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(papercut.words(Path(__file__) / "run"))
+    assert end.value.code == 2 and said(capsys).endswith("is a file, so nothing can be written below it")
 
 
 @pytest.mark.parametrize(

@@ -320,6 +320,7 @@ def parse(*words: str | Path) -> argparse.Namespace:
 def no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(annotate, "load_detector", lambda name, model, **_: ColourDetector())
+    monkeypatch.setattr(annotate, "detector_path", lambda name, model: name)
 
 
 @pytest.mark.usefixtures("no_home")
@@ -385,9 +386,8 @@ def test_attributes_that_say_nothing_are_told(
 
 
 @pytest.mark.usefixtures("no_home")
-@pytest.mark.parametrize("name", ["attributes.json", "attributes", "folder.jsonl"])
+@pytest.mark.parametrize("name", ["attributes.json", "attributes"])
 def test_the_file_needs_its_ending(folder: Path, tmp_path: Path, name: str) -> None:
-    (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(ConfigError, match=r"needs to end with \.jsonl"):
         annotate.run(parse("--data", folder, "--detector", "x", "--out", tmp_path / name))
 
@@ -466,3 +466,16 @@ def test_real_coco_with_the_bundled_detector(tmp_path: Path) -> None:
     knowable = sum(names[item["category_id"]] in detector.labels for item in instances["annotations"])
     assert len(given) == dataset.report.objects
     assert sum(attribute is not BACKGROUND for attribute in given) == pytest.approx(knowable, abs=3)  # empty boxes
+
+
+@pytest.mark.usefixtures("no_home")
+def test_a_detector_of_other_classes_is_refused_before_it_looks(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = ColourDetector(("zebra", "kite"))
+    monkeypatch.setattr(annotate, "load_detector", lambda name, model, **_: other)
+    with pytest.raises(
+        DetectorError, match=r"colours knows no class of the data: it knows zebra, kite, .* have car, cup"
+    ):
+        annotate.run(parse("--data", folder, "--detector", "x", "--out", tmp_path / "a.jsonl"))
+    assert other.batches == [] and not (tmp_path / "a.jsonl").exists()

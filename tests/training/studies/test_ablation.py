@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from detdiffusion.core.arguments import seed_list
 from detdiffusion.core.files import claim
 from detdiffusion.errors import ConfigError
 from training.__main__ import main
@@ -17,7 +18,6 @@ from training.studies import ablation
 from training.studies.ablation import (
     ROWS,
     result_path,
-    seed_list,
     summarise,
     train_all,
     variant_config,
@@ -103,11 +103,14 @@ def test_one_seed_has_no_interval() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "1,1", "-1", "1,,2"])
-def test_seeds_are_whole_numbers(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_seeds_are_whole_numbers(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         main(["ablation", "--preset", "small", "--out", "x", f"--seeds={text}"])
-    assert "whole numbers" in capsys.readouterr().err
-    assert seed_list("3,1") == [3, 1]
+    assert "--seeds" in capsys.readouterr().err
+    assert (seed_list("3,1"), seed_list("0:3")) == ([3, 1], [0, 1, 2])
 
 
 @pytest.mark.model

@@ -121,6 +121,19 @@ def test_epochs_make_the_updates() -> None:
         assert command.epochs_of(TrainabilityConfig(160, updates, batch=16), plan) == epochs
 
 
+def test_torchvision_makes_the_updates_that_are_asked_for() -> None:
+    plan: Any = SimpleNamespace(epoch=100)
+    for detector, updates, made in (("fasterrcnn_resnet18_fpn", 2, 2), ("yolo11n", 2, 7), ("yolo11n", 20, 21)):
+        request: Any = SimpleNamespace(detector=detector, config=TrainabilityConfig(160, updates, batch=16))
+        assert command.updates_of(request, plan) == made
+
+
+def test_updates_end_within_an_epoch() -> None:
+    exact = DetectorTraining("fasterrcnn_resnet18_fpn", 64, 3, updates=7)
+    assert [exact.steps(epoch) for epoch in (2, 3, 4)] == [6, 7, 7]
+    assert DetectorTraining("fasterrcnn_resnet18_fpn", 64, 3).steps(4) == 12
+
+
 def test_augmented_examples() -> None:
     """Other pixels, boxes that follow, the same for the same seed; small leftovers go."""
     picture = torch.zeros(3, 64, 64)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pycocotools.coco import COCO
 
-from detdiffusion.errors import ConfigError, DataError, LayoutError
+from detdiffusion.errors import ConfigError, DataError, DetectorError, LayoutError
 from detdiffusion.image_record import read_image
 from detdiffusion.layout import Attribute, Layout
 from detdiffusion.text.vocabulary import Vocabulary
@@ -81,7 +81,7 @@ def made(world_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_pictures_and_rows(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(made) == 0
-    assert "10 ids: 10 there, 0 missing, 0 double, 0 faults" in capsys.readouterr().out
+    assert "10 pictures: 10 whole, 0 missing, 0 double, 0 damaged; 0 other faults" in capsys.readouterr().out
     rows = list(read_chunks(made).all_rows())
     assert [row["source"] for row in rows] == [number % 6 for number in range(COUNT)]
     assert len({row["seed"] for row in rows}) == COUNT
@@ -337,7 +337,10 @@ def test_damage_is_drawn_again(world_model: Path, made: Path, tmp_path: Path, ca
     (out / "images" / "00001" / "000006.png").write_bytes(b"other")
     assert check(out) == 1
     said = capsys.readouterr()
-    assert "1 faults" in said.out and "000006.png is damaged" in said.err
+    assert (
+        "10 pictures: 9 whole, 0 missing, 0 double, 1 damaged; 0 other faults" in said.out
+        and "000006.png is damaged" in said.err
+    )
     assert ask(world_model, out) == 0
     assert check(out) == 0 and pictures(out) == pictures(made)
 
@@ -392,7 +395,7 @@ def test_bad_input_is_said_before_anything_is_drawn(world_model: Path, build_wor
         (bare, (), ConfigError, "knows no easy and hard objects"),
         (plain, ("--strategy", "origin"), ConfigError, "needs true attributes"),
         (world_model, ("--add-missed", 2), ConfigError, "--add-missed needs attributes"),
-        (world_model, ("--detector", "nowhere"), Exception, "no such detector"),
+        (world_model, ("--detector", "nowhere"), DetectorError, "no detector at .*nowhere"),
     ):
         with pytest.raises(error, match=reason):
             ask(model, tmp_path / "out", *more)

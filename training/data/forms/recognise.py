@@ -34,8 +34,7 @@ def recognise(data: Path, images: Path | None = None) -> Way | None:
         raise DataError(f"{images}: no such folder; --images is the folder of the pictures")
     if data.is_file():
         return _of_file(data, images)
-    if not data.is_dir():
-        raise DataError(f"{data}: no such folder")
+    check_data(data)
     # A folder of `generate` may hold the same objects as YOLO, too.
     finders = (coco_ways,) if _is_generated(data) else (coco_ways, yolo_ways, voc_ways)
     ways = [way for find in finders for way in find(data)]
@@ -44,6 +43,13 @@ def recognise(data: Path, images: Path | None = None) -> Way | None:
         choices = ", or ".join(f"--data {way.by} ({way.form})" for way in complete)
         raise DataError(f"{data} can be read in {len(complete)} ways; choose one: {choices}")
     return complete[0] if complete else None
+
+
+def check_data(data: Path) -> None:
+    """DataError where nothing is there: said before the data are read and libraries are loaded."""
+    if not data.is_dir() and not data.is_file():
+        kind = "file" if data.suffix.lower() in (*DATA_FILES, ".txt") else "folder"
+        raise DataError(f"{data}: no such {kind}")
 
 
 def find_source(data: Path, split: str | None = None, images: Path | None = None) -> Source | None:

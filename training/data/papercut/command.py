@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from detdiffusion.core.arguments import add_old_name, natural, positive, share
-from training.core.cli import progress
+from detdiffusion.core.arguments import add_old_name, natural, out_folder, positive, share
+from training.core.cli import add_image_size, progress
 from training.core.status import STATUS, tells
 from training.data.papercut.causes import Cause
+
+SIZE = 256  # pixels
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m training papercut`."""
-    parser.add_argument("--images", type=positive, required=True, help="number of scenes")
+    parser.add_argument("--images", type=positive, required=True, metavar="N", help="number of scenes")
     parser.add_argument(
-        "--seed", type=natural, default=0, help="seed of the first scene; 900000 and up are never trained on"
+        "--seed",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="seed of the first scene; 900000 and up are never trained on",
     )
-    parser.add_argument("--size", type=positive, default=256, help="side in pixels (default 256)")
+    add_image_size(parser, "size", str(SIZE))
+    parser.set_defaults(size=SIZE)
+    add_old_name(parser, "--size", "--image-size")
     parser.add_argument(
         "--hard-share", type=share, default=0.45, help="share of objects made naturally difficult (default 0.45)"
     )
@@ -28,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"the only cause of difficulty: {', '.join(Cause)} (default: all, as they are met)",
     )
-    parser.add_argument("--workers", type=positive, default=2, help="processes (default 2)")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--workers", type=positive, default=2, metavar="N", help="processes (default 2)")
+    parser.add_argument("--out", type=out_folder, required=True, metavar="DIR", help="folder to write")
 
 
 @tells(lambda arguments: arguments.out / STATUS, "scene")

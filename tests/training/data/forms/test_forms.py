@@ -222,7 +222,8 @@ def test_two_yaml_files_are_refused_with_the_choices(tmp_path: Path) -> None:
         ("data.yaml", "names: [cat]\ntrain: x", "'x' is not found inside"),
         ("classes.txt", "cat", "no pictures with labels beside it"),
         ("a.xml", "<annotation/>", "not a file that names what is in pictures"),
-        ("absent.json", None, "no such folder"),
+        ("absent.json", None, "no such file"),
+        ("absent", None, "no such folder"),
     ],
 )
 def test_files_that_name_no_data_set(name: str, text: str | None, reason: str, tmp_path: Path) -> None:
