@@ -279,7 +279,8 @@ def _voc(layout: Layout) -> ElementTree.Element:
         ElementTree.SubElement(item, "name").text = box.label
         ElementTree.SubElement(item, "difficult").text = str(int(box.attribute == "hard"))
         corners = ElementTree.SubElement(item, "bndbox")
-        for side, at in zip(("xmin", "ymin", "xmax", "ymax"), _pixels(box, layout), strict=True):
+        x1, y1, x2, y2 = _pixels(box, layout)  # VOC counts pixels from 1, and names the last one inside
+        for side, at in (("xmin", x1 + 1), ("ymin", y1 + 1), ("xmax", x2), ("ymax", y2)):
             ElementTree.SubElement(corners, side).text = f"{at:.2f}"
     return root
 

@@ -132,6 +132,7 @@ def test_a_run_from_start_to_picture(training: Training) -> None:
 def test_what_cannot_work_is_said_before_it_starts(training: Training) -> None:
     page = training.page
     listed = page.locator("#train-runs button")
+    page.wait_for_timeout(3000)  # the list of runs is looked at every two seconds
     before = listed.count()
     page.get_by_label("Folder", exact=True).click()
     for folder, message in (("", "enter the folder"), ("/nowhere/at/all", "is not a folder")):

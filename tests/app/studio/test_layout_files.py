@@ -100,7 +100,7 @@ def test_annotations(studio: Studio, photo: Path, tmp_path: Path, form: str, wit
             inner = "".join(f"<{side}>{value}</{side}>" for side, value in named)
             return f"<object><name>{name}</name><bndbox>{inner}</bndbox></object>"
 
-        objects = one("bus", 8, 4, 40, 20) + one("dragon", 0, 0, 8, 8)
+        objects = one("bus", 9, 5, 40, 20) + one("dragon", 1, 1, 8, 8)  # VOC counts from 1
         head = "<filename>elsewhere.png</filename><size><width>80</width><height>40</height><depth>3</depth></size>"
         files = [write(tmp_path, "a.xml", f"<annotation>{head}{objects}</annotation>")]
     else:

@@ -16,6 +16,7 @@ from app.studio.results.form import Form
 from app.studio.results.generate import generate
 from detdiffusion import __main__ as command
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.detection import Detector
 from detdiffusion.image_record import ImageRecord, read_image, save_image
 from detdiffusion.layout import Layout
@@ -52,7 +53,7 @@ def test_of_the_studio(studio: Studio, street: dict[str, Any]) -> None:
 def test_of_the_command(
     studio: Studio, street: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "load_detector", lambda *_: studio.model.detector)
+    monkeypatch.setattr(command, "load_detector", lambda *_, **__: studio.model.detector)
     (tmp_path / "layout.json").write_text(json.dumps(street))
     words = [str(tmp_path / "layout.json"), "--model", str(studio.model.folder), "--steps", "2", "--guidance", "5"]
     assert (
@@ -91,9 +92,18 @@ def test_of_evaluate(
     studio: Studio, street: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     watcher: Detector = studio.model.detector
-    monkeypatch.setattr(inputs, "load_detector", lambda *_: watcher)
+    monkeypatch.setattr(inputs, "load_detector", lambda *_, **__: watcher)
     words = ["evaluate", "--model", str(studio.model.folder), "--layouts", str(layouts(tmp_path, street))]
-    words += ["--detector", "watcher", "--steps", "2", "--guidance", "5", "--attribute-guidance", "1.5"]
+    words += [
+        "--detector",
+        str(BUNDLED_MODEL / "detectors" / "bundled"),
+        "--steps",
+        "2",
+        "--guidance",
+        "5",
+        "--attribute-guidance",
+        "1.5",
+    ]
     words += ["--one-hard", "--batch", str(batch)]
     assert training([*words, "--device", "cpu", "--out", str(tmp_path / "report.json")]) == 0
     files = sorted((tmp_path / "report.work" / "tiny").rglob("0*.png"))

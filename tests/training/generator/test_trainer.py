@@ -29,6 +29,7 @@ from training.generator.batch import SampleStore, make_batch
 from training.generator.config import VARIANTS, GeneratorConfig
 from training.generator.learner import MovingAverage, make_optimizers, parameter_groups, trained_modules
 from training.generator.model import small_model
+from training.generator.step import generator_losses
 from training.generator.trainer import MAX_BAD_STEPS, train_generator
 
 pytestmark = pytest.mark.slow
@@ -215,7 +216,7 @@ def test_gradients_of_parts_add_up_exactly(
         for first in range(0, 4, size):
             batch = make_batch(store, config, 2, 1000, CPU, range(first, first + size))
             batch = batch._replace(latents=batch.latents.double(), noise=batch.noise.double())
-            trainer.generator_losses(pipe, schedule, batch, config.loss).total.backward()
+            generator_losses(pipe, schedule, batch, config.loss).total.backward()
         named = ((f"{name}.{key}", p.grad) for name, m in modules.items() for key, p in m.named_parameters())
         return {name: gradient for name, gradient in named if gradient is not None}
 
@@ -379,23 +380,21 @@ def test_a_bad_step_is_skipped(
     store: SampleStore,
     tiny: GeneratorConfig,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    honest, calls = trainer.generator_losses, []
+    calls: list[int] = []
     states: dict[int, dict[str, Tensor]] = {}
 
     def sometimes_bad(*arguments: Any) -> Losses:
         calls.append(1)
-        losses = honest(*arguments)
+        losses = generator_losses(*arguments)
         return losses._replace(total=losses.total * float("nan")) if 3 <= len(calls) <= 4 else losses
 
-    monkeypatch.setattr(trainer, "generator_losses", sometimes_bad)
     pipe = make_model()
 
     def keep(done: int, total: int, metrics: dict[str, float]) -> None:
         states[done] = {name: tensor.clone() for name, tensor in weights(pipe).items()}
 
-    train_generator(pipe, store, tiny, tmp_path, CPU, keep)
+    train_generator(pipe, store, tiny, tmp_path, CPU, keep, lesson=sometimes_bad)
     assert same(states[2], states[3]) and same(states[3], states[4])
     assert not same(states[1], states[2]) and not same(states[4], states[5])
     assert [row["step"] for row in rows(tmp_path) if row["total"] is None] == [3, 4]
@@ -407,7 +406,6 @@ def test_twenty_bad_steps_have_to_be_in_a_row(
     store: SampleStore,
     tiny: GeneratorConfig,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[int] = []
     pipe = make_model()
@@ -418,8 +416,8 @@ def test_twenty_bad_steps_have_to_be_in_a_row(
         value = parameter.sum() * (1.0 if not len(calls) % 20 else float("nan"))
         return Losses(value, value, value, value)
 
-    monkeypatch.setattr(trainer, "generator_losses", mostly_bad)
-    logged = train(pipe, store, dataclasses.replace(tiny, steps=45, checkpoint_steps=100), tmp_path)
+    config = dataclasses.replace(tiny, steps=45, checkpoint_steps=100)
+    logged = train(pipe, store, config, tmp_path, lesson=mostly_bad)
     assert [row["step"] for row in logged if row["total"] is not None] == [20, 40]
 
 
