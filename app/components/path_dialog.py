@@ -97,9 +97,7 @@ class PathDialog:
             wanted = self.fields[number][1]
             with Messages("Not opened", "Type the path."):
                 present = str(typed or "") if not isinstance(typed, list) else ""
-                start = self.places.start(present)
-                shown = self.places.look(str(start.folder or ""), wanted.suffixes)
-                return {self.html: _value(wanted, shown), self.opener: number}
+                return {self.html: _value(wanted, self.places.start(present, wanted.suffixes)), self.opener: number}
             return {self.html: gr.skip()}
 
         return browsed

@@ -36,14 +36,14 @@ class Places:
         whole = list(dict.fromkeys(root.resolve() for root in roots))
         self.roots = [root for root in whole if not any(other in root.parents for other in whole)]
 
-    def start(self, typed: str) -> Listing:
+    def start(self, typed: str, suffixes: Collection[str] = ()) -> Listing:
         """Where a dialog opens: the folder that was typed (or that of the file), or the roots."""
         wish = Path(typed.strip()).expanduser() if typed.strip() else None
         if wish is not None:
             for folder in [wish] if wish.parent == Path() else [wish, wish.parent]:  # a word is no path
                 if folder.is_dir() and self._within(folder):
-                    return self.look(str(folder))
-        return self.look(str(self.roots[0]) if len(self.roots) == 1 else "")
+                    return self.look(str(folder), suffixes)
+        return self.look(str(self.roots[0]) if len(self.roots) == 1 else "", suffixes)
 
     def look(self, folder: str, suffixes: Collection[str] = ()) -> Listing:
         """What lies in a folder, without what begins with a dot. "": the roots.

@@ -312,7 +312,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
     def _predictor(self, layouts: Sequence[Layout], size: tuple[int, int], *, guided: bool, contrast: bool) -> Predict:
         """`denoise` for the rows of `sampling.guided`, [parts * B, C, h, w]; on a CPU it sees image after image."""
         groups = [[layout] for layout in layouts] if self.unet.device.type == "cpu" else [layouts]
-        conditions = [self._conditions(group, size, guided=guided, contrast=contrast) for group in groups]
+        conditions = [self.conditions(group, size, guided=guided, contrast=contrast) for group in groups]
 
         def predict(latents: Tensor, t: Tensor) -> Tensor:
             rows = latents.unflatten(0, (-1, len(conditions)))  # -> [rows of a group, groups, C, h, w]
@@ -325,13 +325,14 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         return predict
 
-    def _conditions(
-        self, layouts: Sequence[Layout], size: tuple[int, int], *, guided: bool, contrast: bool
+    def conditions(
+        self, layouts: Sequence[Layout | None], size: tuple[int, int], *, guided: bool, contrast: bool
     ) -> tuple[TextCondition, Tensor | None]:
-        """What `denoise` needs for B layouts, as many rows for each part of `sampling.guided`, in its order."""
+        """What `denoise` needs for B layouts (None: the empty prompt), as many rows for each part of `sampling.guided`,
+        in its order. `guided` and `contrast`: with the parts for guidance, and for attribute guidance."""
         shown = list(layouts)
-        if contrast:
-            shown += [apply_strategy(layout, way) for way in (Strategy.HARD, Strategy.EASY) for layout in layouts]
+        for way in (Strategy.HARD, Strategy.EASY) if contrast else ():
+            shown += [layout and apply_strategy(layout, way) for layout in layouts]
         if not guided:
             return self.encode_layouts(shown), self.draw_layouts(shown, size)
         condition = self.encode_layouts([None, *shown])  # the empty prompt is encoded once

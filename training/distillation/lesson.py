@@ -14,10 +14,10 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
-from detdiffusion.layout import Layout
 from detdiffusion.models.config import LossConfig
 from detdiffusion.models.losses import Losses, denoising_loss
 from detdiffusion.sampling_config import in_interval
+from detdiffusion.text.prompt import TextCondition
 from training.distillation.phases import Phases, Step
 from training.generator.batch import Batch
 from training.generator.step import layout_weights
@@ -43,11 +43,14 @@ class Distillation:
         start, next_, end = self.phases.places(batch.timesteps)
         noisy = schedule.add_noise(batch.latents, batch.noise, start)
         size = (batch.latents.shape[-2], batch.latents.shape[-1])
-        condition, raw = student.encode_layouts(batch.layouts), student.draw_layouts(batch.layouts, size)
+        with torch.no_grad():  # all but the U-Net is the teacher's, and learns nothing
+            conditions = self.teacher.conditions(batch.layouts, size, guided=True, contrast=False)
+        asked_for = slice(len(batch.layouts), None)  # behind the rows of the empty prompt
+        condition, raw = conditions[0].rows(asked_for), None if conditions[1] is None else conditions[1][asked_for]
         whole = Step.between(alphas_bar, start, end, kind)
         prediction = student.denoise(noisy, start, condition, raw)
         with torch.no_grad():
-            taught = self._guided(noisy, start, batch.layouts, size, len(alphas_bar))
+            taught = self._guided(noisy, start, conditions, len(alphas_bar))
             later = Step.between(alphas_bar, start, next_, kind)(noisy, taught.float())
             there = next_ == end  # the teacher has reached the end of the phase
             asked = torch.where(there, start, next_)  # a timestep of the schedule; its answer is not used
@@ -62,12 +65,10 @@ class Distillation:
         return Losses(loss, loss, zero, zero)
 
     def _guided(
-        self, noisy: Tensor, t: Tensor, layouts: tuple[Layout | None, ...], size: tuple[int, int], timesteps: int
+        self, noisy: Tensor, t: Tensor, conditions: tuple[TextCondition, Tensor | None], timesteps: int
     ) -> Tensor:
         """The teacher's prediction with guidance, where its model's interval has it on. [B, C, h, w]."""
-        both = [*[None] * len(layouts), *layouts]
-        condition, raw = self.teacher.encode_layouts(both), self.teacher.draw_layouts(both, size)
-        plain, asked = self.teacher.denoise(torch.cat([noisy, noisy]), torch.cat([t, t]), condition, raw).chunk(2)
+        plain, asked = self.teacher.denoise(torch.cat([noisy, noisy]), torch.cat([t, t]), *conditions).chunk(2)
         interval = self.teacher.config.guidance_interval
         scales = [self.guidance_scale if in_interval(int(one), timesteps, interval) else 1.0 for one in t]
         scale = torch.tensor(scales, device=noisy.device)[:, None, None, None]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffusers import DDIMScheduler
 
-from detdiffusion.core.files import file_hash, write_json
+from detdiffusion.core.files import file_hash
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.diffusion.checkpoint import save_pipeline
@@ -27,7 +26,7 @@ from training.distillation.phases import Phases
 from training.generator.batch import SampleStore
 from training.generator.config import GeneratorConfig
 from training.generator.latents import encode_dataset
-from training.generator.samples import make_samples
+from training.generator.samples import SUMMARY, make_samples
 from training.generator.trainer import train_generator
 
 if TYPE_CHECKING:
@@ -118,22 +117,19 @@ def _samples(
         with progress("latents", "image") as report:
             encode_dataset(dataset, attributes, pipe.vae, training, out, device, report)
         return out
-    done = out / "done.json"
-    if not done.exists():
+    if not (out / SUMMARY).exists():
         out.mkdir(parents=True, exist_ok=True)
         detector = load_detector(BUNDLED, request.model, device=device)
         with progress("attributes", "chunk") as report:
             make_samples(request.config.samples, pipe.native_size[0], detector, pipe.vae, out, report)
-        write_json(done, {})
     return out
 
 
 def _kept(request: DistillRequest) -> dict[str, object]:
     """What stays with the run: a teacher of other weights is another run."""
     manifest = request.model / "manifest.json"
-    settings: dict[str, object] = json.loads(json.dumps(request.config.to_json()))
     return {
-        **settings,
+        **request.config.to_json(),
         "teacher": file_hash(manifest if manifest.is_file() else request.model / INDEX),
         "data": None if request.data is None else str(request.data.resolve()),
         "attributes": None if request.attributes is None else file_hash(request.attributes),

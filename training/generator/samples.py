@@ -22,6 +22,7 @@ from training.labelling.annotate import label_images
 from training.labelling.summary import AttributeReport
 
 BATCH = 16  # pictures
+SUMMARY = "summary.json"  # written when all samples are there
 
 
 def make_samples(
@@ -44,7 +45,7 @@ def make_samples(
                 save_file(encode_scenes(made, autoencoder, config.mask_scale), aside)
             write_json(path, [layout.to_json() for layout in layouts])
         on_step(number + 1, len(starts), {})
-    write_json(out / "summary.json", summarise(out))
+    write_json(out / SUMMARY, summarise(out))
 
 
 def label_scenes(made: Sequence[Scene], detector: Detector, config: SampleConfig) -> list[Layout]:

@@ -18,6 +18,13 @@ SCHEDULE = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_p
 CLEAN = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(3))
 
 
+class Rows(list[bool]):
+    """Stands for a text condition: whether each row has a layout."""
+
+    def rows(self, chosen: slice) -> "Rows":
+        return Rows(self[chosen])
+
+
 class World:
     """Stands for a pipeline: its model knows the one image that there is, so it predicts v exactly; what it draws
     without a layout is `off` away from that."""
@@ -27,11 +34,8 @@ class World:
         self.config = type("Config", (), {"guidance_interval": (0.0, 0.9)})
         self.asked: list[tuple[int, bool]] = []
 
-    def encode_layouts(self, layouts: Any) -> Any:
-        return [layout is not None for layout in layouts]
-
-    def draw_layouts(self, layouts: Any, size: tuple[int, int]) -> None:
-        return None
+    def conditions(self, layouts: Any, size: tuple[int, int], *, guided: bool, contrast: bool) -> tuple[Rows, None]:
+        return Rows([False] * len(layouts) * guided + [True] * len(layouts)), None
 
     def denoise(self, latents: Tensor, t: Tensor, condition: list[bool], raw: None) -> Tensor:
         kept = SCHEDULE.alphas_cumprod[t][:, None, None, None]
