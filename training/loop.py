@@ -87,18 +87,19 @@ class LoopConfig:
         Raises:
             ConfigError: missing, unreadable, or with unknown or missing fields.
         """
-        import yaml  # type: ignore[import-untyped]
+        from detdiffusion.core.yaml_files import load_yaml
 
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path} cannot be read: {why(error)}") from error
+            values = load_yaml(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            reason = "it is no text in UTF-8" if isinstance(error, UnicodeDecodeError) else why(error)
+            raise ConfigError(f"{path} cannot be read: {reason}") from error
         known = {one.name for one in fields(cls)}
         if not isinstance(values, dict) or not set(values) <= known or not {"data", "out"} <= set(values):
-            extra = sorted(set(values) - known) if isinstance(values, dict) else []
+            extra = sorted(str(key)[:40] for key in set(values) - known)[:3] if isinstance(values, dict) else []
             raise ConfigError(
                 f"{path} needs data and out, and may have {', '.join(sorted(known - {'data', 'out'}))}"
-                + (f"; not {', '.join(map(str, extra))}" if extra else "")
+                + (f"; not {', '.join(extra)}" if extra else "")
             )
 
         def beside(name: object) -> str:

@@ -6,7 +6,8 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -136,7 +137,7 @@ class GenerationService:
         self._stops: dict[str, threading.Event] = {}
         self._closed = threading.Event()
 
-    def run(self, asked: Sequence[Ask], user: str) -> Iterator[Progress | tuple[Result, ...]]:
+    def run(self, asked: Sequence[Ask], user: str) -> Generator[Progress | tuple[Result, ...], None, None]:
         """Yields progress, and at last a result for each picture, in order. Pictures of one seed start from the same
         noise; neighbours that differ in layout and seed alone are drawn together.
 
@@ -164,11 +165,15 @@ class GenerationService:
             if self._stops.get(user) is stop:
                 del self._stops[user]
 
-    def results(self, asked: Sequence[Ask], user: str) -> tuple[Result, ...]:
-        """What `run` ends with. Raises as it does."""
-        *_, last = self.run(asked, user)
-        assert not isinstance(last, Progress)  # a run ends with results
-        return last
+    def results(self, asked: Sequence[Ask], user: str, wanted: Callable[[], bool] = lambda: True) -> tuple[Result, ...]:
+        """What `run` ends with. Raises as it does. wanted: asked at every step; False stops the work."""
+        with closing(self.run(asked, user)) as work:
+            for last in work:
+                if not isinstance(last, Progress):
+                    return last
+                if not wanted():
+                    break
+        raise Cancelled("nobody waits for it any more")
 
     def cancel(self, user: str) -> None:
         """Stops what this user is generating, if anything."""

@@ -3,11 +3,10 @@
 import re
 from pathlib import Path
 
+from detdiffusion.bounds import LAYOUT_NAME
 from detdiffusion.core.files import write_json
 from detdiffusion.errors import ConfigError, LayoutError, why
 from detdiffusion.layout import Layout
-
-MAX_NAME = 60  # characters
 
 
 class LayoutStore:
@@ -45,6 +44,8 @@ class LayoutStore:
 
     def _path(self, name: str) -> Path:
         kept = " ".join(name.split())
-        if not kept or len(kept) > MAX_NAME or re.search(r'[/\\:*?"<>|\x00-\x1f]', kept) or kept.startswith("."):
-            raise ConfigError(f'{name!r} needs to be a name of 1 to {MAX_NAME} characters, without / \\ : * ? " < > |')
+        if not kept or len(kept) > LAYOUT_NAME or re.search(r'[/\\:*?"<>|\x00-\x1f]', kept) or kept.startswith("."):
+            raise ConfigError(
+                f'{name!r} needs to be a name of 1 to {LAYOUT_NAME} characters, without / \\ : * ? " < > |'
+            )
         return self.folder / f"{kept}.json"

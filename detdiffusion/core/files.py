@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import psutil
 from filelock import FileLock, Timeout
 
+from detdiffusion.bounds import PATH_LENGTH
 from detdiffusion.errors import DetDiffusionError, why
 
 STALE_SECONDS = 86_400.0  # after which a half-written file of another machine has no writer any more
@@ -198,6 +199,22 @@ def read_json(path: Path, parse: Callable[[Any], Content], error: type[DetDiffus
         raise error(f"{path} cannot be read ({why(reason)}){hint}") from reason
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as reason:
         raise error(f"{path} is damaged ({_why(reason)}){hint}") from reason
+
+
+def typed_path(text: str, error: type[DetDiffusionError]) -> Path:
+    """A path as a person types it, absolute and with links followed; "~" is the user's folder.
+
+    Raises:
+        error: no system has such a path.
+    """
+    try:
+        if len(text) > PATH_LENGTH:
+            raise ValueError(f"it has more than {PATH_LENGTH} characters")
+        path = Path(text.strip()).expanduser().resolve()
+        path.exists()  # a name may be longer than the disk has them
+    except (OSError, ValueError, RuntimeError) as reason:
+        raise error(f"{text[:100]!r} is no path ({why(reason)}): type that of a file or a folder") from reason
+    return path
 
 
 def json_object(value: Any) -> dict[str, Any]:
