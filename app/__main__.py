@@ -140,34 +140,39 @@ def _serve(place: Place, arguments: argparse.Namespace) -> None:
     from app.page import STYLES, build, theme
     from app.runs.jobs import Runs
     from app.serving.server import guarded, serve, tunnel
+    from app.store.recovery import recover
     from app.studio.opening import examples
+    from detdiffusion.core.files import claim
 
     workspace, roots = arguments.workspace, arguments.allow_path or [Path.cwd()]
     studio = open_studio(arguments.model, workspace, engine=Engine(arguments.device), roots=roots)
-    runs, evaluations, datasets = (
-        Runs(workspace / kind, places=studio.places) for kind in ("runs", "evaluations", "datasets")
-    )
-    page = build(studio, runs, evaluations, datasets, examples(EXAMPLES))
-    page.queue(max_size=bounds.QUEUE_LENGTH, api_open=False)  # nobody passes those who wait
-    app = guarded(
-        page,
-        place,
-        mcp_server=arguments.mcp,
-        show_error=False,
-        ssr_mode=False,
-        run_history=False,
-        footer_links=[],
-        max_file_size=bounds.BODY_BYTES,
-        theme=theme(),
-        css_paths=STYLES,
-        allowed_paths=[str(studio.pictures.resolve())],  # a workspace may lie anywhere; its runs are not served
-    )
+    with claim(workspace / "studio.lock") as alone:
+        if alone:  # another studio may be about to write the row of an image
+            recover(studio.history)
+        runs, evaluations, datasets = (
+            Runs(workspace / kind, places=studio.places) for kind in ("runs", "evaluations", "datasets")
+        )
+        page = build(studio, runs, evaluations, datasets, examples(EXAMPLES))
+        page.queue(max_size=bounds.QUEUE_LENGTH, api_open=False)  # nobody passes those who wait
+        app = guarded(
+            page,
+            place,
+            mcp_server=arguments.mcp,
+            show_error=False,
+            ssr_mode=False,
+            run_history=False,
+            footer_links=[],
+            max_file_size=bounds.BODY_BYTES,
+            theme=theme(),
+            css_paths=STYLES,
+            allowed_paths=[str(studio.pictures.resolve())],  # a workspace may lie anywhere; its runs are not served
+        )
 
-    def serving() -> None:
-        shared = f", {tunnel(page, place)}" if place.share else ""
-        print(f"Studio: {place.url}{shared}  (Ctrl+C stops it)", flush=True)
+        def serving() -> None:
+            shared = f", {tunnel(page, place)}" if place.share else ""
+            print(f"Studio: {place.url}{shared}  (Ctrl+C stops it)", flush=True)
 
-    serve(app, place, serving, studio.generation.close)
+        serve(app, place, serving, studio.generation.close)
     leave()
 
 

@@ -21,12 +21,12 @@ from app.engine.models import Causes, Model, ModelRegistry
 from app.engine.own_detectors import NOTHING
 from app.engine.turns import Turns
 from app.store.entries import Entry, Found
-from app.store.history import History
+from app.store.history import History, HistoryFullError
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.devices import memory_gb
 from detdiffusion.detection import Detections, Detector
 from detdiffusion.diffusion.output import StepInfo
-from detdiffusion.errors import Cancelled
+from detdiffusion.errors import Cancelled, DataError, why
 from detdiffusion.evaluation.comparison import object_confidences
 from detdiffusion.image_record import ImageRecord, save_image
 from detdiffusion.layout import Layout
@@ -222,7 +222,7 @@ class GenerationService:
                     drawn += self._draw(self._models.get(group[0].model), group, on_step)
                     done, first = done + group[0].recipe.steps, first + len(group)
                 seconds = time.perf_counter() - started
-                results = tuple(self._finish(one, seconds) for one in drawn)
+                results = self._finished(drawn, seconds)
                 self._record(results)
                 news.put(results)
         except Exception as error:  # handed to the thread that waits, which raises it
@@ -256,6 +256,18 @@ class GenerationService:
             )
         return made
 
+    def _finished(self, drawn: Sequence["_Drawn"], seconds: float) -> tuple[Result, ...]:
+        """All of them are saved, or none. DataError: the disk is full."""
+        results: list[Result] = []
+        try:
+            for one in drawn:
+                results.append(self._finish(one, seconds))
+        except OSError as error:
+            for result in results:
+                result.file.unlink(missing_ok=True)
+            raise DataError(f"{self._history.pictures} cannot be written ({why(error)}): free some space") from error
+        return tuple(results)
+
     def _finish(self, drawn: "_Drawn", seconds: float) -> Result:
         ask = drawn.ask
         file = self._save(drawn)
@@ -278,6 +290,10 @@ class GenerationService:
         run, now = uuid.uuid4().hex, time.time()
         try:
             self._history.record([_entry(result, run, place, now) for place, result in enumerate(results)])
+        except HistoryFullError:
+            for result in results:
+                result.file.unlink(missing_ok=True)
+            raise
         except Exception as error:  # whatever it is, the pictures are there, and are shown
             log.error("not in the history: %s", error)
 

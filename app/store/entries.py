@@ -12,9 +12,9 @@ from detdiffusion.errors import DataError
 from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import SamplingConfig
 
-_HAS_LABEL = """EXISTS (
+_HAS_LABEL = """json_valid(layout) AND EXISTS (
   SELECT 1 FROM json_each(layout, '$.objects') AS object WHERE json_extract(object.value, '$.label') = :label)"""
-_HAS_MISSED = """EXISTS (
+_HAS_MISSED = """json_valid(layout) AND json_valid(confidences) AND EXISTS (
   SELECT 1 FROM json_each(layout, '$.objects') AS object
   JOIN json_each(confidences) AS confidence ON confidence.key = object.key
   WHERE confidence.value < min_score AND (:label = '' OR json_extract(object.value, '$.label') = :label))"""
@@ -26,6 +26,11 @@ class Found(NamedTuple):
     label: str
     xyxy: tuple[float, float, float, float]
     score: float
+
+
+def is_name(file: object) -> bool:
+    """Whether it is a file's name alone, and no path."""
+    return isinstance(file, str) and file not in ("", ".", "..") and Path(file).name == file and "\0" not in file
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ class Entry:
     id: int = 0
 
     def __post_init__(self) -> None:
-        if not self.file or self.file in (".", "..") or Path(self.file).name != self.file:
+        if not is_name(self.file):
             raise DataError(f"file {self.file!r} needs to be a name in the folder of images")  # it may be deleted
         if len(self.confidences) != len(self.layout.boxes):
             raise DataError(f"{len(self.confidences)} confidences for {len(self.layout.boxes)} objects: one an object")

@@ -178,6 +178,19 @@ def hash_of_hashes(files: Mapping[str, str]) -> str:
     return text_hash("".join(f"{sha256}  {name}\n" for name, sha256 in sorted(files.items())))
 
 
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with the hash of all that it says, as `unsealed` checks it."""
+    return {**values, "seal": json_hash(values)}
+
+
+def unsealed(values: Any) -> dict[str, Any]:
+    """What was sealed. ValueError, TypeError or KeyError for anything else."""
+    content = dict(json_object(values))
+    if content.pop("seal") != json_hash(content):
+        raise ValueError("it says something else than what was written")
+    return content
+
+
 def hash_number(text: str, size: int = 8) -> int:
     """A number of `size` bytes that belongs to a text (BLAKE2b): a seed, or a place, that nothing else depends on."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=size).digest(), "big")
@@ -197,7 +210,7 @@ def read_json(path: Path, parse: Callable[[Any], Content], error: type[DetDiffus
         return parse(json.loads(path.read_bytes()))
     except OSError as reason:
         raise error(f"{path} cannot be read ({why(reason)}){hint}") from reason
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as reason:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, OverflowError) as reason:
         raise error(f"{path} is damaged ({_why(reason)}){hint}") from reason
 
 
@@ -254,3 +267,29 @@ def claim(path: Path, *, wait: bool = False) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+@contextmanager
+def hold(path: Path, error: type[DetDiffusionError], what: str) -> Iterator[None]:
+    """Claims a file for what one process alone may do, and writes down who holds it.
+
+    Raises:
+        error: another process has it; the message says which.
+    """
+    holder = path.with_suffix(".holder")
+    with claim(path) as ours:
+        if not ours:
+            raise error(f"{what} is in use{_holder(holder)}: wait until it has ended, or stop it")
+        with suppress(OSError):  # a full disk says so where it matters
+            write_json(holder, {"process": os.getpid(), "host": socket.gethostname()}, durable=False)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                holder.unlink(missing_ok=True)
+
+
+def _holder(path: Path) -> str:
+    with suppress(DetDiffusionError):
+        return read_json(path, lambda by: f" by process {int(by['process'])} on {by['host']!s:.80}", DetDiffusionError)
+    return ""

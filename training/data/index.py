@@ -21,7 +21,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from detdiffusion.core.files import file_hash, put_in_place, scratch_beside, text_hash
+from detdiffusion.core.files import file_hash, put_in_place, scratch_beside, text_hash, write_text
 from detdiffusion.errors import DataError
 from training.core.reading import read_ahead
 from training.data.checks import Drop, Reason, Tally
@@ -319,7 +319,7 @@ def open_index(path: Path, source: Source) -> Index:
     """
     stamp = source.stamp()
     try:
-        found = Index(path)
+        found = Index(path) if _is_whole(path) else None
     except DataError:
         found = None
     if found is not None and found.stamp == stamp and found.is_of_today(source.root):
@@ -347,9 +347,22 @@ def build_index(
             with IndexWriter(work / "index.sqlite") as writer:
                 fill(writer)
                 writer.finish(stamp, contents, about)
+            write_text(_seal_of(path), file_hash(work / "index.sqlite"))
             put_in_place(work / "index.sqlite", path)
     except sqlite3.Error as error:
         raise DataError(f"{path}: the index cannot be written ({error}); is the disk full?") from error
+
+
+def _seal_of(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether it is as it was written. One without a seal is of version 0.1, and made anew."""
+    try:
+        return file_hash(path) == _seal_of(path).read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return False
 
 
 def connect_for_writing(path: Path) -> sqlite3.Connection:

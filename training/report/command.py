@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from detdiffusion.core.arguments import out_folder
+from detdiffusion.core.files import write_text
 from detdiffusion.errors import ConfigError
 from training.core.status import STATUS, tells
 from training.report.blocks import Block, to_html, write_markdown
@@ -48,7 +49,7 @@ def write_report(reports: Sequence[Report], out: Path) -> Path:
     blocks = [block for report in reports for block in _sections(report)]
     write_markdown(TITLE, blocks, out)
     page = out / "report.html"
-    page.write_text(to_html(TITLE, blocks), encoding="utf-8")
+    write_text(page, to_html(TITLE, blocks))
     return page
 
 

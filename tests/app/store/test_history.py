@@ -310,7 +310,6 @@ def spoil_place(path: Path) -> None:
     ("spoil", "complaint"),
     [
         (spoil_all, "is damaged.*move it away.*images stay"),
-        (spoil_layout, "is damaged.*move it away"),
         (spoil_table, "is damaged.*move it away"),
         (spoil_version, "is of version 4, and this studio reads up to 3: update"),
         (spoil_place, "cannot be used.*check that"),
@@ -325,6 +324,31 @@ def test_a_history_that_cannot_be_read_says_what_to_do(
         history.find(Filter("bus"))
     assert FILE in str(caught.value)
     assert (history.pictures / "one.png").exists()
+
+
+def test_a_row_that_nobody_wrote_harms_nothing_else(history: History, entry: Entry, tmp_path: Path) -> None:
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    keep(history, entry, replace(entry, file="two.png"), replace(entry, file="three.png"))
+    with sqlite3.connect(history.path) as file:
+        file.execute("UPDATE pictures SET file = '../victim.txt' WHERE file = 'two.png'")
+        file.execute("UPDATE pictures SET layout = '{' WHERE file = 'three.png'")
+    file.close()
+    assert files(history.find()) == files(history.find(Filter("bus"))) == ["one"]
+    assert history.labels() == ("bus", "car", "road")
+    assert history.size() == (3, 20)
+    history.clean()
+    history.undo()
+    history.clean()
+    history.empty_trash()
+    assert victim.read_text() == "mine"
+
+
+def test_a_history_of_nothing_but_damaged_rows_says_so(history: History, entry: Entry) -> None:
+    keep(history, entry)
+    spoil_layout(history.path)
+    with pytest.raises(DataError, match=r"is damaged.*move it away"):
+        history.find()
 
 
 def test_export(history: History, entry: Entry, tmp_path: Path) -> None:

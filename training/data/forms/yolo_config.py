@@ -129,5 +129,5 @@ def _key_points(path: Path, values: Mapping[str, Any]) -> int | None:
     if not shape:
         return None
     if not isinstance(shape, list) or not all(re.fullmatch(r"\d{1,4}", str(side)) for side in shape) or len(shape) != 2:
-        raise DataError(f"{path}: kpt_shape needs to be [points, 2] or [points, 3]")
+        raise DataError(f"{path}: kpt_shape {repr(shape)[:40]} needs to be [points, 2] or [points, 3]")
     return math.prod(map(int, shape))
