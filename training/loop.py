@@ -59,6 +59,17 @@ class LoopConfig:
     trainability: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("data", "out", *_VERBS):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigError(f"{name} needs to be text, got {repr(getattr(self, name))[:50]}")
+        if not isinstance(self.pictures, Mapping) or not isinstance(self.compare, Sequence):
+            raise ConfigError("pictures needs strategies with their numbers, and compare a list of folders")
+        if any(not isinstance(value, int | float) for value in (self.fraction, self.seed)):
+            raise ConfigError("fraction and seed need to be numbers")
+        try:
+            words = {verb: shlex.split(getattr(self, verb)) for verb in _VERBS}
+        except ValueError as error:
+            raise ConfigError(f"one of {', '.join(_VERBS)} is no command line: {error}") from error
         known = (*Strategy, GEODIFFUSION)
         unknown = [name for name in self.pictures if name not in known]
         if not self.pictures or unknown:
@@ -71,7 +82,7 @@ class LoopConfig:
             SplitBy.parse(str(self.split_by))
         if not 0 < self.fraction <= 1:
             raise ConfigError(f"fraction {self.fraction} needs to be above 0 and at most 1")
-        if "--detector" not in shlex.split(self.annotate) or "--detector" not in shlex.split(self.trainability):
+        if "--detector" not in words["annotate"] or "--detector" not in words["trainability"]:
             raise ConfigError("annotate and trainability each need a --detector: who gives attributes, and who learns")
 
     @property

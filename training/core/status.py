@@ -316,12 +316,12 @@ def cut_rows(path: Path, step: int) -> None:
     """Takes rows of later steps, and a last one that is torn, out of a .jsonl file."""
     if not path.exists():
         return
-    kept = [line for line in path.read_text().splitlines() if _step(line) <= step]
+    kept = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if _step(line) <= step]
     write_text(path, "".join(line + "\n" for line in kept))
 
 
 def _step(line: str) -> float:
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf

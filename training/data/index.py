@@ -349,6 +349,8 @@ def build_index(
                 writer.finish(stamp, contents, about)
             write_text(_seal_of(path), file_hash(work / "index.sqlite"))
             put_in_place(work / "index.sqlite", path)
+    except UnicodeEncodeError as error:
+        raise DataError(f"{path.stem}: a name holds a character that is none ({error.reason}); rename it") from error
     except sqlite3.Error as error:
         raise DataError(f"{path}: the index cannot be written ({error}); is the disk full?") from error
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -19,11 +20,19 @@ REMEDY = "delete it, and run the same command again"
 
 
 def write_chunk(path: Path, layouts: Sequence[Layout], tensors: Mapping[str, Tensor]) -> None:
-    """Both files; the .json comes last: a chunk without one is none. OSError or SafetensorError: the disk is full."""
-    with written_aside(path.with_suffix(TENSORS)) as aside:
-        save_file(dict(tensors), aside)
-        sha256 = file_hash(aside)
-    write_json(path, sealed({"layouts": [layout.to_json() for layout in layouts], "sha256": sha256}))
+    """Both files; the .json comes last: a chunk without one is none.
+
+    Raises:
+        DataError: the disk is full; what is finished stays.
+    """
+    try:
+        with written_aside(path.with_suffix(TENSORS)) as aside:
+            save_file(dict(tensors), aside)
+            sha256 = file_hash(aside)
+        write_json(path, sealed({"layouts": [layout.to_json() for layout in layouts], "sha256": sha256}))
+    except (OSError, SafetensorError) as error:
+        said = f"{path.parent}: latents cannot be written ({why(error)}); free some space, run it again"
+        raise DataError(said) from error
 
 
 def read_chunk(path: Path) -> tuple[Layout, ...]:

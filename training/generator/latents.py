@@ -10,10 +10,9 @@ import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 
-from detdiffusion.errors import ConfigError, DataError, why
+from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Attribute, Layout
 from detdiffusion.models.precision import autocast
 from training.autoencoder.loading import Autoencoder
@@ -87,15 +86,7 @@ def encode_dataset(
         if not is_whole(path):
             samples = [dataset[i] for i in range(starts[number], min(starts[number] + CHUNK, len(dataset)))]
             layouts, tensors = _encode(samples, autoencoder.to(device), config, device)
-            try:
-                write_chunk(
-                    path, [_labelled(*pair, attributes) for pair in zip(samples, layouts, strict=True)], tensors
-                )
-            except (OSError, SafetensorError) as error:
-                path.with_suffix(".safetensors").unlink(missing_ok=True)
-                raise DataError(
-                    f"{out}: latents cannot be written ({why(error)}); free some space, run it again"
-                ) from error
+            write_chunk(path, [_labelled(*pair, attributes) for pair in zip(samples, layouts, strict=True)], tensors)
         on_step(number + 1, len(starts), {})
     processes.wait()
 

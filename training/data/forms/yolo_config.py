@@ -19,6 +19,7 @@ from detdiffusion.core.files import one_line
 from detdiffusion.core.yaml_files import BoundedLoader, load_yaml
 from detdiffusion.errors import DataError
 from training.data.forms.common import read_lines
+from training.data.images import is_file
 
 SPLITS = ("train", "val", "valid", "test")  # keys of a config
 YAML, DARKNET = (".yaml", ".yml"), ".data"
@@ -53,7 +54,7 @@ def read_config(path: Path) -> YoloConfig:
     """
     values = _darknet(path) if path.suffix.lower() == DARKNET else _yaml(path)
     given = values.get("names")
-    if isinstance(given, str) and (path.parent / Path(given).name).is_file():
+    if isinstance(given, str) and is_file(path.parent / Path(given).name):
         names = read_names(path.parent / Path(given).name)
     else:
         names = _names(path, given)
