@@ -324,10 +324,10 @@ class _Record:
         return self._read(stage) is not None and stage.proof.exists()
 
     def finish(self, stage: Stage, seconds: float) -> None:
-        from detdiffusion.core.files import write_json
+        from detdiffusion.core.files import write_sealed
 
         self._path(stage).parent.mkdir(parents=True, exist_ok=True)
-        write_json(self._path(stage), {"command": list(stage.words), "seconds": round(seconds)})
+        write_sealed(self._path(stage), {"command": list(stage.words), "seconds": round(seconds)})
 
     def tell(self, status: StatusWriter, plan: Sequence[Stage], now: Stage, state: RunState) -> None:
         """Which stages are finished, and which one the loop is at."""

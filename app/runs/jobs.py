@@ -21,7 +21,7 @@ from typing import Any
 from app.components.places import ANYWHERE, Places
 from app.runs.files import JOB, LOG, MODEL, log_tail, read_object
 from app.runs.processes import Leader, Table, end, leader, living, members
-from detdiffusion.core.files import write_json
+from detdiffusion.core.files import write_sealed
 from detdiffusion.errors import ConfigError, why
 from training.core.status import STATUS, RunState, RunStatus, StageStatus
 
@@ -281,7 +281,7 @@ class Runs:
             raise ConfigError(f"{path} cannot be read: the run cannot be resumed; its files are untouched") from error
 
     def _write(self, name: str, job: Job) -> None:
-        write_json(self.folder(name) / JOB, job.to_json())
+        write_sealed(self.folder(name) / JOB, job.to_json())
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.files import json_hash
 from detdiffusion.errors import DataError
 from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import SamplingConfig
@@ -153,9 +154,18 @@ _PLAIN = (
 )
 
 
+_SEALED = (*_PLAIN, "seed", "steps", "guidance", "difficulty", "sampler", "strategy", "layout", "confidences", "found")
+
+
+def _seal(row: Any) -> str:
+    """SHA-256 of what a row says of its image; stars and the trash may change."""
+    reals = ("made_at", "guidance", "difficulty", "min_score")  # SQLite gives 3 back as 3.0
+    return json_hash({name: float(row[name]) if name in reals else row[name] for name in _SEALED})
+
+
 def row_of(entry: Entry) -> dict[str, Any]:
     """As a row of the table."""
-    return {
+    row = {
         **{name: getattr(entry, name) for name in _PLAIN},
         "seed": entry.sampling.seed,
         "steps": entry.sampling.steps,
@@ -169,10 +179,14 @@ def row_of(entry: Entry) -> dict[str, Any]:
         "confidence_drop": entry.drop,
         "starred": entry.starred,
     }
+    return {**row, "seal": _seal(row)}
 
 
 def entry_of(row: sqlite3.Row) -> Entry:
-    """ValueError, TypeError, LayoutError or ConfigError for a row that nobody wrote like this."""
+    """ValueError, TypeError, LayoutError or ConfigError for a row that nobody wrote like this. Rows of older studios
+    have no seal."""
+    if row["seal"] is not None and row["seal"] != _seal(row):
+        raise ValueError("it says something else than what was written")
     return Entry(
         **{name: row[name] for name in _PLAIN},
         sampling=SamplingConfig(*(row[name] for name in ("seed", "steps", "guidance", "difficulty", "sampler"))),

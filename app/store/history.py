@@ -17,27 +17,27 @@ from detdiffusion.errors import DataError, DetDiffusionError, why
 
 log = logging.getLogger(__name__)
 FILE = "history.sqlite3"
-VERSION = 3
+VERSION = 4
 A_PAGE = 24  # pictures
 BUSY_SECONDS = 3.0  # that another program may hold the file
 TRASH_DAYS = 30  # what was deleted longer ago goes for good with the next deletion
 
 # Numbers of deleted pictures are not given again: an old page still means the pictures that it shows. Columns keep the
 # names of version 0.1: `guidance` is the guidance scale, `difficulty` the attribute guidance. Rows with `deleted_at`
-# (seconds since 1970) are in the trash, and so are their files.
+# (seconds since 1970) are in the trash, and so are their files. `seal`: SHA-256 of all that stays as it was written.
 _TABLE = """
 CREATE TABLE IF NOT EXISTS pictures (
   id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, place INTEGER NOT NULL, file TEXT NOT NULL UNIQUE,
   made_at REAL NOT NULL, model TEXT NOT NULL, model_sha256 TEXT NOT NULL, seed INTEGER NOT NULL,
   steps INTEGER NOT NULL, guidance REAL NOT NULL, difficulty REAL NOT NULL, sampler TEXT NOT NULL DEFAULT '',
   strategy TEXT NOT NULL, detector TEXT NOT NULL, min_score REAL NOT NULL, layout TEXT NOT NULL,
-  confidences TEXT NOT NULL, found TEXT, confidence_drop REAL, starred INTEGER NOT NULL, deleted_at REAL
+  confidences TEXT NOT NULL, found TEXT, confidence_drop REAL, starred INTEGER NOT NULL, deleted_at REAL, seal TEXT
 );
 CREATE INDEX IF NOT EXISTS pictures_by_time ON pictures (made_at DESC, run, place);
 """
 _COLUMNS = (
     "run, place, file, made_at, model, model_sha256, seed, steps, guidance, difficulty, sampler, strategy, detector, "
-    "min_score, layout, confidences, found, confidence_drop, starred"
+    "min_score, layout, confidences, found, confidence_drop, starred, seal"
 )
 _INSERT = f"INSERT INTO pictures ({_COLUMNS}) VALUES (:{_COLUMNS.replace(', ', ', :')})"
 _NEWEST_FIRST = "ORDER BY made_at DESC, run, place"
@@ -235,6 +235,8 @@ class History:
                 file.execute("ALTER TABLE pictures ADD COLUMN found TEXT")
             if version in (1, 2):
                 file.execute("ALTER TABLE pictures ADD COLUMN deleted_at REAL")
+            if version in (1, 2, 3):
+                file.execute("ALTER TABLE pictures ADD COLUMN seal TEXT")
             file.execute(f"PRAGMA user_version = {VERSION}")
 
     def _damaged(self, error: Exception) -> DataError:

@@ -101,6 +101,11 @@ def write_json(path: Path, value: object, *, durable: bool = True) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n", durable=durable)
 
 
+def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+    """The same of an object, with the hash of all that it says; `read_json` refuses it with one byte changed."""
+    write_json(path, sealed(values))
+
+
 def sweep(folder: Path) -> None:
     """Removes what writers that are gone have left half written in a folder: those of this machine at once, those of
     other machines (and of processes whose number lives again) after a day."""
@@ -180,7 +185,8 @@ def hash_of_hashes(files: Mapping[str, str]) -> str:
 
 def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
     """A JSON object with the hash of all that it says, as `unsealed` checks it."""
-    return {**values, "seal": json_hash(values)}
+    content = json.loads(json.dumps(values))  # as it is read back: tuples are lists, numbers as keys are text
+    return {**content, "seal": json_hash(content)}
 
 
 def unsealed(values: Any) -> dict[str, Any]:
@@ -200,14 +206,16 @@ def hash_number(text: str, size: int = 8) -> int:
 
 
 def read_json(path: Path, parse: Callable[[Any], Content], error: type[DetDiffusionError], remedy: str = "") -> Content:
-    """What `parse` makes of the content of a JSON file; it may raise as `json_object`, int and the like do.
+    """What `parse` makes of the content of a JSON file; it may raise as `json_object`, int and the like do. An object
+    that was sealed has to be as it was then, and comes without its seal.
 
     Raises:
         error: it cannot be read, or it is damaged; the message ends with `remedy`.
     """
     hint = f"; {remedy}" if remedy else ""
     try:
-        return parse(json.loads(path.read_bytes()))
+        value = json.loads(path.read_bytes())
+        return parse(unsealed(value) if isinstance(value, dict) and "seal" in value else value)
     except OSError as reason:
         raise error(f"{path} cannot be read ({why(reason)}){hint}") from reason
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, OverflowError) as reason:

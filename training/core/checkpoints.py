@@ -4,7 +4,6 @@ Randomness is a function of (seed, step, index of the sample), so a checkpoint h
 command run again goes on where it stopped, bit-equal on a CPU, whenever it was killed.
 """
 
-import json
 import re
 import shutil
 import sys
@@ -23,8 +22,7 @@ from detdiffusion.core.files import (
     hash_number,
     json_object,
     read_json,
-    sealed,
-    unsealed,
+    write_sealed,
 )
 from detdiffusion.errors import DataError, why
 
@@ -54,7 +52,7 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], keep
     try:
         with folder_written_aside(final) as aside:
             save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, aside / WEIGHTS)
-            (aside / MANIFEST).write_text(json.dumps(sealed({"step": step, "sha256": file_hash(aside / WEIGHTS)})))
+            write_sealed(aside / MANIFEST, {"step": step, "sha256": file_hash(aside / WEIGHTS)})
             shutil.rmtree(final, ignore_errors=True)  # one of this step that was damaged
     except (OSError, SafetensorError) as error:
         raise DataError(
@@ -88,8 +86,8 @@ def latest_checkpoint(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
 
 
 def _written(manifest: Any) -> tuple[int, str]:
-    """Step and SHA-256; version 0.1 has not sealed them."""
-    values = unsealed(manifest) if "seal" in manifest else json_object(manifest)
+    """Step and SHA-256."""
+    values = json_object(manifest)
     return int(values["step"]), str(values["sha256"])
 
 

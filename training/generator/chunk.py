@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from detdiffusion.core.files import file_hash, read_json, sealed, unsealed, write_json, written_aside
+from detdiffusion.core.files import file_hash, json_object, read_json, write_sealed, written_aside
 from detdiffusion.errors import DataError, LayoutError, why
 from detdiffusion.layout import Layout
 
@@ -29,7 +29,7 @@ def write_chunk(path: Path, layouts: Sequence[Layout], tensors: Mapping[str, Ten
         with written_aside(path.with_suffix(TENSORS)) as aside:
             save_file(dict(tensors), aside)
             sha256 = file_hash(aside)
-        write_json(path, sealed({"layouts": [layout.to_json() for layout in layouts], "sha256": sha256}))
+        write_sealed(path, {"layouts": [layout.to_json() for layout in layouts], "sha256": sha256})
     except (OSError, SafetensorError) as error:
         said = f"{path.parent}: latents cannot be written ({why(error)}); free some space, run it again"
         raise DataError(said) from error
@@ -47,7 +47,7 @@ def read_chunk(path: Path) -> tuple[Layout, ...]:
     try:
         found = file_hash(tensors)
     except OSError as error:
-        raise DataError(f"{tensors} cannot be read ({why(error)}); {REMEDY}") from error
+        raise DataError(f"{tensors} is damaged ({why(error)}); {REMEDY}") from error
     if sha256 not in (None, found):
         raise DataError(f"{tensors} is damaged (it has another SHA-256); {REMEDY}")
     return layouts
@@ -66,7 +66,7 @@ def is_whole(path: Path) -> bool:
 
 
 def _parsed(content: Any) -> tuple[tuple[Layout, ...], str | None]:
-    values: dict[str, Any] = {"layouts": content, "sha256": None} if isinstance(content, list) else unsealed(content)
+    values: dict[str, Any] = {"layouts": content, "sha256": None} if isinstance(content, list) else json_object(content)
     try:
         return tuple(map(Layout.from_json, values["layouts"])), values["sha256"]
     except LayoutError as error:

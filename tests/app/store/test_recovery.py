@@ -40,7 +40,7 @@ def draw(path: Path, record: ImageRecord) -> bytes:
 
 def test_images_without_a_row(history: History, record: ImageRecord, caplog: pytest.LogCaptureFixture) -> None:
     content = draw(history.pictures / "1-seed7-whole.png", record)
-    for cut in (0, 8, len(content) // 2, len(content) - 1):
+    for cut in (0, 8, len(content) // 2, len(content) - 20):
         (history.pictures / f"2-seed7-cut{cut}.png").write_bytes(content[:cut])
     flipped = bytearray(content)
     flipped[len(content) // 2] ^= 1
