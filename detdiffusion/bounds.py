@@ -12,18 +12,20 @@ LOGIN_SECONDS = 8.0  # that the answer to a further wrong password takes at most
 LOGIN_WAITING = 8  # logins of one address that may wait for each other
 
 # --- layouts and their files ---
-LAYOUT_OBJECTS = 100
-LAYOUT_PIXELS = 25_000_000  # of an image that is asked for
-LAYOUT_CAPTION = 300  # characters
+LAYOUT_OBJECTS = 100  # objects
+LAYOUT_PIXELS = 25_000_000  # of an image that is asked for, or of a file that is opened
+LAYOUT_CAPTION = 300  # characters of a caption
 LAYOUT_BYTES = 1_000_000  # of a layout as JSON
 LINK_BYTES = 100_000  # of a layout in a link, unpacked
-LAYOUT_NAME = 60  # characters
+LAYOUT_NAME = 60  # characters of the name of a saved layout
+STUDIO_STEPS = 100  # of the sampler, for visitors of the studio; commands take more
+STUDIO_GUIDANCE = 15.0  # the same of guidance
+STUDIO_ATTRIBUTE_GUIDANCE = 4.0  # the same of attribute guidance, in both directions
 
 # --- data sets and what describes them ---
-CLASSES = 10_000
-CLASS_NAME = 200  # characters
-YAML_CHARACTERS = 4_000_000  # of all values, those that aliases repeat counted each time
+CLASSES = 10_000  # classes of a data set
+CLASS_NAME = 200  # characters of the name of a class
+YAML_CHARACTERS = 4_000_000  # characters of all values, those that aliases repeat counted each time
 IMAGES_OF_A_JOB = 100_000_000  # that one `generate` makes
-JSON_ELEMENT = 2**25  # characters of one element of a large JSON list: an image's mask takes some thousands
-IMAGE_PIXELS = 400_000_000  # of an image file that is opened
-PATH_LENGTH = 4096  # characters
+JSON_ELEMENT = 33_554_432  # characters of one element of a large JSON list: an image's mask takes some thousands
+PATH_LENGTH = 4096  # characters of a path

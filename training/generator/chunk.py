@@ -31,6 +31,7 @@ def write_chunk(path: Path, layouts: Sequence[Layout], tensors: Mapping[str, Ten
             sha256 = file_hash(aside)
         write_sealed(path, {"layouts": [layout.to_json() for layout in layouts], "sha256": sha256})
     except (OSError, SafetensorError) as error:
+        path.with_suffix(TENSORS).unlink(missing_ok=True)  # no half of a chunk takes the space of others
         said = f"{path.parent}: latents cannot be written ({why(error)}); free some space, run it again"
         raise DataError(said) from error
 

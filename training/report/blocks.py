@@ -166,7 +166,7 @@ def write_markdown(title: str, blocks: Sequence[Block], out: Path) -> None:
                 lines += [_row(block.columns), _row(["---"] + ["---:"] * (len(block.columns) - 1))]
                 lines += [*map(_row, block.rows), ""]
             case Plot() | ImageBlock():
-                lines += [f"![{_plain(block.title)}](<{FILES}/{_save(block, out / FILES)}>)", ""]
+                lines += [f"![{_plain(block.title)}]({FILES}/{_save(block, out / FILES)})", ""]
     write_text(out / "report.md", "\n".join(lines))
 
 
