@@ -101,7 +101,7 @@ class Layout:
         caption = values.get("caption") or ""
         problems += _caption_problems(caption)
         boxes = []
-        for number, item in enumerate(objects, start=1):
+        for number, item in enumerate(objects[:MAX_OBJECTS], start=1):
             try:
                 boxes.append(_box_from_json(item))
             except LayoutError as error:
