@@ -22,7 +22,7 @@ from app.studio.last_results import LastResults
 from app.studio.layout_card import LayoutCard
 from app.studio.layout_files import Opened, layout_of_link
 from app.studio.opening import Opening, open_example
-from app.studio.recipe_form import RecipeForm
+from app.studio.recipe_form import RecipeForm, advise
 from app.studio.results.compare import Pair, Sides, compare_pair
 from app.studio.results.figures import Figure, SheetView, figure
 from app.studio.results.form import Form
@@ -36,7 +36,7 @@ from app.studio.shown import aside_of, comparison_value, sheet_value, user_of
 from app.studio.sides_form import SidesForm
 from detdiffusion.errors import DetDiffusionError
 from detdiffusion.layout import Layout
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import SamplingConfig, SamplingRequest
 
 MAX_NOISES = 96
 CLOSE_MENUS = "(...values) => { document.dispatchEvent(new CustomEvent('close-menus')); return values; }"
@@ -64,10 +64,10 @@ class StudioView:
         examples: Mapping[str, Mapping[str, Any]],
         store: LayoutStore,
         favourite: str,
-        recipe: SamplingConfig,
+        seed: int,
     ) -> None:
         """`examples` are layouts by name; the page opens with the favourite (or one that the model knows)."""
-        self.studio, self.layouts, self.favourite, self.opening_recipe = studio, examples, favourite, recipe
+        self.studio, self.layouts, self.favourite, self.opening_seed = studio, examples, favourite, seed
         self.opening, self.last = self._new_opening(), LastResults()
         with gr.Row(elem_id="stage"):
             with gr.Column(elem_id="layout-card", elem_classes="card"):
@@ -81,7 +81,8 @@ class StudioView:
         self.last_single = gr.State(NO_SINGLE)
         self.last_pair = gr.State(NO_PAIR)
         self.last_sheet = gr.State(SheetView("", (), 1))
-        self.of_model = [*self.card.shown, *self.sides.of_model, self.tabs]  # what another model changes
+        # What another model changes.
+        self.of_model = [*self.card.shown, *self.sides.of_model, *self.recipe.of_model, self.tabs]
         # What a picture brings back.
         self.restored = [*self.card.shown, *self.recipe.values]
 
@@ -116,7 +117,7 @@ class StudioView:
 
     def _actions(self) -> None:
         with gr.Row(elem_id="recipe-bar"):
-            self.recipe = RecipeForm(self.opening_recipe)
+            self.recipe = RecipeForm(self._opening_recipe(), self.studio.model.recommended)
             with gr.Accordion("Figures", open=False, elem_id="figures", elem_classes="menu"):
                 self.figures = {
                     which: gr.Button(f"{number}  {which}", size="sm", elem_id=f"figure-{number}")
@@ -174,6 +175,7 @@ class StudioView:
             self.card.shelf,
             *dict.fromkeys([*single, *pair]),
             *self.sides.of_model,
+            *self.recipe.of_model,
             self.tabs,
             self.last_single,
             self.last_pair,
@@ -318,6 +320,7 @@ class StudioView:
         form, thresholds = self.recipe.read(*recipe), self.sides.read_thresholds(confidence, overlap)
         yield {self.tabs: gr.Tabs(selected="picture"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
+            advise(self.studio.model, form.settings)
             for view in generate(self.studio, value, form, user_of(request)):
                 last = view if view.table else last
                 yield {**self._single(view.read(thresholds)), **self.recipe.show_seed(form, view.seed)}
@@ -337,6 +340,7 @@ class StudioView:
         (form, sides), thresholds = self._read(values), self.sides.read_thresholds(confidence, overlap)
         yield {self.tabs: gr.Tabs(selected="compare"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
+            advise(self.studio.model, form.settings)
             for view in compare_pair(self.studio, value, form, user_of(request), sides):
                 last = view if view.table else last
                 yield {**self._pair(view.read(thresholds)), **self.recipe.show_seed(form, view.seed)}
@@ -349,7 +353,11 @@ class StudioView:
         return self.recipe.read(*values[:count]), self.sides.read(*values[count:])
 
     def _new_opening(self) -> Opening | None:
-        return open_example(self.studio, self.layouts, self.favourite, self.opening_recipe)
+        return open_example(self.studio, self.layouts, self.favourite, self._opening_recipe())
+
+    def _opening_recipe(self) -> SamplingConfig:
+        """As the present model wants it."""
+        return SamplingRequest().of(self.studio.model.recommended, self.opening_seed)
 
     def on_model(self, value: Mapping[str, Any]) -> Updates:
         """Another model is there: what is on the canvas stays, and is read with the new model's words."""
@@ -364,6 +372,7 @@ class StudioView:
         return {
             self.card.editor: gr.update(**self.card.words()),
             **self.sides.follow_model(),
+            **self.recipe.follow_model(self.studio.model.recommended),
             **tabs,
         }
 

@@ -12,9 +12,10 @@ from detdiffusion.core.files import file_hash
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.diffusion.checkpoint import save_pipeline
-from detdiffusion.diffusion.manifest import INDEX
+from detdiffusion.diffusion.manifest import INDEX, read_recommended
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.errors import ConfigError
+from detdiffusion.sampling_config import WHOLE_SCHEDULE, Recommended
 from training.core.cli import progress
 from training.data.attributes import read_attributes
 from training.data.datasets import open_dataset
@@ -51,9 +52,11 @@ def distill(request: DistillRequest, device: torch.device) -> Path:
 
     Raises:
         CheckpointError: the model cannot be read.
-        ConfigError: `out` was started with other settings, or the model needs data.
+        ConfigError: `out` was started with other settings, the model needs data, or is a student itself.
         DataError, DetectorError: the data, or the model's detector, cannot be read.
     """
+    if not read_recommended(request.model).guided:
+        raise ConfigError(f"{request.model} is a student itself: give the model that it learned from")
     teacher, student = (load_pipeline(request.model) for _ in range(2))
     phases = Phases(request.config.steps, request.config.substeps, teacher.scheduler.config.num_train_timesteps)
     training = _training(request, teacher)
@@ -65,6 +68,7 @@ def distill(request: DistillRequest, device: torch.device) -> Path:
     with progress("distilling") as report:
         train_generator(student, SampleStore.load(samples), training, request.out, device, report, lesson=lesson)
     student.scheduler = few_steps(student)
+    student.register_to_config(sampling=few_steps_wanted(request.config).to_json(), guidance_interval=WHOLE_SCHEDULE)
     save_pipeline(student, request.out / "model")
     return request.out / "model"
 
@@ -75,6 +79,11 @@ def few_steps(pipe: DetDiffusionPipeline) -> DDIMScheduler:
     schedule = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type")
     kept = {name: config[name] for name in schedule if name in config}
     return DDIMScheduler(**kept, timestep_spacing="trailing", set_alpha_to_one=True, clip_sample=False)
+
+
+def few_steps_wanted(config: DistillConfig) -> Recommended:
+    """How a student wants to be sampled: in as many steps as it has learned, guidance built in."""
+    return Recommended(config.steps, 1.0, fewest_steps=config.steps, most_steps=config.steps)
 
 
 def _training(request: DistillRequest, pipe: DetDiffusionPipeline) -> GeneratorConfig:

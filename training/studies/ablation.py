@@ -24,7 +24,7 @@ from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors import BUNDLED, HELD_OUT, detector_path, load_detector
 from detdiffusion.errors import DataError
 from detdiffusion.evaluation.effect import numbers
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import SamplingRequest
 from training.core.cli import add_updates, progress
 from training.core.status import STATUS, RunState, status_writer, tells
 from training.data.papercut.classes import HELD_OUT_SEED
@@ -197,7 +197,7 @@ def _score(config: AblationConfig, model: Path, base: Path) -> dict[str, Any]:
 
     detectors = [detector_path(name, base) for name in (BUNDLED, HELD_OUT)]
     source = PapercutLayouts(config.layouts, HELD_OUT_SEED)
-    plan = Plan(model, source, detectors=detectors, sampling=SamplingConfig(0, config.sampler_steps))
+    plan = Plan(model, source, detectors=detectors, sampling=SamplingRequest(config.sampler_steps))
     report = evaluate(plan, model.parent / "evaluation")
     (system,) = report.systems
     views = {view.name: view.scores[report.lead] for view in system.views}

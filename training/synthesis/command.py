@@ -24,7 +24,7 @@ from detdiffusion.core.arguments import (
     positive,
     seed_number,
 )
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import SamplingRequest
 from training.core.status import STATUS, tells
 from training.data.filters import add_filter_arguments, filter_of
 from training.data.layout_sources import describe, layout_spec
@@ -139,8 +139,13 @@ def _add_exports(parser: argparse.ArgumentParser) -> None:
 def request_of(arguments: argparse.Namespace) -> Request:
     """The request that the arguments are."""
     names = {field.name for field in fields(Request)} - {"bounds", "sampling"}
-    strength = (arguments.guidance, arguments.attribute_guidance)
-    how = SamplingConfig(arguments.seed, arguments.steps, *strength, arguments.sampler)
+    from detdiffusion.diffusion.manifest import read_recommended
+
+    asked = SamplingRequest(arguments.steps, arguments.guidance, arguments.attribute_guidance, arguments.sampler)
+    recommended = read_recommended(arguments.model)
+    how = asked.of(recommended, arguments.seed)
+    if advice := recommended.advice(how):
+        print(f"note: {advice}", file=sys.stderr)
     return Request(bounds=filter_of(arguments), sampling=how, **{name: getattr(arguments, name) for name in names})
 
 

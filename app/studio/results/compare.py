@@ -149,7 +149,7 @@ def asked_pair(studio: Studio, value: Mapping[str, Any], recipe: SamplingConfig,
     layout = studio.model.vocabulary.resolve(Layout.from_json(value))
     detectors = (BUNDLED, *([sides.second] if sides.second else []))
     a, b = (
-        Ask(apply_strategy(layout, side.strategy), side.recipe(recipe), side.strategy, side.model, detectors)
+        Ask(apply_strategy(layout, side.strategy), _recipe(studio, side, recipe), side.strategy, side.model, detectors)
         for side in (sides.a, sides.b)
     )
     if (a.model or studio.model.name, a.recipe) == (b.model or studio.model.name, b.recipe):
@@ -163,6 +163,15 @@ def asked_pair(studio: Studio, value: Mapping[str, Any], recipe: SamplingConfig,
             names = " and ".join(STRATEGY_NAMES[side.strategy].lower() for side in (sides.a, sides.b))
             raise LayoutError(f"{names} are the same here: every object already has this tag")
     return a, b
+
+
+def _recipe(studio: Studio, side: Side, form: SamplingConfig) -> SamplingConfig:
+    """Another model is drawn as it wants to be, where the form has what the present one wants."""
+    present = studio.model.recommended
+    if side.model is not None and (form.steps, form.guidance_scale) == (present.steps, present.guidance_scale):
+        other = studio.models.recommended(side.model)
+        form = replace(form, steps=other.steps, guidance_scale=other.guidance_scale)
+    return side.recipe(form)
 
 
 def _pair_table(a: Result, b: Result, sides: Sides, names: tuple[str, str]) -> PairTable:
