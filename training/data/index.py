@@ -81,6 +81,7 @@ class Source:
     folders: tuple[Path, ...]  # of pictures: when one is added or removed, the index is made anew
     fill: Callable[[IndexWriter], None]
     about: str = ""
+    has_images: bool = True  # whether the image files are there to be looked at
 
     def stamp(self) -> str:
         """Another one whenever a file was replaced or edited, or pictures came or went."""
@@ -328,7 +329,8 @@ def open_index(path: Path, source: Source) -> Index:
 
     def fill(writer: IndexWriter) -> None:
         source.fill(writer)
-        writer.look(source.root)
+        if source.has_images:
+            writer.look(source.root)
 
     build_index(path, fill, stamp, source.contents(), source.about)
     return Index(path)

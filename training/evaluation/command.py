@@ -35,6 +35,7 @@ from detdiffusion.sampling_config import SamplingConfig
 from training.core.chunks import Chunks
 from training.data.filters import add_filter_arguments, filter_of
 from training.data.layout_sources import describe, layout_spec, open_source
+from training.data.request import add_reading_arguments, reading_of
 from training.evaluation.inputs import BATCH, REAL, Plan, check_models
 from training.evaluation.store import SeenImages
 from training.evaluation.variants import Variant
@@ -94,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.png",
         help=f"also write the first {SHEET} scenes, the real image above each variant",
     )
-    parser.add_argument("--split", metavar="NAME", help="split of the data set (default: the only one, or train)")
+    add_reading_arguments(parser)
     parser.add_argument(
         "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
     )
@@ -132,7 +133,9 @@ def request_of(arguments: argparse.Namespace) -> Plan:
     """The evaluation that the arguments ask for."""
     return Plan(
         model=arguments.model,
-        source=open_source(arguments.layouts, filter_of(arguments), arguments.split, arguments.attributes),
+        source=open_source(
+            arguments.layouts, filter_of(arguments), arguments.split, arguments.attributes, reading_of(arguments)
+        ),
         strategies=_with_origin(arguments.strategies, arguments.attribute_guidance),
         detectors=arguments.detector,
         baselines=arguments.baselines,

@@ -28,6 +28,7 @@ from detdiffusion.sampling_config import SamplingConfig
 from training.core.status import STATUS, tells
 from training.data.filters import add_filter_arguments, filter_of
 from training.data.layout_sources import describe, layout_spec
+from training.data.request import add_reading_arguments, reading_of
 from training.evaluation.inputs import BATCH
 from training.synthesis.augment import Augmentation
 from training.synthesis.request import NO_DETECTOR, Request, alone, begin
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_layouts(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("layouts")
-    group.add_argument("--split", metavar="NAME", help="split of the data set (default: the only one, or train)")
+    add_reading_arguments(group)
     group.add_argument(
         "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
     )
@@ -138,10 +139,11 @@ def _add_exports(parser: argparse.ArgumentParser) -> None:
 
 def request_of(arguments: argparse.Namespace) -> Request:
     """The request that the arguments are."""
-    names = {field.name for field in fields(Request)} - {"bounds", "sampling"}
+    names = {field.name for field in fields(Request)} - {"bounds", "sampling", "reading"}
     strength = (arguments.guidance, arguments.attribute_guidance)
     how = SamplingConfig(arguments.seed, arguments.steps, *strength, arguments.sampler)
-    return Request(bounds=filter_of(arguments), sampling=how, **{name: getattr(arguments, name) for name in names})
+    given = {name: getattr(arguments, name) for name in names}
+    return Request(bounds=filter_of(arguments), sampling=how, reading=reading_of(arguments), **given)
 
 
 @tells(lambda arguments: arguments.out / STATUS, "image", shared=True)

@@ -18,6 +18,7 @@ from detdiffusion.errors import ConfigError, DataError, LayoutError
 from detdiffusion.sampling_config import SamplingConfig
 from training.data.filters import NO_FILTER, LayoutFilter
 from training.data.layout_sources import open_source
+from training.data.request import AS_IT_IS, Reading
 from training.synthesis.augment import Augmentation
 from training.synthesis.store import MANIFEST, THREADS, Job, missed_things, sampling_from_json, sampling_to_json
 
@@ -62,6 +63,7 @@ class Request:
     refine: str | None = None
     snap: bool = False
     device: str | None = None
+    reading: Reading = AS_IT_IS
 
     def job(self) -> Job:
         """The job, with its layouts opened.
@@ -71,7 +73,7 @@ class Request:
         """
         shared = {field.name for field in fields(Job)} & {field.name for field in fields(self)} - {"detector"}
         return Job(
-            source=open_source(self.layouts, self.bounds, self.split, self.attributes),
+            source=open_source(self.layouts, self.bounds, self.split, self.attributes, self.reading),
             detector=_detector(self.detector, self.model),
             **{name: getattr(self, name) for name in shared},
         )
@@ -84,7 +86,11 @@ class Request:
             if values[name] and Path(values[name]).exists():
                 values[name] = str(Path(values[name]).resolve())
         sampling = sampling_to_json(values.pop("sampling"))
-        return {**values, **sampling, "bounds": {**asdict(self.bounds), "ignored": list(self.bounds.ignored)}}
+        own = {
+            "bounds": {**asdict(self.bounds), "ignored": list(self.bounds.ignored)},
+            "reading": self.reading.to_json(),
+        }
+        return {**values, **sampling, **own}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Request:
@@ -99,6 +105,7 @@ class Request:
         known["sampling"] = sampling_from_json(values)
         known["bounds"] = LayoutFilter(**{**bounds, "ignored": tuple(bounds["ignored"])})
         known["strategy"] = Strategy(values["strategy"])
+        known["reading"] = Reading.from_json(values["reading"]) if "reading" in values else AS_IT_IS
         known["augment"] = Augmentation(values["augment"]) if values["augment"] else None
         return cls(**known)
 
