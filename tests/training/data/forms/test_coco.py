@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from form_files import HEIGHT, WIDTH, labels, opened
 from PIL import ExifTags, Image
 from pycocotools.coco import COCO
 
@@ -26,7 +27,6 @@ from training.data.index import Index, build_index, open_index
 REAL = os.environ.get("DETDIFFUSION_REAL_DATA")
 needs_real_data = pytest.mark.skipif(REAL is None, reason="DETDIFFUSION_REAL_DATA names no folder of real data")
 
-WIDTH, HEIGHT = 40, 20
 CATEGORIES = ({"id": 1, "name": "cat"}, {"id": 2, "name": "dog"})
 STUFF = ({"id": 90, "name": "sky"},)
 
@@ -56,10 +56,6 @@ def index_of(folder: Path, instances: Path, stuff: Path | None = None, **options
 def counts(index: Index) -> dict[str, Mapping[str, int]]:
     tally = index.tally
     return {"pictures": dict(tally.pictures), "objects": dict(tally.objects), "notes": dict(tally.notes)}
-
-
-def labels(index: Index) -> dict[str, list[str]]:
-    return {index.picture(number).image_id: [entry.label for entry in entries] for number, entries in index.walk()}
 
 
 def test_things_and_stuff_are_merged_by_picture(tmp_path: Path) -> None:
@@ -218,12 +214,6 @@ def make_folder(
     for file in on_disk:
         Image.new("RGB", (WIDTH, HEIGHT)).save(root / place / file)
     return root
-
-
-def opened(root: Path, split: str | None = None) -> Index:
-    source = find_source(root, split)
-    assert source is not None
-    return open_index(root.parent / "index.sqlite", source)
 
 
 @pytest.mark.parametrize("place", ["train2017", "images/train2017", "images", "."])
