@@ -10,7 +10,7 @@ from pathlib import Path
 from detdiffusion.core.arguments import out_file
 from detdiffusion.core.files import written_aside
 from detdiffusion.errors import ConfigError
-from training.core.cli import check_there
+from training.core.cli import add_dry_run, check_there, nothing_is_missing
 from training.data.datasets import Dataset, data_words, open_annotations, open_dataset
 from training.data.filters import add_filter_arguments, filter_of
 from training.data.request import add_data, add_reading_arguments, reading_of
@@ -29,12 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_reading_arguments(parser)
     parser.add_argument("--out", type=out_file, required=True, metavar="FILE.jsonl", help="file to write")
     add_filter_arguments(parser)
+    add_dry_run(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     dataset = request_of(arguments)
     print("\n".join(dataset.describe()), file=sys.stderr)
+    if arguments.dry_run:
+        return nothing_is_missing()
     write_layouts(dataset, arguments.out)
     print(f"{len(dataset)} layouts", file=sys.stderr)
     print(arguments.out)

@@ -33,10 +33,11 @@ from detdiffusion.drawing import grid
 from detdiffusion.errors import ConfigError
 from detdiffusion.sampling_config import SamplingConfig
 from training.core.chunks import Chunks
+from training.core.cli import add_dry_run, nothing_is_missing
 from training.data.filters import add_filter_arguments, filter_of
 from training.data.layout_sources import describe, layout_spec, open_source
 from training.data.request import add_reading_arguments, reading_of
-from training.evaluation.inputs import BATCH, REAL, Plan, check_models
+from training.evaluation.inputs import BATCH, REAL, Plan, check_models, check_plan
 from training.evaluation.store import SeenImages
 from training.evaluation.variants import Variant
 
@@ -102,6 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_guidance(parser)
     add_device(parser)
     add_filter_arguments(parser)
+    add_dry_run(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -116,10 +118,14 @@ def run(arguments: argparse.Namespace) -> int:
     plan = request_of(arguments)
     for line in describe(plan.source):
         print(line, file=sys.stderr)
-    from training.evaluation.run import evaluate
+    check_plan(plan)
+    from training.evaluation.run import check_evaluation, evaluate
     from training.evaluation.summary import summary
 
     work = out.with_name(f"{out.stem}.work")
+    if arguments.dry_run:
+        check_evaluation(plan, work)
+        return nothing_is_missing()
     report = evaluate(plan, work)
     write_text(out, json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n")
     if sheet_path is not None:

@@ -25,6 +25,7 @@ from detdiffusion.core.arguments import (
     seed_number,
 )
 from detdiffusion.sampling_config import SamplingConfig
+from training.core.cli import add_dry_run, nothing_is_missing
 from training.core.status import STATUS, tells
 from training.data.filters import add_filter_arguments, filter_of
 from training.data.layout_sources import describe, layout_spec
@@ -33,6 +34,7 @@ from training.evaluation.inputs import BATCH
 from training.synthesis.augment import Augmentation
 from training.synthesis.request import NO_DETECTOR, Request, alone, begin
 from training.synthesis.store import REFINEMENTS, THREADS
+from training.synthesis.workers import check_ray
 
 CHUNK = 64
 
@@ -128,6 +130,7 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
         "--threads", type=positive, default=THREADS, metavar="N", help=f"threads per worker on the CPU ({THREADS})"
     )
     add_device(parser)
+    add_dry_run(parser)
 
 
 def _add_exports(parser: argparse.ArgumentParser) -> None:
@@ -150,9 +153,13 @@ def request_of(arguments: argparse.Namespace) -> Request:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     request = request_of(arguments)
-    job = begin(request)
+    if arguments.engine == "ray":
+        check_ray()
+    job = begin(request, dry=arguments.dry_run)
     for line in describe(job.source):
         print(line, file=sys.stderr)
+    if arguments.dry_run:
+        return nothing_is_missing()
     from training.synthesis.exports import export
     from training.synthesis.workers import run_local, run_ray
 

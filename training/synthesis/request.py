@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.devices import check_device
 from detdiffusion.core.files import claim, read_json, write_json
-from detdiffusion.core.settings import keep_settings
+from detdiffusion.core.settings import check_settings, keep_settings
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError, DataError, LayoutError
 from detdiffusion.sampling_config import SamplingConfig
@@ -110,9 +110,11 @@ class Request:
         return cls(**known)
 
 
-def begin(request: Request) -> Job:
+def begin(request: Request, *, dry: bool = False) -> Job:
     """The job that is asked for: checks all that can be seen to be wrong, keeps the request and the settings, and
     clears away what was damaged.
+
+    dry: nothing is written.
 
     Raises:
         CheckpointError, DetectorError: model or detector is missing or damaged.
@@ -135,16 +137,19 @@ def begin(request: Request) -> Job:
     vocabulary = read_vocabulary(job.model)
     if not vocabulary.attribute_words and (job.strategy is not Strategy.ORIGIN or job.sampling.attribute_guidance):
         raise ConfigError(f"{job.model} knows no easy and hard objects: use --strategy origin")
-    detector = None if job.detector is None else load_detector(job.detector, job.model)
-    if detector is not None:
-        check_knows(remap_labels(detector, vocabulary.labels)[0], vocabulary.labels, "the model")
-    if (job.refine or job.snap) and detector is None:
+    if (job.refine or job.snap) and job.detector is None:
         raise ConfigError("--refine and --snap ask a detector what is there: give one with --detector")
-    _check_origin(job, detector is not None, attributes=bool(vocabulary.attribute_words))
+    _check_origin(job, job.detector is not None, attributes=bool(vocabulary.attribute_words))
     _check_classes(job, vocabulary)
     if job.add_missed:
         missed_things(job.source)
+    detector = None if job.detector is None else load_detector(job.detector, job.model)
+    if detector is not None:
+        check_knows(remap_labels(detector, vocabulary.labels)[0], vocabulary.labels, "the model")
     settings = job.settings(model_hash(job.model), None if detector is None else detector.sha256, vocabulary)
+    if dry:
+        check_settings(job.out / MANIFEST, settings)
+        return job
     with alone(job.out):  # only now: bad input leaves no trace
         keep_settings(job.out / MANIFEST, settings)
         write_json(job.out / ORDER, request.to_json())

@@ -25,7 +25,8 @@ from training.data.papercut.coco_export import write_dataset
 from training.detector import command
 from training.detector import recipe as detector_learning
 from training.detector.command import choose_images
-from training.detector.recipe import DetectorTraining, SplitImages, batches, make_example, train_torchvision
+from training.detector.images import SplitImages
+from training.detector.recipe import DetectorTraining, batches, make_example, train_torchvision
 
 pytestmark = pytest.mark.slow
 

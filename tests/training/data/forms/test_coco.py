@@ -327,7 +327,7 @@ def test_an_index_of_another_version_is_made_anew(tmp_path: Path, monkeypatch: p
     root = make_folder(tmp_path / "data")
     opened(root)
     monkeypatch.setattr("training.data.index.VERSION", 999)
-    with pytest.raises(DataError, match="an index of version 2; this is version 999"):
+    with pytest.raises(DataError, match="an index of version 3; this is version 999"):
         Index(tmp_path / "index.sqlite")
     assert labels(opened(root)) == {"1": ["cat"], "2": ["cat"]}
 

@@ -19,7 +19,7 @@ TABLE = f"--detector {DETECTOR} --updates 2 --seeds 0 --batch 1 --image-size 64"
 
 @pytest.fixture(autouse=True)
 def in_this_process(at_home: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stages of a loop and workers of a job do their work here: processes of their own would import torch for seconds."""
+    """Stages of a loop and workers of a job work here: processes of their own would import torch for seconds."""
     monkeypatch.setattr(closed_loop, "_run", lambda command: main(command[len(closed_loop.COMMAND) :]))
     monkeypatch.setattr(workers, "run_local", lambda job, _: workers.work(job))
 
