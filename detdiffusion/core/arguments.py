@@ -126,25 +126,22 @@ def add_device(parser: argparse.ArgumentParser, help: str = DEVICE) -> None:
 
 
 def add_sampler(parser: argparse._ActionsContainer) -> None:
-    """`--sampler`, of every command that draws."""
+    """`--sampler` alone."""
     parser.add_argument("--sampler", choices=list(SAMPLERS), default="", help="default: the model's own")
 
 
-def add_guidance(parser: argparse._ActionsContainer) -> None:
-    """`--guidance`, of every command that draws."""
+def add_sampling(parser: argparse._ActionsContainer) -> None:
+    """`--steps`, `--sampler` and `--guidance`, of every command that draws; updates of a training are `--updates`."""
+    parser.add_argument(
+        "--steps", type=sampler_steps, default=20, metavar="N", help=f"sampler steps, 1 to {MAX_STEPS} (default 20)"
+    )
+    add_sampler(parser)
     parser.add_argument(
         "--guidance",
         type=amount,
         default=DEFAULT_GUIDANCE,
         metavar="G",
         help="classifier-free guidance scale (%(default)g)",
-    )
-
-
-def add_steps(parser: argparse._ActionsContainer) -> None:
-    """`--steps`, of every command that draws; updates of a training are `--updates`."""
-    parser.add_argument(
-        "--steps", type=sampler_steps, default=20, metavar="N", help=f"sampler steps, 1 to {MAX_STEPS} (default 20)"
     )
 
 

@@ -17,10 +17,8 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.core.arguments import (
     add_batch,
     add_device,
-    add_guidance,
     add_old_name,
-    add_sampler,
-    add_steps,
+    add_sampling,
     amount,
     out_file,
     paths,
@@ -86,8 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--one-hard", action="store_true", help="also test one hard object per layout, the others easy")
     parser.add_argument("--inception", type=Path, metavar="FILE", help="Inception weights for FID")
     parser.add_argument("--scene-fid", action="store_true", help="also the FID of the objects' crops")
-    add_steps(parser)
-    add_sampler(parser)
+    add_sampling(parser)
     add_batch(parser, BATCH)
     parser.add_argument("--out", type=out_file, required=True, metavar="FILE.json", help="file to write")
     parser.add_argument(
@@ -100,7 +97,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
     )
-    add_guidance(parser)
     add_device(parser)
     add_filter_arguments(parser)
     add_dry_run(parser)

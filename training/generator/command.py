@@ -11,7 +11,7 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,7 +215,7 @@ class Learned:
     """What a training learns from, opened."""
 
     dataset: Dataset
-    attributes: Mapping[str, Attributes] | None
+    attributes: dict[str, Attributes] | None
 
     @classmethod
     def of(cls, request: TrainRequest, *, attributes: bool = True) -> Learned:

@@ -201,7 +201,7 @@ def _check_weights(request: TrainabilityRequest, plan: Plan) -> None:
     if request.start is not None:
         from training.detector.recipe import new_model
 
-        training = DetectorTraining(request.detector, request.config.image_size)
+        training = DetectorTraining(request.detector, request.config.image_size, epochs=1)
         new_model(training, len(plan.union.things), device_of(request.device), request.start)
 
 

@@ -14,10 +14,8 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.core.arguments import (
     add_batch,
     add_device,
-    add_guidance,
     add_old_name,
-    add_sampler,
-    add_steps,
+    add_sampling,
     amount,
     natural,
     out_folder,
@@ -91,9 +89,7 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--seed", type=seed_number, default=0, metavar="N", help="seed of all noise and shifts (default 0)"
     )
-    add_steps(group)
-    add_sampler(group)
-    add_guidance(group)
+    add_sampling(group)
     group.add_argument(
         "--attribute-guidance",
         type=amount,
