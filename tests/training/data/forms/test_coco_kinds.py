@@ -9,6 +9,8 @@ import pytest
 from form_files import HEIGHT, WIDTH, labels, opened
 from PIL import Image
 
+from detdiffusion.errors import DataError
+
 FILE = "instances_train2017.json"
 
 
@@ -87,6 +89,30 @@ def test_pictures_in_several_folders(tmp_path: Path) -> None:
     (root / "images").mkdir()
     Image.new("RGB", (WIDTH, HEIGHT)).save(root / "images" / "2.png")
     assert list(labels(opened(root)).values()) == [["cat"], ["cat"]]
+
+
+@pytest.mark.parametrize("place", ["train2017", "images"])
+def test_images_that_an_address_names(place: str, tmp_path: Path) -> None:
+    """LVIS says coco_url where COCO says file_name."""
+    root = make_folder(tmp_path / "data")
+    (root / "train2017").rename(root / "moved")
+    (root / "moved").rename(root / place)
+
+    def change(content: Any) -> None:
+        for image in content["images"]:
+            image["coco_url"] = f"https://example.org/train2017/{image.pop('file_name')}"
+
+    assert list(labels(opened(changed(root, change))).values()) == [["cat"], ["cat"]]
+
+
+def test_images_without_a_name_are_the_reason(tmp_path: Path) -> None:
+    root = changed(
+        make_folder(tmp_path / "data"), lambda content: [image.pop("file_name") for image in content["images"]]
+    )
+    with pytest.raises(
+        DataError, match=r"list no pictures; 2 x picture entry without id, file name or size: .*picture 1"
+    ):
+        opened(root)
 
 
 RUNS = [4 * HEIGHT + 2, 10, 10, 10, HEIGHT * (WIDTH - 5) - 12]

@@ -138,6 +138,12 @@ def test_files_that_name_no_data_set(name: str, text: str | None, reason: str, t
         open_dataset(tmp_path / name, index=tmp_path / "index.sqlite")
 
 
+def test_a_data_set_below_the_folder_is_named(tmp_path: Path) -> None:
+    root = TREES["COCO 2"].build(tmp_path / "download" / "inner")
+    with pytest.raises(DataError, match=rf"it holds inner; give --data {re.escape(str(root))}\."):
+        open_dataset(tmp_path / "download")
+
+
 def test_images_go_with_a_coco_file_alone(tmp_path: Path) -> None:
     root = TREES["YOLO 1"].build(tmp_path / "data")
     with pytest.raises(ConfigError, match=r"--images .* goes with a COCO file"):

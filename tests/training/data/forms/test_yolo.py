@@ -178,6 +178,20 @@ def test_a_yaml_elsewhere_leads_to_its_data(tmp_path: Path) -> None:
         assert labels(index) == {"images/a": ["cat"]}
 
 
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [("../datasets/coco8", "datasets/coco8"), ("coco8", "datasets/coco8"), ("/kaggle/input/coco8", "input/coco8")],
+)
+def test_a_yaml_as_ultralytics_brings_it(path: str, place: str, tmp_path: Path) -> None:
+    """Its `path` is meant from a folder that is not here: what it names lies below the YAML's own."""
+    yolo(tmp_path / place, {"a": ROW}, None)
+    config = tmp_path / "coco8.yaml"
+    config.write_text(f"path: {path} # dataset root dir\ntrain: images\nval: images\ntest:\nnames:\n  0: cat\n")
+    if path.startswith("/"):
+        config = config.rename(tmp_path / "input" / "coco8.yaml")
+    assert labels(opened(config)) == {"images/a": ["cat"]}
+
+
 def test_a_label_called_as_a_list(tmp_path: Path) -> None:
     """The picture of a train, and its label file, in one folder with all others."""
     root = tmp_path / "data"
