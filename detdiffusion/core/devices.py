@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import resource
 import sys
 from pathlib import Path
@@ -30,8 +31,8 @@ def device_of(name: str | None, said: str = "--device") -> torch.device:
     Raises:
         ConfigError: there is no such device, or this machine (or this torch) has none of it.
     """
-    kind = (name or "").partition(":")[0]
-    if name and kind not in _KINDS:  # what can be seen without torch is said before it is imported
+    kind = (name or "").partition(":")[0]  # what can be seen without torch is said before it is imported
+    if name and (kind not in _KINDS or not re.fullmatch(r"[a-z]+(:\d+)?", name)):
         raise ConfigError(f"{said} {name}: there is no such device; use cpu, or cuda, cuda:1, ...")
     if kind == "cuda" and not _may_have_cuda():
         raise ConfigError(f"{said} {name}: no CUDA device here; use cpu")

@@ -9,18 +9,22 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from data_trees import TREES
+from safetensors.torch import save_file
 
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.files import write_json
+from detdiffusion.detectors.architectures import SMALL
 from training.__main__ import VERBS, main
 from training.data.papercut.coco_export import write_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "torchvision", "diffusers", "transformers", "accelerate", "ultralytics")
+HEAVY = ("torch", "torchvision", "diffusers", "transformers", "accelerate", "ultralytics", "gradio")
 SIGN_OF_LIFE = 3.0  # seconds
 
+HAS_DRY_RUN = {*VERBS} - {"verify"}  # which writes nothing anyway
 BAD_WORDS = (  # what is wrong -> what is said
     ("annotate --data absent --detector bundled --out a.jsonl", "absent: no such folder"),
     ("annotate --data here --detector absent --out a.jsonl", "no detector at"),
@@ -142,6 +146,13 @@ BAD_WORDS = (  # what is wrong -> what is said
     ("trainability --data cats --synthetic cats --detector yolo11n --weights file --out r", "is for torchvision"),
     ("verify here", "holds no job"),
     ("nonsense", "nonsense"),
+    ("detdiffusion absent.json --out r", "absent.json: no such file"),
+    ("detdiffusion layout.json --out r --model here", "is no model folder"),
+    ("detdiffusion layout.json --out r --detector junk.pt", "not a checkpoint of torch"),
+    ("detdiffusion layout.json --out r", "unknown class 'dragon'"),
+    ("app --model absent", "is no model folder"),
+    ("app --workspace file", "file is a file, and a folder is needed"),
+    ("app --device nonsense", "--device nonsense"),
 )
 FINE = (  # what is right, as far as it can be seen without a heavy library
     "annotate --data data --detector bundled --out a.jsonl",
@@ -173,13 +184,15 @@ class Heard(io.StringIO):
         return super().write(text)
 
 sys.meta_path.insert(0, Refusing())
-from training.__main__ import main
+import app.__main__, detdiffusion.__main__, training.__main__
+mains = {{"app": app.__main__.main, "detdiffusion": detdiffusion.__main__.main}}
 found = []
 for words in json.load(sys.stdin):
     code, began = None, time.monotonic()
     with contextlib.redirect_stderr(Heard()) as said, contextlib.redirect_stdout(io.StringIO()):
         try:
-            code = main(shlex.split(words))
+            first, *more = shlex.split(words)
+            code = mains[first](more) if first in mains else training.__main__.main([first, *more])
         except SystemExit as end:
             code = end.code
         except Exception as error:
@@ -204,6 +217,8 @@ def build(folder: Path) -> set[Path]:
     write_json(folder / "old" / "annotations" / "instances_train.json", {})
     write_json(folder / "model" / "model_index.json", {})
     write_json(folder / "pilots.json", {"a": {"steps": 2}})
+    dragon = {"label": "dragon", "box": [0, 0, 0.5, 0.5]}
+    write_json(folder / "layout.json", {"width": 64, "height": 64, "objects": [dragon]})
     loop = {"data": "data", "out": "run", "split_by": 0.5, "pictures": {"hard": 1}}
     loop |= {"annotate": "--detector junk.pt", "trainability": "--detector yolo11n"}
     (folder / "loop.yaml").write_text(yaml.safe_dump(loop))
@@ -231,9 +246,7 @@ def test_what_is_typed_wrong_is_said_without_a_heavy_library(dry: str, tmp_path:
     folder = tmp_path / "here"
     folder.mkdir()
     there = build(folder)
-    wrong = {
-        words + dry: reason for words, reason in BAD_WORDS if not (dry and words.split()[0] in ("verify", "nonsense"))
-    }
+    wrong = {words + dry: reason for words, reason in BAD_WORDS if not (dry and words.split()[0] not in HAS_DRY_RUN)}
     found = said(list(wrong), folder)
     assert {words: one for words, one in found.items() if one[0] != (1 if words == "verify made" else 2)} == {}
     assert {words: found[words][1] for words, reason in wrong.items() if reason not in found[words][1]} == {}
@@ -285,11 +298,36 @@ def ready(papercut: Any, model: Path, published: ModuleType, folder: Path) -> di
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("at_home")
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_what_only_a_library_can_see_is_said_before_the_work(
+    dry: list[str], world_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of detectors and weights that can be read, and do not fit."""
+    cats, weights = str(TREES["YOLO 1"].build(tmp_path / "cats")), str(tmp_path / "other.safetensors")
+    save_file({"other": torch.zeros(1)}, weights)
+    names = tmp_path / "cats" / "data.yaml"
+    names.write_text(names.read_text().replace("[cat, dog]", "[elf, orc]"))
+    there, out = set(tmp_path.rglob("*")), str(tmp_path / "out")
+    small = ["--weights", weights, "--image-size", "64"]
+    bundled = ["--model", str(world_model), "--detector", "bundled"]
+    for words, reason in (
+        (["detector", "--data", cats, "--arch", SMALL, *small], "nothing in it fits"),
+        (["detector", "--data", cats, "--arch", "yolo11n", "--set", "hsv_h=7"], "ultralytics refuses a setting"),
+        (["trainability", "--data", cats, "--synthetic", cats, "--detector", SMALL, *small], "nothing in it fits"),
+        (["annotate", "--data", cats, *bundled], "knows no class of the data"),
+    ):
+        to = out if words[0] != "annotate" else f"{out}.jsonl"
+        assert main([*words, "--out", to, *dry]) == 2 and reason in capsys.readouterr().err, words
+        assert set(tmp_path.rglob("*")) == there, words
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("at_home")
 def test_a_dry_run_of_what_is_right_writes_nothing(
     papercut: Any, world_model: Path, published: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ready(papercut, world_model, published, tmp_path)
-    assert {*words, "verify"} == set(VERBS), "verify writes nothing anyway"
+    assert set(words) == HAS_DRY_RUN
     there = set(tmp_path.rglob("*"))
     out = {"annotate": "a.jsonl", "layouts": "a.jsonl", "evaluate": "r.json"}
     for verb, asked in words.items():

@@ -298,7 +298,11 @@ def test_bad_configs(text: str, message: str, tmp_path: Path) -> None:
         (("--arch", SMALL, "--held-out", "10"), DataError, "10 images, 10 of them held out"),
         (("--arch", SMALL, "--limit", "1"), DataError, "1 images, 1 of them held out"),
         (("--arch", "yolo11n", "--set", "mosaic=much"), ConfigError, "mosaic=much: ultralytics takes numbers"),
-        (("--arch", "yolo11n", "--set", "mosaik=1"), ConfigError, "ultralytics refuses a setting"),
+        (
+            ("--arch", "yolo11n", "--set", "mosaik=1"),
+            ConfigError,
+            "no setting mosaik; did you mean mosaic",
+        ),
     ],
 )
 def test_bad_words(words: Sequence[str], error: type[Exception], message: str, folder: Path, tmp_path: Path) -> None:
