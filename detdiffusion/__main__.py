@@ -17,10 +17,8 @@ import numpy as np
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.core.arguments import (
     add_device,
-    add_guidance,
     add_old_name,
-    add_sampler,
-    add_steps,
+    add_sampling,
     amount,
     out_folder,
     seed_list,
@@ -255,15 +253,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="attributes as the layout has them (origin, the default), or all things easy, or all things hard",
     )
     parser.add_argument("--seed", type=seed_number, help="seed of the noise (default 7)")
-    add_steps(parser)
+    add_sampling(parser)
     parser.add_argument(
         "--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder (default: the bundled model)"
     )
     parser.add_argument(
         "--detector", metavar="NAME|PATH", help="detector (default: the model's own, or the bundled one)"
     )
-    add_sampler(parser)
-    add_guidance(parser)
     parser.add_argument(
         "--attribute-guidance",
         type=amount,

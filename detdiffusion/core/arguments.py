@@ -126,27 +126,25 @@ def add_device(parser: argparse.ArgumentParser, help: str = DEVICE) -> None:
 
 
 def add_sampler(parser: argparse._ActionsContainer) -> None:
-    """`--sampler`, of every command that draws."""
+    """`--sampler` alone."""
     parser.add_argument("--sampler", choices=list(SAMPLERS), default="", help="default: the model's own")
 
 
-def add_guidance(parser: argparse._ActionsContainer) -> None:
-    """`--guidance`, of every command that draws; None: as the model recommends."""
-    parser.add_argument(
-        "--guidance",
-        type=amount,
-        metavar="G",
-        help="classifier-free guidance scale; 1 is none, and takes half the time (default: the model's own)",
-    )
-
-
-def add_steps(parser: argparse._ActionsContainer) -> None:
-    """`--steps`, of every command that draws; updates of a training are `--updates`. None: as the model recommends."""
+def add_sampling(parser: argparse._ActionsContainer) -> None:
+    """`--steps`, `--sampler` and `--guidance`, of every command that draws, None where each model's own is meant;
+    updates of a training are `--updates`."""
     parser.add_argument(
         "--steps",
         type=sampler_steps,
         metavar="N",
         help=f"sampler steps, 1 to {MAX_STEPS} (default: the model's own)",
+    )
+    add_sampler(parser)
+    parser.add_argument(
+        "--guidance",
+        type=amount,
+        metavar="G",
+        help="classifier-free guidance scale; 1 is none, and takes half the time (default: the model's own)",
     )
 
 

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffusers import DDIMScheduler
 
-from detdiffusion.core.files import file_hash
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.diffusion.checkpoint import save_pipeline
-from detdiffusion.diffusion.manifest import INDEX, read_recommended
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
-from detdiffusion.errors import ConfigError
 from detdiffusion.sampling_config import WHOLE_SCHEDULE, Recommended
 from training.core.cli import progress
 from training.data.attributes import read_attributes
 from training.data.datasets import open_dataset
-from training.data.papercut.classes import STUFF, THINGS
-from training.data.request import AS_IT_IS, Reading
 from training.distillation.config import DistillConfig
 from training.distillation.lesson import Distillation
 from training.distillation.phases import Phases
+from training.distillation.request import DistillRequest
 from training.generator.batch import SampleStore
 from training.generator.config import GeneratorConfig
 from training.generator.latents import encode_dataset
@@ -34,34 +30,18 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True, slots=True)
-class DistillRequest:
-    """What one distillation is asked for. data, attributes: of a world that is not the built-in one."""
-
-    model: Path
-    out: Path
-    config: DistillConfig
-    data: Path | None = None
-    split: str | None = None
-    attributes: Path | None = None
-    reading: Reading = AS_IT_IS
-
-
 def distill(request: DistillRequest, device: torch.device) -> Path:
     """The student's folder, `out/model`; the same request goes on after a stop.
 
     Raises:
         CheckpointError: the model cannot be read.
-        ConfigError: `out` was started with other settings, the model needs data, or is a student itself.
+        ConfigError: `out` was started with other settings.
         DataError, DetectorError: the data, or the model's detector, cannot be read.
     """
-    if not read_recommended(request.model).guided:
-        raise ConfigError(f"{request.model} is a student itself: give the model that it learned from")
     teacher, student = (load_pipeline(request.model) for _ in range(2))
     phases = Phases(request.config.steps, request.config.substeps, teacher.scheduler.config.num_train_timesteps)
     training = _training(request, teacher)
-    _check_data(request, teacher)
-    keep_settings(request.out / "config.json", _kept(request))
+    keep_settings(request.out / "config.json", request.kept())
     teacher.to(device)
     samples = _samples(request, teacher, training, device)
     lesson = Distillation(teacher, phases, request.config.guidance_scale)
@@ -97,24 +77,6 @@ def _training(request: DistillRequest, pipe: DetDiffusionPipeline) -> GeneratorC
     )
 
 
-def _is_built_in(pipe: DetDiffusionPipeline) -> bool:
-    words = pipe.vocabulary
-    return (words.things, words.stuff) == (THINGS, STUFF)
-
-
-def _check_data(request: DistillRequest, pipe: DetDiffusionPipeline) -> None:
-    if request.data is None and not _is_built_in(pipe):
-        raise ConfigError(
-            f"{request.model} draws another world than Papercut: give images of it with --data DIR, and for a model "
-            "that knows easy and hard --attributes FILE.jsonl (python -m training annotate)"
-        )
-    if request.data is not None and request.attributes is None and pipe.vocabulary.attribute_words:
-        raise ConfigError(
-            f"{request.model} knows easy and hard objects: give --attributes FILE.jsonl of --data (python -m training "
-            "annotate)"
-        )
-
-
 def _samples(
     request: DistillRequest, pipe: DetDiffusionPipeline, training: GeneratorConfig, device: torch.device
 ) -> Path:
@@ -132,14 +94,3 @@ def _samples(
         with progress("attributes", "chunk") as report:
             make_samples(request.config.samples, pipe.native_size[0], detector, pipe.vae, out, report)
     return out
-
-
-def _kept(request: DistillRequest) -> dict[str, object]:
-    """What stays with the run: a teacher of other weights is another run."""
-    manifest = request.model / "manifest.json"
-    return {
-        **request.config.to_json(),
-        "teacher": file_hash(manifest if manifest.is_file() else request.model / INDEX),
-        "data": None if request.data is None else str(request.data.resolve()),
-        "attributes": None if request.attributes is None else file_hash(request.attributes),
-    }

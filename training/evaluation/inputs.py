@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +12,9 @@ from detdiffusion.core.devices import device_of
 from detdiffusion.detection import Detector
 from detdiffusion.detectors import BUNDLED, detector_path, load_detector, own_detectors
 from detdiffusion.detectors.names import check_knows, remap_labels
-from detdiffusion.errors import CheckpointError, ConfigError
+from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
 from detdiffusion.sampling_config import Recommended, SamplingConfig, SamplingRequest
-from training.data.layout_sources import LayoutSource, Size
+from training.data.layout_sources import LayoutSource, PapercutLayouts, Size
 from training.evaluation.scoring import RESULTS_SUFFIX
 from training.evaluation.variants import Variant, variants_of
 
@@ -70,6 +70,7 @@ class Inputs:
     @classmethod
     def of(cls, plan: Plan) -> Inputs:
         """What `evaluate` raises of its parts is raised here."""
+        check_plan(plan)
         from detdiffusion.diffusion.manifest import read_recommended, read_vocabulary, verify
 
         device = device_of(plan.device)
@@ -78,7 +79,6 @@ class Inputs:
             verify(folder)
         vocabularies = {name: read_vocabulary(folder) for name, folder in systems.items()}
         recommended = {name: read_recommended(folder) for name, folder in systems.items()}
-        variants_for(plan, next(iter(vocabularies.values())))
         labels = next(iter(vocabularies.values())).labels
         detectors, results = load_detectors(plan, labels)
         labeller = None if plan.source.labelled else _labeller(plan, detectors, labels)
@@ -107,18 +107,46 @@ def check_models(folders: Sequence[Path], detectors: Sequence[str], inception: P
             detector_path(name, folders[0])
 
 
+def check_plan(plan: Plan) -> None:
+    """What can be seen to be wrong before a detector is loaded or anything drawn.
+
+    Raises:
+        CheckpointError: a model has no vocabulary.
+        ConfigError: it has no detector and none was given, or a variant or a file is missing that another option needs.
+        LayoutError: it does not know a class of the layouts.
+    """
+    from detdiffusion.diffusion.manifest import read_vocabulary
+
+    vocabularies = {
+        name: read_vocabulary(folder) for name, folder in unique_names([plan.model, *plan.baselines]).items()
+    }
+    variants_for(plan, next(iter(vocabularies.values())))
+    if plan.scene_fid and plan.inception is None:
+        raise ConfigError("--scene-fid needs Inception's weights: give them with --inception FILE")
+    if not plan.detectors and not own_detectors(plan.model):
+        raise ConfigError(f"{plan.model} has no detector of its own: give one or more with --detector")
+    if isinstance(plan.source, PapercutLayouts):
+        return  # any scene has a few of the world's classes only
+    for name, words in vocabularies.items():
+        check_classes(name, plan.source.labels(), words)
+
+
+def check_classes(name: str, labels: Collection[str], words: Vocabulary) -> None:
+    """LayoutError where the model of that name does not know a class."""
+    unknown = sorted(set(labels) - set(words.labels))
+    if unknown:
+        raise LayoutError(f"{name} does not know these classes of the layouts: {', '.join(unknown)}")
+
+
 def load_detectors(plan: Plan, labels: Sequence[str]) -> tuple[dict[str, Detector], dict[str, Path]]:
     """Those that look, with their classes under the names of `labels` where those mean the same, and results files;
     both by unique names, in order.
 
     Raises:
-        ConfigError: none was given, and the model has none.
         DetectorError: one is missing or damaged.
     """
     results = [Path(name) for name in plan.detectors if name.endswith(RESULTS_SUFFIX)]
     asked = [name for name in plan.detectors if not name.endswith(RESULTS_SUFFIX)] or own_detectors(plan.model)
-    if not asked and not results:
-        raise ConfigError(f"{plan.model} has no detector of its own: give one or more with --detector")
     found = [_known(name, plan, labels) for name in asked]
     names = distinct([*(one.name for one in found), *(path.stem for path in results)])
     return dict(zip(names, found, strict=False)), dict(zip(names[len(found) :], results, strict=True))
@@ -177,8 +205,6 @@ def variants_for(plan: Plan, vocabulary: Vocabulary) -> list[Variant]:
 
 def _inception(plan: Plan, device: torch.device) -> Inception | None:
     if plan.inception is None:
-        if plan.scene_fid:
-            raise ConfigError("--scene-fid needs Inception's weights: give them with --inception FILE")
         return None
     from detdiffusion.evaluation.fid import load_inception
 

@@ -16,9 +16,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from detdiffusion.attributes import AttributeRule, Strategy, label_attributes
 from detdiffusion.core.files import claim, text_hash, write_text, written_aside
-from detdiffusion.core.settings import keep_settings
+from detdiffusion.core.settings import check_settings, keep_settings
 from detdiffusion.detection import Detector
-from detdiffusion.errors import ConfigError, DetectorError, LayoutError
+from detdiffusion.errors import ConfigError, DetectorError
 from detdiffusion.evaluation.bootstrap import Estimate
 from detdiffusion.evaluation.effect import hard_share
 from detdiffusion.image_record import ImageRecord, save_image
@@ -29,7 +29,7 @@ from training.core.status import STATUS, RunState, StatusWriter, telling
 from training.data.layout_sources import LayoutSource, PapercutLayouts, Size
 from training.evaluation import summary as said
 from training.evaluation.image_distances import Distances
-from training.evaluation.inputs import REAL, Inputs, Plan, image_size, sampling_of, variants_for
+from training.evaluation.inputs import REAL, Inputs, Plan, check_classes, image_size, sampling_of, variants_for
 from training.evaluation.mask_quality import mask_iou, save_masks
 from training.evaluation.report import (
     FORMAT,
@@ -67,6 +67,11 @@ class Truth:
     layouts: Sequence[Layout]
     pictures: SeenImages | None
     fingerprint: str  # SHA-256 of layouts.jsonl, with the files' names that do not depend on the batch
+
+
+def check_evaluation(plan: Plan, work: Path) -> None:
+    """What `evaluate` raises before it draws; nothing is written."""
+    check_settings(work / "config.json", _config(plan, Inputs.of(plan)))
 
 
 def evaluate(plan: Plan, work: Path) -> EvaluationReport:
@@ -238,17 +243,21 @@ def _keep_configs(plan: Plan, inputs: Inputs, size: Size, work: Path) -> None:
     """Settings that every picture depends on stay with the work; ConfigError if it was begun with others."""
     from detdiffusion.diffusion.manifest import model_hash
 
+    sampler = _kept_sampler(sampler_report(plan, inputs, size))
+    keep_settings(work / "config.json", {**_config(plan, inputs), "sampler": sampler})
+    for name, folder in inputs.systems.items():
+        keep_settings(work / name / "config.json", {"model": model_hash(folder)})
+
+
+def _config(plan: Plan, inputs: Inputs) -> dict[str, Any]:
+    """What is known of the settings before the model is loaded."""
     source, labeller = plan.source, inputs.labeller
-    config = {
+    return {
         "layouts": {"source": source.kind, "spec": source.spec, "fingerprint": source.fingerprint},
         "attributes_by": None if labeller is None else labeller.sha256,
         "detectors": [{"name": name, "sha256": one.sha256} for name, one in inputs.detectors.items()],
-        "sampler": _kept_sampler(sampler_report(plan, inputs, size)),
         "device": inputs.device.type,
     }
-    keep_settings(work / "config.json", config)
-    for name, folder in inputs.systems.items():
-        keep_settings(work / name / "config.json", {"model": model_hash(folder)})
 
 
 def _images(plan: Plan, inputs: Inputs) -> int:
@@ -269,9 +278,7 @@ def _truth(plan: Plan, inputs: Inputs, size: Size, work: Path, meter: StatusWrit
         _look_at_real(plan.source, size, pictures, inputs, vocabulary, meter)
         layouts = pictures.layouts()
     for name, words in inputs.vocabularies.items():
-        unknown = sorted({box.label for layout in layouts for box in layout.boxes} - set(words.labels))
-        if unknown:
-            raise LayoutError(f"{name} does not know these classes of the layouts: {', '.join(unknown)}")
+        check_classes(name, {box.label for layout in layouts for box in layout.boxes}, words)
 
     def listed(name: Callable[[int], str]) -> str:
         rows = (

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from detdiffusion.core.files import write_json
 from detdiffusion.errors import DataError
 from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
 from training.data.filters import NO_FILTER, LayoutFilter
+from training.data.request import Reading, SplitBy
 from training.synthesis import command
 from training.synthesis.augment import Augmentation
 from training.synthesis.request import ORDER, Request, read_job
@@ -70,6 +72,8 @@ ASKED = Request(
 def test_a_request_is_read_as_it_was_kept() -> None:
     kept = json.loads(json.dumps(ASKED.to_json()))
     assert Request.from_json(kept) == ASKED
+    read = replace(ASKED, reading=Reading(Path("/data/images"), SplitBy(0.8, 3), strict=True))
+    assert Request.from_json(json.loads(json.dumps(read.to_json()))) == read
     assert kept["bounds"]["max_objects"] == 9 and "workers" not in kept
     assert (kept["seed"], kept["steps"], kept["guidance"], kept["difficulty"]) == (2, 4, 2.0, 0.5), "names of 0.1"
 
