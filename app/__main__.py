@@ -11,7 +11,10 @@ from pathlib import Path
 from app.serving.leaving import end_with_signals, leave
 from app.serving.place import Place
 from detdiffusion import bounds
+from detdiffusion.core.arguments import out_folder
 from detdiffusion.core.assets import BUNDLED_MODEL, EXAMPLES
+from detdiffusion.core.devices import check_device
+from detdiffusion.diffusion.manifest import check_model
 from detdiffusion.errors import DetDiffusionError, sentence, why
 
 HOST = "127.0.0.1"
@@ -27,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         place = Place(arguments.host, arguments.port, logins, arguments.share, names, root_path)
         if arguments.mcp:
             _check_mcp()
+        check_device(arguments.device)
+        check_model(arguments.model)
         _check_port(place)
         if warning := place.warning():
             print(f"warning: {warning}", file=sys.stderr)
@@ -59,7 +64,9 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="serve MCP tools for agents at /gradio_api/mcp/ (pip install -r requirements-mcp.txt)",
     )
-    parser.add_argument("--workspace", type=Path, default=Path("workspace"), help="folder for images, layouts and runs")
+    parser.add_argument(
+        "--workspace", type=out_folder, default=Path("workspace"), help="folder for images, layouts and runs"
+    )
     parser.add_argument(
         "--allow-path",
         "--root",
