@@ -277,7 +277,7 @@ class Runs:
             raise ConfigError(f"there is no run {name!r} in {self.root}")
         try:
             return Job.from_json(read_object(path) or {})
-        except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError, ConfigError) as error:
             raise ConfigError(f"{path} cannot be read: the run cannot be resumed; its files are untouched") from error
 
     def _write(self, name: str, job: Job) -> None:
@@ -344,4 +344,4 @@ def _begun(job: Path) -> float:
 
 
 def _seconds(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and value >= 0 else None
+    return float(value) if isinstance(value, int | float) and 0 <= value <= sys.float_info.max else None
