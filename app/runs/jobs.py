@@ -71,7 +71,13 @@ class Job:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Job":
         """KeyError, TypeError, ValueError or ConfigError for what `to_json` has not made."""
-        process = values["process"]
+        process, told, counts = (
+            values["process"],
+            tuple(map(str, values.get("status", ()))),
+            int(values.get("counts", 0)),
+        )
+        if not 0 <= counts <= len(told):
+            raise ValueError("counts names none of its status files")
         return cls(
             tuple(tuple(map(str, command)) for command in values["commands"]),
             {str(key): str(value) for key, value in values["about"].items()},
@@ -79,8 +85,8 @@ class Job:
             bool(values["online"]),
             bool(values["stop_asked"]),
             Leader(int(process["pid"]), str(process["start"])) if process else None,
-            tuple(map(str, values.get("status", ()))),
-            int(values.get("counts", 0)),
+            told,
+            counts,
         )
 
     def to_json(self) -> dict[str, Any]:
