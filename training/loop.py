@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field, fields
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -271,7 +272,7 @@ def rehearse(config: LoopConfig, plan: Sequence[Stage]) -> None:
         arguments.data, arguments.split, arguments.dry_run = Path(config.data), config.split, _DRY[verb]
         arguments.images, arguments.split_by = reading.images, reading.split_by
         arguments.out = arguments.out.with_name(f"dry-run-{arguments.out.name}")  # what is there is of the loop's data
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(StringIO()):  # of what they print, the plan alone is asked for
             _MODULES[verb].run(arguments)
 
 

@@ -28,6 +28,7 @@ from training.data.checks import Drop, Reason, Tally
 from training.data.images import Corners, Frame, ImageError, Seen, look_at
 
 VERSION = 3  # of the tables below: an index of another version is made anew
+_VALIDATION = ("val", "valid", "validation", "dev")  # names of one thing
 _MANY = 1000  # pictures; fewer are looked at before anybody misses a progress bar
 _AHEAD = 64  # pictures that are decoded before they are asked for
 
@@ -101,8 +102,8 @@ class Source:
 
 
 def choose_split(found: Sequence[str], wanted: str | None, folder: Path) -> str:
-    """One split of those that a data set has: the wanted one ("train" also finds "train2017"), or where none is wanted
-    the only one or the one for training.
+    """One split of those that a data set has: the wanted one ("train" also finds "train2017", and "valid" finds "val"),
+    or where none is wanted the only one or the one for training.
 
     Raises:
         DataError: there is no such split, or which one is meant is not clear.
@@ -112,7 +113,8 @@ def choose_split(found: Sequence[str], wanted: str | None, folder: Path) -> str:
         return found[0]
     if name in found:
         return name
-    similar = [split for split in found if name and split.startswith(name)]
+    alike = _VALIDATION if name in _VALIDATION else (name,)
+    similar = [split for split in found if name and split.startswith(alike)]
     if len(similar) == 1:
         return similar[0]
     known = ", ".join(split or "(without a name)" for split in found) or "none"
