@@ -33,7 +33,7 @@ from detdiffusion.errors import ConfigError, DetDiffusionError, LayoutError, sen
 from detdiffusion.evaluation.comparison import Comparison, PairRow, compare, mean, object_confidences
 from detdiffusion.image_record import ImageRecord, read_layout, save_image
 from detdiffusion.layout import Attribute, Layout
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import SamplingConfig, SamplingRequest
 
 if TYPE_CHECKING:
     import torch
@@ -131,8 +131,10 @@ def _prepare(arguments: argparse.Namespace) -> _Job:
     pipeline = load_pipeline(arguments.model, device=device)
     arguments.out.mkdir(parents=True, exist_ok=True)
     first = arguments.seeds[0] if arguments.compare else arguments.seed
-    strength = (arguments.guidance, arguments.attribute_guidance)
-    how = SamplingConfig(first, arguments.steps, *strength, arguments.sampler)
+    asked = SamplingRequest(arguments.steps, arguments.guidance, arguments.attribute_guidance, arguments.sampler)
+    how = asked.of(pipeline.recommended, first)
+    if advice := pipeline.recommended.advice(how):
+        print(f"note: {advice}", file=sys.stderr)
     return _Job(
         layout=apply_strategy(layout, arguments.strategy or Strategy.ORIGIN),
         strategy=arguments.strategy or Strategy.ORIGIN,

@@ -5,7 +5,7 @@ import math
 import os
 from pathlib import Path
 
-from detdiffusion.sampling_config import DEFAULT_GUIDANCE, MAX_SEED, MAX_STEPS, SAMPLERS
+from detdiffusion.sampling_config import MAX_SEED, MAX_STEPS, SAMPLERS
 
 DEVICE = "cpu, cuda, cuda:1, ... (default: cuda if available)"
 
@@ -131,17 +131,20 @@ def add_sampler(parser: argparse._ActionsContainer) -> None:
 
 
 def add_sampling(parser: argparse._ActionsContainer) -> None:
-    """`--steps`, `--sampler` and `--guidance`, of every command that draws; updates of a training are `--updates`."""
+    """`--steps`, `--sampler` and `--guidance`, of every command that draws, None where each model's own is meant;
+    updates of a training are `--updates`."""
     parser.add_argument(
-        "--steps", type=sampler_steps, default=20, metavar="N", help=f"sampler steps, 1 to {MAX_STEPS} (default 20)"
+        "--steps",
+        type=sampler_steps,
+        metavar="N",
+        help=f"sampler steps, 1 to {MAX_STEPS} (default: the model's own)",
     )
     add_sampler(parser)
     parser.add_argument(
         "--guidance",
         type=amount,
-        default=DEFAULT_GUIDANCE,
         metavar="G",
-        help="classifier-free guidance scale (%(default)g)",
+        help="classifier-free guidance scale; 1 is none, and takes half the time (default: the model's own)",
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from detdiffusion.core.files import file_hash
 from detdiffusion.detectors import BUNDLED, detector_path
-from detdiffusion.diffusion.manifest import INDEX, read_vocabulary
+from detdiffusion.diffusion.manifest import INDEX, read_recommended, read_vocabulary
 from detdiffusion.errors import ConfigError
 from training.data.attributes import read_attributes
 from training.data.datasets import open_dataset
@@ -32,10 +32,12 @@ class DistillRequest:
         """Opens the data, if there are any, and returns what is to be said of them.
 
         Raises:
-            ConfigError: the model needs data.
+            ConfigError: the model needs data, or is a student itself.
             CheckpointError, DetectorError: it has no vocabulary, or no detector for scenes of the built-in world.
             DataError: the data cannot be read, or the attributes are not theirs.
         """
+        if not read_recommended(self.model).guided:
+            raise ConfigError(f"{self.model} is a student itself: give the model that it learned from")
         words = read_vocabulary(self.model)
         if self.data is None and (words.things, words.stuff) != (THINGS, STUFF):
             raise ConfigError(

@@ -12,9 +12,11 @@ from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.diffusion.checkpoint import save_pipeline
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
+from detdiffusion.sampling_config import WHOLE_SCHEDULE, Recommended
 from training.core.cli import progress
 from training.data.attributes import read_attributes
 from training.data.datasets import open_dataset
+from training.distillation.config import DistillConfig
 from training.distillation.lesson import Distillation
 from training.distillation.phases import Phases
 from training.distillation.request import DistillRequest
@@ -46,6 +48,7 @@ def distill(request: DistillRequest, device: torch.device) -> Path:
     with progress("distilling") as report:
         train_generator(student, SampleStore.load(samples), training, request.out, device, report, lesson=lesson)
     student.scheduler = few_steps(student)
+    student.register_to_config(sampling=few_steps_wanted(request.config).to_json(), guidance_interval=WHOLE_SCHEDULE)
     save_pipeline(student, request.out / "model")
     return request.out / "model"
 
@@ -56,6 +59,11 @@ def few_steps(pipe: DetDiffusionPipeline) -> DDIMScheduler:
     schedule = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type")
     kept = {name: config[name] for name in schedule if name in config}
     return DDIMScheduler(**kept, timestep_spacing="trailing", set_alpha_to_one=True, clip_sample=False)
+
+
+def few_steps_wanted(config: DistillConfig) -> Recommended:
+    """How a student wants to be sampled: in as many steps as it has learned, guidance built in."""
+    return Recommended(config.steps, 1.0, fewest_steps=config.steps, most_steps=config.steps)
 
 
 def _training(request: DistillRequest, pipe: DetDiffusionPipeline) -> GeneratorConfig:

@@ -29,7 +29,7 @@ from detdiffusion.core.files import write_text
 from detdiffusion.detectors import BUNDLED, HELD_OUT
 from detdiffusion.drawing import grid
 from detdiffusion.errors import ConfigError
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import SamplingRequest
 from training.core.chunks import Chunks
 from training.core.cli import add_dry_run, nothing_is_missing
 from training.data.filters import add_filter_arguments, filter_of
@@ -145,7 +145,7 @@ def request_of(arguments: argparse.Namespace) -> Plan:
         one_hard=arguments.one_hard,
         inception=arguments.inception,
         scene_fid=arguments.scene_fid,
-        sampling=SamplingConfig(0, arguments.steps, arguments.guidance, sampler=arguments.sampler),
+        sampling=SamplingRequest(arguments.steps, arguments.guidance, sampler=arguments.sampler),
         batch=arguments.batch,
         device=arguments.device,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from detdiffusion.detection import Detector
 from detdiffusion.detectors import BUNDLED, detector_path, load_detector, own_detectors
 from detdiffusion.detectors.names import check_knows, remap_labels
 from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import Recommended, SamplingConfig, SamplingRequest
 from training.data.layout_sources import LayoutSource, PapercutLayouts, Size
 from training.evaluation.scoring import RESULTS_SUFFIX
 from training.evaluation.variants import Variant, variants_of
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from detdiffusion.evaluation.fid import Inception
     from detdiffusion.text.vocabulary import Vocabulary
 
+AS_RECOMMENDED = SamplingRequest()
 BATCH = 16  # pictures a chunk
 REAL = "real"  # folder beside those of the systems
 
@@ -35,7 +36,8 @@ class Plan:
 
     detectors: names in the model's folder, or paths, results files of other detectors among them. Without one that
         looks, the model's own: bundled and held-out. The first one leads.
-    sampling: of all images, but for the seed, which comes with each layout, and the variant's attribute guidance.
+    sampling: of all images, but for the seed, which comes with each layout, and the variant's attribute guidance. Each
+        model as it recommends, where nothing is asked for.
     """
 
     model: Path
@@ -47,7 +49,7 @@ class Plan:
     one_hard: bool = False
     inception: Path | None = None
     scene_fid: bool = False
-    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(0))
+    sampling: SamplingRequest = AS_RECOMMENDED
     batch: int = BATCH
     device: str | None = None  # None: cuda where there is one
 
@@ -58,6 +60,7 @@ class Inputs:
 
     systems: Mapping[str, Path]  # model folders by the names of the report, --model first
     vocabularies: Mapping[str, Vocabulary]
+    recommended: Mapping[str, Recommended]
     detectors: Mapping[str, Detector]  # that look at pictures; the first one leads
     results: Mapping[str, Path]  # results files of others, by the names of the report; they may be still to come
     labeller: Detector | None  # gives the attributes; None: they come with the layouts
@@ -68,17 +71,23 @@ class Inputs:
     def of(cls, plan: Plan) -> Inputs:
         """What `evaluate` raises of its parts is raised here."""
         check_plan(plan)
-        from detdiffusion.diffusion.manifest import read_vocabulary, verify
+        from detdiffusion.diffusion.manifest import read_recommended, read_vocabulary, verify
 
         device = device_of(plan.device)
         systems = unique_names([plan.model, *plan.baselines])
         for folder in systems.values():
             verify(folder)
         vocabularies = {name: read_vocabulary(folder) for name, folder in systems.items()}
+        recommended = {name: read_recommended(folder) for name, folder in systems.items()}
         labels = next(iter(vocabularies.values())).labels
         detectors, results = load_detectors(plan, labels)
         labeller = None if plan.source.labelled else _labeller(plan, detectors, labels)
-        return cls(systems, vocabularies, detectors, results, labeller, device, _inception(plan, device))
+        return cls(systems, vocabularies, recommended, detectors, results, labeller, device, _inception(plan, device))
+
+
+def sampling_of(plan: Plan, inputs: Inputs, name: str) -> SamplingConfig:
+    """How the images of one system are sampled, but for seed and variant."""
+    return plan.sampling.of(inputs.recommended[name])
 
 
 def check_models(folders: Sequence[Path], detectors: Sequence[str], inception: Path | None) -> None:

@@ -29,7 +29,7 @@ from training.core.status import STATUS, RunState, StatusWriter, telling
 from training.data.layout_sources import LayoutSource, PapercutLayouts, Size
 from training.evaluation import summary as said
 from training.evaluation.image_distances import Distances
-from training.evaluation.inputs import REAL, Inputs, Plan, check_classes, image_size, variants_for
+from training.evaluation.inputs import REAL, Inputs, Plan, check_classes, image_size, sampling_of, variants_for
 from training.evaluation.mask_quality import mask_iou, save_masks
 from training.evaluation.report import (
     FORMAT,
@@ -165,7 +165,13 @@ class Stage:
             hard_found=said.hard_found_of(blocks, self.real),
             mask_iou=self._masks(name, pipe),
             causes=self._causes(name, images) if attributes else None,
+            sampler=self._sampler(name),
         )
+
+    def _sampler(self, name: str) -> SamplerReport | None:
+        """None: as the first system."""
+        first, own = (sampler_report(self.plan, self.inputs, self.truth.size, one) for one in (None, name))
+        return None if own == first else own
 
     def _chunks(self, name: str, part: str) -> SeenImages:
         return SeenImages(Chunks(self.work, f"{name}/{part}", len(self.truth.layouts), self.plan.batch))
@@ -175,15 +181,16 @@ class Stage:
 
         layouts, source = self.truth.layouts, self.plan.source
         asked_for = Strategy(variant.strategy) if variant.strategy in tuple(Strategy) else Strategy.ORIGIN
+        sampling = sampling_of(self.plan, self.inputs, name)
         made_by = (name, model_hash(self.inputs.systems[name]), "", *pipe.computed_in())
 
         def look(chunk: range) -> Detected:
             asked = [variant.asked(place, layouts[place]) for place in chunk]
-            images = draw(pipe, variant, asked, [source.seed(place) for place in chunk], self.plan.sampling)
+            images = draw(pipe, variant, asked, [source.seed(place) for place in chunk], sampling)
             return Detected(images, {key: one.detect(images) for key, one in self.inputs.detectors.items()})
 
         def save(path: Path, image: Image.Image, number: int) -> None:
-            how = replace(variant.sampling(self.plan.sampling), seed=source.seed(number))
+            how = replace(variant.sampling(sampling), seed=source.seed(number))
             first = self.plan.batch * (number // self.plan.batch)  # number of the first image of its batch
             batch = min(self.plan.batch, len(layouts) - first)
             layout = variant.asked(number, layouts[number])
@@ -236,7 +243,8 @@ def _keep_configs(plan: Plan, inputs: Inputs, size: Size, work: Path) -> None:
     """Settings that every picture depends on stay with the work; ConfigError if it was begun with others."""
     from detdiffusion.diffusion.manifest import model_hash
 
-    keep_settings(work / "config.json", {**_config(plan, inputs), "sampler": _sampler(plan, size)})
+    sampler = _kept_sampler(sampler_report(plan, inputs, size))
+    keep_settings(work / "config.json", {**_config(plan, inputs), "sampler": sampler})
     for name, folder in inputs.systems.items():
         keep_settings(work / name / "config.json", {"model": model_hash(folder)})
 
@@ -366,7 +374,7 @@ def _report(
     return EvaluationReport(
         format=FORMAT,
         layouts=layouts,
-        sampler=_sampler_report(plan, truth.size),
+        sampler=sampler_report(plan, inputs, truth.size),
         attributes_by=said.labellers_of(source) if labeller is None else Labeller(labeller.name, labeller.sha256),
         detectors=said.detectors_of(scorer.detectors, truth.layouts, vocabulary),
         inception=None if inception is None else InceptionReport(inception.sha256),
@@ -375,12 +383,12 @@ def _report(
     )
 
 
-def _sampler_report(plan: Plan, size: Size) -> SamplerReport:
-    how = plan.sampling
+def sampler_report(plan: Plan, inputs: Inputs, size: Size, name: str | None = None) -> SamplerReport:
+    """How the images of a system are made; None: of the first."""
+    how = sampling_of(plan, inputs, name or next(iter(inputs.systems)))
     return SamplerReport(how.steps, how.guidance_scale, plan.batch, size, how.sampler)
 
 
-def _sampler(plan: Plan, size: Size) -> dict[str, Any]:
-    sampling = {"steps": plan.sampling.steps, "guidance": plan.sampling.guidance_scale}
-    sampler = {"sampler": plan.sampling.sampler} if plan.sampling.sampler else {}
-    return {**sampling, **sampler, "batch": plan.batch, "size": list(size)}
+def _kept_sampler(report: SamplerReport) -> dict[str, Any]:
+    kept = {**asdict(report), "size": list(report.size)}
+    return {name: value for name, value in kept.items() if value != ""}

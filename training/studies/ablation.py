@@ -25,7 +25,7 @@ from detdiffusion.core.settings import check_settings, keep_settings
 from detdiffusion.detectors import BUNDLED, HELD_OUT, detector_path, load_detector
 from detdiffusion.errors import DataError
 from detdiffusion.evaluation.effect import numbers
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import SamplingRequest
 from training.autoencoder.folders import autoencoder_folder
 from training.core.cli import add_dry_run, add_updates, nothing_is_missing, progress
 from training.core.status import STATUS, RunState, status_writer, tells
@@ -205,7 +205,7 @@ def _score(config: AblationConfig, model: Path, base: Path) -> dict[str, Any]:
 
     detectors = [detector_path(name, base) for name in (BUNDLED, HELD_OUT)]
     source = PapercutLayouts(config.layouts, HELD_OUT_SEED)
-    plan = Plan(model, source, detectors=detectors, sampling=SamplingConfig(0, config.sampler_steps))
+    plan = Plan(model, source, detectors=detectors, sampling=SamplingRequest(config.sampler_steps))
     report = evaluate(plan, model.parent / "evaluation")
     (system,) = report.systems
     views = {view.name: view.scores[report.lead] for view in system.views}

@@ -22,7 +22,7 @@ from detdiffusion.core.arguments import (
     positive,
     seed_number,
 )
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import SamplingRequest
 from training.core.cli import add_dry_run, nothing_is_missing
 from training.core.status import STATUS, tells
 from training.data.filters import add_filter_arguments, filter_of
@@ -138,9 +138,14 @@ def _add_exports(parser: argparse.ArgumentParser) -> None:
 
 def request_of(arguments: argparse.Namespace) -> Request:
     """The request that the arguments are."""
+    from detdiffusion.diffusion.manifest import read_recommended
+
     names = {field.name for field in fields(Request)} - {"bounds", "sampling", "reading"}
-    strength = (arguments.guidance, arguments.attribute_guidance)
-    how = SamplingConfig(arguments.seed, arguments.steps, *strength, arguments.sampler)
+    asked = SamplingRequest(arguments.steps, arguments.guidance, arguments.attribute_guidance, arguments.sampler)
+    recommended = read_recommended(arguments.model)
+    how = asked.of(recommended, arguments.seed)
+    if advice := recommended.advice(how):
+        print(f"note: {advice}", file=sys.stderr)
     given = {name: getattr(arguments, name) for name in names}
     return Request(bounds=filter_of(arguments), sampling=how, reading=reading_of(arguments), **given)
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.files import write_json
 from detdiffusion.errors import DataError
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
 from training.data.filters import NO_FILTER, LayoutFilter
 from training.data.request import Reading, SplitBy
 from training.synthesis import command
@@ -103,7 +104,11 @@ def test_paths_mean_the_same_in_every_folder(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("flag", ["--attribute-guidance", "--difficulty"])
-def test_the_arguments_become_a_request(flag: str) -> None:
+def test_the_arguments_become_a_request(
+    flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_json(tmp_path / "m/model_index.json", {"sampling": {"steps": 2, "fewest_steps": 2, "most_steps": 4}})
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     words = "--model m --layouts papercut:3@900000 --strategy easy --count 1 --out o --min-area 0.1 --seed 3"
@@ -118,6 +123,9 @@ def test_the_arguments_become_a_request(flag: str) -> None:
         SamplingConfig(3, 5, 2.0, -1.5, "ddpm"),
         bounds=LayoutFilter(0.1, 1, NO_FILTER.max_objects, True, ()),
     )
+    assert "note: this model is asked for 5 steps, where it needs at most 4" in capsys.readouterr().err
+    words = "--model m --layouts papercut:3@900000 --strategy easy --count 1 --out o --seed 3"
+    assert command.request_of(parser.parse_args(words.split())).sampling == SamplingConfig(3, 2, DEFAULT_GUIDANCE)
 
 
 @pytest.mark.parametrize(
