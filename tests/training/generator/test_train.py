@@ -194,7 +194,7 @@ def test_a_results_file_cannot_watch(papercut: Any, monkeypatch: pytest.MonkeyPa
     [
         (("--data", "absent"), "absent: no such folder"),
         (("--attributes", "absent.jsonl"), "absent.jsonl: no such file; make or finish it with: python -m training"),
-        (("--base", "absent"), "absent has no autoencoder that can be read"),
+        (("--base", "absent"), "absent has no autoencoder; give a model folder"),
         (("--detector", "absent"), "absent"),
     ],
 )
