@@ -57,7 +57,7 @@ def test_a_long_command_shows_at_once_that_it_lives(tmp_path: Path) -> None:
         first = child.stderr.readline()
         waited = time.monotonic() - started
         child.kill()
-    assert first.startswith("checking the model") and waited < 3 * SIGN_OF_LIFE, "machines of CI may be slow"
+    assert first.strip() and waited < 3 * SIGN_OF_LIFE, "machines of CI may be slow"
 
 
 @pytest.mark.parametrize("words", ["training", "training train", "training evaluate", "detdiffusion", "app"])
