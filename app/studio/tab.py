@@ -13,7 +13,7 @@ from app.components.html import made_of
 from app.components.images import ImageView
 from app.components.messages import QUIET, Messages, Updates, say, warn
 from app.components.picture import ImagePanel, image_value
-from app.components.queues import ASIDE_QUEUE, MODEL_QUEUE
+from app.components.queues import ASIDE_QUEUE, MODEL_QUEUE, run_on_click
 from app.engine.studio import Studio
 from app.store.layout_store import LayoutStore
 from app.studio.attribute_guidance_tab import AttributeGuidanceTab
@@ -137,23 +137,21 @@ class StudioView:
         self.card.wire()
         self.recipe.wire()
         canvas, recipe, seed = self.card.editor, self.recipe.values, self.recipe.seed
-        buttons = [self.generate, self.compare, self.cancel]
         single = [self.picture, self.table, self.spent]
         pair = [self.pair, self.spent]
-        common = [seed, self.tabs, *buttons]
-        self.generate.click(
+        run_on_click(
+            self.generate,
             self._on_generate,
             [canvas, self.last_single, self.page_tab, *self.sides.thresholds, *recipe],
-            [*single, *common, self.last_single],
-            **QUIET,
-            **MODEL_QUEUE,
+            [*single, seed, self.last_single],
+            **self._drawing("picture"),
         )
-        self.compare.click(
+        run_on_click(
+            self.compare,
             self._on_compare,
             [canvas, self.last_pair, self.page_tab, *self.sides.thresholds, *recipe, *self.sides.values],
-            [*pair, *common, self.last_pair],
-            **QUIET,
-            **MODEL_QUEUE,
+            [*pair, seed, self.last_pair],
+            **self._drawing("compare"),
         )
         self._wire_tabs()
         self.cancel.click(self._on_cancel, queue=False, **QUIET)
@@ -185,25 +183,37 @@ class StudioView:
     def _wire_tabs(self) -> None:
         """The results beside the image and the comparison."""
         canvas, recipe = self.card.editor, self.recipe.values
-        self.run_noises.click(
+        run_on_click(
+            self.run_noises,
             self._on_noises,
             [canvas, self.count, *recipe, *self.sides.values],
-            [self.noises, self.recipe.seed, self.run_noises, self.stop_noises],
-            **QUIET,
-            **ASIDE_QUEUE,
+            [self.noises],
+            ASIDE_QUEUE,
+            begin=lambda: {self.run_noises: gr.update(interactive=False), self.stop_noises: gr.update(visible=True)},
+            end=lambda: {self.run_noises: gr.update(interactive=True), self.stop_noises: gr.update(visible=False)},
+            bracket=[self.run_noises, self.stop_noises],
         )
         for which, button in self.figures.items():
-            button.click(
+            run_on_click(
+                button,
                 self._on_figure,
                 [gr.State(which), canvas, self.last_sheet, *recipe],
-                [self.sheet, self.tabs, self.generate, self.compare, self.cancel, self.last_sheet, self.spent],
+                [self.sheet, self.last_sheet, self.spent],
                 js=CLOSE_MENUS,
-                **QUIET,
-                **MODEL_QUEUE,
+                **self._drawing("figure"),
             )
         self.stop_noises.click(self._on_stop_noises, queue=False, **QUIET)
         self.attribute_guidance.wire(canvas, self.recipe)
         self.inside.wire(self.inside_tab, self.last_single)
+
+    def _drawing(self, tab: str) -> dict[str, Any]:
+        """Options of `run_on_click`: one run at a time, shown in a tab of the result."""
+        return {
+            "queue": MODEL_QUEUE,
+            "begin": lambda: {self.tabs: gr.Tabs(selected=tab), **self._buttons(busy=True)},
+            "end": lambda: self._buttons(busy=False),
+            "bracket": [self.tabs, self.generate, self.compare, self.cancel],
+        }
 
     def _on_open(self, paths: list[str]) -> Updates:
         with Messages("Not opened", NOTHING_LOST):
@@ -225,12 +235,11 @@ class StudioView:
         *recipe: Any,
     ) -> Iterator[Updates]:
         form = self.recipe.read(*recipe)
-        yield {self.tabs: gr.Tabs(selected="figure"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
             for view in figure(self.studio, value, form, which, user_of(request)):
                 last = view if view.progress is None else last
                 yield {self.sheet: sheet_value(view)}
-        yield {self.sheet: sheet_value(last), **self._buttons(busy=False), self.last_sheet: last, **self._took(last)}
+        yield {self.sheet: sheet_value(last), self.last_sheet: last, **self._took(last)}
 
     def _on_noises(
         self,
@@ -241,17 +250,12 @@ class StudioView:
     ) -> Iterator[Updates]:
         """What was reached stays there when it is stopped."""
         (form, sides), last = self._read(values), NoiseTable()
-        yield {self.run_noises: gr.update(interactive=False), self.stop_noises: gr.update(visible=True)}
         (count,) = map(int, as_shown([self.count], [count]))
         with Messages("Stopped", "Finished images are kept."):
             for last in many_noises(self.studio, value, form, count, aside_of(request, "noises"), sides):
                 yield {self.noises: last.html()}
         reached = replace(last, progress=None, wanted=last.wanted if last.pairs else 0)
-        yield {
-            **({self.noises: reached.html()} if last.wanted else {}),
-            self.run_noises: gr.update(interactive=True),
-            self.stop_noises: gr.update(visible=False),
-        }
+        yield {self.noises: reached.html() if last.wanted else gr.skip()}
 
     def _on_stop_noises(self, request: gr.Request) -> None:
         self.studio.generation.cancel(aside_of(request, "noises"))
@@ -290,20 +294,22 @@ class StudioView:
         if opening is None:  # no example is of this model's world
             yield {**self._follow_model(), **self.card.layouts_now(), **results, self.page_tab: number}
             return
-        canvas = {**self.card.open_with(opening.layout), self.page_tab: number}
+        canvas = {**self._follow_model(), **self.card.open_with(opening.layout), self.page_tab: number}
         if seen.single or seen.pair:
-            yield {**self._follow_model(), **results, **canvas}
+            yield {**results, **canvas}
             return
-        waiting_pair = {self.pair: comparison_value(Pair(WAITING, WAITING, None, 0))} if opening.pair else {}
-        yield {**self._follow_model(), **canvas, self.picture: image_value(WAITING), **waiting_pair}
+        if not opening.ready:  # else all comes in one: see run_on_click
+            waiting_pair = {self.pair: comparison_value(Pair(WAITING, WAITING, None, 0))} if opening.pair else {}
+            yield {**canvas, self.picture: image_value(WAITING), **waiting_pair}
+            canvas = {}
         try:
             pair = opening.pair.result() if opening.pair else NO_PAIR
             single = opening.single.result()
         except DetDiffusionError as error:
             warn("The example could not be generated", error)
-            yield {**self._single(NO_SINGLE), **self._pair(NO_PAIR)}
+            yield {**canvas, **self._single(NO_SINGLE), **self._pair(NO_PAIR)}
             return
-        yield {**self._single(single), **self._pair(pair), self.last_single: single, self.last_pair: pair}
+        yield {**canvas, **self._single(single), **self._pair(pair), self.last_single: single, self.last_pair: pair}
 
     def _on_generate(
         self,
@@ -316,13 +322,12 @@ class StudioView:
         *recipe: Any,
     ) -> Iterator[Updates]:
         form, thresholds = self.recipe.read(*recipe), self.sides.read_thresholds(confidence, overlap)
-        yield {self.tabs: gr.Tabs(selected="picture"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
             for view in generate(self.studio, value, form, user_of(request)):
                 last = view if view.table else last
                 yield {**self._single(view.read(thresholds)), **self.recipe.show_seed(form, view.seed)}
             self.last.keep(tab, last)
-        yield {**self._single(last.read(thresholds)), **self._buttons(busy=False), self.last_single: last}
+        yield {**self._single(last.read(thresholds)), self.last_single: last}
 
     def _on_compare(
         self,
@@ -335,13 +340,12 @@ class StudioView:
         *values: Any,
     ) -> Iterator[Updates]:
         (form, sides), thresholds = self._read(values), self.sides.read_thresholds(confidence, overlap)
-        yield {self.tabs: gr.Tabs(selected="compare"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
             for view in compare_pair(self.studio, value, form, user_of(request), sides):
                 last = view if view.table else last
                 yield {**self._pair(view.read(thresholds)), **self.recipe.show_seed(form, view.seed)}
             self.last.keep(tab, last)
-        yield {**self._pair(last.read(thresholds)), **self._buttons(busy=False), self.last_pair: last}
+        yield {**self._pair(last.read(thresholds)), self.last_pair: last}
 
     def _read(self, values: tuple[Any, ...]) -> tuple[Form, Sides]:
         """Of the widgets of the recipe and of the sides."""
