@@ -8,7 +8,7 @@ from app.components.forms import as_shown
 from app.components.messages import QUIET, Updates
 from app.engine.limits import MAX_ATTRIBUTE_GUIDANCE, MAX_GUIDANCE, MAX_STEPS
 from app.studio.results.form import Form, new_seed
-from detdiffusion.sampling_config import MAX_SEED, SamplingConfig
+from detdiffusion.sampling_config import SamplingConfig
 
 FIXED, RANDOM = "Fixed", "Random"
 SAMPLERS = {
@@ -30,9 +30,8 @@ class RecipeForm:
         self.noise = gr.Radio(
             [FIXED, RANDOM], value=FIXED, show_label=False, container=False, elem_id="noise", elem_classes="choice"
         )
-        self.seed = gr.Number(
-            recipe.seed, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, container=False, elem_id="seed"
-        )
+        # Gradio would round a fraction in silence; `Form.recipe` refuses it, as it does what is too large.
+        self.seed = gr.Number(recipe.seed, label="Seed", container=False, elem_id="seed")
         self.new_seed = gr.Button("New seed", size="sm", elem_id="new-seed")
         with gr.Accordion("More", open=False, elem_id="more", elem_classes="menu"):
             self.steps = gr.Slider(1, MAX_STEPS, recipe.steps, step=1, label="Steps", elem_id="steps", buttons=[])

@@ -40,13 +40,20 @@ class SidesForm:
                 1,
                 OWN,
                 step=0.05,
-                label="Found from confidence",
-                info="0: the detector's own",
+                label="Least confidence",
+                info="of a found object; 0: the detector's own",
                 buttons=[],
                 elem_id="min-confidence",
             )
             overlap = gr.Slider(
-                0.1, 0.95, MIN_IOU, step=0.05, label="and from IoU", info="with its box", buttons=[], elem_id="min-iou"
+                0.1,
+                0.95,
+                MIN_IOU,
+                step=0.05,
+                label="Least overlap",
+                info="IoU of a found object with its box",
+                buttons=[],
+                elem_id="min-iou",
             )
         self.thresholds: list[Any] = [confidence, overlap]  # in the order of `read_thresholds`
         self.of_model = [*self.models, self.second]

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
+from detdiffusion.errors import CheckpointError, ConfigError, LayoutError, quoted
 from detdiffusion.layout import Attribute, Box, Layout
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ATTRIBUTES: tuple[Attribute, ...] = (Attribute.EASY, Attribute.HARD, Attribute.BACKGROUND)
 VOCABULARY_FILE = "vocabulary.json"
+NAMED = 8  # known classes, where one is unknown
 
 # fmt: off
 COCO_THINGS: tuple[str, ...] = (
@@ -164,7 +165,8 @@ class Vocabulary:
 
     def _unknown(self, label: str) -> str:
         nearest = difflib.get_close_matches(label.lower(), self.labels, n=len(self.labels), cutoff=0.0)
-        return f"unknown class {label!r}; known classes, nearest first: {', '.join(nearest)}"
+        rest = f" and {len(nearest) - NAMED} more" if len(nearest) > NAMED else ""
+        return f"unknown class {quoted(label)}; known classes, nearest first: {', '.join(nearest[:NAMED])}{rest}"
 
     def to_text(self) -> str:
         """The text of a vocabulary.json."""

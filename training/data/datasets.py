@@ -16,7 +16,7 @@ from PIL import Image
 from detdiffusion.core.files import json_hash, text_hash
 from detdiffusion.errors import DataError
 from detdiffusion.layout import Box, Layout
-from training.data.checks import DataReport, Drop, Tally
+from training.data.checks import DataReport, Drop, NothingLeft, Tally
 from training.data.drop_list import write_list
 from training.data.filters import NO_FILTER, LayoutFilter, layout_of, selections
 from training.data.forms.coco_masks import unpack
@@ -213,7 +213,7 @@ def open_dataset(
         lines = found.tally.report(*_sizes(found)).lines()
         raise DataError(f"{folder}: not everything can be read, and --strict was given; {_on_one_line(lines)}")
     if not dataset.report.pictures:
-        raise DataError(f"{folder}: no picture is left; {_on_one_line(dataset.report.lines())}")
+        raise NothingLeft(f"{folder}: no picture is left; {_on_one_line(dataset.report.lines())}", dataset.report)
     return dataset
 
 

@@ -99,7 +99,7 @@ def encode_dataset(
                 raise DataError(
                     f"{out}: latents cannot be written ({why(error)}); free some space, run it again"
                 ) from error
-        on_step(number + 1, len(starts), {})
+        on_step(min((number + 1) * CHUNK, len(dataset)), len(dataset), {})
     processes.wait()
 
 
