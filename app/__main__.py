@@ -11,7 +11,10 @@ from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 
+from detdiffusion.core.arguments import out_folder
 from detdiffusion.core.assets import BUNDLED_MODEL, EXAMPLES
+from detdiffusion.core.devices import check_device
+from detdiffusion.diffusion.manifest import check_model
 from detdiffusion.errors import DetDiffusionError, sentence, why
 
 HOST = "127.0.0.1"
@@ -27,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         place = Place(arguments.host, arguments.port, tuple(arguments.auth or _auth_of_environment()), arguments.share)
         if arguments.mcp:
             _check_mcp()
+        check_device(arguments.device)
+        check_model(arguments.model)
         _check_port(place)
         if warning := place.warning():
             print(f"warning: {warning}", file=sys.stderr)
@@ -61,7 +66,9 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="serve MCP tools for agents at /gradio_api/mcp/ (pip install -r requirements-mcp.txt)",
     )
-    parser.add_argument("--workspace", type=Path, default=Path("workspace"), help="folder for images, layouts and runs")
+    parser.add_argument(
+        "--workspace", type=out_folder, default=Path("workspace"), help="folder for images, layouts and runs"
+    )
     parser.add_argument(
         "--root",
         type=Path,

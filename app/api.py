@@ -8,7 +8,7 @@ from app.components.queues import MODEL_QUEUE
 from app.engine.studio import Studio
 from app.studio.records import classes_record, compare_record, generate_record
 from detdiffusion.errors import DetDiffusionError
-from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
+from detdiffusion.sampling_config import SamplingConfig, SamplingRequest
 
 
 def add_endpoints(studio: Studio) -> None:
@@ -31,8 +31,8 @@ class Endpoints:
         layout: dict[str, Any],
         seed: int = 7,
         strategy: str = "origin",
-        steps: int = 20,
-        guidance: float = DEFAULT_GUIDANCE,
+        steps: int | None = None,
+        guidance: float | None = None,
         attribute_guidance: float = 0.0,
         sampler: str = "",
         image: bool = True,
@@ -48,8 +48,8 @@ class Endpoints:
             layout: in the form above; `classes` lists the labels.
             seed: of the noise; the same seed gives the same image.
             strategy: "origin" takes the tags as they are, "easy" and "hard" give them to all things.
-            steps: of the sampler, 1 to 100.
-            guidance: how closely the layout is followed, 1 to 15.
+            steps: of the sampler, 1 to 100; null for the model's own.
+            guidance: how closely the layout is followed, 1 to 15; null for the model's own.
             attribute_guidance: -4 to 4; above 0 objects become harder to detect, below 0 easier.
             sampler: "dpm++", "sde-dpm++", "unipc", "ddim", "euler" or "ddpm"; empty for the model's own.
             image: whether the answer holds the image, as "png_base64".
@@ -62,15 +62,15 @@ class Endpoints:
         """
         with _Errors():
             strength = attribute_guidance if difficulty is None else difficulty
-            recipe = SamplingConfig(seed, steps, guidance, strength, sampler)
+            recipe = self._recipe(seed, SamplingRequest(steps, guidance, strength, sampler))
             return generate_record(self.studio, layout, strategy, recipe, image=image if picture is None else picture)
 
     def compare(
         self,
         layout: dict[str, Any],
         seed: int = 7,
-        steps: int = 20,
-        guidance: float = DEFAULT_GUIDANCE,
+        steps: int | None = None,
+        guidance: float | None = None,
         image: bool = True,
         picture: bool | None = None,
     ) -> dict[str, Any]:
@@ -80,8 +80,8 @@ class Endpoints:
         Args:
             layout: as in `generate`.
             seed: of the noise of both images.
-            steps: of the sampler, 1 to 100.
-            guidance: how closely the layout is followed, 1 to 15.
+            steps: of the sampler, 1 to 100; null for the model's own.
+            guidance: how closely the layout is followed, 1 to 15; null for the model's own.
             image: whether the answer holds the images, as "png_base64".
             picture: what version 0.1 called `image`.
 
@@ -89,8 +89,11 @@ class Endpoints:
             "easy" and "hard", each as `generate` returns it.
         """
         with _Errors():
-            recipe = SamplingConfig(seed, steps, guidance)
+            recipe = self._recipe(seed, SamplingRequest(steps, guidance))
             return compare_record(self.studio, layout, recipe, image=image if picture is None else picture)
+
+    def _recipe(self, seed: int, asked: SamplingRequest) -> SamplingConfig:
+        return asked.of(self.studio.model.recommended, seed)
 
     def classes(self) -> dict[str, Any]:
         """

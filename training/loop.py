@@ -14,14 +14,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.arguments import out_folder
+from detdiffusion.detectors.architectures import check_any
 from detdiffusion.errors import ConfigError, why
+from training.autoencoder import command as autoencoder
+from training.core.cli import check_there
 from training.core.status import STATUS, RunState, StageStatus, StatusWriter, telling
+from training.data import subset
+from training.data.datasets import open_dataset
+from training.data.filters import EVERYTHING
 from training.data.request import Reading, SplitBy
+from training.generator import command as train
+from training.labelling import annotate
+from training.report import command as report
+from training.studies import trainability
+from training.synthesis import command as generate
 
 COMMAND = (sys.executable, "-m", "training")
 TRAIN, VALIDATION = "train", "val"  # splits of the loop's own copy of the data
@@ -29,6 +42,17 @@ GEODIFFUSION = "geodiffusion"
 _STOPPED = (-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT)  # exit codes of a stage that was asked to end
 _RENAMED = {"--real": "--data"}  # what the loop of version 0.1 called its own words
 _VERBS = ("annotate", "autoencoder", "train", "generate", "trainability")
+_MODULES: Mapping[str, Any] = {
+    "subset": subset,
+    "annotate": annotate,
+    "autoencoder": autoencoder,
+    "train": train,
+    "generate": generate,
+    "trainability": trainability,
+    "report": report,
+}
+# Stages that can be rehearsed on the user's own data, and what makes a dry run of each.
+_DRY: Mapping[str, bool | str] = {"annotate": True, "autoencoder": True, "train": train.BEFORE_ATTRIBUTES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,28 +220,19 @@ def _generator(pictures: str) -> str:
 def check(plan: Sequence[Stage]) -> None:
     """ConfigError if a command has arguments that its verb does not take: said before hours of work."""
     for stage in plan:
-        _arguments(stage)
+        arguments = _parsed(stage.name, stage.words)
+        if hasattr(_MODULES[stage.words[0]], "request_of"):
+            _MODULES[stage.words[0]].request_of(arguments)
 
 
-def _arguments(stage: Stage) -> argparse.Namespace:
-    """Those of a command, as its verb takes them."""
-    from training.autoencoder import command as autoencoder_command
-    from training.data import subset
-    from training.generator import command as train
-    from training.labelling import annotate
-    from training.report import command as report
-    from training.studies import trainability
-    from training.synthesis import command as generate
-
-    makers = {"subset": subset, "annotate": annotate, "autoencoder": autoencoder_command, "train": train}
-    verbs = {**makers, "generate": generate, "trainability": trainability, "report": report}
-    verb, *words = stage.words
-    parser = argparse.ArgumentParser(prog=f"python -m training {verb}")
-    verbs[verb].add_arguments(parser)
+def _parsed(name: str, words: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a stage's command, as its verb takes them."""
+    parser = argparse.ArgumentParser(prog=f"python -m training {words[0]}")
+    _MODULES[words[0]].add_arguments(parser)
     try:
-        return parser.parse_args(words)
+        return parser.parse_args(words[1:])
     except SystemExit as error:
-        raise ConfigError(f"{stage.name}: what the config says for {stage.words[0]} is wrong, see above") from error
+        raise ConfigError(f"{name}: what the config says for {words[0]} is wrong, see above") from error
 
 
 def check_inputs(config: LoopConfig, plan: Sequence[Stage]) -> None:
@@ -226,13 +241,6 @@ def check_inputs(config: LoopConfig, plan: Sequence[Stage]) -> None:
     Raises:
         DataError, DetectorError, ConfigError: something is not, or it cannot be written to `out`.
     """
-    from detdiffusion.core.arguments import out_folder
-    from detdiffusion.detectors import detector_path
-    from detdiffusion.detectors.architectures import built_in, check_any
-    from training.core.cli import check_there
-    from training.data.datasets import open_dataset
-    from training.data.filters import EVERYTHING
-
     try:
         out_folder(config.out)
     except argparse.ArgumentTypeError as error:
@@ -240,15 +248,31 @@ def check_inputs(config: LoopConfig, plan: Sequence[Stage]) -> None:
     for split in (config.split, config.validation):
         open_dataset(Path(config.data), filter=EVERYTHING, split=split, reading=config.reading)
     check_there(None if config.base is None else Path(config.base), *map(Path, config.compare), what="folder")
-    asked = {stage.words[0]: _arguments(stage) for stage in plan}
+    asked = {stage.words[0]: _parsed(stage.name, stage.words) for stage in plan}
     check_there(*(getattr(one, name, None) for one in asked.values() for name in ("start", "val_attributes")))
-    labeller, learner = asked["annotate"], asked["trainability"].detector
-    if labeller.folds is not None and labeller.detector.endswith(".yaml"):
-        built_in(labeller.detector)
-    else:
-        detector_path(labeller.detector, labeller.model)
+    learner = asked["trainability"].detector
     if not Path(learner).exists():
         check_any(learner)
+    rehearse(config, plan)
+
+
+def rehearse(config: LoopConfig, plan: Sequence[Stage]) -> None:
+    """A dry run, on the user's data, of every stage that is still to come and needs nothing that another one makes.
+
+    Raises:
+        DetDiffusionError: what the stage would raise.
+    """
+    reading = config.reading
+    for stage in plan:
+        verb = stage.words[0]
+        if verb not in _DRY or stage.proof.exists() or (verb == "train" and config.base is None):
+            continue
+        arguments = _parsed(stage.name, stage.words)
+        arguments.data, arguments.split, arguments.dry_run = Path(config.data), config.split, _DRY[verb]
+        arguments.images, arguments.split_by = reading.images, reading.split_by
+        arguments.out = arguments.out.with_name(f"dry-run-{arguments.out.name}")  # what is there is of the loop's data
+        with redirect_stdout(sys.stderr):
+            _MODULES[verb].run(arguments)
 
 
 def perform(plan: Sequence[Stage], out: Path) -> int:

@@ -1,5 +1,6 @@
 """The studio without its page: models, detectors, generation, and a workspace with the history of its images."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from app.components.places import Places
 from app.engine.compute import Engine
 from app.engine.detectors import DETECTORS, DetectorRegistry
-from app.engine.generation import GenerationService
+from app.engine.generation import PASSING, GenerationService
 from app.engine.models import Model, ModelRegistry
 from app.engine.own_detectors import OwnDetectors
 from app.engine.turns import Turns
@@ -60,6 +61,7 @@ def open_studio(
     models = ModelRegistry(own_detectors, turns, engine or Engine())
     detectors = DetectorRegistry(models, own_detectors, workspace / DETECTORS)
     history = History(workspace)
-    history.pictures.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(history.pictures / PASSING, ignore_errors=True)  # of a studio that was here before
+    (history.pictures / PASSING).mkdir(parents=True, exist_ok=True)
     places = Places([workspace, *roots])
     return Studio(models, detectors, GenerationService(models, detectors, history, turns), history, workspace, places)

@@ -255,7 +255,7 @@ def tells(
     def decorate(run: Callable[[Any], int]) -> Callable[[Any], int]:
         @wraps(run)
         def told(arguments: Any) -> int:
-            with telling(file(arguments), unit, shared=shared):
+            with telling(None if getattr(arguments, "dry_run", False) else file(arguments), unit, shared=shared):
                 return run(arguments)
 
         return told

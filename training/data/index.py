@@ -25,9 +25,9 @@ from detdiffusion.core.files import file_hash, put_in_place, scratch_beside, tex
 from detdiffusion.errors import DataError
 from training.core.reading import read_ahead
 from training.data.checks import Drop, Reason, Tally
-from training.data.images import Corners, Frame, ImageError, signature_of
+from training.data.images import Corners, Frame, ImageError, Seen, look_at
 
-VERSION = 2  # of the tables below: an index of another version is made anew
+VERSION = 3  # of the tables below: an index of another version is made anew
 _MANY = 1000  # pictures; fewer are looked at before anybody misses a progress bar
 _AHEAD = 64  # pictures that are decoded before they are asked for
 
@@ -81,6 +81,7 @@ class Source:
     folders: tuple[Path, ...]  # of pictures: when one is added or removed, the index is made anew
     fill: Callable[[IndexWriter], None]
     about: str = ""
+    has_images: bool = True  # whether the image files are there to be looked at
 
     def stamp(self) -> str:
         """Another one whenever a file was replaced or edited, or pictures came or went."""
@@ -179,8 +180,9 @@ class IndexWriter:
         looked = read_ahead(rows, lambda row: _looked(root / row[1]), _AHEAD)
         for (number, path), (found, size, changed) in tqdm(looked, "pictures", len(rows), disable=len(rows) < _MANY):
             database.execute("INSERT OR IGNORE INTO looked VALUES (?, ?, ?)", (path, size, changed))
-            if isinstance(found, bytes):
-                database.execute("UPDATE picture SET signature = ? WHERE number = ?", (found, number))
+            if isinstance(found, Seen):
+                database.execute("UPDATE picture SET signature = ? WHERE number = ?", (found.signature, number))
+                self.tally.notes.update([Reason.DEEP_IMAGE] * found.deep)
             else:
                 self._remove(number, Drop.of(path, "", found.fault, found.args[2]))
 
@@ -328,7 +330,8 @@ def open_index(path: Path, source: Source) -> Index:
 
     def fill(writer: IndexWriter) -> None:
         source.fill(writer)
-        writer.look(source.root)
+        if source.has_images:
+            writer.look(source.root)
 
     build_index(path, fill, stamp, source.contents(), source.about)
     return Index(path)
@@ -365,11 +368,11 @@ def _entry(row: Sequence[Any]) -> Entry:
     return Entry(label, (x1, y1, x2, y2), bool(crowd), number)
 
 
-def _looked(path: Path) -> tuple[bytes | ImageError, int, int]:
-    """The signature of a picture or why it cannot be read, and the state of its file before that."""
+def _looked(path: Path) -> tuple[Seen | ImageError, int, int]:
+    """What a picture shows or why it cannot be read, and the state of its file before that."""
     state = _state(path)
     try:
-        return signature_of(path), *state
+        return look_at(path), *state
     except ImageError as error:
         return error, *state
 

@@ -16,7 +16,10 @@ from diffusers import DDIMScheduler
 from safetensors.torch import load_file
 
 from detdiffusion.diffusion.pipeline import load_pipeline
+from detdiffusion.errors import ConfigError
+from detdiffusion.sampling_config import Recommended
 from training.__main__ import main
+from training.generator.start import start_from
 
 QUICK = ["training.batch=2", "training.micro_batch=2", "training.warmup_steps=1", "training.learning_rate=1e-3"]
 PATIENCE = 120.0  # seconds; a test machine may be busy
@@ -47,6 +50,10 @@ def test_a_student_of_ones_own_model(taught: Path, papercut: Any, tmp_path: Path
     assert main(words(taught, run, papercut, "training.steps=3", "steps=3", "substeps=4")) == 0
     teacher, student = load_pipeline(taught), load_pipeline(run / "model")
     assert isinstance(student.scheduler, DDIMScheduler) and student.vocabulary == teacher.vocabulary
+    assert student.recommended == Recommended(3, 1.0, fewest_steps=3, most_steps=3)
+    assert main(words(run / "model", tmp_path / "again", papercut)) == 2, "of a student there is none"
+    with pytest.raises(ConfigError, match="is a student of few steps"):
+        start_from(teacher, run / "model")
     for name in ("text_encoder", "blueprint", "perception_head", "vae"):
         pairs = zip(getattr(student, name).parameters(), getattr(teacher, name).parameters(), strict=True)
         assert all(torch.equal(ours, theirs) for ours, theirs in pairs), f"{name} is the teacher's"

@@ -80,10 +80,13 @@ def _of_config(root: Path, config: YoloConfig, split: str | None) -> Source:
 
 
 def _home(config: YoloConfig) -> Path:
-    """The folder of the data: that of the config, or the one that its `path` names, if the pictures are there."""
+    """The folder of the data: that of the config, or the one that its `path` names, if the pictures are there. What
+    `path` names is looked for from the config's folder, inside it, and in ultralytics' datasets/ there or beside it."""
     folder = config.file.parent
-    candidates = (folder, folder / config.base) if config.base else (folder,)
-    for home in candidates:
+    kept = [part for part in PurePosixPath(config.base).parts if part not in ("..", "/")]
+    around = (folder, folder / "datasets", folder.parent / "datasets")
+    named = [home.joinpath(*kept[at:]) for home in around for at in range(len(kept))]
+    for home in (folder, folder / config.base, *named):
         try:
             for entries in config.places.values():
                 for entry in entries:
