@@ -1,14 +1,17 @@
 """What programs may call, over HTTP and, with `--mcp`, as tools of the Model Context Protocol."""
 
+import logging
 from typing import Any
 
 import gradio as gr
 
-from app.components.queues import MODEL_QUEUE
+from app.components.queues import MODEL_QUEUE, client_stays
 from app.engine.studio import Studio
 from app.studio.records import classes_record, compare_record, generate_record
-from detdiffusion.errors import DetDiffusionError
+from detdiffusion.errors import DetDiffusionError, sentence
 from detdiffusion.sampling_config import SamplingConfig, SamplingRequest
+
+log = logging.getLogger(__name__)
 
 
 def add_endpoints(studio: Studio) -> None:
@@ -63,7 +66,8 @@ class Endpoints:
         with _Errors():
             strength = attribute_guidance if difficulty is None else difficulty
             recipe = self._recipe(seed, SamplingRequest(steps, guidance, strength, sampler))
-            return generate_record(self.studio, layout, strategy, recipe, image=image if picture is None else picture)
+            wish = image if picture is None else picture
+            return generate_record(self.studio, layout, strategy, recipe, image=wish, wanted=client_stays())
 
     def compare(
         self,
@@ -90,7 +94,8 @@ class Endpoints:
         """
         with _Errors():
             recipe = self._recipe(seed, SamplingRequest(steps, guidance))
-            return compare_record(self.studio, layout, recipe, image=image if picture is None else picture)
+            wish = image if picture is None else picture
+            return compare_record(self.studio, layout, recipe, image=wish, wanted=client_stays())
 
     def _recipe(self, seed: int, asked: SamplingRequest) -> SamplingConfig:
         return asked.of(self.studio.model.recommended, seed)
@@ -102,14 +107,21 @@ class Endpoints:
         Returns:
             "things" and "stuff" (labels for layouts), "detected" (labels that the detector knows), "model", "detector".
         """
-        return classes_record(self.studio)
+        with _Errors():
+            return classes_record(self.studio)
 
 
 class _Errors:
-    """Our errors reach a calling program as their kind and text."""
+    """Errors reach a calling program as their kind and text: ours, those of the disk, and what nobody expected."""
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, DetDiffusionError):
             raise gr.Error(f"{type(error).__name__}: {error}", print_exception=False) from error
+        if isinstance(error, Exception):
+            known = isinstance(error, OSError)
+            if not known:
+                log.error("an endpoint failed", exc_info=error)
+            said = sentence(error) if known else f"{type(error).__name__}; the studio's log says more"
+            raise gr.Error(f"{'DataError' if known else 'Failure'}: {said}", print_exception=False) from error

@@ -41,7 +41,7 @@ SAMPLER_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 def check_sampler(name: str) -> None:
     """ConfigError if there is no such sampler."""
     if not isinstance(name, str) or name not in SAMPLERS:
-        raise ConfigError(f"there is no sampler {name!r}; choose one of {', '.join(SAMPLERS)}")
+        raise ConfigError(f"there is no sampler {repr(name)[:50]}; choose one of {', '.join(SAMPLERS)}")
 
 
 def in_interval(timestep: float, timesteps: int, interval: tuple[float, float]) -> bool:
@@ -87,13 +87,13 @@ class SamplingConfig:
         if self.sampler:
             check_sampler(self.sampler)
         if not _is_whole(self.seed) or not 0 <= self.seed <= MAX_SEED:
-            raise ConfigError(f"seed {self.seed!r} needs to be a whole number from 0 to {MAX_SEED}")
+            raise ConfigError(f"seed {repr(self.seed)[:50]} needs to be a whole number from 0 to {MAX_SEED}")
         if not _is_whole(self.steps) or not 1 <= self.steps <= MAX_STEPS:
-            raise ConfigError(f"{self.steps!r} steps; choose 1 to {MAX_STEPS}")
+            raise ConfigError(f"{repr(self.steps)[:50]} steps; choose 1 to {MAX_STEPS}")
         if not _is_finite(self.guidance_scale):
-            raise ConfigError(f"guidance {self.guidance_scale!r} needs to be a number")
+            raise ConfigError(f"guidance {repr(self.guidance_scale)[:50]} needs to be a number")
         if not _is_finite(self.attribute_guidance):
-            raise ConfigError(f"attribute guidance {self.attribute_guidance!r} needs to be a number")
+            raise ConfigError(f"attribute guidance {repr(self.attribute_guidance)[:50]} needs to be a number")
 
     def options(self) -> dict[str, Any]:
         """All but the seed, by the names that `DetDiffusionPipeline` takes; what is off is left out."""
@@ -186,4 +186,8 @@ def _is_whole(value: object) -> bool:
 
 
 def _is_finite(value: object) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+    """A whole number that no float holds is as good as infinite."""
+    try:
+        return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+    except OverflowError:
+        return False

@@ -83,6 +83,17 @@ class LoopConfig:
     trainability: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("data", "out", *_VERBS):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigError(f"{name} needs to be text, got {repr(getattr(self, name))[:50]}")
+        if not isinstance(self.pictures, Mapping) or not isinstance(self.compare, Sequence):
+            raise ConfigError("pictures needs strategies with their numbers, and compare a list of folders")
+        if any(not isinstance(value, int | float) for value in (self.fraction, self.seed)):
+            raise ConfigError("fraction and seed need to be numbers")
+        try:
+            words = {verb: shlex.split(getattr(self, verb)) for verb in _VERBS}
+        except ValueError as error:
+            raise ConfigError(f"one of {', '.join(_VERBS)} is no command line: {error}") from error
         known = (*Strategy, GEODIFFUSION)
         unknown = [name for name in self.pictures if name not in known]
         if not self.pictures or unknown:
@@ -95,7 +106,7 @@ class LoopConfig:
             SplitBy.parse(str(self.split_by))
         if not 0 < self.fraction <= 1:
             raise ConfigError(f"fraction {self.fraction} needs to be above 0 and at most 1")
-        if "--detector" not in shlex.split(self.annotate) or "--detector" not in shlex.split(self.trainability):
+        if "--detector" not in words["annotate"] or "--detector" not in words["trainability"]:
             raise ConfigError("annotate and trainability each need a --detector: who gives attributes, and who learns")
 
     @property
@@ -111,18 +122,19 @@ class LoopConfig:
         Raises:
             ConfigError: missing, unreadable, or with unknown or missing fields.
         """
-        import yaml  # type: ignore[import-untyped]
+        from detdiffusion.core.yaml_files import load_yaml
 
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path} cannot be read: {why(error)}") from error
+            values = load_yaml(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            reason = "it is no text in UTF-8" if isinstance(error, UnicodeDecodeError) else why(error)
+            raise ConfigError(f"{path} cannot be read: {reason}") from error
         known = {one.name for one in fields(cls)}
         if not isinstance(values, dict) or not set(values) <= known or not {"data", "out"} <= set(values):
-            extra = sorted(set(values) - known) if isinstance(values, dict) else []
+            extra = sorted(str(key)[:40] for key in set(values) - known)[:3] if isinstance(values, dict) else []
             raise ConfigError(
                 f"{path} needs data and out, and may have {', '.join(sorted(known - {'data', 'out'}))}"
-                + (f"; not {', '.join(map(str, extra))}" if extra else "")
+                + (f"; not {', '.join(extra)}" if extra else "")
             )
 
         def beside(name: object) -> str:
@@ -336,10 +348,10 @@ class _Record:
         return self._read(stage) is not None and stage.proof.exists()
 
     def finish(self, stage: Stage, seconds: float) -> None:
-        from detdiffusion.core.files import write_json
+        from detdiffusion.core.files import write_sealed
 
         self._path(stage).parent.mkdir(parents=True, exist_ok=True)
-        write_json(self._path(stage), {"command": list(stage.words), "seconds": round(seconds)})
+        write_sealed(self._path(stage), {"command": list(stage.words), "seconds": round(seconds)})
 
     def tell(self, status: StatusWriter, plan: Sequence[Stage], now: Stage, state: RunState) -> None:
         """Which stages are finished, and which one the loop is at."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.context import LocalContext
 
 from app.components.messages import QUIET, Updates
 
@@ -35,3 +36,11 @@ def run_on_click(
     quick: dict[str, Any] = {"queue": False, **QUIET}
     ran = button.click(begin, None, bracket, js=js, **quick).then(run, inputs, outputs, **QUIET, **queue)
     ran.then(end, None, bracket, **quick)
+
+
+def client_stays() -> Callable[[], bool]:
+    """Of the call that this thread answers: whether its client still waits. Gradio ends generators of clients that have
+    left; a plain function has to ask. True where the call is in no queue."""
+    blocks, number = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    event = None if blocks is None or number is None else blocks._queue.event_ids_to_events.get(number)
+    return lambda: event is None or bool(event.alive and not event.closed)

@@ -141,7 +141,7 @@ class DatasetView:
         """
         kind, _, number = name.partition(" ")
         order, _, _, page, label = self._read(values)
-        return handlers.browse(order, label, page).layouts[int(number)] if kind == "layout" else None
+        return handlers.browse(order, label, page, self.runs.places).layouts[int(number)] if kind == "layout" else None
 
     def enlarge(self, name: str, *values: Any) -> Updates:
         """A click on an image of the page. ConfigError where it is not there any more."""
@@ -239,7 +239,7 @@ class DatasetView:
         if view != LAYOUTS:
             return self.look(chosen, view, page)
         try:
-            browser = handlers.browse(order, label, page)
+            browser = handlers.browse(order, label, page, self.runs.places)
         except DetDiffusionError as error:
             text = str(error)
             browser = Browser(hint_html(text[:1].upper() + text[1:]), 1)

@@ -8,7 +8,8 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -22,13 +23,13 @@ from app.engine.models import Causes, Model, ModelRegistry
 from app.engine.own_detectors import NOTHING
 from app.engine.turns import Turns
 from app.store.entries import Entry, Found
-from app.store.history import History
+from app.store.history import History, HistoryFullError
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.devices import memory_gb
 from detdiffusion.core.files import written_aside
 from detdiffusion.detection import Detections, Detector
 from detdiffusion.diffusion.output import StepInfo
-from detdiffusion.errors import Cancelled
+from detdiffusion.errors import Cancelled, DataError, why
 from detdiffusion.evaluation.comparison import object_confidences
 from detdiffusion.image_record import ImageRecord, save_image
 from detdiffusion.layout import Layout
@@ -141,7 +142,9 @@ class GenerationService:
         self._stops: dict[str, threading.Event] = {}
         self._closed = threading.Event()
 
-    def run(self, asked: Sequence[Ask], user: str, *, kept: bool = True) -> Iterator[Progress | tuple[Result, ...]]:
+    def run(
+        self, asked: Sequence[Ask], user: str, *, kept: bool = True
+    ) -> Generator[Progress | tuple[Result, ...], None, None]:
         """Yields progress, and at last a result for each picture, in order. Pictures of one seed start from the same
         noise; neighbours that differ in layout and seed alone are drawn together.
 
@@ -172,11 +175,15 @@ class GenerationService:
             if self._stops.get(user) is stop:
                 del self._stops[user]
 
-    def results(self, asked: Sequence[Ask], user: str) -> tuple[Result, ...]:
-        """What `run` ends with. Raises as it does."""
-        *_, last = self.run(asked, user)
-        assert not isinstance(last, Progress)  # a run ends with results
-        return last
+    def results(self, asked: Sequence[Ask], user: str, wanted: Callable[[], bool] = lambda: True) -> tuple[Result, ...]:
+        """What `run` ends with. Raises as it does. wanted: asked at every step; False stops the work."""
+        with closing(self.run(asked, user)) as work:
+            for last in work:
+                if not isinstance(last, Progress):
+                    return last
+                if not wanted():
+                    break
+        raise Cancelled("nobody waits for it any more")
 
     def cancel(self, user: str) -> None:
         """Stops what this user is generating, if anything."""
@@ -227,7 +234,7 @@ class GenerationService:
                     drawn += self._draw(self._models.get(group[0].model), group, on_step)
                     done, first = done + group[0].recipe.steps, first + len(group)
                 seconds = time.perf_counter() - started
-                results = tuple(self._finish(one, seconds, kept) for one in drawn)
+                results = self._finished(drawn, seconds, kept)
                 if kept:
                     self._record(results)
                 news.put(results)
@@ -263,15 +270,37 @@ class GenerationService:
         return made
 
     def keep(self, results: Sequence[Result]) -> tuple[Result, ...]:
-        """Images that were drawn to pass, in the history; those that have passed, or are kept, stay as they are."""
+        """Images that were drawn to pass, in the history; those that have passed, or are kept, stay as they are.
+
+        Raises:
+            DataError: the disk is full.
+        """
         if any(result.file.parent.name != PASSING or not result.file.exists() for result in results):
             return tuple(results)
         kept = tuple(replace(result, file=self._history.pictures / result.file.name) for result in results)
-        for result, copy in zip(results, kept, strict=True):  # the page still shows the one that passes
-            with written_aside(copy.file) as aside:
-                shutil.copyfile(result.file, aside)
+        with self._all_or_none(kept):
+            for result, copy in zip(results, kept, strict=True):  # the page still shows the one that passes
+                with written_aside(copy.file) as aside:
+                    shutil.copyfile(result.file, aside)
         self._record(kept)
         return kept
+
+    def _finished(self, drawn: Sequence["_Drawn"], seconds: float, kept: bool) -> tuple[Result, ...]:
+        """All of them are saved, or none. DataError: the disk is full."""
+        results: list[Result] = []
+        with self._all_or_none(results):
+            for one in drawn:
+                results.append(self._finish(one, seconds, kept))
+        return tuple(results)
+
+    @contextmanager
+    def _all_or_none(self, results: Sequence[Result]) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            for result in results:
+                result.file.unlink(missing_ok=True)
+            raise DataError(f"{self._history.pictures} cannot be written ({why(error)}): free some space") from error
 
     def _finish(self, drawn: "_Drawn", seconds: float, kept: bool) -> Result:
         ask = drawn.ask
@@ -295,6 +324,10 @@ class GenerationService:
         run, now = uuid.uuid4().hex, time.time()
         try:
             self._history.record([_entry(result, run, place, now) for place, result in enumerate(results)])
+        except HistoryFullError:
+            for result in results:
+                result.file.unlink(missing_ok=True)
+            raise
         except Exception as error:  # whatever it is, the pictures are there, and are shown
             log.error("not in the history: %s", error)
 

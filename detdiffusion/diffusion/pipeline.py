@@ -55,7 +55,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         sampling: how the model wants to be sampled, as `Recommended` has it in JSON.
 
     Raises:
-        ConfigError: parts that do not go together, or a guidance interval or a recommendation that makes no sense.
+        ConfigError: parts, a guidance interval or a recommendation that make no sense.
     """
 
     model_cpu_offload_seq = "text_encoder->blueprint->controlnet->unet->vae"
@@ -268,10 +268,8 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
             layouts: of any numbers of objects, all of one picture size; a single one is drawn once for each seed. Each
                 is a `Layout`, its JSON form as a dict, or the path of a file that holds one.
             seeds: from 0 to `MAX_SEED`; the same seed starts from the same noise, whatever the batch and the device.
-            steps: of the sampler, 1 to `MAX_STEPS`; None: as the model recommends. Others than
-                it is made for give a warning.
-            guidance_scale: of classifier-free guidance; 1 switches it off, and takes half the time. None: as the model
-                recommends.
+            steps: of the sampler, 1 to `MAX_STEPS`; None: as recommended. Others may give a warning.
+            guidance_scale: of classifier-free guidance; 1 switches it off, in half the time. None: as recommended.
             attribute_guidance: how far to go on from easy towards hard beyond what the layouts' words say (see
                 `guided`); below 0 towards easy; 0 costs nothing, others twice the time.
             sampler: of `sampling.SAMPLERS`; None: the kind that the model came with.
@@ -398,6 +396,5 @@ def load_pipeline(
     dtype = usable_dtype(place, dtype or torch.float32)
     verify(path)
     check_architecture(path)
-    pipeline = DetDiffusionPipeline.from_pretrained(path, dtype=dtype)
-    moved: DetDiffusionPipeline = pipeline.to(place, silence_dtype_warnings=True)  # usable_dtype has warned
-    return moved
+    pipe = DetDiffusionPipeline.from_pretrained(path, dtype=dtype)
+    return pipe.to(place, silence_dtype_warnings=True)  # type: ignore[no-any-return]  # usable_dtype has warned

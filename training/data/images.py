@@ -215,6 +215,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_there(path: Path) -> bool:
+    """The same of files and folders."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from detdiffusion.core.files import file_hash
-from detdiffusion.errors import ConfigError, DataError, LayoutError
+from detdiffusion.errors import ConfigError, DataError, LayoutError, why
 from detdiffusion.layout import Layout
 from training.data.attributes import Attributes, read_attributes, read_file
 from training.data.datasets import Dataset, data_words, fitted, open_dataset
@@ -283,7 +283,10 @@ class FileLayouts:
                 f"{path}: no such layouts; give papercut:COUNT@FIRST_SEED, a data set's folder, or a {SUFFIX} file of "
                 "python -m training layouts"
             )
-        lines = path.read_text(encoding="utf-8").splitlines()
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path} cannot be read as text in UTF-8 ({why(error)})") from error
         layouts = tuple(_row(path, number, line) for number, line in enumerate(lines, start=1) if line.strip())
         if not layouts:
             raise DataError(f"{path} holds no layout")

@@ -31,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--updates", type=positive, metavar="N", help="updates of the training, the same as --set training.steps=N"
     )
+    parser.add_argument(
+        "--lora-rank",
+        type=positive,
+        metavar="N",
+        help="train LoRA weights of this rank alone, and write them as DIR/lora too: a small file beside the teacher "
+        "(needs requirements-lora.txt)",
+    )
     add_data_arguments(
         parser, "data set to learn from, of any form (default: scenes of the built-in world)", required=False
     )
@@ -43,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @tells(lambda arguments: arguments.out / STATUS)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    given = {"steps": arguments.steps, "training.steps": arguments.updates}
+    given = {"steps": arguments.steps, "training.steps": arguments.updates, "lora_rank": arguments.lora_rank}
     words = [f"{name}={value}" for name, value in given.items() if value is not None]
     config = with_settings(DistillConfig(), [*arguments.set, *words])
     check_device(arguments.device)

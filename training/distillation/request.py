@@ -14,6 +14,7 @@ from training.data.datasets import open_dataset
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.request import AS_IT_IS, Reading
 from training.distillation.config import DistillConfig
+from training.distillation.lora import check_peft
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,12 @@ class DistillRequest:
         """Opens the data, if there are any, and returns what is to be said of them.
 
         Raises:
-            ConfigError: the model needs data, or is a student itself.
+            ConfigError: the model needs data, or is a student itself; or LoRA weights are asked for without peft.
             CheckpointError, DetectorError: it has no vocabulary, or no detector for scenes of the built-in world.
             DataError: the data cannot be read, or the attributes are not theirs.
         """
+        if self.config.lora_rank:
+            check_peft()
         if not read_recommended(self.model).guided:
             raise ConfigError(f"{self.model} is a student itself: give the model that it learned from")
         words = read_vocabulary(self.model)

@@ -18,6 +18,7 @@ from training.data.attributes import read_attributes
 from training.data.datasets import open_dataset
 from training.distillation.config import DistillConfig
 from training.distillation.lesson import Distillation
+from training.distillation.lora import add_lora, take_lora
 from training.distillation.phases import Phases
 from training.distillation.request import DistillRequest
 from training.generator.batch import SampleStore
@@ -29,9 +30,11 @@ from training.generator.trainer import train_generator
 if TYPE_CHECKING:
     import torch
 
+LORA = "lora"  # folder of a run: LoRA weights alone
+
 
 def distill(request: DistillRequest, device: torch.device) -> Path:
-    """The student's folder, `out/model`; the same request goes on after a stop.
+    """The student's folder, `out/model`; the same request goes on after a stop. LoRA weights lie in `out/lora`, too.
 
     Raises:
         CheckpointError: the model cannot be read.
@@ -43,10 +46,14 @@ def distill(request: DistillRequest, device: torch.device) -> Path:
     training = _training(request, teacher)
     keep_settings(request.out / "config.json", request.kept())
     teacher.to(device)
+    if rank := request.config.lora_rank:
+        add_lora(student.unet, rank, training.seed)
     samples = _samples(request, teacher, training, device)
     lesson = Distillation(teacher, phases, request.config.guidance_scale)
     with progress("distilling") as report:
         train_generator(student, SampleStore.load(samples), training, request.out, device, report, lesson=lesson)
+    if rank:
+        take_lora(student.unet, request.out / LORA)
     student.scheduler = few_steps(student)
     student.register_to_config(sampling=few_steps_wanted(request.config).to_json(), guidance_interval=WHOLE_SCHEDULE)
     save_pipeline(student, request.out / "model")

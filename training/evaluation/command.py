@@ -7,7 +7,6 @@ a stop. docs/EVALUATION.md has the protocol and the format.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from detdiffusion.core.arguments import (
     words,
 )
 from detdiffusion.core.devices import check_device
-from detdiffusion.core.files import write_text
+from detdiffusion.core.files import write_sealed
 from detdiffusion.detectors import BUNDLED, HELD_OUT
 from detdiffusion.drawing import grid
 from detdiffusion.errors import ConfigError
@@ -123,7 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_evaluation(plan, work)
         return nothing_is_missing()
     report = evaluate(plan, work)
-    write_text(out, json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n")
+    write_sealed(out, report.to_json())
     if sheet_path is not None:
         sheet_path.parent.mkdir(parents=True, exist_ok=True)
         sheet_of(report, work).save(sheet_path, optimize=True, quality=90)

@@ -194,7 +194,7 @@ class Stage:
             first = self.plan.batch * (number // self.plan.batch)  # number of the first image of its batch
             batch = min(self.plan.batch, len(layouts) - first)
             layout = variant.asked(number, layouts[number])
-            save_image(path, image, ImageRecord(layout, how, asked_for, *made_by, batch=batch))
+            save_image(path, image, ImageRecord(layout, how, asked_for, *made_by, batch=batch), durable=False)
 
         chunks = self._chunks(name, variant.slug)
         _fill(chunks, look, save, f"{name}: {variant.name}", self.meter)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from detdiffusion.core.arguments import out_folder
+from detdiffusion.core.files import write_text
 from detdiffusion.errors import ConfigError
 from training.core.cli import add_dry_run, nothing_is_missing
 from training.core.status import STATUS, tells
@@ -53,7 +54,7 @@ def write_report(reports: Sequence[Report], out: Path) -> Path:
     blocks = [block for report in reports for block in _sections(report)]
     write_markdown(TITLE, blocks, out)
     page = out / "report.html"
-    page.write_text(to_html(TITLE, blocks), encoding="utf-8")
+    write_text(page, to_html(TITLE, blocks))
     return page
 
 

@@ -7,7 +7,6 @@ own result, so the whole can be done in pieces: the same command goes on, on any
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import shutil
 import sys
@@ -20,7 +19,7 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.core.arguments import add_device, out_folder, positive, seed_list
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.devices import check_device, device_of
-from detdiffusion.core.files import claim, json_object, read_json, write_text
+from detdiffusion.core.files import claim, json_object, read_json, write_sealed
 from detdiffusion.core.settings import check_settings, keep_settings
 from detdiffusion.detectors import BUNDLED, HELD_OUT, detector_path, load_detector
 from detdiffusion.errors import DataError
@@ -111,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
     device = device_of(arguments.device)
     left = train_all(config, arguments.seeds, arguments.out, device, most=arguments.most, rows=rows)
     table = summarise(config, arguments.preset, arguments.seeds, arguments.out, rows)
-    write_text(arguments.out / RESULT, json.dumps(table.to_json(), indent=2, allow_nan=False) + "\n")
+    write_sealed(arguments.out / RESULT, table.to_json())
     print("\n".join(table.lines()))
     if left:
         said = f"{left} trainings are left; the same command goes on"
@@ -181,7 +180,6 @@ def _make_samples(config: AblationConfig, out: Path, base: Path, device: torch.d
 
 
 def _train_one(config: AblationConfig, row: Row, seed: int, out: Path, device: torch.device, base: Path) -> None:
-    from detdiffusion.core.files import write_json
     from detdiffusion.diffusion.checkpoint import save_pipeline
     from training.autoencoder.loading import load_autoencoder
     from training.generator.bundle import learn
@@ -192,7 +190,7 @@ def _train_one(config: AblationConfig, row: Row, seed: int, out: Path, device: t
             variant_config(config.generator, row, seed), load_autoencoder(base), out / "samples", folder, device
         )
         save_pipeline(pipe, folder / "model")
-    write_json(folder / "result.json", _score(config, folder / "model", base))
+    write_sealed(folder / "result.json", _score(config, folder / "model", base))
     for spent in ("checkpoints", "evaluation"):  # the result is there: it is gone back to no more
         shutil.rmtree(folder / spent, ignore_errors=True)
 

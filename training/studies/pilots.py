@@ -21,7 +21,7 @@ import numpy as np
 
 from detdiffusion.core.arguments import add_device, amount, out_folder, positive, sampler_steps
 from detdiffusion.core.devices import check_device, device_of
-from detdiffusion.core.files import claim, file_hash, read_json, write_json, write_text
+from detdiffusion.core.files import claim, file_hash, read_json, write_sealed, write_text
 from detdiffusion.core.settings import check_settings, keep_settings
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.sampling_config import SamplingConfig
@@ -220,7 +220,7 @@ def _measure(plan: PilotPlan, pilot: Pilot, way: SamplingConfig, out: Path, devi
     detectors = [pilot.samples / stage / "model" for stage in (Stage.DETECTOR, Stage.HELD_OUT)]
     asked = (plan.layouts, way, plan.causes, result.parent / "evaluation", device)
     row = score_pilot(pilot.name, _pace(folder), folder / "model", detectors, *asked)
-    write_json(result, typed_json.to_json(row))
+    write_sealed(result, typed_json.to_json(row))
 
 
 # --- learning -------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ def _train(plan: PilotPlan, pilot: Pilot, folder: Path, device: torch.device) ->
     if not (folder / "pace.json").exists():
         seconds = seconds_a_step(pilot.config, autoencoder, store, device)
         steps = max(1, round(plan.minutes * 60 / seconds))
-        write_json(folder / "pace.json", asdict(Pace(round(seconds, 4), steps, steps * pilot.config.batch)))
+        write_sealed(folder / "pace.json", asdict(Pace(round(seconds, 4), steps, steps * pilot.config.batch)))
     steps = _pace(folder).steps
     config = replace(
         pilot.config,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from detdiffusion.core.arguments import add_device, add_old_name, natural, out_folder, paths, positive, seed_list
 from detdiffusion.core.devices import check_device, device_of
-from detdiffusion.core.files import claim, put_in_place
+from detdiffusion.core.files import claim, put_in_place, write_sealed
 from detdiffusion.core.settings import check_settings, keep_settings
 from detdiffusion.detectors import architecture_of, check_weights_file
 from detdiffusion.detectors.architectures import ARCHITECTURES, check_any
@@ -128,7 +128,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @tells(lambda arguments: arguments.out / STATUS, shared=True)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    from detdiffusion.core.files import write_json
 
     request = request_of(arguments)
     check(request)
@@ -149,12 +148,12 @@ def run(arguments: argparse.Namespace) -> int:
                 continue
             print(f"{row.name}, seed {seed}", file=sys.stderr)
             detector = _train(request, plan, row, seed, result.parent)
-            write_json(result, _measure(detector, validation, plan.union.things, attributes))
+            write_sealed(result, _measure(detector, validation, plan.union.things, attributes))
             shutil.rmtree(result.with_name("work"))
             if not request.keep:
                 shutil.rmtree(result.with_name("detector"))
     table = summarise(plan.rows, request.seeds, out, settings)
-    write_json(out / RESULT, table.to_json())
+    write_sealed(out / RESULT, table.to_json())
     print("\n".join(table.lines()))
     left = len(waiting) - len(waiting[: request.most])
     if left:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.devices import check_device
-from detdiffusion.core.files import claim, read_json, write_json
+from detdiffusion.core.files import claim, read_json, write_sealed
 from detdiffusion.core.settings import check_settings, keep_settings
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError, DataError, LayoutError
@@ -152,7 +152,7 @@ def begin(request: Request, *, dry: bool = False) -> Job:
         return job
     with alone(job.out):  # only now: bad input leaves no trace
         keep_settings(job.out / MANIFEST, settings)
-        write_json(job.out / ORDER, request.to_json())
+        write_sealed(job.out / ORDER, request.to_json())
         chunks = job.chunks
         chunks.sweep()
         for chunk in range(len(chunks)):

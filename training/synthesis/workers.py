@@ -34,15 +34,15 @@ OnDone = Callable[[int], None]  # pictures that are there
 
 
 def work(job: Job, index: int = 0) -> None:
-    """Draws chunks until none is missing, or whoever started this process is gone.
+    """Draws chunks until none is missing.
 
     index: of the worker: with several accelerators, each has its own.
     """
     from training.synthesis.sampler import Generator
 
-    chunks, parent = job.chunks, os.getppid()
+    chunks = job.chunks
     generator = None
-    while (missing := chunks.missing()) and os.getppid() == parent:
+    while missing := chunks.missing():
         for chunk in missing:
             with claim(job.out / "claims" / f"{chunk:05d}") as ours:
                 if ours and chunk not in chunks.done():
@@ -141,6 +141,7 @@ class _Worker:
     def start(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "training.synthesis.worker", str(self.out), str(self.index)]
+        command.append(str(os.getpid()))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 

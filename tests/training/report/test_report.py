@@ -266,6 +266,21 @@ def test_what_detectors_learn(counts: dict[str, float], updates: int, tmp_path: 
     assert "2.0 \u00b1 3.0" in notes and "easy ones" in notes and "files/cells-gain.svg" in notes
 
 
+def test_a_report_writes_into_its_folder_alone(tmp_path: Path) -> None:
+    """Names in it come from data of anybody: they are no paths, and no markup."""
+    values = trainability(3)
+    values["settings"]["real"] = "../../../<img src=x onerror=alert(1)>"
+    values["rows"][1]["name"] = "[x](javascript:alert(1)) <b>|"
+    path = tmp_path / "deep/er/trainability.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(values))
+    assert main(["report", str(path), "--out", str(path.parent / "out")]) == 0
+    written = {file.relative_to(tmp_path).parts[:3] for file in tmp_path.rglob("*.svg")}
+    assert written == {("deep", "er", "out")}
+    notes = (path.parent / "out" / "report.md").read_text()
+    assert "<img" not in notes and "<b>" not in notes and "](javascript" not in notes
+
+
 def test_a_table_without_trainings() -> None:
     """Before the first one is done there are no numbers, and the page says so."""
     empty = trainability(0)
