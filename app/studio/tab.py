@@ -146,8 +146,16 @@ class StudioView:
         self.cancel.click(self._on_cancel, queue=False, **QUIET)
         self.card.open.upload(self._on_open, self.card.open, self.restored, **QUIET)
         self.boxes.change(None, self.boxes, None, js=_toggle("result-card", "bare", "!on"), **QUIET)
-        for value in self.sides.values:
-            value.change(self._on_sides, [*recipe, *self.sides.values], self.compare, queue=False, **QUIET)
+        # One event of all of them: of two that change together, the answer to the last is the one that stays.
+        gr.on(
+            [value.change for value in self.sides.values],
+            self._on_sides,
+            [*recipe, *self.sides.values],
+            self.compare,
+            queue=False,
+            trigger_mode="always_last",
+            **QUIET,
+        )
         for value in self.sides.thresholds:
             value.change(
                 self._on_thresholds,
