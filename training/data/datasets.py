@@ -17,7 +17,7 @@ from PIL import Image
 from detdiffusion.core.files import json_hash, text_hash
 from detdiffusion.errors import DataError
 from detdiffusion.layout import Box, Layout
-from training.data.checks import DataReport, Drop, Tally
+from training.data.checks import DataReport, Drop, NothingLeft, Tally
 from training.data.drop_list import write_list
 from training.data.filters import NO_FILTER, LayoutFilter, layout_of, selections
 from training.data.forms.coco import read_coco
@@ -243,7 +243,7 @@ def _checked(dataset: Dataset, index: Index, asked: Path, *, strict: bool) -> Da
         lines = index.tally.report(*_sizes(index)).lines()
         raise DataError(f"{asked}: not everything can be read, and --strict was given; {_on_one_line(lines)}")
     if not dataset.report.pictures:
-        raise DataError(f"{asked}: no picture is left; {_on_one_line(dataset.report.lines())}")
+        raise NothingLeft(f"{asked}: no picture is left; {_on_one_line(dataset.report.lines())}", dataset.report)
     return dataset
 
 

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 1 when something is wrong; bad input is a `DetDiffusionError` (exit code 2)."""
     chunks = read_chunks(arguments.folder)
-    with progress("verify", "chunk") as report:
+    with progress("verify", "image") as report:
         found = look_at(chunks, report)
     print(found.line())
     faults = found.lines()
@@ -79,7 +79,7 @@ def look_at(chunks: Chunks, on_step: OnStep) -> Found:
     seen, damaged, others = Counter[int](), dict[int, str](), list[str]()
     commits = sorted(chunks.home.glob(f"*/{COMMIT}"))
     for done, commit in enumerate(commits, start=1):
-        on_step(done, len(commits), {})
+        on_step(chunks.count * done // len(commits), chunks.count, {})
         name = commit.parent.name
         if not name.isdecimal() or int(name) >= len(chunks):
             others.append(f"{commit.parent} belongs to no chunk of this job")
