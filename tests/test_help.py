@@ -41,7 +41,7 @@ print(json.dumps(found))
 def test_no_parser_imports_a_heavy_library() -> None:
     done = subprocess.run([sys.executable, "-c", ALL_PARSERS], cwd=ROOT, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
-    assert len(found) == 22
+    assert len(found) == 24
     assert {name: about for name, about in found.items() if about != {"loaded": [], "usage": True}} == {}
 
 
@@ -64,6 +64,11 @@ BAD_WORDS = (  # what is wrong -> what is said; `here` is an empty folder, `file
     ("detector --arch yolo11n --data here --out r", "no data set in a known form"),
     ("detector --arch fasterrcnn_resnet18_fpn --data here --image-size 8 --out r", "image_size 8"),
     ("detector --data here --out r", "give --arch"),
+    ("diagnose --data absent --detector bundled --out r", "absent: no such folder"),
+    ("diagnose --data here --detector absent --out r", "no detector at"),
+    ("diagnose --data here --detector bundled --out r", "no data set in a known form"),
+    ("diagnose --data here --out r", "give --data and --detector, or --compare"),
+    ("diagnose --compare here absent --out r", "here holds no diagnosis.json"),
     ("distill --model absent --out r", "absent is no model folder"),
     ("distill --model here --steps 0 --out r", "not a number of steps"),
     ("distill --model here --set stesp=3 --out r", "did you mean steps"),
@@ -73,6 +78,9 @@ BAD_WORDS = (  # what is wrong -> what is said; `here` is an empty folder, `file
     ("generate --model here --layouts papercut:1@0 --strategy odd --count 1 --out r", "odd"),
     ("layouts --instances absent.json --out a.jsonl", "absent.json: no such file"),
     ("loop --config absent.yaml", "absent.yaml"),
+    ("plan --diagnosis absent --count 1 --out a.jsonl", "absent holds no diagnosis.json"),
+    ("plan --diagnosis here --count 0 --out a.jsonl", "not a positive number"),
+    ("plan --diagnosis here --count 1 --out a.json", "needs to end with .jsonl"),
     ("pilots --samples absent --pilots file --minutes 1 --out r", "file"),
     ("report absent.json --out r", "absent.json"),
     ("subset --data absent --out r", "absent: no such folder"),
