@@ -7,7 +7,6 @@ below.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -213,8 +212,3 @@ def _in_crowd(found: Labelled, crowds: Labelled) -> Bools:
     share = inside / np.where(area > 0, area, 1)[:, None]
     share = np.where(found.labels[:, None] == crowds.labels[None, :], share, 0.0)
     return _best(share) > FOREGROUND
-
-
-def labelled(labels: Sequence[int], boxes_px: Sequence[Sequence[float]]) -> Labelled:
-    """Of plain numbers."""
-    return Labelled(np.asarray(labels, np.int64), np.asarray(boxes_px, np.float64).reshape(-1, 4))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from detdiffusion.detection import Detections
-from detdiffusion.layout import Box, EmptyLayout, Layout
+from detdiffusion.layout import Box, Layout
 from training.data.datasets import LazyMasks, MaskSource, Sample
 from training.diagnosis.evidence import Evidence, gather
 
@@ -67,8 +67,3 @@ def simulate(
 @pytest.fixture(scope="session")
 def simulated() -> Callable[..., Evidence]:
     return simulate
-
-
-def empty_sample(number: int) -> Sample:
-    layout = EmptyLayout(SIDE, SIDE, ())
-    return Sample(str(number), Path(f"data/{number}.png"), layout, LazyMasks(layout, ()))
