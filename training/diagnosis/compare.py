@@ -20,7 +20,7 @@ from training.diagnosis.evidence import FILE as EVIDENCE
 from training.diagnosis.evidence import Array, Evidence
 from training.diagnosis.measures import objects_of
 from training.diagnosis.page import NAME_WIDTH
-from training.diagnosis.result import Diagnosis, Measured, read_diagnosis
+from training.diagnosis.result import Diagnosis, Measured, Source, read_diagnosis
 from training.diagnosis.slices import Objects, conditions_of, members
 from training.report.blocks import Block, Heading, Plot, Table, Text, to_html
 from training.report.plots import Bar, bars
@@ -107,8 +107,8 @@ def compare(before: Side, after: Side) -> Comparison:
     means = [side.found.metrics["mAP"] for side in (before, after)]
     return Comparison(
         format=FORMAT,
-        before=one.detector,
-        after=other.detector,
+        before=_called(one, other),
+        after=_called(other, one),
         images=one.images,
         mAP_before=means[0],
         mAP_after=means[1],
@@ -116,6 +116,11 @@ def compare(before: Side, after: Side) -> Comparison:
         changes=tuple(_changes(before, after, drawn)),
         errors={kind: (cost, after.found.errors[kind]) for kind, cost in before.found.errors.items()},
     )
+
+
+def _called(one: Source, other: Source) -> str:
+    """The detector's name, with its hash where both have the same."""
+    return one.detector if one.detector != other.detector else f"{one.detector} ({one.sha256[:8]})"
 
 
 def _changes(before: Side, after: Side, drawn: Array) -> Iterator[Change]:
