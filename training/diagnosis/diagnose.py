@@ -96,7 +96,7 @@ def diagnose(job: Job, others: Mapping[str, Dataset]) -> tuple[Diagnosis, Eviden
     with progress("scores", "class") as report:
         scores = coco_scores(evidence, objects, report)
     errors = evidence.errors()
-    slices = find_slices(objects, counted_axes(evidence, cuts))
+    slices = find_slices(objects, counted_axes(evidence, cuts), drawn=drawn)
     objects_hard, images_hard = hardest(evidence, job.min_score)
     found = Diagnosis(
         format=FORMAT,

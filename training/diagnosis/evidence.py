@@ -1,6 +1,6 @@
 """What a detector said of a data set, matched with its objects: arrays in one file, from which all else is counted.
 
-Memory is about 60 bytes an object and 40 a detection; pictures are not held.
+Memory is about 60 bytes an object and 40 a detection; images are not held.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def check_health(dataset: Dataset, evidence: Evidence, others: Mapping[str, Data
 
 def other_splits(folder: Path, dataset: Dataset, split: str | None, reading: Reading) -> Iterator[tuple[str, Dataset]]:
     """The other splits of the data, for leaks: read like the one at hand. A split that cannot be read is passed over,
-    and one that holds all of this one's pictures, or is a part of it, is no other split (VOC's trainval and train)."""
+    and one that holds all of this one's images, or is a part of it, is no other split (VOC's trainval and train)."""
     way = recognise(folder, reading.images)
     if way is None or way.whole or reading.split_by is not None:
         return

@@ -275,17 +275,17 @@ class _Sheets:
 
     def _drawn(self, image: int) -> Image.Image:
         one = self.evidence
-        picture = self.dataset[image].load_image()
-        picture = picture.resize((SIDE, max(1, round(SIDE * picture.height / picture.width))), Image.Resampling.BICUBIC)
+        shown = self.dataset[image].load_image()
+        shown = shown.resize((SIDE, max(1, round(SIDE * shown.height / shown.width))), Image.Resampling.BICUBIC)
         at = np.flatnonzero((one.image == image) & one.counted)
         boxes = tuple(
             Box(str(one.labels[one.label[i]]), self._fractions(one.box[i]), self._tag(one.confidence[i])) for i in at
         )
-        layout = Layout(*picture.size, boxes) if boxes else EmptyLayout(*picture.size, ())
+        layout = Layout(*shown.size, boxes) if boxes else EmptyLayout(*shown.size, ())
         wrong = (one.found_image == image) & (one.score >= self.min_score) & ~is_kind(one.kind, RIGHT)
         labels = tuple(one.labels[one.found_label[wrong]].tolist())
         found = Detections(labels, one.score[wrong], one.found_box[wrong])
-        return draw_detections(draw_layout(picture, layout), found, self.min_score)
+        return draw_detections(draw_layout(shown, layout), found, self.min_score)
 
     def _tag(self, confidence: float) -> Attribute:
         return Attribute.EASY if confidence > 0 and confidence >= self.min_score else Attribute.HARD

@@ -70,15 +70,20 @@ class Found:
     tested: int
 
 
-def find_slices(objects: Objects, axes: Sequence[Axis], gap: float = LEAST_GAP) -> Found:
-    """All slices with enough objects. axes: with a code of each of the N objects."""
+def find_slices(objects: Objects, axes: Sequence[Axis], gap: float = LEAST_GAP, drawn: Counts | None = None) -> Found:
+    """All slices with enough objects.
+
+    Args:
+        axes: with a code of each of the N objects.
+        drawn: of `resamples`, where they are at hand: [R, images].
+    """
     alike = likeness(objects)
     cells = list(_distinct(_cells(objects, axes, alike)))
     if not cells:
         return Found((), (), 0)
     bound = objects.recall - gap
     p = {cell.conditions: value for cell, value in zip(cells, _holm(_tails(cells, bound)), strict=True)}
-    drawn = resamples(objects.images)
+    drawn = resamples(objects.images) if drawn is None else drawn
     ranked = sorted(cells, key=lambda cell: (cell.upper, cell.conditions))
     chosen, explained = _named(
         objects, axes, [cell for cell in ranked if p[cell.conditions] < ALPHA], bound, len(cells)

@@ -1,4 +1,4 @@
-"""Data without pictures, and detections in which a weakness is planted, from a seed."""
+"""Data without images, and detections in which a weakness is planted, from a seed."""
 
 import math
 from collections.abc import Callable

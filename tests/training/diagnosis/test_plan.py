@@ -35,7 +35,7 @@ def left_cars(box: Box, _: tuple[Box, ...]) -> bool:
 
 
 def diagnosis_of(evidence: Evidence) -> Diagnosis:
-    """As `diagnose` makes it, without pictures and COCO's scores."""
+    """As `diagnose` makes it, without images and COCO's scores."""
     cuts = Cuts.of(evidence)
     objects = objects_of(evidence, 0.5)
     found = find_slices(objects, counted_axes(evidence, cuts))
