@@ -2,21 +2,22 @@
 
 import argparse
 import os
-import signal
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
-from ipaddress import ip_address
 from pathlib import Path
 
+from app.serving.leaving import end_with_signals, leave
+from app.serving.place import Place
+from detdiffusion import bounds
+from detdiffusion.core.arguments import out_folder
 from detdiffusion.core.assets import BUNDLED_MODEL, EXAMPLES
+from detdiffusion.core.devices import check_device
+from detdiffusion.diffusion.manifest import check_model
 from detdiffusion.errors import DetDiffusionError, sentence, why
 
 HOST = "127.0.0.1"
-MAX_UPLOAD = "10mb"
-QUEUE_LENGTH = 16
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,9 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     _stay_offline(arguments.workspace)
     try:
-        place = Place(arguments.host, arguments.port, tuple(arguments.auth or _auth_of_environment()), arguments.share)
+        logins = tuple(arguments.auth or _auth_of_environment())
+        names, root_path = tuple(arguments.allow_host or ()), arguments.root_path
+        place = Place(arguments.host, arguments.port, logins, arguments.share, names, root_path)
         if arguments.mcp:
             _check_mcp()
+        check_device(arguments.device)
+        check_model(arguments.model)
         _check_port(place)
         if warning := place.warning():
             print(f"warning: {warning}", file=sys.stderr)
@@ -34,8 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DetDiffusionError, OSError) as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("stopped")
     return 0
 
 
@@ -61,44 +64,31 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="serve MCP tools for agents at /gradio_api/mcp/ (pip install -r requirements-mcp.txt)",
     )
-    parser.add_argument("--workspace", type=Path, default=Path("workspace"), help="folder for images, layouts and runs")
     parser.add_argument(
+        "--workspace", type=out_folder, default=Path("workspace"), help="folder for images, layouts and runs"
+    )
+    parser.add_argument(
+        "--allow-path",
         "--root",
         type=Path,
         action="append",
         metavar="DIR",
-        help="a folder that the page's Browse buttons show, besides the workspace; may be repeated (default: the "
-        "current folder)",
+        help="a folder that the page may read, and that its Browse buttons show, besides the workspace; may be "
+        "repeated (default: the current folder)",
+    )
+    parser.add_argument(
+        "--allow-host",
+        type=str.lower,
+        action="append",
+        metavar="NAME",
+        help="a name by which the studio is reached besides localhost and --host, as behind a proxy; may be repeated",
+    )
+    parser.add_argument(
+        "--root-path", default="", metavar="PATH", help="the path under which a proxy shows the studio, as /studio"
     )
     parser.add_argument("--model", type=Path, default=BUNDLED_MODEL, help="model folder (default: the bundled one)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     return parser
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the studio is to be reached, and by whom: logins are (name, password); none: by everybody."""
-
-    host: str
-    port: int
-    logins: tuple[tuple[str, str], ...] = ()
-    share: bool = False
-
-    @property
-    def url(self) -> str:
-        """Where a browser on this machine finds the page."""
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
-
-    def warning(self) -> str:
-        """What is risky about it; empty where nothing is."""
-        try:
-            here = self.host == "localhost" or ip_address(self.host).is_loopback
-        except ValueError:
-            here = False  # some name
-        if self.logins or (here and not self.share):
-            return ""
-        where = "a public address" if self.share else f"{self.host}, beyond this machine,"
-        return f"anybody can reach the studio at {where} without a password: add --auth NAME:PASSWORD"
 
 
 def _login(text: str) -> tuple[str, str]:
@@ -109,9 +99,10 @@ def _login(text: str) -> tuple[str, str]:
 
 
 def _auth_of_environment() -> list[tuple[str, str]]:
-    """Passwords on a command line are seen by every process of the machine; in the environment they are not."""
+    """Passwords on a command line are seen by every process of the machine; in the environment they are not. They leave
+    it here: no process that the studio starts has them."""
     try:
-        return [_login(text) for text in os.environ.get("DETDIFFUSION_AUTH", "").split()]
+        return [_login(text) for text in os.environ.pop("DETDIFFUSION_AUTH", "").split()]
     except argparse.ArgumentTypeError as error:
         raise OSError(f"DETDIFFUSION_AUTH: {error}") from error
 
@@ -150,45 +141,46 @@ def _check_port(place: Place) -> None:
 
 
 def _serve(place: Place, arguments: argparse.Namespace) -> None:
+    end_with_signals()
     from app.engine.compute import Engine
     from app.engine.studio import open_studio
     from app.page import STYLES, build, theme
     from app.runs.jobs import Runs
+    from app.serving.server import guarded, serve, tunnel
+    from app.store.recovery import recover
     from app.studio.opening import examples
+    from detdiffusion.core.files import claim
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` closes as cleanly as Ctrl+C
-    workspace, roots = arguments.workspace, arguments.root or [Path.cwd()]
+    workspace, roots = arguments.workspace, arguments.allow_path or [Path.cwd()]
     studio = open_studio(arguments.model, workspace, engine=Engine(arguments.device), roots=roots)
-    try:
-        evaluations = Runs(workspace / "evaluations")
-        datasets = Runs(workspace / "datasets")
-        page = build(studio, Runs(workspace / "runs"), evaluations, datasets, examples(EXAMPLES))
-        page.queue(max_size=QUEUE_LENGTH)
-        page.launch(
-            server_name=place.host,
-            server_port=place.port,
-            auth=list(place.logins) or None,
-            share=place.share,
+    with claim(workspace / "studio.lock") as alone:
+        if alone:  # another studio may be about to write the row of an image
+            recover(studio.history)
+        runs, evaluations, datasets = (
+            Runs(workspace / kind, places=studio.places) for kind in ("runs", "evaluations", "datasets")
+        )
+        page = build(studio, runs, evaluations, datasets, examples(EXAMPLES))
+        page.queue(max_size=bounds.QUEUE_LENGTH, api_open=False)  # nobody passes those who wait
+        app = guarded(
+            page,
+            place,
             mcp_server=arguments.mcp,
-            quiet=True,
             show_error=False,
             ssr_mode=False,
             run_history=False,
             footer_links=[],
-            max_file_size=MAX_UPLOAD,
-            prevent_thread_lock=True,
-            # No check that the page answers within 3 s: a busy machine, drawing the opening example, may take
-            # longer, and Gradio would give up. That the server is up, it has waited for by then.
-            _frontend=False,
+            max_file_size=bounds.BODY_BYTES,
             theme=theme(),
             css_paths=STYLES,
             allowed_paths=[str(studio.pictures.resolve())],  # a workspace may lie anywhere; its runs are not served
         )
-        shared = f", {page.share_url}" if place.share else ""
-        print(f"Studio: {place.url}{shared}  (Ctrl+C stops it)", flush=True)
-        page.block_thread()
-    finally:
-        studio.generation.close()
+
+        def serving() -> None:
+            shared = f", {tunnel(page, place)}" if place.share else ""
+            print(f"Studio: {place.url}{shared}  (Ctrl+C stops it)", flush=True)
+
+        serve(app, place, serving, studio.generation.close)
+    leave()
 
 
 if __name__ == "__main__":

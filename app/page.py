@@ -25,7 +25,6 @@ from app.studio.tab import StudioView
 from app.training import handlers as training_handlers
 from app.training.handlers import Chosen
 from app.training.tab import USE, TrainingView
-from detdiffusion.sampling_config import SamplingConfig
 
 STYLES = [
     Path(__file__).parent / name
@@ -47,7 +46,7 @@ SCRIPTS = [
 ]
 SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Cantarell", "Noto Sans", "sans-serif"]
 MONO_FONTS = ["ui-monospace", "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", "monospace"]
-OPENING, OPENING_RECIPE = "Street", SamplingConfig(seed=7)
+OPENING, OPENING_SEED = "Street", 7
 _HEADER = Markup(
     "<h1>DetDiffusion <span>Studio</span></h1><p>{}</p>"
     '<button type="button" class="tour">Tour</button>'
@@ -100,9 +99,8 @@ class _Page:
         self.paths = paths = PathDialog(studio.places)
         with gr.Tabs(elem_id="views", selected="studio", overflow_behavior="wrap") as self.views:
             with gr.Tab("Studio", id="studio", elem_id="studio-view") as self.studio_tab:
-                self.drawing = StudioView(
-                    studio, examples, LayoutStore(studio.workspace / "layouts"), OPENING, OPENING_RECIPE
-                )
+                layouts = LayoutStore(studio.workspace / "layouts")
+                self.drawing = StudioView(studio, examples, layouts, OPENING, OPENING_SEED)
             with gr.Tab("Gallery", id="gallery", elem_id="gallery-view") as self.gallery_tab:
                 self.gallery = GalleryView(studio)
             with gr.Tab("Data sets", id="dataset", elem_id="dataset-view") as self.dataset_tab:

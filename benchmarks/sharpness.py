@@ -34,7 +34,6 @@ from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.evaluation.bootstrap import estimate_ratio, resamples
 from detdiffusion.evaluation.sharpness import Sharpness, sharpness
 from detdiffusion.layout import Attribute, Layout
-from detdiffusion.sampling_config import SamplingConfig
 from training.autoencoder.command import measure
 from training.autoencoder.recipe import reconstruct
 from training.data.layout_sources import PapercutLayouts, papercut_layouts
@@ -86,7 +85,7 @@ def report(pipe: DetDiffusionPipeline, source: PapercutLayouts) -> dict[str, Any
     laplacian, gradient = ({name: share(*pair, kind) for name, pair in compared.items()} for kind in DETAIL)
     detector = load_detector(BUNDLED, BUNDLED_MODEL)
     kept = measure(pipe.vae, np.stack([np.asarray(image) for image in ordinary.images]), detector)
-    how = SamplingConfig(source.first)
+    how = pipe.recommended
     return {
         **{name: found["share"] for name, found in laplacian.items()},
         "ci95": {name: found["ci95"] for name, found in laplacian.items()},
@@ -119,12 +118,12 @@ def reconstructed(pipe: DetDiffusionPipeline, images: Sequence[Image.Image]) -> 
 
 
 def generated(pipe: DetDiffusionPipeline, scenes: Scenes, strategy: Strategy) -> list[Image.Image]:
-    """The layouts, each from the noise of its seed, by the default steps, guidance and sampler."""
+    """The layouts, each from the noise of its seed, as the model recommends."""
     layouts = [apply_strategy(layout, strategy) for layout in scenes.layouts]
-    options, images = SamplingConfig(scenes.seeds[0]).options(), []
+    images: list[Image.Image] = []
     for start in range(0, len(layouts), BATCH):
         batch = slice(start, start + BATCH)
-        images += pipe(layouts[batch], seeds=scenes.seeds[batch], **options).images
+        images += pipe(layouts[batch], seeds=scenes.seeds[batch]).images
     return images
 
 

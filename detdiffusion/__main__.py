@@ -17,10 +17,8 @@ import numpy as np
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.core.arguments import (
     add_device,
-    add_guidance,
     add_old_name,
-    add_sampler,
-    add_steps,
+    add_sampling,
     amount,
     out_folder,
     seed_list,
@@ -35,7 +33,7 @@ from detdiffusion.errors import ConfigError, DetDiffusionError, LayoutError, sen
 from detdiffusion.evaluation.comparison import Comparison, PairRow, compare, mean, object_confidences
 from detdiffusion.image_record import ImageRecord, read_layout, save_image
 from detdiffusion.layout import Attribute, Layout
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import SamplingConfig, SamplingRequest
 
 if TYPE_CHECKING:
     import torch
@@ -133,8 +131,10 @@ def _prepare(arguments: argparse.Namespace) -> _Job:
     pipeline = load_pipeline(arguments.model, device=device)
     arguments.out.mkdir(parents=True, exist_ok=True)
     first = arguments.seeds[0] if arguments.compare else arguments.seed
-    strength = (arguments.guidance, arguments.attribute_guidance)
-    how = SamplingConfig(first, arguments.steps, *strength, arguments.sampler)
+    asked = SamplingRequest(arguments.steps, arguments.guidance, arguments.attribute_guidance, arguments.sampler)
+    how = asked.of(pipeline.recommended, first)
+    if advice := pipeline.recommended.advice(how):
+        print(f"note: {advice}", file=sys.stderr)
     return _Job(
         layout=apply_strategy(layout, arguments.strategy or Strategy.ORIGIN),
         strategy=arguments.strategy or Strategy.ORIGIN,
@@ -253,15 +253,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="attributes as the layout has them (origin, the default), or all things easy, or all things hard",
     )
     parser.add_argument("--seed", type=seed_number, help="seed of the noise (default 7)")
-    add_steps(parser)
+    add_sampling(parser)
     parser.add_argument(
         "--model", type=Path, default=BUNDLED_MODEL, metavar="DIR", help="model folder (default: the bundled model)"
     )
     parser.add_argument(
         "--detector", metavar="NAME|PATH", help="detector (default: the model's own, or the bundled one)"
     )
-    add_sampler(parser)
-    add_guidance(parser)
     parser.add_argument(
         "--attribute-guidance",
         type=amount,

@@ -49,6 +49,7 @@ _REASONS = {  # what the system says by number, in words that name what to do
     errno.EROFS: "it lies on a disk that cannot be written to",
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file would be larger than the disk allows",
     errno.EMFILE: "too many files are open",
     errno.ENAMETOOLONG: "the name is too long",
     errno.ENOTSUP: "the disk does not support it",

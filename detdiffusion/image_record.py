@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.files import written_aside
 from detdiffusion.errors import ConfigError, LayoutError, why
 from detdiffusion.layout import MAX_PIXELS, Layout, parse_object
 from detdiffusion.sampling_config import SamplingConfig
@@ -85,8 +86,11 @@ class ImageRecord:
         )
 
 
-def save_image(path: str | os.PathLike[str], image: Image.Image, record: ImageRecord) -> None:
-    """Writes a PNG that says how it was made, and in words that it is generated."""
+def save_image(path: str | os.PathLike[str], image: Image.Image, record: ImageRecord, *, durable: bool = True) -> None:
+    """Writes a PNG that says how it was made, and in words that it is generated; it is there as a whole or not at all.
+
+    durable: as `written_aside` has it; False where the file lies in a folder that is written aside as a whole.
+    """
     how = {**record.to_json(), "generated": True, "software": "DetDiffusion", "layout": record.layout.to_json()}
     maker = record.model or "unknown"
     origin = f"This image is generated, not photographed: DetDiffusion, model {maker}."
@@ -94,7 +98,8 @@ def save_image(path: str | os.PathLike[str], image: Image.Image, record: ImageRe
     chunks.add_text(PNG_KEY, json.dumps(how))
     for key, text in (("Software", "DetDiffusion"), ("Description", origin), ("Comment", origin)):
         chunks.add_itxt(key, text)
-    image.save(path, format="PNG", pnginfo=chunks)
+    with written_aside(Path(path), durable=durable) as aside:
+        image.save(aside, format="PNG", pnginfo=chunks)
 
 
 def read_image(path: str | os.PathLike[str]) -> ImageRecord:

@@ -14,11 +14,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from detdiffusion import bounds
 from detdiffusion.errors import LayoutError
 
-MAX_OBJECTS = 100
-MAX_PIXELS = 25_000_000
-MAX_CAPTION = 300  # characters
+MAX_OBJECTS, MAX_PIXELS, MAX_CAPTION = bounds.LAYOUT_OBJECTS, bounds.LAYOUT_PIXELS, bounds.LAYOUT_CAPTION
 
 
 class Attribute(StrEnum):
@@ -39,8 +38,8 @@ class Box:
     attribute: Attribute | None = None  # None: the model's vocabulary decides (things easy, stuff background)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.label, str) or not self.label.strip():
-            raise LayoutError(f"label {self.label!r} needs to be a class name")
+        if not _is_name(self.label):
+            raise LayoutError(f"label {str(self.label)[:50]!r} {_NEEDS_NAME}")
         problem = _box_problem(self.xyxy)
         if problem:
             raise LayoutError(f"{self.label}: {problem}")
@@ -148,16 +147,23 @@ def parse_object(data: object) -> dict[str, Any]:
     return dict(values)
 
 
+_NEEDS_NAME = f"needs to be a class name of at most {bounds.CLASS_NAME} characters"
+
+
+def _is_name(label: object) -> bool:
+    return isinstance(label, str) and bool(label.strip()) and len(label) <= bounds.CLASS_NAME
+
+
 def _box_from_json(item: object) -> Box:
     if not isinstance(item, Mapping):
         raise LayoutError('needs to be an object like {"label": "car", "box": [0.1, 0.1, 0.5, 0.5]}')
     problems = []
     label, corners, name = item.get("label"), item.get("box"), item.get("attribute")
-    if not isinstance(label, str) or not label.strip():
-        problems.append("label needs to be a class name")
+    if not _is_name(label):
+        problems.append(f"label {_NEEDS_NAME}")
     problems += [problem] if (problem := _box_problem(corners)) else []
     if name is not None and name not in tuple(Attribute):
-        problems.append(f"attribute {name!r} needs to be easy, hard or background")
+        problems.append(f"attribute {repr(name)[:50]} needs to be easy, hard or background")
     if problems:
         raise LayoutError(problems)
     x1, y1, x2, y2 = (float(value) for value in corners)  # type: ignore[union-attr]  # _box_problem checked it
@@ -172,13 +178,13 @@ def _box_to_json(box: Box) -> dict[str, Any]:
 def _box_problem(corners: object) -> str | None:
     """What is wrong with four corner coordinates, in one line; None if nothing is."""
     if not isinstance(corners, Sequence) or isinstance(corners, str) or len(corners) != 4:
-        return f"box {corners!r} needs four numbers: x1, y1, x2, y2"
+        return f"box {repr(corners)[:80]} needs four numbers: x1, y1, x2, y2"
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in corners):
-        return f"box {list(corners)} needs four numbers: x1, y1, x2, y2"
-    shown = "[" + ", ".join(f"{value:g}" for value in corners) + "]"
-    if not all(math.isfinite(value) for value in corners):
+        return f"box {repr(list(corners))[:80]} needs four numbers: x1, y1, x2, y2"
+    x1, y1, x2, y2 = map(_float, corners)
+    shown = f"[{x1:g}, {y1:g}, {x2:g}, {y2:g}]"
+    if not all(map(math.isfinite, (x1, y1, x2, y2))):
         return f"box {shown} holds a number that is not finite"
-    x1, y1, x2, y2 = corners
     if x1 == x2 or y1 == y2:
         return f"box {shown} is empty: it needs x1 < x2 and y1 < y2"
     if x1 > x2 or y1 > y2:
@@ -188,18 +194,27 @@ def _box_problem(corners: object) -> str | None:
     return None
 
 
+def _float(value: int | float) -> float:
+    """Whole numbers that no float holds are infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
+
+
 def _size_problems(width: object, height: object) -> list[str]:
     sides = (("width", width), ("height", height))
     wrong = [(name, side) for name, side in sides if type(side) is not int or side <= 0]
     if wrong:
-        return [f"{name} {side!r} needs to be a positive whole number" for name, side in wrong]
+        return [f"{name} {repr(side)[:50]} needs to be a positive whole number" for name, side in wrong]
     pixels = math.prod(side for _, side in sides if isinstance(side, int))
-    return [f"{width}x{height} pixels; at most {MAX_PIXELS:,} are possible"] if pixels > MAX_PIXELS else []
+    shown = "x".join(f"{side}"[:20] for side in (width, height))
+    return [f"{shown} pixels; at most {MAX_PIXELS:,} are possible"] if pixels > MAX_PIXELS else []
 
 
 def _caption_problems(caption: object) -> list[str]:
     if not isinstance(caption, str):
-        return [f"caption {caption!r} needs to be text"]
+        return [f"caption {repr(caption)[:50]} needs to be text"]
     return [f"the caption has {len(caption)} characters; at most {MAX_CAPTION}"] if len(caption) > MAX_CAPTION else []
 
 
@@ -222,4 +237,4 @@ def _count_problems(count: int) -> list[str]:
 
 def _name(item: object) -> str:
     label = item.get("label") if isinstance(item, Mapping) else None
-    return label if isinstance(label, str) and label.strip() else "no label"
+    return label[:50] if isinstance(label, str) and label.strip() else "no label"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from numbers import Real
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +15,7 @@ from detdiffusion.errors import ConfigError
 # reads the lowest 32 bits: seeds that differ above them alone start from the same noise.
 MAX_SEED = 2**48 - 1
 MAX_STEPS = 1000
+DEFAULT_STEPS = 20
 DEFAULT_GUIDANCE = 2.0  # of classifier-free guidance
 WHOLE_SCHEDULE = (0.0, 1.0)
 
@@ -40,7 +41,7 @@ SAMPLER_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 def check_sampler(name: str) -> None:
     """ConfigError if there is no such sampler."""
     if not isinstance(name, str) or name not in SAMPLERS:
-        raise ConfigError(f"there is no sampler {name!r}; choose one of {', '.join(SAMPLERS)}")
+        raise ConfigError(f"there is no sampler {repr(name)[:50]}; choose one of {', '.join(SAMPLERS)}")
 
 
 def in_interval(timestep: float, timesteps: int, interval: tuple[float, float]) -> bool:
@@ -77,7 +78,7 @@ class SamplingConfig:
     """
 
     seed: int
-    steps: int = 20
+    steps: int = DEFAULT_STEPS
     guidance_scale: float = DEFAULT_GUIDANCE
     attribute_guidance: float = 0.0
     sampler: str = ""
@@ -86,13 +87,13 @@ class SamplingConfig:
         if self.sampler:
             check_sampler(self.sampler)
         if not _is_whole(self.seed) or not 0 <= self.seed <= MAX_SEED:
-            raise ConfigError(f"seed {self.seed!r} needs to be a whole number from 0 to {MAX_SEED}")
+            raise ConfigError(f"seed {repr(self.seed)[:50]} needs to be a whole number from 0 to {MAX_SEED}")
         if not _is_whole(self.steps) or not 1 <= self.steps <= MAX_STEPS:
-            raise ConfigError(f"{self.steps!r} steps; choose 1 to {MAX_STEPS}")
+            raise ConfigError(f"{repr(self.steps)[:50]} steps; choose 1 to {MAX_STEPS}")
         if not _is_finite(self.guidance_scale):
-            raise ConfigError(f"guidance {self.guidance_scale!r} needs to be a number")
+            raise ConfigError(f"guidance {repr(self.guidance_scale)[:50]} needs to be a number")
         if not _is_finite(self.attribute_guidance):
-            raise ConfigError(f"attribute guidance {self.attribute_guidance!r} needs to be a number")
+            raise ConfigError(f"attribute guidance {repr(self.attribute_guidance)[:50]} needs to be a number")
 
     def options(self) -> dict[str, Any]:
         """All but the seed, by the names that `DetDiffusionPipeline` takes; what is off is left out."""
@@ -105,10 +106,88 @@ class SamplingConfig:
         return replace(self, seed=(self.seed + number) % (MAX_SEED + 1))
 
 
+@dataclass(frozen=True, slots=True)
+class Recommended:
+    """How a model wants to be sampled: `sampling` in its model_index.json. Its sampler is the folder's scheduler.
+
+    Attributes:
+        steps, guidance_scale: what is taken where nobody says otherwise.
+        fewest_steps, most_steps: outside of them images get worse, and who asks for them is told.
+
+    Raises:
+        ConfigError: a value is out of range, or they contradict each other.
+    """
+
+    steps: int = DEFAULT_STEPS
+    guidance_scale: float = DEFAULT_GUIDANCE
+    fewest_steps: int = 4
+    most_steps: int = MAX_STEPS
+
+    def __post_init__(self) -> None:
+        SamplingConfig(0, self.steps, self.guidance_scale)
+        bounds = (self.fewest_steps, self.most_steps)
+        if not all(_is_whole(bound) for bound in bounds) or not 1 <= bounds[0] <= self.steps <= bounds[1] <= MAX_STEPS:
+            raise ConfigError(
+                f"{self.steps} steps are recommended, of {bounds[0]!r} to {bounds[1]!r}: these need to be whole "
+                f"numbers from 1 to {MAX_STEPS}, with the recommended one between them"
+            )
+
+    @classmethod
+    def from_json(cls, values: Any) -> Recommended:
+        """Of model_index.json; None: the model says nothing. ConfigError: it says something else than is known."""
+        if values is None:
+            return cls()
+        known = [field.name for field in fields(cls)]
+        if not isinstance(values, Mapping) or (strange := [name for name in values if name not in known]):
+            what = strange if isinstance(values, Mapping) else values
+            raise ConfigError(f"sampling names {what!r}: it is an object of {', '.join(known)}")
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        """As model_index.json holds it."""
+        return asdict(self)
+
+    @property
+    def guided(self) -> bool:
+        """False for a model that has guidance built in."""
+        return self.guidance_scale != 1
+
+    def advice(self, asked: SamplingConfig) -> str:
+        """What is wrong with sampling this model so; empty: nothing."""
+        said = []
+        if not self.fewest_steps <= asked.steps <= self.most_steps:
+            bound = f"at least {self.fewest_steps}" if asked.steps < self.fewest_steps else f"at most {self.most_steps}"
+            said.append(f"{asked.steps} step{'s' * (asked.steps > 1)}, where it needs {bound}")
+        if not self.guided and asked.guidance_scale != 1:
+            said.append(f"guidance {asked.guidance_scale:g}, where it has guidance built in and needs 1")
+        own = f"{self.steps} steps and guidance {self.guidance_scale:g}"
+        return f"this model is asked for {', and '.join(said)}: expect worse images than with {own}" if said else ""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingRequest:
+    """What somebody asks of sampling, whatever the model; None: as each model recommends it. Else `SamplingConfig`."""
+
+    steps: int | None = None
+    guidance_scale: float | None = None
+    attribute_guidance: float = 0.0
+    sampler: str = ""
+
+    def of(self, model: Recommended, seed: int = 0) -> SamplingConfig:
+        """For one model. ConfigError: a value is out of range."""
+        steps = model.steps if self.steps is None else self.steps
+        scale = model.guidance_scale if self.guidance_scale is None else self.guidance_scale
+        return SamplingConfig(seed, steps, scale, self.attribute_guidance, self.sampler)
+
+
 def _is_whole(value: object) -> bool:
     """True and False are whole numbers for Python alone."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_finite(value: object) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+    """A whole number that no float holds is as good as infinite."""
+    try:
+        return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+    except OverflowError:
+        return False

@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parents[1]
 SLOW = ("browser", "model", "process", "slow", "alone")  # the markers of what `--fast` leaves out
 MOST_WORKERS = 4  # each may hold torch, a studio and a browser: 2 GB of memory
+ALONE = ("tests/browser", "tests/test_help.py")  # where tests lie that run alone: the other folders are not even read
 NOTHING_CHOSEN = 5  # pytest's exit code where no test matches
 
 
@@ -32,8 +33,8 @@ def parts(fast: bool) -> list[list[str]]:
 
 
 def chosen(words: Sequence[str], arguments: Sequence[str]) -> Sequence[str]:
-    """With what the caller asks for. What runs alone are pages: without a wish the other folders are not even read."""
-    return words or (["tests/browser"] if "alone" in arguments else [])
+    """What the caller asks for; else everything, or where tests lie that run alone."""
+    return words or (ALONE if "alone" in arguments else [])
 
 
 def count(report: Path) -> Counter[str]:

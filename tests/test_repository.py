@@ -96,8 +96,8 @@ def test_no_file_names_this_checkout() -> None:
 def test_every_requirement_is_exact() -> None:
     lines = [
         line.split("#")[0].strip()
-        for name in ("requirements.txt", "requirements-test.txt", "requirements-ray.txt", "requirements-mcp.txt")
-        for line in (ROOT / name).read_text(encoding="utf-8").splitlines()
+        for path in ROOT.glob("requirements*.txt")
+        for line in path.read_text(encoding="utf-8").splitlines()
         if not line.startswith("-r requirements-")
     ]
     assert [line for line in lines if line and not re.fullmatch(r"[A-Za-z0-9._-]+(\[\w+\])?==[\w.]+", line)] == []

@@ -42,9 +42,9 @@ VERBS: Mapping[str, Verb] = {
         "--scenes 4000 --out runs/causes",
     ),
     "layouts": Verb(
-        "data.filters",
-        "turn COCO annotations into layouts, by a filter",
-        "--instances instances_val2017.json --filter protocol --out layouts.jsonl",
+        "data.layouts",
+        "turn a data set of any form into layouts, by a filter",
+        "--data DATA --split val --filter protocol --out layouts.jsonl",
     ),
     "subset": Verb(
         "data.subset",

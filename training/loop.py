@@ -14,14 +14,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.arguments import out_folder
+from detdiffusion.detectors.architectures import check_any
 from detdiffusion.errors import ConfigError, why
+from training.autoencoder import command as autoencoder
+from training.core.cli import check_there
 from training.core.status import STATUS, RunState, StageStatus, StatusWriter, telling
+from training.data import subset
+from training.data.datasets import open_dataset
+from training.data.filters import EVERYTHING
 from training.data.request import Reading, SplitBy
+from training.generator import command as train
+from training.labelling import annotate
+from training.report import command as report
+from training.studies import trainability
+from training.synthesis import command as generate
 
 COMMAND = (sys.executable, "-m", "training")
 TRAIN, VALIDATION = "train", "val"  # splits of the loop's own copy of the data
@@ -29,6 +42,17 @@ GEODIFFUSION = "geodiffusion"
 _STOPPED = (-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT)  # exit codes of a stage that was asked to end
 _RENAMED = {"--real": "--data"}  # what the loop of version 0.1 called its own words
 _VERBS = ("annotate", "autoencoder", "train", "generate", "trainability")
+_MODULES: Mapping[str, Any] = {
+    "subset": subset,
+    "annotate": annotate,
+    "autoencoder": autoencoder,
+    "train": train,
+    "generate": generate,
+    "trainability": trainability,
+    "report": report,
+}
+# Stages that can be rehearsed on the user's own data, and what makes a dry run of each.
+_DRY: Mapping[str, bool | str] = {"annotate": True, "autoencoder": True, "train": train.BEFORE_ATTRIBUTES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +83,17 @@ class LoopConfig:
     trainability: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("data", "out", *_VERBS):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigError(f"{name} needs to be text, got {repr(getattr(self, name))[:50]}")
+        if not isinstance(self.pictures, Mapping) or not isinstance(self.compare, Sequence):
+            raise ConfigError("pictures needs strategies with their numbers, and compare a list of folders")
+        if any(not isinstance(value, int | float) for value in (self.fraction, self.seed)):
+            raise ConfigError("fraction and seed need to be numbers")
+        try:
+            words = {verb: shlex.split(getattr(self, verb)) for verb in _VERBS}
+        except ValueError as error:
+            raise ConfigError(f"one of {', '.join(_VERBS)} is no command line: {error}") from error
         known = (*Strategy, GEODIFFUSION)
         unknown = [name for name in self.pictures if name not in known]
         if not self.pictures or unknown:
@@ -71,7 +106,7 @@ class LoopConfig:
             SplitBy.parse(str(self.split_by))
         if not 0 < self.fraction <= 1:
             raise ConfigError(f"fraction {self.fraction} needs to be above 0 and at most 1")
-        if "--detector" not in shlex.split(self.annotate) or "--detector" not in shlex.split(self.trainability):
+        if "--detector" not in words["annotate"] or "--detector" not in words["trainability"]:
             raise ConfigError("annotate and trainability each need a --detector: who gives attributes, and who learns")
 
     @property
@@ -87,18 +122,19 @@ class LoopConfig:
         Raises:
             ConfigError: missing, unreadable, or with unknown or missing fields.
         """
-        import yaml  # type: ignore[import-untyped]
+        from detdiffusion.core.yaml_files import load_yaml
 
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path} cannot be read: {why(error)}") from error
+            values = load_yaml(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            reason = "it is no text in UTF-8" if isinstance(error, UnicodeDecodeError) else why(error)
+            raise ConfigError(f"{path} cannot be read: {reason}") from error
         known = {one.name for one in fields(cls)}
         if not isinstance(values, dict) or not set(values) <= known or not {"data", "out"} <= set(values):
-            extra = sorted(set(values) - known) if isinstance(values, dict) else []
+            extra = sorted(str(key)[:40] for key in set(values) - known)[:3] if isinstance(values, dict) else []
             raise ConfigError(
                 f"{path} needs data and out, and may have {', '.join(sorted(known - {'data', 'out'}))}"
-                + (f"; not {', '.join(map(str, extra))}" if extra else "")
+                + (f"; not {', '.join(extra)}" if extra else "")
             )
 
         def beside(name: object) -> str:
@@ -196,28 +232,19 @@ def _generator(pictures: str) -> str:
 def check(plan: Sequence[Stage]) -> None:
     """ConfigError if a command has arguments that its verb does not take: said before hours of work."""
     for stage in plan:
-        _arguments(stage)
+        arguments = _parsed(stage.name, stage.words)
+        if hasattr(_MODULES[stage.words[0]], "request_of"):
+            _MODULES[stage.words[0]].request_of(arguments)
 
 
-def _arguments(stage: Stage) -> argparse.Namespace:
-    """Those of a command, as its verb takes them."""
-    from training.autoencoder import command as autoencoder_command
-    from training.data import subset
-    from training.generator import command as train
-    from training.labelling import annotate
-    from training.report import command as report
-    from training.studies import trainability
-    from training.synthesis import command as generate
-
-    makers = {"subset": subset, "annotate": annotate, "autoencoder": autoencoder_command, "train": train}
-    verbs = {**makers, "generate": generate, "trainability": trainability, "report": report}
-    verb, *words = stage.words
-    parser = argparse.ArgumentParser(prog=f"python -m training {verb}")
-    verbs[verb].add_arguments(parser)
+def _parsed(name: str, words: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a stage's command, as its verb takes them."""
+    parser = argparse.ArgumentParser(prog=f"python -m training {words[0]}")
+    _MODULES[words[0]].add_arguments(parser)
     try:
-        return parser.parse_args(words)
+        return parser.parse_args(words[1:])
     except SystemExit as error:
-        raise ConfigError(f"{stage.name}: what the config says for {stage.words[0]} is wrong, see above") from error
+        raise ConfigError(f"{name}: what the config says for {words[0]} is wrong, see above") from error
 
 
 def check_inputs(config: LoopConfig, plan: Sequence[Stage]) -> None:
@@ -226,13 +253,6 @@ def check_inputs(config: LoopConfig, plan: Sequence[Stage]) -> None:
     Raises:
         DataError, DetectorError, ConfigError: something is not, or it cannot be written to `out`.
     """
-    from detdiffusion.core.arguments import out_folder
-    from detdiffusion.detectors import detector_path
-    from detdiffusion.detectors.architectures import built_in, check_any
-    from training.core.cli import check_there
-    from training.data.datasets import open_dataset
-    from training.data.filters import EVERYTHING
-
     try:
         out_folder(config.out)
     except argparse.ArgumentTypeError as error:
@@ -240,15 +260,31 @@ def check_inputs(config: LoopConfig, plan: Sequence[Stage]) -> None:
     for split in (config.split, config.validation):
         open_dataset(Path(config.data), filter=EVERYTHING, split=split, reading=config.reading)
     check_there(None if config.base is None else Path(config.base), *map(Path, config.compare), what="folder")
-    asked = {stage.words[0]: _arguments(stage) for stage in plan}
+    asked = {stage.words[0]: _parsed(stage.name, stage.words) for stage in plan}
     check_there(*(getattr(one, name, None) for one in asked.values() for name in ("start", "val_attributes")))
-    labeller, learner = asked["annotate"], asked["trainability"].detector
-    if labeller.folds is not None and labeller.detector.endswith(".yaml"):
-        built_in(labeller.detector)
-    else:
-        detector_path(labeller.detector, labeller.model)
+    learner = asked["trainability"].detector
     if not Path(learner).exists():
         check_any(learner)
+    rehearse(config, plan)
+
+
+def rehearse(config: LoopConfig, plan: Sequence[Stage]) -> None:
+    """A dry run, on the user's data, of every stage that is still to come and needs nothing that another one makes.
+
+    Raises:
+        DetDiffusionError: what the stage would raise.
+    """
+    reading = config.reading
+    for stage in plan:
+        verb = stage.words[0]
+        if verb not in _DRY or stage.proof.exists() or (verb == "train" and config.base is None):
+            continue
+        arguments = _parsed(stage.name, stage.words)
+        arguments.data, arguments.split, arguments.dry_run = Path(config.data), config.split, _DRY[verb]
+        arguments.images, arguments.split_by = reading.images, reading.split_by
+        arguments.out = arguments.out.with_name(f"dry-run-{arguments.out.name}")  # what is there is of the loop's data
+        with redirect_stdout(sys.stderr):
+            _MODULES[verb].run(arguments)
 
 
 def perform(plan: Sequence[Stage], out: Path) -> int:
@@ -312,10 +348,10 @@ class _Record:
         return self._read(stage) is not None and stage.proof.exists()
 
     def finish(self, stage: Stage, seconds: float) -> None:
-        from detdiffusion.core.files import write_json
+        from detdiffusion.core.files import write_sealed
 
         self._path(stage).parent.mkdir(parents=True, exist_ok=True)
-        write_json(self._path(stage), {"command": list(stage.words), "seconds": round(seconds)})
+        write_sealed(self._path(stage), {"command": list(stage.words), "seconds": round(seconds)})
 
     def tell(self, status: StatusWriter, plan: Sequence[Stage], now: Stage, state: RunState) -> None:
         """Which stages are finished, and which one the loop is at."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from app.components.places import ANYWHERE, Places
 from app.runs.form import (
     FIRST_SCENE,
     SAMPLER_STEPS,
@@ -56,14 +57,14 @@ class DatasetOrder:
     name: str = ""
 
 
-def layouts_spec(order: DatasetOrder) -> str:
-    """What --layouts gets.
+def layouts_spec(order: DatasetOrder, places: Places = ANYWHERE) -> str:
+    """What --layouts gets. places: where the folder may lie.
 
     Raises:
         ConfigError: no number, or no folder.
     """
     if order.source == Source.FOLDER:
-        return str(data_folder(order.folder))
+        return str(data_folder(order.folder, places))
     count = whole_number("layouts", order.layouts, 1, MAX_COUNT)
     if count is None:
         raise ConfigError("enter the number of layouts")
@@ -76,7 +77,7 @@ def make_dataset(order: DatasetOrder, runs: Runs, home: Path) -> RunPlan:
     Raises:
         ConfigError: for what can be seen to be wrong at once.
     """
-    model, spec = model_folder(order.model), layouts_spec(order)
+    model, spec = model_folder(order.model, runs.places), layouts_spec(order, runs.places)
     if order.strategy not in tuple(Strategy):
         raise ConfigError(f"there is no strategy {order.strategy!r}; choose one of {', '.join(Strategy)}")
     name = order.name.strip() or runs.free_name(order.strategy)
@@ -94,7 +95,7 @@ def make_dataset(order: DatasetOrder, runs: Runs, home: Path) -> RunPlan:
         number = whole_number(what, text, least, most)
         words += [] if number is None else [option, str(number)]
     if not (model / "detectors" / BUNDLED).is_dir():
-        words += ["--detector", detector_of(BUNDLED, home)]
+        words += ["--detector", detector_of(BUNDLED, home, runs.places)]
     words += ["--refine", order.refine] if order.refine in REFINEMENTS else []
     words += ["--augment"] * order.augment + ["--yolo"] * order.yolo
     shown = f"Papercut, {order.layouts} layouts" if order.source == Source.PAPERCUT else Path(spec).name
@@ -111,9 +112,12 @@ def make_loop(text: str, runs: Runs) -> RunPlan:
     """
     if not text.strip():
         raise ConfigError("name the loop's config file (docs/DATA_ENGINE.md has an example)")
-    path = Path(text.strip()).expanduser().resolve()
+    path = runs.places.readable(text)
     config = LoopConfig.read(path)
-    check(stages(config))
+    plan = stages(config)
+    for stage in plan:
+        runs.places.check_command(stage.words)
+    check(plan)
     name = runs.free_name(path.stem)
     page = runs.folder(name) / Path(PAGE).parent
     table = Path(config.out) / "trainability" / "trainability.json"

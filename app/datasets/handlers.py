@@ -13,6 +13,7 @@ from PIL import Image
 
 from app.components.html import hint_html
 from app.components.images import ImageView, Mark
+from app.components.places import ANYWHERE, Places
 from app.datasets.form import PAGE, SET, DatasetOrder, Kind, layouts_spec, make_dataset, make_loop
 from app.datasets.views import card_html, images_html, layouts_html, stages_html
 from app.engine.studio import Studio
@@ -60,15 +61,15 @@ def start(studio: Studio, runs: Runs, order: DatasetOrder) -> str:
         ConfigError: it cannot work, with the reason; nothing was written.
     """
     plan = make_dataset(order, runs, studio.models.home)
-    _check_classes(order)
+    _check_classes(order, runs.places)
     runs.start(plan.name, plan.commands, plan.about, online=False, status=plan.status)
     return plan.name
 
 
-def _check_classes(order: DatasetOrder) -> None:
+def _check_classes(order: DatasetOrder, places: Places) -> None:
     """ConfigError where the model cannot draw a class of the layouts (of those that the page counts)."""
     known = _labels(order.model)
-    spec = layouts_spec(order)
+    spec = layouts_spec(order, places)
     counted, _ = _read(spec, _changed(spec), _stuff(order.model))
     unknown = sorted({label for layout in counted for label in layout.labels if known and label not in known})
     if unknown:
@@ -129,16 +130,18 @@ class Browser:
     layouts: tuple[Layout, ...] = ()
 
 
-def browse(order: DatasetOrder, label: str, page: int) -> Browser:
+def browse(order: DatasetOrder, label: str, page: int, places: Places = ANYWHERE) -> Browser:
     """Layouts of the form, with counts of classes and tags.
 
     Args:
         label: only layouts with an object of this class; "" all of them.
+        places: where a folder, and the model, may lie.
 
     Raises:
         DetDiffusionError: there are none, or they cannot be read.
     """
-    spec = layouts_spec(order)
+    places.readable(order.model)
+    spec = layouts_spec(order, places)
     counted, whole = _read(spec, _changed(spec), _stuff(order.model))
     kept = [one for one in counted if not label or label in one.labels]
     if not kept:

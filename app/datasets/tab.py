@@ -142,7 +142,7 @@ class DatasetView:
         """
         kind, _, number = name.partition(" ")
         order, _, _, page, label = self._read(values)
-        return handlers.browse(order, label, page).layouts[int(number)] if kind == "layout" else None
+        return handlers.browse(order, label, page, self.runs.places).layouts[int(number)] if kind == "layout" else None
 
     def enlarge(self, name: str, *values: Any) -> Updates:
         """A click on an image of the page. ConfigError where it is not there any more."""
@@ -238,7 +238,7 @@ class DatasetView:
         if view != LAYOUTS:
             return self.look(chosen, view, page)
         try:
-            browser = handlers.browse(order, label, page)
+            browser = handlers.browse(order, label, page, self.runs.places)
         except DetDiffusionError as error:
             browser = Browser(hint_html(str(error)), 1)
         number = min(max(page, 0), browser.pages - 1)

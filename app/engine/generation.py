@@ -3,10 +3,13 @@
 import logging
 import math
 import queue
+import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -20,18 +23,20 @@ from app.engine.models import Causes, Model, ModelRegistry
 from app.engine.own_detectors import NOTHING
 from app.engine.turns import Turns
 from app.store.entries import Entry, Found
-from app.store.history import History
+from app.store.history import History, HistoryFullError
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.devices import memory_gb
+from detdiffusion.core.files import written_aside
 from detdiffusion.detection import Detections, Detector
 from detdiffusion.diffusion.output import StepInfo
-from detdiffusion.errors import Cancelled
+from detdiffusion.errors import Cancelled, DataError, why
 from detdiffusion.evaluation.comparison import object_confidences
 from detdiffusion.image_record import ImageRecord, save_image
 from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import SamplingConfig
 
 PREVIEW_EVERY = 3  # steps: a preview costs about as much as a step
+PASSING, MOST_PASSING = "passing", 64  # folder of images that nobody keeps; the oldest of more is deleted
 WORKER = "drawing"  # name of the threads
 
 log = logging.getLogger(__name__)
@@ -133,14 +138,20 @@ class GenerationService:
 
     def __init__(self, models: ModelRegistry, detectors: DetectorRegistry, history: History, turns: Turns) -> None:
         self._models, self._detectors, self._history, self._turns = models, detectors, history, turns
+        self._passing: deque[Path] = deque()
         self._stops: dict[str, threading.Event] = {}
         self._closed = threading.Event()
 
-    def run(self, asked: Sequence[Ask], user: str) -> Iterator[Progress | tuple[Result, ...]]:
+    def run(
+        self, asked: Sequence[Ask], user: str, *, kept: bool = True
+    ) -> Generator[Progress | tuple[Result, ...], None, None]:
         """Yields progress, and at last a result for each picture, in order. Pictures of one seed start from the same
         noise; neighbours that differ in layout and seed alone are drawn together.
 
         Leaving the iterator, or `cancel(user)` from elsewhere, stops the work after the step that it is at.
+
+        Args:
+            kept: False: the images are not in the history, and their files are there for a while only (see `keep`).
 
         Raises:
             Cancelled: by `cancel`.
@@ -149,7 +160,7 @@ class GenerationService:
         """
         stop = threading.Event()
         news: queue.SimpleQueue[Progress | tuple[Result, ...] | Exception] = queue.SimpleQueue()
-        worker = threading.Thread(target=self._work, args=(tuple(asked), stop, news), name=WORKER)
+        worker = threading.Thread(target=self._work, args=(tuple(asked), stop, news, kept), name=WORKER)
         self._stops[user] = stop
         worker.start()
         try:
@@ -164,11 +175,15 @@ class GenerationService:
             if self._stops.get(user) is stop:
                 del self._stops[user]
 
-    def results(self, asked: Sequence[Ask], user: str) -> tuple[Result, ...]:
-        """What `run` ends with. Raises as it does."""
-        *_, last = self.run(asked, user)
-        assert not isinstance(last, Progress)  # a run ends with results
-        return last
+    def results(self, asked: Sequence[Ask], user: str, wanted: Callable[[], bool] = lambda: True) -> tuple[Result, ...]:
+        """What `run` ends with. Raises as it does. wanted: asked at every step; False stops the work."""
+        with closing(self.run(asked, user)) as work:
+            for last in work:
+                if not isinstance(last, Progress):
+                    return last
+                if not wanted():
+                    break
+        raise Cancelled("nobody waits for it any more")
 
     def cancel(self, user: str) -> None:
         """Stops what this user is generating, if anything."""
@@ -184,6 +199,7 @@ class GenerationService:
         asked: tuple[Ask, ...],
         stop: threading.Event,
         news: "queue.SimpleQueue[Progress | tuple[Result, ...] | Exception]",
+        kept: bool,
     ) -> None:
         """Runs in a thread of its own; everything that happens goes into `news`."""
 
@@ -217,8 +233,9 @@ class GenerationService:
                     drawn += self._draw(self._models.get(group[0].model), group, on_step)
                     done, first = done + group[0].recipe.steps, first + len(group)
                 seconds = time.perf_counter() - started
-                results = tuple(self._finish(one, seconds) for one in drawn)
-                self._record(results)
+                results = self._finished(drawn, seconds, kept)
+                if kept:
+                    self._record(results)
                 news.put(results)
         except Exception as error:  # handed to the thread that waits, which raises it
             news.put(error)
@@ -251,9 +268,42 @@ class GenerationService:
             )
         return made
 
-    def _finish(self, drawn: "_Drawn", seconds: float) -> Result:
+    def keep(self, results: Sequence[Result]) -> tuple[Result, ...]:
+        """Images that were drawn to pass, in the history; those that have passed, or are kept, stay as they are.
+
+        Raises:
+            DataError: the disk is full.
+        """
+        if any(result.file.parent.name != PASSING or not result.file.exists() for result in results):
+            return tuple(results)
+        kept = tuple(replace(result, file=self._history.pictures / result.file.name) for result in results)
+        with self._all_or_none(kept):
+            for result, copy in zip(results, kept, strict=True):  # the page still shows the one that passes
+                with written_aside(copy.file) as aside:
+                    shutil.copyfile(result.file, aside)
+        self._record(kept)
+        return kept
+
+    def _finished(self, drawn: Sequence["_Drawn"], seconds: float, kept: bool) -> tuple[Result, ...]:
+        """All of them are saved, or none. DataError: the disk is full."""
+        results: list[Result] = []
+        with self._all_or_none(results):
+            for one in drawn:
+                results.append(self._finish(one, seconds, kept))
+        return tuple(results)
+
+    @contextmanager
+    def _all_or_none(self, results: Sequence[Result]) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            for result in results:
+                result.file.unlink(missing_ok=True)
+            raise DataError(f"{self._history.pictures} cannot be written ({why(error)}): free some space") from error
+
+    def _finish(self, drawn: "_Drawn", seconds: float, kept: bool) -> Result:
         ask = drawn.ask
-        file = self._save(drawn)
+        file = self._save(drawn, kept)
         memory = memory_gb(self._models.engine.torch_device)
         return Result(
             file,
@@ -273,15 +323,24 @@ class GenerationService:
         run, now = uuid.uuid4().hex, time.time()
         try:
             self._history.record([_entry(result, run, place, now) for place, result in enumerate(results)])
+        except HistoryFullError:
+            for result in results:
+                result.file.unlink(missing_ok=True)
+            raise
         except Exception as error:  # whatever it is, the pictures are there, and are shown
             log.error("not in the history: %s", error)
 
-    def _save(self, drawn: "_Drawn") -> Path:
+    def _save(self, drawn: "_Drawn", kept: bool) -> Path:
         ask, model, seed = drawn.ask, drawn.model, drawn.ask.recipe.seed
-        file = self._history.pictures / f"{time.strftime('%Y%m%d-%H%M%S')}-seed{seed}-{uuid.uuid4().hex[:6]}.png"
+        folder = self._history.pictures if kept else self._history.pictures / PASSING
+        file = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-seed{seed}-{uuid.uuid4().hex[:6]}.png"
         made_by = (model.name, model.sha256, model.detector.name, *drawn.computed_in)
         record = ImageRecord(ask.layout, ask.recipe, ask.strategy, *made_by, batch=drawn.batch)
         save_image(file, drawn.image, record)
+        if not kept:
+            self._passing.append(file)
+            if len(self._passing) > MOST_PASSING:
+                self._passing.popleft().unlink(missing_ok=True)
         return file
 
 

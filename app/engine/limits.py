@@ -2,12 +2,12 @@
 
 from typing import NamedTuple
 
+from detdiffusion import bounds
 from detdiffusion.errors import ConfigError
 from detdiffusion.sampling_config import SamplingConfig
 
-MAX_STEPS = 100
-MAX_GUIDANCE = 15.0
-MAX_ATTRIBUTE_GUIDANCE = 4.0  # beyond 2 images fall apart (docs/EVALUATION.md)
+MAX_STEPS, MAX_GUIDANCE = bounds.STUDIO_STEPS, bounds.STUDIO_GUIDANCE
+MAX_ATTRIBUTE_GUIDANCE = bounds.STUDIO_ATTRIBUTE_GUIDANCE  # beyond 2 images fall apart (docs/EVALUATION.md)
 
 
 class Beyond(NamedTuple):

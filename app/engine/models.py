@@ -13,11 +13,12 @@ from app.engine.own_detectors import OwnDetectors
 from app.engine.turns import Turns
 from detdiffusion.detection import Detector
 from detdiffusion.detectors import BUNDLED
-from detdiffusion.diffusion.manifest import model_hash
+from detdiffusion.diffusion.manifest import model_hash, read_recommended
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import Attribute, Layout
 from detdiffusion.models.cause_classifier import CauseClassifier, load_causes
+from detdiffusion.sampling_config import Recommended
 from detdiffusion.text.vocabulary import Vocabulary
 
 KEPT = 4  # models in memory beside the present one
@@ -45,6 +46,11 @@ class Model:
     def vocabulary(self) -> Vocabulary:
         """The classes and words of the model."""
         return self.pipeline.vocabulary
+
+    @property
+    def recommended(self) -> Recommended:
+        """How the model wants to be sampled."""
+        return self.pipeline.recommended
 
     @property
     def tags_matter(self) -> bool:
@@ -106,16 +112,24 @@ class ModelRegistry:
         """
         if name is None or name == self.present.name:
             return self.present
-        folders = self.folders()
-        if name not in folders:
-            raise ConfigError(f"there is no model {name!r}; choose one of {', '.join(folders)}")
+        folder = self._folder(name)
         found = self._beside.pop(name, None)
-        if found is None or found.folder != folders[name]:
-            found = self._load(folders[name], name)
+        if found is None or found.folder != folder:
+            found = self._load(folder, name)
         self._beside[name] = found
         while len(self._beside) > KEPT:
             self._beside.popitem(last=False)
         return found
+
+    def recommended(self, name: str) -> Recommended:
+        """How one of `folders` wants to be sampled, loaded or not. ConfigError, CheckpointError: as `get`."""
+        return read_recommended(self._folder(name))
+
+    def _folder(self, name: str) -> Path:
+        folders = self.folders()
+        if name not in folders:
+            raise ConfigError(f"there is no model {name!r}; choose one of {', '.join(folders)}")
+        return folders[name]
 
     @contextmanager
     def lend(self, name: str | None) -> Iterator[Model]:

@@ -1,5 +1,6 @@
 """The studio without its page: models, detectors, generation, and a workspace with the history of its images."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from app.components.places import Places
 from app.engine.compute import Engine
 from app.engine.detectors import DETECTORS, DetectorRegistry
-from app.engine.generation import GenerationService
+from app.engine.generation import PASSING, GenerationService
 from app.engine.models import Model, ModelRegistry
 from app.engine.own_detectors import OwnDetectors
 from app.engine.turns import Turns
@@ -49,7 +50,7 @@ def open_studio(
     Args:
         bundled: model folder whose detector is used where neither a model nor the one at the start brings its own.
         engine: what computes.
-        roots: folders in which the page may show what lies there, besides the workspace.
+        roots: folders that the page may read and show, besides the workspace and the models beside this one.
 
     Raises:
         CheckpointError, DetectorError: the model folder is missing, damaged or of another kind; then the workspace
@@ -57,9 +58,13 @@ def open_studio(
         ConfigError: a root is no folder.
     """
     own_detectors, turns = OwnDetectors(model.resolve(), bundled), Turns()
-    models = ModelRegistry(own_detectors, turns, engine or Engine())
-    detectors = DetectorRegistry(models, own_detectors, workspace / DETECTORS)
+    registry = ModelRegistry(own_detectors, turns, engine or Engine())
+    detectors = DetectorRegistry(registry, own_detectors, workspace / DETECTORS)
     history = History(workspace)
-    history.pictures.mkdir(parents=True, exist_ok=True)
-    places = Places([workspace, *roots])
-    return Studio(models, detectors, GenerationService(models, detectors, history, turns), history, workspace, places)
+    shutil.rmtree(history.pictures / PASSING, ignore_errors=True)  # of a studio that was here before
+    (history.pictures / PASSING).mkdir(parents=True, exist_ok=True)
+    models = [model, bundled.parent, *(path.parent for path in model.resolve().parent.glob("*/model_index.json"))]
+    places = Places([workspace, *roots], also=models, workspace=workspace)
+    return Studio(
+        registry, detectors, GenerationService(registry, detectors, history, turns), history, workspace, places
+    )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.components.places import Places
 from app.runs.form import (
     SAMPLER_STEPS,
     TRAINING,
@@ -48,18 +49,19 @@ def make_evaluation(order: EvaluationOrder, runs: Runs, home: Path) -> RunPlan:
     Raises:
         ConfigError: for what can be seen to be wrong at once.
     """
-    model = model_folder(order.model)
-    baselines = [model_folder(baseline) for baseline in order.baselines if model_folder(baseline) != model]
+    model, places = model_folder(order.model, runs.places), runs.places
+    others = [model_folder(baseline, places) for baseline in order.baselines]
+    baselines = [folder for folder in others if folder != model]
     name = order.name.strip() or runs.free_name(model_name(model))
     runs.check_free(name)
     folder = runs.folder(name)
     count = whole_number("layouts", order.layouts, 1, MAX_LAYOUTS) if order.source == Source.PAPERCUT else None
     if order.source == Source.PAPERCUT and count is None:
         raise ConfigError("enter the number of layouts")
-    spec = f"papercut:{count}@{HELD_OUT_SEED}" if count else str(data_folder(order.folder))
+    spec = f"papercut:{count}@{HELD_OUT_SEED}" if count else str(data_folder(order.folder, places))
     words = ["--model", str(model), "--layouts", spec]
     words += ["--baselines", ",".join(map(str, baselines))] if baselines else []
-    detectors = _detectors(order.detectors, model, home)
+    detectors = _detectors(order.detectors, model, home, places)
     words += ["--detector", ",".join(detectors)] if detectors else []
     steps = whole_number("steps", order.steps, 1, SAMPLER_STEPS)
     words += ["--steps", str(steps)] if steps else []
@@ -75,12 +77,12 @@ def make_evaluation(order: EvaluationOrder, runs: Runs, home: Path) -> RunPlan:
     return RunPlan(name, commands, {"model": model_name(model), "data": shown, **against}, STATUS)
 
 
-def _detectors(text: str, model: Path, home: Path) -> list[str]:
+def _detectors(text: str, model: Path, home: Path, places: Places) -> list[str]:
     """Paths; none where the model's own are to look."""
     wanted = [word.strip() for word in text.split(",") if word.strip()]
     if not wanted and own_detectors(model):
         return []
-    return [detector_of(word, home) for word in wanted or (BUNDLED, HELD_OUT)]
+    return [detector_of(word, home, places) for word in wanted or (BUNDLED, HELD_OUT)]
 
 
 def _amounts(text: str) -> list[float]:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from app.runs.files import JOB
-from detdiffusion.core.files import read_json, write_json
+from detdiffusion.core.files import read_json, write_sealed
 from detdiffusion.errors import DataError
 
 DONE = "chain.json"
@@ -26,7 +26,7 @@ def main(run: Path) -> int:
         _announce(command)
         if code := subprocess.run(command, check=False).returncode:
             return code
-        write_json(run / DONE, {"finished": number})
+        write_sealed(run / DONE, {"finished": number})
     _announce(last)
     return os.execvp(last[0], last)
 

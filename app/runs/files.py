@@ -59,11 +59,11 @@ def _spread(file: BinaryIO) -> list[bytes]:
 def _row(line: bytes) -> Row | None:
     try:
         values = json.loads(line)
-    except ValueError:
+        if not isinstance(values, dict):
+            return None
+        return {name: float(value) for name, value in values.items() if type(value) in (int, float)}
+    except (ValueError, OverflowError, RecursionError):
         return None
-    if not isinstance(values, dict):
-        return None
-    return {name: float(value) for name, value in values.items() if type(value) in (int, float)}
 
 
 def log_tail(path: Path, count: int = 200) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from app.components.places import Places
 from app.runs.files import MODEL
 from detdiffusion.detectors import BUNDLED, detector_path
 from detdiffusion.errors import ConfigError, DetectorError
@@ -48,22 +49,25 @@ def whole_number(name: str, text: str, least: int, most: int) -> int | None:
     return int(typed)
 
 
-def data_folder(text: str) -> Path:
+def data_folder(text: str, places: Places) -> Path:
     """A data set's folder, or the file that names its objects. ConfigError where there is none."""
     if not text.strip():
         raise ConfigError("enter the folder of the images and their annotations")
-    folder = Path(text.strip()).expanduser().resolve()
+    folder = places.readable(text)
     if not folder.is_dir() and not (folder.is_file() and folder.suffix.lower() in DATA_FILES):
         raise ConfigError(f"{folder} is not a folder")
     return folder
 
 
-def detector_of(text: str, home: Path) -> str:
+def detector_of(text: str, home: Path, places: Places) -> str:
     """By path, so that the run does not depend on what a name means elsewhere."""
+    places.check_command([text.strip()])
     try:
-        return detector_path(text.strip() or BUNDLED, home)
+        found = detector_path(text.strip() or BUNDLED, home)
     except DetectorError as error:
         raise ConfigError(str(error)) from error
+    places.readable(found.partition("=")[2] or found)
+    return found
 
 
 def model_name(folder: Path) -> str:
@@ -71,9 +75,9 @@ def model_name(folder: Path) -> str:
     return folder.parent.name if folder.name == MODEL else folder.name
 
 
-def model_folder(text: str) -> Path:
+def model_folder(text: str, places: Places) -> Path:
     """ConfigError where it is none."""
-    folder = Path(text.strip()).expanduser().resolve()
+    folder = places.readable(text)
     if not (folder / "model_index.json").is_file():
         raise ConfigError(f"{folder} is not a model folder (model_index.json is missing)")
     return folder

@@ -18,9 +18,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from app.components.places import ANYWHERE, Places
 from app.runs.files import JOB, LOG, MODEL, log_tail, read_object
 from app.runs.processes import Leader, Table, end, leader, living, members
-from detdiffusion.core.files import write_json
+from detdiffusion.core.files import write_sealed
 from detdiffusion.errors import ConfigError, why
 from training.core.status import STATUS, RunState, RunStatus, StageStatus
 
@@ -28,6 +29,8 @@ ROOT = Path(__file__).parents[2]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 # Of a run of version 0.1, whose commands told nothing: files that it has when it is finished.
 PROOFS_0_1 = ("page/report.html", "set/card.json")
+SECRET = re.compile("auth|token|secret|passw|credential|cookie|api_?key|access_?key|private", re.IGNORECASE)  # of names
+HUB = re.compile("(HF|HUGGING_?FACE)_")
 STOP_SECONDS = 180.0  # a large checkpoint and a model folder are written in this time
 
 
@@ -107,8 +110,9 @@ class Status:
 class Runs:
     """The runs of one kind in a workspace."""
 
-    def __init__(self, folder: Path, stop_seconds: float = STOP_SECONDS) -> None:
-        self.root = folder.resolve()
+    def __init__(self, folder: Path, stop_seconds: float = STOP_SECONDS, places: Places = ANYWHERE) -> None:
+        """places: what its commands may read and write."""
+        self.root, self.places = folder.resolve(), places
         self.stop_seconds = stop_seconds
         self._lock = threading.Lock()  # two clicks start one process
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -136,6 +140,11 @@ class Runs:
         if self.folder(name).exists():
             raise ConfigError(f"there is a run {name!r} already: choose another name, or resume it")
 
+    def check_paths(self, commands: Sequence[Sequence[str]]) -> None:
+        """ConfigError where a command names what it may not read or write."""
+        for _, *words in commands if self.places is not ANYWHERE else ():  # after the program
+            self.places.check_command(words)
+
     def start(
         self,
         name: str,
@@ -150,9 +159,10 @@ class Runs:
         status, counts: files in which the commands tell how far they are, and which of them counts (see `Job`).
 
         Raises:
-            ConfigError: the name is taken, or the folder cannot be written.
+            ConfigError: the name is taken, a path is not allowed, or the folder cannot be written.
         """
         self.check_free(name)
+        self.check_paths(commands)
         folder = self.folder(name)
         with self._lock:
             try:
@@ -204,9 +214,11 @@ class Runs:
         return [self._status(name, table) for name in self.names()]
 
     def environment(self, *, online: bool) -> dict[str, str]:
-        """What a command of a run finds in its environment. The studio itself is offline; a run may be allowed out."""
+        """What a command of a run finds in its environment: no secrets but, where it is allowed out of the machine,
+        those of the model hub. The studio itself is offline."""
         barred = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if online else ()
-        return {name: value for name, value in self._environment.items() if name not in barred}
+        known = {name: value for name, value in self._environment.items() if name not in barred}
+        return {name: value for name, value in known.items() if not SECRET.search(name) or (online and HUB.match(name))}
 
     # --- the process ---
 
@@ -269,7 +281,7 @@ class Runs:
             raise ConfigError(f"{path} cannot be read: the run cannot be resumed; its files are untouched") from error
 
     def _write(self, name: str, job: Job) -> None:
-        write_json(self.folder(name) / JOB, job.to_json())
+        write_sealed(self.folder(name) / JOB, job.to_json())
 
 
 @dataclass(frozen=True, slots=True)

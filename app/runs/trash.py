@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app.runs.jobs import Runs
 from app.store.history import TRASH_DAYS
-from detdiffusion.core.files import written_aside
+from detdiffusion.core.files import write_sealed, write_text
 from detdiffusion.errors import ConfigError, why
 
 TRASH = ".trash"  # no run is called so
@@ -107,5 +107,8 @@ def _follow(path: Path, old: Path, new: Path) -> None:
     before, after = (json.dumps(str(folder))[1:-1] for folder in (old, new))
     changed = text.replace(f"{before}/", f"{after}/").replace(f'{before}"', f'{after}"')
     if changed != text:
-        with written_aside(path) as aside:
-            aside.write_text(changed, encoding="utf-8")
+        values = json.loads(changed)
+        if isinstance(values, dict) and values.pop("seal", None):
+            write_sealed(path, values)
+        else:
+            write_text(path, changed)

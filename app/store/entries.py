@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.files import json_hash
 from detdiffusion.errors import DataError
 from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import SamplingConfig
 
-_HAS_LABEL = """EXISTS (
+_HAS_LABEL = """json_valid(layout) AND EXISTS (
   SELECT 1 FROM json_each(layout, '$.objects') AS object WHERE json_extract(object.value, '$.label') = :label)"""
-_HAS_MISSED = """EXISTS (
+_HAS_MISSED = """json_valid(layout) AND json_valid(confidences) AND EXISTS (
   SELECT 1 FROM json_each(layout, '$.objects') AS object
   JOIN json_each(confidences) AS confidence ON confidence.key = object.key
   WHERE confidence.value < min_score AND (:label = '' OR json_extract(object.value, '$.label') = :label))"""
@@ -26,6 +27,11 @@ class Found(NamedTuple):
     label: str
     xyxy: tuple[float, float, float, float]
     score: float
+
+
+def is_name(file: object) -> bool:
+    """Whether it is a file's name alone, and no path."""
+    return isinstance(file, str) and file not in ("", ".", "..") and Path(file).name == file and "\0" not in file
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,7 @@ class Entry:
     id: int = 0
 
     def __post_init__(self) -> None:
-        if not self.file or self.file in (".", "..") or Path(self.file).name != self.file:
+        if not is_name(self.file):
             raise DataError(f"file {self.file!r} needs to be a name in the folder of images")  # it may be deleted
         if len(self.confidences) != len(self.layout.boxes):
             raise DataError(f"{len(self.confidences)} confidences for {len(self.layout.boxes)} objects: one an object")
@@ -148,9 +154,18 @@ _PLAIN = (
 )
 
 
+_SEALED = (*_PLAIN, "seed", "steps", "guidance", "difficulty", "sampler", "strategy", "layout", "confidences", "found")
+
+
+def _seal(row: Any) -> str:
+    """SHA-256 of what a row says of its image; stars and the trash may change."""
+    reals = ("made_at", "guidance", "difficulty", "min_score")  # SQLite gives 3 back as 3.0
+    return json_hash({name: float(row[name]) if name in reals else row[name] for name in _SEALED})
+
+
 def row_of(entry: Entry) -> dict[str, Any]:
     """As a row of the table."""
-    return {
+    row = {
         **{name: getattr(entry, name) for name in _PLAIN},
         "seed": entry.sampling.seed,
         "steps": entry.sampling.steps,
@@ -164,10 +179,14 @@ def row_of(entry: Entry) -> dict[str, Any]:
         "confidence_drop": entry.drop,
         "starred": entry.starred,
     }
+    return {**row, "seal": _seal(row)}
 
 
 def entry_of(row: sqlite3.Row) -> Entry:
-    """ValueError, TypeError, LayoutError or ConfigError for a row that nobody wrote like this."""
+    """ValueError, TypeError, LayoutError or ConfigError for a row that nobody wrote like this. Rows of older studios
+    have no seal."""
+    if row["seal"] is not None and row["seal"] != _seal(row):
+        raise ValueError("it says something else than what was written")
     return Entry(
         **{name: row[name] for name in _PLAIN},
         sampling=SamplingConfig(*(row[name] for name in ("seed", "steps", "guidance", "difficulty", "sampler"))),

@@ -2,6 +2,7 @@
 workspace beside the pictures themselves."""
 
 import json
+import logging
 import os
 import sqlite3
 import threading
@@ -11,34 +12,42 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from app.store.entries import EVERYTHING, Entry, Filter, entry_of, row_of, with_drops
-from detdiffusion.errors import ConfigError, DataError, LayoutError, why
+from app.store.entries import EVERYTHING, Entry, Filter, entry_of, is_name, row_of, with_drops
+from detdiffusion.errors import DataError, DetDiffusionError, why
 
+log = logging.getLogger(__name__)
 FILE = "history.sqlite3"
-VERSION = 3
+VERSION = 4
 A_PAGE = 24  # pictures
 BUSY_SECONDS = 3.0  # that another program may hold the file
 TRASH_DAYS = 30  # what was deleted longer ago goes for good with the next deletion
 
 # Numbers of deleted pictures are not given again: an old page still means the pictures that it shows. Columns keep the
 # names of version 0.1: `guidance` is the guidance scale, `difficulty` the attribute guidance. Rows with `deleted_at`
-# (seconds since 1970) are in the trash, and so are their files.
+# (seconds since 1970) are in the trash, and so are their files. `seal`: SHA-256 of all that stays as it was written.
 _TABLE = """
 CREATE TABLE IF NOT EXISTS pictures (
   id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, place INTEGER NOT NULL, file TEXT NOT NULL UNIQUE,
   made_at REAL NOT NULL, model TEXT NOT NULL, model_sha256 TEXT NOT NULL, seed INTEGER NOT NULL,
   steps INTEGER NOT NULL, guidance REAL NOT NULL, difficulty REAL NOT NULL, sampler TEXT NOT NULL DEFAULT '',
   strategy TEXT NOT NULL, detector TEXT NOT NULL, min_score REAL NOT NULL, layout TEXT NOT NULL,
-  confidences TEXT NOT NULL, found TEXT, confidence_drop REAL, starred INTEGER NOT NULL, deleted_at REAL
+  confidences TEXT NOT NULL, found TEXT, confidence_drop REAL, starred INTEGER NOT NULL, deleted_at REAL, seal TEXT
 );
 CREATE INDEX IF NOT EXISTS pictures_by_time ON pictures (made_at DESC, run, place);
 """
 _COLUMNS = (
     "run, place, file, made_at, model, model_sha256, seed, steps, guidance, difficulty, sampler, strategy, detector, "
-    "min_score, layout, confidences, found, confidence_drop, starred"
+    "min_score, layout, confidences, found, confidence_drop, starred, seal"
 )
 _INSERT = f"INSERT INTO pictures ({_COLUMNS}) VALUES (:{_COLUMNS.replace(', ', ', :')})"
 _NEWEST_FIRST = "ORDER BY made_at DESC, run, place"
+
+
+_NO_SPACE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+
+class HistoryFullError(DataError):
+    """The disk does not take a row more."""
 
 
 class History:
@@ -58,6 +67,11 @@ class History:
         """The newest first; those of one run in their order. page: None is all of them."""
         some = "" if page is None else f"LIMIT {A_PAGE} OFFSET {A_PAGE * page}"
         return self._read(f"WHERE {wanted.where()} {_NEWEST_FIRST} {some}", wanted.values())
+
+    def files(self) -> dict[str, bool]:
+        """Names of all images that it knows -> whether they are in the trash."""
+        with self._open() as file:
+            return {row[0]: bool(row[1]) for row in file.execute("SELECT file, deleted_at IS NOT NULL FROM pictures")}
 
     def get(self, ids: Sequence[int], wanted: Filter = EVERYTHING) -> tuple[Entry, ...]:
         """In the order of `find`; what is not there any more, or not wanted, is left out."""
@@ -79,7 +93,8 @@ class History:
 
     def labels(self) -> tuple[str, ...]:
         """Classes of all objects, by name."""
-        names = "SELECT DISTINCT json_extract(object.value, '$.label') FROM pictures, json_each(layout, '$.objects')"
+        whole = "CASE WHEN json_valid(layout) THEN layout ELSE '{}' END"
+        names = f"SELECT DISTINCT json_extract(object.value, '$.label') FROM pictures, json_each({whole}, '$.objects')"
         return self._names(f"{names} AS object WHERE deleted_at IS NULL ORDER BY 1")
 
     def models(self) -> tuple[str, ...]:
@@ -105,7 +120,7 @@ class History:
         with self._open() as file:
             last = "deleted_at = (SELECT max(deleted_at) FROM pictures)"
             rows = file.execute(f"UPDATE pictures SET deleted_at = NULL WHERE {last} RETURNING file").fetchall()
-            return sum(_moved(self.trash / row["file"], self.pictures / row["file"], "brought back") for row in rows)
+            return sum(_moved(self.trash, self.pictures, row["file"], "brought back") for row in rows)
 
     def empty_trash(self, before: float | None = None) -> int:
         """Deletes for good what is in the trash; returns how many images that were. before: seconds since 1970: only
@@ -125,7 +140,7 @@ class History:
         with self._open() as file:
             names = [row["file"] for row in file.execute(f"SELECT file FROM pictures WHERE {condition}")]
         weights = []
-        for name in names:
+        for name in filter(is_name, names):
             with suppress(FileNotFoundError):  # it has vanished, and does not count
                 weights.append((folder / name).stat().st_size)
         return len(weights), sum(weights)
@@ -136,10 +151,16 @@ class History:
         with self._open() as file:
             self._forget_lost(file)
             rows = file.execute(f"SELECT * FROM pictures {condition}", values).fetchall()
-        try:
-            return tuple(map(entry_of, rows))
-        except (LayoutError, ConfigError, ValueError, TypeError) as error:
-            raise self._damaged(error) from error
+        entries, fault = [], None
+        for row in rows:
+            try:
+                entries.append(entry_of(row))
+            except (DetDiffusionError, ValueError, TypeError) as error:
+                log.error("row %s of %s is damaged, and left out: %s", row["id"], self.path, error)
+                fault = error
+        if fault is not None and not entries:
+            raise self._damaged(fault) from fault
+        return tuple(entries)
 
     def _names(self, query: str) -> tuple[str, ...]:
         with self._open() as file:
@@ -152,14 +173,15 @@ class History:
             gone = f"UPDATE pictures SET deleted_at = :now WHERE deleted_at IS NULL AND {condition} RETURNING file"
             rows = file.execute(gone, {**values, "now": now}).fetchall()
             for row in rows:
-                _moved(self.pictures / row["file"], self.trash / row["file"], "deleted")
+                _moved(self.pictures, self.trash, row["file"], "deleted")
             return len(rows)
 
     def _forget(self, file: sqlite3.Connection, before: float) -> int:
         rows = file.execute("DELETE FROM pictures WHERE deleted_at < ? RETURNING file", (before,)).fetchall()
         for row in rows:
             try:
-                (self.trash / row["file"]).unlink(missing_ok=True)
+                if is_name(row["file"]):  # a row of somebody else's names no other file
+                    (self.trash / row["file"]).unlink(missing_ok=True)
             except OSError as error:
                 raise DataError(f"{row['file']} cannot be deleted ({why(error)})") from error
         return len(rows)
@@ -193,7 +215,8 @@ class History:
                 if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # a table or a value is not what was written
                     raise self._damaged(error) from error
                 remedy = "free some space, and check that the workspace can be written to"
-                raise DataError(f"{self.path} cannot be used ({error}): {remedy}") from error
+                kind = HistoryFullError if error.sqlite_errorcode & 0xFF in _NO_SPACE else DataError
+                raise kind(f"{self.path} cannot be used ({error}): {remedy}") from error
             except sqlite3.Error as error:
                 raise self._damaged(error) from error
 
@@ -212,6 +235,8 @@ class History:
                 file.execute("ALTER TABLE pictures ADD COLUMN found TEXT")
             if version in (1, 2):
                 file.execute("ALTER TABLE pictures ADD COLUMN deleted_at REAL")
+            if version in (1, 2, 3):
+                file.execute("ALTER TABLE pictures ADD COLUMN seal TEXT")
             file.execute(f"PRAGMA user_version = {VERSION}")
 
     def _damaged(self, error: Exception) -> DataError:
@@ -221,15 +246,17 @@ class History:
         )
 
 
-def _moved(source: Path, target: Path, what: str) -> bool:
+def _moved(source: Path, target: Path, name: str, what: str) -> bool:
     """Whether there was such a file. DataError where it cannot be moved."""
+    if not is_name(name):
+        return False  # a row of somebody else's: it names no file of ours
     try:
-        target.parent.mkdir(exist_ok=True)
-        source.replace(target)
+        target.mkdir(exist_ok=True)
+        (source / name).replace(target / name)
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise DataError(f"{source.name} cannot be {what} ({why(error)})") from error
+        raise DataError(f"{name} cannot be {what} ({why(error)})") from error
     return True
 
 

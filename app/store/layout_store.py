@@ -1,13 +1,16 @@
 """The user's own layouts, saved by name in the workspace: one layout JSON a name."""
 
+import logging
 import re
 from pathlib import Path
 
-from detdiffusion.core.files import write_json
-from detdiffusion.errors import ConfigError, LayoutError, why
+from detdiffusion.bounds import LAYOUT_NAME
+from detdiffusion.core.files import read_json, write_sealed
+from detdiffusion.errors import ConfigError, DataError, LayoutError, why
 from detdiffusion.layout import Layout
 
-MAX_NAME = 60  # characters
+log = logging.getLogger(__name__)
+REMEDY = 'if you have changed it yourself, take the line "seal" out'
 
 
 class LayoutStore:
@@ -21,9 +24,11 @@ class LayoutStore:
         found = {}
         for path in sorted(self.folder.glob("*.json"), key=lambda path: path.stem.casefold()):
             try:
-                found[path.stem] = Layout.from_json(path.read_bytes())
-            except (LayoutError, OSError):
+                found[path.stem] = read_json(path, Layout.from_json, DataError, REMEDY)
+            except LayoutError:
                 continue
+            except DataError as error:
+                log.warning("a saved layout is left out: %s", error)
         return found
 
     def save(self, name: str, layout: Layout) -> str:
@@ -34,7 +39,7 @@ class LayoutStore:
         """
         path = self._path(name)
         try:
-            write_json(path, layout.to_json())
+            write_sealed(path, layout.to_json())
         except OSError as error:
             raise ConfigError(f"{path.name} cannot be written ({why(error)})") from error
         return path.stem
@@ -45,6 +50,8 @@ class LayoutStore:
 
     def _path(self, name: str) -> Path:
         kept = " ".join(name.split())
-        if not kept or len(kept) > MAX_NAME or re.search(r'[/\\:*?"<>|\x00-\x1f]', kept) or kept.startswith("."):
-            raise ConfigError(f'{name!r} needs to be a name of 1 to {MAX_NAME} characters, without / \\ : * ? " < > |')
+        if not kept or len(kept) > LAYOUT_NAME or re.search(r'[/\\:*?"<>|\x00-\x1f]', kept) or kept.startswith("."):
+            raise ConfigError(
+                f'{name!r} needs to be a name of 1 to {LAYOUT_NAME} characters, without / \\ : * ? " < > |'
+            )
         return self.folder / f"{kept}.json"

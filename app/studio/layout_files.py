@@ -22,15 +22,15 @@ from app.components.canvas_sizes import nearest_size
 from app.components.images import data_address
 from app.engine.limits import beyond_limits
 from app.engine.studio import Studio
+from detdiffusion.bounds import LAYOUT_BYTES, LINK_BYTES
 from detdiffusion.errors import DataError, LayoutError
 from detdiffusion.image_record import ImageRecord, has_record, read_image
 from detdiffusion.layout import MAX_OBJECTS, Box, Layout
 from detdiffusion.sampling_config import SamplingConfig
 from training.data.datasets import open_dataset
+from training.data.forms.yolo_config import read_config
 from training.data.images import SUFFIXES, read_image_file
 
-MAX_JSON_BYTES = 1_000_000  # of a layout
-MAX_LINK_BYTES = 100_000  # of a layout in a link, unpacked
 BACKDROP_SIDE = 1024  # pixels
 NAMES = ("classes.txt", "data.yaml", "data.yml")  # files that name YOLO's classes
 
@@ -114,7 +114,7 @@ def _open_image(studio: Studio, path: Path) -> Opened:
 
 
 def _open_json(studio: Studio, file: Path, picture: Path | None) -> Opened:
-    if file.stat().st_size > MAX_JSON_BYTES and b'"annotations"' not in file.read_bytes():
+    if file.stat().st_size > LAYOUT_BYTES and b'"annotations"' not in file.read_bytes():
         raise LayoutError(f"{file.name} is too large to be a layout; choose a layout JSON or an image of the studio")
     try:
         values = json.loads(file.read_bytes())
@@ -186,15 +186,8 @@ def _lay_out_yolo(studio: Studio, names: Path | None, file: Path, picture: Path 
 
 
 def _names_in(path: Path) -> list[str]:
-    import yaml  # type: ignore[import-untyped]
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        names = values["names"]
-        listed = dict(enumerate(names)) if isinstance(names, list) else dict(names)
-        return [str(listed.get(number, "")) for number in range(max(listed) + 1)]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path.name} needs `names`, the list of the classes ({error})") from error
+    names = read_config(path).names
+    return [names.get(number, "") for number in range(max(names) + 1)]
 
 
 def _lay_out_coco(values: Mapping[str, Any], file: Path, picture: Path | None, folder: Path) -> None:
@@ -312,7 +305,7 @@ def layout_of_link(text: str) -> Layout:
     try:
         packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         opener = zlib.decompressobj()
-        content = opener.decompress(packed, MAX_LINK_BYTES)
+        content = opener.decompress(packed, LINK_BYTES)
     except (binascii.Error, ValueError, zlib.error) as error:
         raise LayoutError("the link's layout is damaged: copy the whole link") from error
     if not opener.eof:

@@ -16,6 +16,9 @@ from detdiffusion.sampling_config import SamplingConfig
 
 View = TypeVar("View")
 
+FAST = 0.5  # seconds of a pair, drawn and detected
+FAR_TOO_SLOW = 5  # times as long, even when it is the first one
+
 
 def examples(folder: Path) -> dict[str, dict[str, Any]]:
     """Name -> layout for every `*.json` of a folder, `beach-day.json` as "Beach day"."""
@@ -34,7 +37,14 @@ class Opening:
         if studio.model.tags_matter:
             self.pair = worker.submit(lambda: _last(compare_pair(studio, layout, form, "opening")))
         self.single: Future[Single] = worker.submit(lambda: _last(generate(studio, layout, form, "opening")))
+        self.fast: Future[bool] = worker.submit(self._is_fast, studio, form)
         worker.shutdown(wait=False)
+
+    def _is_fast(self, studio: Studio, form: Form) -> bool:
+        """Whether a pair comes at once on this machine: for live mode. The first one has warmed up."""
+        if self.pair is None or self.pair.exception() or _seconds(self.pair.result()) > FAR_TOO_SLOW * FAST:
+            return False
+        return _seconds(_last(compare_pair(studio, self.layout, form, "opening", kept=False))) <= FAST
 
     @property
     def lost(self) -> bool:
@@ -58,6 +68,10 @@ def open_example(
             continue
         return Opening(studio, candidate, examples[candidate], recipe)
     return None
+
+
+def _seconds(pair: Pair) -> float:
+    return pair.results[0].seconds
 
 
 def _last(views: Iterator[View]) -> View:

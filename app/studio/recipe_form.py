@@ -5,10 +5,11 @@ from typing import Any
 import gradio as gr
 
 from app.components.forms import as_shown
-from app.components.messages import QUIET, Updates
+from app.components.messages import QUIET, Updates, say
 from app.engine.limits import MAX_ATTRIBUTE_GUIDANCE, MAX_GUIDANCE, MAX_STEPS
+from app.engine.models import Model
 from app.studio.results.form import Form, new_seed
-from detdiffusion.sampling_config import MAX_SEED, SamplingConfig
+from detdiffusion.sampling_config import MAX_SEED, Recommended, SamplingConfig
 
 FIXED, RANDOM = "Fixed", "Random"
 SAMPLERS = {
@@ -21,11 +22,13 @@ SAMPLERS = {
     "DDPM (noise at every step)": "ddpm",
 }
 
+_GUIDED, _UNGUIDED = "1 takes half the time", "built into this model: leave it at 1"
+
 
 class RecipeForm:
     """Widgets in the bar of actions. `values` are in the order that `read` takes."""
 
-    def __init__(self, recipe: SamplingConfig) -> None:
+    def __init__(self, recipe: SamplingConfig, recommended: Recommended) -> None:
         gr.HTML("<h3>Noise</h3>", elem_classes="title")
         self.noise = gr.Radio(
             [FIXED, RANDOM], value=FIXED, show_label=False, container=False, elem_id="noise", elem_classes="choice"
@@ -35,14 +38,23 @@ class RecipeForm:
         )
         self.new_seed = gr.Button("New seed", size="sm", elem_id="new-seed")
         with gr.Accordion("More", open=False, elem_id="more", elem_classes="menu"):
-            self.steps = gr.Slider(1, MAX_STEPS, recipe.steps, step=1, label="Steps", elem_id="steps", buttons=[])
+            self.steps = gr.Slider(
+                1,
+                MAX_STEPS,
+                recipe.steps,
+                step=1,
+                label="Steps",
+                info=_made_for(recommended),
+                elem_id="steps",
+                buttons=[],
+            )
             self.guidance = gr.Slider(
                 1,
                 MAX_GUIDANCE,
                 recipe.guidance_scale,
                 step=0.1,
                 label="Guidance",
-                info="1 takes half the time",
+                info=_GUIDED if recommended.guided else _UNGUIDED,
                 elem_id="guidance",
                 buttons=[],
             )
@@ -63,6 +75,7 @@ class RecipeForm:
                 info="same time per step; Euler and DDPM need more steps",
                 elem_id="sampler",
             )
+        self.of_model = [self.steps, self.guidance]  # what another model changes
         self.values: list[Any] = [
             self.noise,
             self.seed,
@@ -93,6 +106,14 @@ class RecipeForm:
             self.sampler: recipe.sampler,
         }
 
+    def follow_model(self, recommended: Recommended) -> Updates:
+        """Another model is there: it is drawn as it wants to be."""
+        guided = _GUIDED if recommended.guided else _UNGUIDED
+        return {
+            self.steps: gr.update(value=recommended.steps, info=_made_for(recommended)),
+            self.guidance: gr.update(value=recommended.guidance_scale, info=guided),
+        }
+
     def show_seed(self, form: Form, seed: int) -> Updates:
         """A random seed is shown once it is drawn; a fixed one is the user's, and is left alone."""
         return {} if form.fixed else {self.seed: seed}
@@ -102,3 +123,15 @@ class RecipeForm:
 
     def _on_new_seed(self) -> Updates:
         return {self.seed: new_seed(), self.noise: FIXED}
+
+
+def advise(model: Model, asked: SamplingConfig) -> None:
+    """Says what a model is not made for."""
+    if advice := model.recommended.advice(asked):
+        say("Not as recommended", f"{advice[0].upper()}{advice[1:]}.")
+
+
+def _made_for(recommended: Recommended) -> str:
+    fewest, most = recommended.fewest_steps, recommended.most_steps
+    bounds = f"{fewest} or more" if most >= MAX_STEPS else f"{fewest} to {most}"
+    return f"this model is made for {recommended.steps}, and works with {bounds}"

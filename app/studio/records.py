@@ -1,7 +1,7 @@
 """Results for programs: what the API returns."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.engine.generation import Ask, Result
@@ -15,9 +15,15 @@ from detdiffusion.sampling_config import SamplingConfig
 
 
 def generate_record(
-    studio: Studio, layout: Mapping[str, Any], strategy: str, recipe: SamplingConfig, *, image: bool = True
+    studio: Studio,
+    layout: Mapping[str, Any],
+    strategy: str,
+    recipe: SamplingConfig,
+    *,
+    image: bool = True,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> dict[str, Any]:
-    """One image for a program: the API's `generate`. Raises as `generate` does."""
+    """One image for a program: the API's `generate`. Raises as `generate` does. wanted: False stops the work."""
     try:
         chosen = Strategy(strategy)
     except ValueError:
@@ -25,16 +31,21 @@ def generate_record(
     if chosen is not Strategy.ORIGIN and not studio.model.tags_matter:
         raise ConfigError(studio.model.why_no_tags)
     asked = apply_strategy(studio.model.vocabulary.resolve(Layout.from_json(layout)), chosen)
-    (result,) = studio.generation.results([Ask(asked, recipe, chosen)], user="api")
+    (result,) = studio.generation.results([Ask(asked, recipe, chosen)], "api", wanted)
     return _record(result, image=image)
 
 
 def compare_record(
-    studio: Studio, layout: Mapping[str, Any], recipe: SamplingConfig, *, image: bool = True
+    studio: Studio,
+    layout: Mapping[str, Any],
+    recipe: SamplingConfig,
+    *,
+    image: bool = True,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> dict[str, Any]:
-    """A pair for a program: the API's `compare`. Raises as `compare_pair` does."""
+    """A pair for a program: the API's `compare`. Raises as `compare_pair` does. wanted: False stops the work."""
     asked = asked_pair(studio, layout, recipe, Sides())
-    results = studio.generation.results(asked, user="api")
+    results = studio.generation.results(asked, "api", wanted)
     return {name: _record(result, image=image) for name, result in zip(("easy", "hard"), results, strict=True)}
 
 

@@ -12,7 +12,7 @@ function isOf(made, shown) {
 }
 
 function judge() {
-  if (!onCanvas) return;
+  if (!onCanvas || document.documentElement.dataset.live === "drawing") return; // live: the right one comes in a moment
   for (const panel of document.querySelectorAll('#results > [role="tabpanel"]')) {
     const made = panel.querySelector("[data-made-of]");
     const stale = Boolean(made) && !isOf(JSON.parse(made.dataset.madeOf), onCanvas);
@@ -26,6 +26,7 @@ function judge() {
   }
 }
 
+document.addEventListener("live-rests", judge);
 document.addEventListener("canvas-shows", ({ detail }) => { onCanvas = detail; judge(); });
 const results = new MutationObserver(() => {
   const place = document.querySelector("#results");

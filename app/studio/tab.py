@@ -1,19 +1,17 @@
 """The studio view: canvas left, result right, one bar of actions below. Widgets and wiring only."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
 
 from app.components.comparer import Comparer, Sheet
-from app.components.forms import as_shown
 from app.components.html import made_of
 from app.components.images import ImageView
 from app.components.messages import QUIET, Messages, Updates, say, warn
 from app.components.picture import ImagePanel, image_value
-from app.components.queues import ASIDE_QUEUE, MODEL_QUEUE
+from app.components.queues import MODEL_QUEUE
 from app.engine.studio import Studio
 from app.store.layout_store import LayoutStore
 from app.studio.attribute_guidance_tab import AttributeGuidanceTab
@@ -21,24 +19,25 @@ from app.studio.inside_tab import InsideTab
 from app.studio.last_results import LastResults
 from app.studio.layout_card import LayoutCard
 from app.studio.layout_files import Opened, layout_of_link
+from app.studio.live.handlers import Live
+from app.studio.live.switch import LiveValue
+from app.studio.noises_tab import NoisesTab
 from app.studio.opening import Opening, open_example
-from app.studio.recipe_form import RecipeForm
+from app.studio.recipe_form import RecipeForm, advise
 from app.studio.results.compare import Pair, Sides, compare_pair
 from app.studio.results.figures import Figure, SheetView, figure
 from app.studio.results.form import Form
 from app.studio.results.generate import Single, generate
-from app.studio.results.noise_table import NoiseTable
-from app.studio.results.noises import NOISES_AT_ONCE, many_noises
 from app.studio.results.object_table import ObjectTable
 from app.studio.results.pair_table import PairTable
+from app.studio.results.thresholds import Thresholds
 from app.studio.shelf import show_prompt
-from app.studio.shown import aside_of, comparison_value, sheet_value, user_of
+from app.studio.shown import comparison_value, sheet_value, user_of
 from app.studio.sides_form import SidesForm
 from detdiffusion.errors import DetDiffusionError
 from detdiffusion.layout import Layout
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import SamplingConfig, SamplingRequest
 
-MAX_NOISES = 96
 CLOSE_MENUS = "(...values) => { document.dispatchEvent(new CustomEvent('close-menus')); return values; }"
 # What was on the canvas of this tab before a reload (canvas/state.js), and the tab's own number.
 KEPT = """() => {
@@ -64,10 +63,10 @@ class StudioView:
         examples: Mapping[str, Mapping[str, Any]],
         store: LayoutStore,
         favourite: str,
-        recipe: SamplingConfig,
+        seed: int,
     ) -> None:
         """`examples` are layouts by name; the page opens with the favourite (or one that the model knows)."""
-        self.studio, self.layouts, self.favourite, self.opening_recipe = studio, examples, favourite, recipe
+        self.studio, self.layouts, self.favourite, self.opening_seed = studio, examples, favourite, seed
         self.opening, self.last = self._new_opening(), LastResults()
         with gr.Row(elem_id="stage"):
             with gr.Column(elem_id="layout-card", elem_classes="card"):
@@ -81,7 +80,8 @@ class StudioView:
         self.last_single = gr.State(NO_SINGLE)
         self.last_pair = gr.State(NO_PAIR)
         self.last_sheet = gr.State(SheetView("", (), 1))
-        self.of_model = [*self.card.shown, *self.sides.of_model, self.tabs]  # what another model changes
+        # What another model changes.
+        self.of_model = [*self.card.shown, *self.sides.of_model, *self.recipe.of_model, self.tabs]
         # What a picture brings back.
         self.restored = [*self.card.shown, *self.recipe.values]
 
@@ -94,19 +94,7 @@ class StudioView:
             with gr.Tab("Compare", id="compare"):
                 self.pair = Comparer(comparison_value(NO_PAIR), elem_id="pair")
             with gr.Tab("Many noises", id="noises"):
-                with gr.Row(elem_id="noises-bar", elem_classes="bar"):
-                    self.count = gr.Slider(
-                        NOISES_AT_ONCE,
-                        MAX_NOISES,
-                        16,
-                        step=NOISES_AT_ONCE,
-                        label="Number of noises",
-                        buttons=[],
-                        elem_id="noises-count",
-                    )
-                    self.stop_noises = gr.Button("Stop", size="sm", visible=False, elem_id="stop-noises")
-                    self.run_noises = gr.Button("Run", size="sm", variant="primary", elem_id="run-noises")
-                self.noises = gr.HTML(NoiseTable().html(), elem_id="noises", apply_default_css=False)
+                self.noises = NoisesTab(self.studio)
             with gr.Tab("Attribute guidance", id="attribute-guidance"):
                 self.attribute_guidance = AttributeGuidanceTab(self.studio)
             with gr.Tab("Inside", id="inside") as self.inside_tab:
@@ -116,7 +104,7 @@ class StudioView:
 
     def _actions(self) -> None:
         with gr.Row(elem_id="recipe-bar"):
-            self.recipe = RecipeForm(self.opening_recipe)
+            self.recipe = RecipeForm(self._opening_recipe(), self.studio.model.recommended)
             with gr.Accordion("Figures", open=False, elem_id="figures", elem_classes="menu"):
                 self.figures = {
                     which: gr.Button(f"{number}  {which}", size="sm", elem_id=f"figure-{number}")
@@ -126,6 +114,7 @@ class StudioView:
                 self.sides = SidesForm(self.studio)
             self.spent = gr.HTML("", elem_id="spent", elem_classes="title")
         with gr.Row(elem_id="press-bar"):
+            self.live = Live(self.studio, self._read_live, self._pair, self.last)
             self.cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
             self.compare = gr.Button("Compare easy / hard", size="sm", elem_id="compare")
             self.generate = gr.Button("Generate", size="sm", variant="primary", elem_id="generate")
@@ -174,6 +163,8 @@ class StudioView:
             self.card.shelf,
             *dict.fromkeys([*single, *pair]),
             *self.sides.of_model,
+            *self.recipe.of_model,
+            self.live.switch,
             self.tabs,
             self.last_single,
             self.last_pair,
@@ -185,13 +176,7 @@ class StudioView:
     def _wire_tabs(self) -> None:
         """The results beside the image and the comparison."""
         canvas, recipe = self.card.editor, self.recipe.values
-        self.run_noises.click(
-            self._on_noises,
-            [canvas, self.count, *recipe, *self.sides.values],
-            [self.noises, self.recipe.seed, self.run_noises, self.stop_noises],
-            **QUIET,
-            **ASIDE_QUEUE,
-        )
+        self.noises.wire(canvas, [*recipe, *self.sides.values], self._read, self.recipe.seed)
         for which, button in self.figures.items():
             button.click(
                 self._on_figure,
@@ -201,8 +186,10 @@ class StudioView:
                 **QUIET,
                 **MODEL_QUEUE,
             )
-        self.stop_noises.click(self._on_stop_noises, queue=False, **QUIET)
         self.attribute_guidance.wire(canvas, self.recipe)
+        thresholds, pair = self.sides.thresholds, [self.pair, self.spent]
+        self.live.wire([*thresholds, *recipe, *self.sides.values], pair, self.last_pair, self.page_tab)
+        self.live.redraws([*recipe, *self.sides.values], [self.recipe.new_seed])
         self.inside.wire(self.inside_tab, self.last_single)
 
     def _on_open(self, paths: list[str]) -> Updates:
@@ -232,30 +219,6 @@ class StudioView:
                 yield {self.sheet: sheet_value(view)}
         yield {self.sheet: sheet_value(last), **self._buttons(busy=False), self.last_sheet: last, **self._took(last)}
 
-    def _on_noises(
-        self,
-        value: Mapping[str, Any],
-        count: float,
-        request: gr.Request,
-        *values: Any,
-    ) -> Iterator[Updates]:
-        """What was reached stays there when it is stopped."""
-        (form, sides), last = self._read(values), NoiseTable()
-        yield {self.run_noises: gr.update(interactive=False), self.stop_noises: gr.update(visible=True)}
-        (count,) = map(int, as_shown([self.count], [count]))
-        with Messages("Stopped", "Finished images are kept."):
-            for last in many_noises(self.studio, value, form, count, aside_of(request, "noises"), sides):
-                yield {self.noises: last.html()}
-        reached = replace(last, progress=None, wanted=last.wanted if last.pairs else 0)
-        yield {
-            **({self.noises: reached.html()} if last.wanted else {}),
-            self.run_noises: gr.update(interactive=True),
-            self.stop_noises: gr.update(visible=False),
-        }
-
-    def _on_stop_noises(self, request: gr.Request) -> None:
-        self.studio.generation.cancel(aside_of(request, "noises"))
-
     def _on_sides(self, *values: Any) -> Updates:
         form, sides = self._read(values)
         names = sides.names(self.studio.model.name, form.settings)
@@ -270,6 +233,12 @@ class StudioView:
         self.studio.generation.cancel(user_of(request))
 
     def _on_load(self, kept: str, number: str, request: gr.Request) -> Iterator[Updates]:
+        """What there is to see; then, whether live mode is on where nobody has chosen."""
+        yield from self._opened(kept, number, request)
+        if self.opening is not None and self.opening.fast.exception() is None:
+            yield {self.live.switch: LiveValue(fast=self.opening.fast.result())}
+
+    def _opened(self, kept: str, number: str, request: gr.Request) -> Iterator[Updates]:
         """The example on the canvas at once; its images as soon as they are there. Or what this tab had before it was
         reloaded, with the results that it saw last; or the layout of a link."""
         seen = self.last.of(number)
@@ -318,6 +287,7 @@ class StudioView:
         form, thresholds = self.recipe.read(*recipe), self.sides.read_thresholds(confidence, overlap)
         yield {self.tabs: gr.Tabs(selected="picture"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
+            advise(self.studio.model, form.settings)
             for view in generate(self.studio, value, form, user_of(request)):
                 last = view if view.table else last
                 yield {**self._single(view.read(thresholds)), **self.recipe.show_seed(form, view.seed)}
@@ -337,6 +307,7 @@ class StudioView:
         (form, sides), thresholds = self._read(values), self.sides.read_thresholds(confidence, overlap)
         yield {self.tabs: gr.Tabs(selected="compare"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
+            advise(self.studio.model, form.settings)
             for view in compare_pair(self.studio, value, form, user_of(request), sides):
                 last = view if view.table else last
                 yield {**self._pair(view.read(thresholds)), **self.recipe.show_seed(form, view.seed)}
@@ -348,8 +319,16 @@ class StudioView:
         count = len(self.recipe.values)
         return self.recipe.read(*values[:count]), self.sides.read(*values[count:])
 
+    def _read_live(self, values: tuple[Any, ...]) -> tuple[Form, Sides, Thresholds]:
+        count = len(self.sides.thresholds)
+        return *self._read(values[count:]), self.sides.read_thresholds(*values[:count])
+
     def _new_opening(self) -> Opening | None:
-        return open_example(self.studio, self.layouts, self.favourite, self.opening_recipe)
+        return open_example(self.studio, self.layouts, self.favourite, self._opening_recipe())
+
+    def _opening_recipe(self) -> SamplingConfig:
+        """As the present model wants it."""
+        return SamplingRequest().of(self.studio.model.recommended, self.opening_seed)
 
     def on_model(self, value: Mapping[str, Any]) -> Updates:
         """Another model is there: what is on the canvas stays, and is read with the new model's words."""
@@ -364,6 +343,7 @@ class StudioView:
         return {
             self.card.editor: gr.update(**self.card.words()),
             **self.sides.follow_model(),
+            **self.recipe.follow_model(self.studio.model.recommended),
             **tabs,
         }
 

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.components.places import Places
 from app.runs.files import MODEL
 from app.runs.form import FIRST_SCENE, TRAINING, Source, data_folder, detector_of, whole_number
 from app.runs.jobs import ROOT, Runs
+from detdiffusion.core.files import typed_path
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError
 from detdiffusion.sampling_config import MAX_SEED
@@ -87,8 +89,8 @@ def make_plan(order: Order, runs: Runs, home: Path, present: Path | None = None)
     scenes = whole_number("scenes", order.scenes, 1, MAX_SCENES) if order.source == Source.PAPERCUT else 0
     if scenes is None:
         raise ConfigError("enter the number of scenes")
-    data = run / "data" if scenes else data_folder(order.folder)
-    base, online = _base(order.base)
+    data = run / "data" if scenes else data_folder(order.folder, runs.places)
+    base, online = _base(order.base, runs.places)
     if order.preset == FINE_TUNE and not base:
         base = str((present or home).resolve())
     check = _train(order, run, data, base)
@@ -98,10 +100,11 @@ def make_plan(order: Order, runs: Runs, home: Path, present: Path | None = None)
     if _has_attributes(order.preset):
         attributes = str(run / ATTRIBUTES)
         status.append(str(status_beside(Path(ATTRIBUTES))))
-        commands.append(_annotate(data, detector_of(order.detector, home), attributes))
+        commands.append(_annotate(data, detector_of(order.detector, home, runs.places), attributes))
         commands.append(_train(order, run, data, base, ("--attributes", attributes)))
     else:
         commands.append(check)
+    runs.check_paths((*commands, check))
     shown = {"data": f"Papercut, {scenes:,} scenes" if scenes else data.name, "preset": order.preset}
     whole = TRAIN_PRESETS[order.preset].unet is None or order.preset == FINE_TUNE
     taken = "from" if whole else "autoencoder of"  # the rest is from nothing
@@ -212,16 +215,16 @@ def _lines(settings: str) -> list[str]:
     return lines
 
 
-def _base(text: str | None) -> tuple[str, bool]:
+def _base(text: str | None, places: Places) -> tuple[str, bool]:
     """What --base gets ("": the preset's own), and whether it has to come from a hub."""
     wanted = (text or "").strip()
     if wanted in ("", AS_PRESET):
         return "", False
-    path = Path(wanted).expanduser()
-    if path.exists():
-        return str(path.resolve()), False
-    if HUB_ID.fullmatch(wanted):
+    path = typed_path(wanted, ConfigError)
+    if HUB_ID.fullmatch(wanted) and not path.exists():
         return wanted, True
+    if places.readable(wanted).exists():
+        return str(path), False
     raise ConfigError(f"base model {wanted!r} is neither a folder nor the id of a model on a hub (owner/name)")
 
 

@@ -5,7 +5,7 @@ import math
 import os
 from pathlib import Path
 
-from detdiffusion.sampling_config import DEFAULT_GUIDANCE, MAX_SEED, MAX_STEPS, SAMPLERS
+from detdiffusion.sampling_config import MAX_SEED, MAX_STEPS, SAMPLERS
 
 DEVICE = "cpu, cuda, cuda:1, ... (default: cuda if available)"
 
@@ -126,25 +126,25 @@ def add_device(parser: argparse.ArgumentParser, help: str = DEVICE) -> None:
 
 
 def add_sampler(parser: argparse._ActionsContainer) -> None:
-    """`--sampler`, of every command that draws."""
+    """`--sampler` alone."""
     parser.add_argument("--sampler", choices=list(SAMPLERS), default="", help="default: the model's own")
 
 
-def add_guidance(parser: argparse._ActionsContainer) -> None:
-    """`--guidance`, of every command that draws."""
+def add_sampling(parser: argparse._ActionsContainer) -> None:
+    """`--steps`, `--sampler` and `--guidance`, of every command that draws, None where each model's own is meant;
+    updates of a training are `--updates`."""
+    parser.add_argument(
+        "--steps",
+        type=sampler_steps,
+        metavar="N",
+        help=f"sampler steps, 1 to {MAX_STEPS} (default: the model's own)",
+    )
+    add_sampler(parser)
     parser.add_argument(
         "--guidance",
         type=amount,
-        default=DEFAULT_GUIDANCE,
         metavar="G",
-        help="classifier-free guidance scale (%(default)g)",
-    )
-
-
-def add_steps(parser: argparse._ActionsContainer) -> None:
-    """`--steps`, of every command that draws; updates of a training are `--updates`."""
-    parser.add_argument(
-        "--steps", type=sampler_steps, default=20, metavar="N", help=f"sampler steps, 1 to {MAX_STEPS} (default 20)"
+        help="classifier-free guidance scale; 1 is none, and takes half the time (default: the model's own)",
     )
 
 

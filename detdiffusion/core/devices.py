@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import re
 import resource
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detdiffusion.errors import ConfigError
@@ -12,13 +15,13 @@ if TYPE_CHECKING:
     import torch
 
 
-_KINDS = ("cpu", "cuda", "mps", "xpu", "hpu", "mtia", "xla", "meta", "vulkan", "hip", "ipu", "maia", "lazy", "mkldnn")
+_KINDS = ("cpu", "cuda", "mps", "xpu", "hpu", "mtia", "xla")
 
 
 def check_device(name: str | None) -> None:
     """ConfigError where the device that was asked for is not there; where none was, nothing is looked at (and torch not
     imported)."""
-    if name is not None:
+    if name not in (None, "cpu"):
         device_of(name)
 
 
@@ -28,8 +31,13 @@ def device_of(name: str | None, said: str = "--device") -> torch.device:
     Raises:
         ConfigError: there is no such device, or this machine (or this torch) has none of it.
     """
-    if name and name.partition(":")[0] not in _KINDS:  # said before torch is imported
+    kind = (name or "").partition(":")[0]  # what can be seen without torch is said before it is imported
+    if name and (kind not in _KINDS or not re.fullmatch(r"[a-z]+(:\d+)?", name)):
         raise ConfigError(f"{said} {name}: there is no such device; use cpu, or cuda, cuda:1, ...")
+    if kind == "cuda" and not _may_have_cuda():
+        raise ConfigError(f"{said} {name}: no CUDA device here; use cpu")
+    if kind == "mps" and sys.platform != "darwin":
+        raise ConfigError(f"{said} {name}: this device cannot be used here; use cpu")
     import torch
 
     try:
@@ -48,6 +56,17 @@ def device_of(name: str | None, said: str = "--device") -> torch.device:
         except Exception as error:  # each kind of device fails with an error of its own
             raise ConfigError(f"{said} {name}: this device cannot be used here; use cpu") from error
     return device
+
+
+def _may_have_cuda() -> bool:
+    """False where Linux has neither NVIDIA's driver nor AMD's: then torch finds no device either."""
+    if sys.platform != "linux" or Path("/dev/kfd").exists():
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def memory_gb(device: torch.device) -> float:

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import psutil
 from filelock import FileLock, Timeout
 
+from detdiffusion.bounds import PATH_LENGTH
 from detdiffusion.errors import DetDiffusionError, why
 
 STALE_SECONDS = 86_400.0  # after which a half-written file of another machine has no writer any more
@@ -98,6 +99,11 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
 def write_json(path: Path, value: object, *, durable: bool = True) -> None:
     """Indented, as `written_aside` does it."""
     write_text(path, json.dumps(value, indent=2) + "\n", durable=durable)
+
+
+def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+    """The same of an object, with the hash of all that it says; `read_json` refuses it with one byte changed."""
+    write_json(path, sealed(values))
 
 
 def sweep(folder: Path) -> None:
@@ -177,6 +183,20 @@ def hash_of_hashes(files: Mapping[str, str]) -> str:
     return text_hash("".join(f"{sha256}  {name}\n" for name, sha256 in sorted(files.items())))
 
 
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with the hash of all that it says, as `unsealed` checks it."""
+    content = json.loads(json.dumps(values))  # as it is read back: tuples are lists, numbers as keys are text
+    return {**content, "seal": json_hash(content)}
+
+
+def unsealed(values: Any) -> dict[str, Any]:
+    """What was sealed. ValueError, TypeError or KeyError for anything else."""
+    content = dict(json_object(values))
+    if content.pop("seal") != json_hash(content):
+        raise ValueError("it says something else than what was written")
+    return content
+
+
 def hash_number(text: str, size: int = 8) -> int:
     """A number of `size` bytes that belongs to a text (BLAKE2b): a seed, or a place, that nothing else depends on."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=size).digest(), "big")
@@ -186,18 +206,36 @@ def hash_number(text: str, size: int = 8) -> int:
 
 
 def read_json(path: Path, parse: Callable[[Any], Content], error: type[DetDiffusionError], remedy: str = "") -> Content:
-    """What `parse` makes of the content of a JSON file; it may raise as `json_object`, int and the like do.
+    """What `parse` makes of the content of a JSON file; it may raise as `json_object`, int and the like do. An object
+    that was sealed has to be as it was then, and comes without its seal.
 
     Raises:
         error: it cannot be read, or it is damaged; the message ends with `remedy`.
     """
     hint = f"; {remedy}" if remedy else ""
     try:
-        return parse(json.loads(path.read_bytes()))
+        value = json.loads(path.read_bytes())
+        return parse(unsealed(value) if isinstance(value, dict) and "seal" in value else value)
     except OSError as reason:
         raise error(f"{path} cannot be read ({why(reason)}){hint}") from reason
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as reason:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, OverflowError) as reason:
         raise error(f"{path} is damaged ({_why(reason)}){hint}") from reason
+
+
+def typed_path(text: str, error: type[DetDiffusionError]) -> Path:
+    """A path as a person types it, absolute and with links followed; "~" is the user's folder.
+
+    Raises:
+        error: no system has such a path.
+    """
+    try:
+        if len(text) > PATH_LENGTH:
+            raise ValueError(f"it has more than {PATH_LENGTH} characters")
+        path = Path(text.strip()).expanduser().resolve()
+        path.exists()  # a name may be longer than the disk has them
+    except (OSError, ValueError, RuntimeError) as reason:
+        raise error(f"{text[:100]!r} is no path ({why(reason)}): type that of a file or a folder") from reason
+    return path
 
 
 def json_object(value: Any) -> dict[str, Any]:
@@ -237,3 +275,29 @@ def claim(path: Path, *, wait: bool = False) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+@contextmanager
+def hold(path: Path, error: type[DetDiffusionError], what: str) -> Iterator[None]:
+    """Claims a file for what one process alone may do, and writes down who holds it.
+
+    Raises:
+        error: another process has it; the message says which.
+    """
+    holder = path.with_suffix(".holder")
+    with claim(path) as ours:
+        if not ours:
+            raise error(f"{what} is in use{_holder(holder)}: wait until it has ended, or stop it")
+        with suppress(OSError):  # a full disk says so where it matters
+            write_json(holder, {"process": os.getpid(), "host": socket.gethostname()}, durable=False)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                holder.unlink(missing_ok=True)
+
+
+def _holder(path: Path) -> str:
+    with suppress(DetDiffusionError):
+        return read_json(path, lambda by: f" by process {int(by['process'])} on {by['host']!s:.80}", DetDiffusionError)
+    return ""

@@ -12,10 +12,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from detdiffusion.bounds import JSON_ELEMENT
 from detdiffusion.errors import DataError
 
 CHUNK = 2**20  # characters read at a time
-MAX_ELEMENT = 2**25  # characters of one element: a picture's mask takes some thousands
+MAX_ELEMENT = JSON_ELEMENT
 BARE_LIST = ""  # the key of a list that is the whole file
 LOOK_AHEAD = 3  # characters behind a number that show whether it has ended: "e-5" is the longest that says it has not
 END = "the end of the file: it is cut short"

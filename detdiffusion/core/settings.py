@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +12,14 @@ from detdiffusion.core.files import json_object, read_json, write_json
 from detdiffusion.errors import ConfigError
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def check_settings(
+    path: Path, settings: Mapping[str, Any], old_names: Mapping[str, str] = NOTHING, added: Mapping[str, Any] = NOTHING
+) -> None:
+    """What `keep_settings` raises, of the settings that are known so far; nothing is written."""
+    if path.exists():
+        _compare(path, json.loads(json.dumps(settings)), old_names, added, known=settings.keys())
 
 
 def keep_settings(
@@ -30,8 +38,21 @@ def keep_settings(
     if not path.exists():
         write_json(path, now)
         return
+    _compare(path, now, old_names, added)
+
+
+def _compare(
+    path: Path,
+    now: Mapping[str, Any],
+    old_names: Mapping[str, str],
+    added: Mapping[str, Any],
+    known: Collection[str] | None = None,
+) -> None:
+    """known: the settings that are compared; None: all."""
     remedy = f"delete {path.parent} and start again"
     started = read_json(path, lambda values: _renamed(json_object(values), old_names), ConfigError, remedy)
+    if known is not None:
+        started = {name: value for name, value in started.items() if name in known}
     differing = sorted(_differences(started, now, added))
     if differing:
         raise ConfigError(

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detdiffusion.detectors.architectures import ARCHITECTURES, check_architecture, with_yaml
 from detdiffusion.errors import DetectorError
 
 if TYPE_CHECKING:
@@ -73,7 +74,21 @@ def detector_path(path_or_name: str, model_folder: Path) -> str:
             f"no such detector {path_or_name!r}: there is no detector at {path.resolve()}, "
             f"{_not_inside(model_folder)}; it may be {KINDS}"
         )
-    return str(path.resolve()) if path == whole else f"{architecture}={path.resolve()}"
+    check_weights_file(path)
+    if path == whole:
+        return str(path.resolve())
+    check_architecture(architecture)
+    return f"{architecture}={path.resolve()}"
+
+
+def check_weights_file(path: Path) -> None:
+    """DetectorError where a checkpoint does not begin as torch writes them: a zip file, or version 0.4's pickle. It is
+    seen without torch, and not opened."""
+    if path.suffix.lower() not in (".pt", ".pth") or not path.is_file():
+        return
+    with path.open("rb") as file:
+        if not file.read(2).startswith((b"PK", b"\x80")):
+            raise DetectorError(f"{path} is not a checkpoint of torch, or it is cut off")
 
 
 def architecture_of(weights: Path) -> str | None:
@@ -82,9 +97,9 @@ def architecture_of(weights: Path) -> str | None:
     Raises:
         DetectorError: it is damaged or unsafe.
     """
-    from detdiffusion.detectors.architectures import with_yaml
     from detdiffusion.detectors.folder import ULTRALYTICS, read_description
 
+    check_weights_file(weights)
     if weights.is_dir():
         about = read_description(weights)
         return with_yaml(about.architecture) if about.kind == ULTRALYTICS else about.architecture
@@ -146,8 +161,6 @@ def _load_file(path: Path, annotations: Path | None, device: torch.device | None
 
             return load_yolov4(None, path, device=device)
         case ".pth" | ".safetensors":
-            from detdiffusion.detectors.architectures import ARCHITECTURES
-
             raise DetectorError(
                 f"{path}: these weights do not say what they are of; write ARCHITECTURE={path.name}, with one of "
                 f"{', '.join(ARCHITECTURES)}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from detdiffusion.errors import DetectorError
+from detdiffusion.errors import ConfigError, DetectorError
 
 SMALL = "fasterrcnn_resnet18_fpn"  # ours: made of torchvision's parts, for pictures of 128 to 320 pixels on a CPU
 FASTER_RCNN = (
@@ -41,15 +43,31 @@ def built_in(architecture: str) -> tuple[Path, str]:
     Raises:
         DetectorError: there is no such one, or no ultralytics.
     """
-    package = PathFinder.find_spec("ultralytics")  # not imported: that takes seconds
-    if package is None or package.origin is None:
-        raise DetectorError("YOLO detectors need ultralytics: pip install -r requirements.txt")
-    files = {path.name: path for path in (Path(package.origin).parent / "cfg" / "models").rglob("*.yaml")}
+    files = {path.name: path for path in (_configs() / "models").rglob("*.yaml")}
     name = architecture if architecture in files else re.sub(r"(\d+)[nsmlx](.*)$", r"\1\2", architecture)
     if name not in files:
         raise DetectorError(f"{architecture!r} is no built-in architecture of ultralytics (such as yolo11n.yaml)")
     scale = re.search(r"\d([nsmlx])", architecture)
     return files[name], scale[1] if scale else ""
+
+
+def check_setting_names(names: Iterable[str]) -> None:
+    """ConfigError where ultralytics' training has no such setting; DetectorError if there is no ultralytics."""
+    import yaml  # type: ignore[import-untyped]
+
+    known = yaml.safe_load((_configs() / "default.yaml").read_text(encoding="utf-8"))
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, 1, cutoff=0.8)
+            raise ConfigError(f"ultralytics has no setting {name}" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def _configs() -> Path:
+    """The folder of ultralytics' own configs; the package is not imported, which takes seconds."""
+    package = PathFinder.find_spec("ultralytics")
+    if package is None or package.origin is None:
+        raise DetectorError("YOLO detectors need ultralytics: pip install -r requirements.txt")
+    return Path(package.origin).parent / "cfg"
 
 
 def check_any(name: str) -> None:

@@ -77,8 +77,8 @@ def save_pipeline(pipe: Any, folder: str | os.PathLike[str], *, dtype: torch.dty
         name: _cast(part, dtype) if isinstance(part, nn.Module) else part for name, part in pipe.components.items()
     }
     with no_progress_bars():
-        interval = pipe.config.guidance_interval
-        saved = type(pipe)(**parts, vocabulary=pipe.vocabulary, guidance_interval=interval)
+        wishes = {name: pipe.config[name] for name in ("guidance_interval", "sampling")}
+        saved = type(pipe)(**parts, vocabulary=pipe.vocabulary, **wishes)
         saved.save_pretrained(folder, max_shard_size=SHARD_SIZE)
     for path in (folder / INDEX, *folder.glob("*/config.json")):  # where a part was loaded from is nobody's business
         values = read_json(path, json_object, CheckpointError)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from detdiffusion.core.assets import BUNDLED_MODEL
-from detdiffusion.core.files import file_hash, hash_of_hashes, read_json, write_text
+from detdiffusion.core.files import file_hash, hash_of_hashes, json_object, read_json, write_text
 from detdiffusion.errors import CheckpointError, ConfigError
+from detdiffusion.sampling_config import Recommended
 from detdiffusion.text.vocabulary import VOCABULARY_FILE, Vocabulary
 
 MANIFEST = "manifest.json"
@@ -88,7 +89,7 @@ def verify(folder: Path) -> None:
     Raises:
         CheckpointError: naming the file, and for a damaged one both hashes.
     """
-    check_model(folder)
+    read_recommended(folder)
     for component in components(folder):
         _refuse_pickles(part_folder(folder, component))
     if not (folder / MANIFEST).exists():
@@ -131,6 +132,20 @@ def read_vocabulary(folder: Path) -> Vocabulary:
         return Vocabulary.from_json(path.read_bytes())
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+def read_recommended(folder: Path) -> Recommended:
+    """How a model folder wants to be sampled; that of Papercut where it does not say.
+
+    Raises:
+        CheckpointError: there is no such model, its model_index.json cannot be read, or what it says makes no sense.
+    """
+    check_model(folder)
+    index = read_json(folder / INDEX, json_object, CheckpointError, _COPY)
+    try:
+        return Recommended.from_json(index.get("sampling"))
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / INDEX}: {error}") from error
 
 
 def components(folder: Path) -> dict[str, tuple[str | None, str | None]]:

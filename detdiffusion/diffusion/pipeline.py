@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from detdiffusion.diffusion.checkpoint import check_architecture, load_shared, n
 from detdiffusion.diffusion.decoding import check_safety, decode, in_form, to_pil
 from detdiffusion.diffusion.manifest import read_vocabulary, verify
 from detdiffusion.diffusion.output import DetDiffusionOutput, StepInfo
-from detdiffusion.diffusion.request import LayoutLike, as_folder, as_layouts, as_seeds, check_output, check_sampling
+from detdiffusion.diffusion.request import LayoutLike, as_folder, as_layouts, as_seeds, check_output, sampling_of
 from detdiffusion.diffusion.sampling import Predict, check_scheduler, make_scheduler, sample, starting_noise
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import Layout
@@ -30,7 +31,7 @@ from detdiffusion.models.blueprint import Blueprint
 from detdiffusion.models.control import control_images, control_scale, read_channels_last
 from detdiffusion.models.perception_head import PerceptionHead
 from detdiffusion.models.precision import arithmetic_dtype, autocast, name_of, usable_dtype
-from detdiffusion.sampling_config import DEFAULT_GUIDANCE, WHOLE_SCHEDULE, check_interval
+from detdiffusion.sampling_config import WHOLE_SCHEDULE, Recommended, check_interval
 from detdiffusion.text.prompt import TextCondition, empty_prompt, encode_prompt, encode_text
 from detdiffusion.text.vocabulary import VOCABULARY_FILE, Vocabulary
 
@@ -51,6 +52,10 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         safety_checker, feature_extractor: where a Stable Diffusion folder brought them, no picture passes unchecked.
         vocabulary: required; stored beside the model as vocabulary.json.
         guidance_interval: part of the noise schedule in which classifier-free guidance is on (see `in_interval`).
+        sampling: how the model wants to be sampled, as `Recommended` has it in JSON.
+
+    Raises:
+        ConfigError: parts, a guidance interval or a recommendation that make no sense.
     """
 
     model_cpu_offload_seq = "text_encoder->blueprint->controlnet->unet->vae"
@@ -76,9 +81,13 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         feature_extractor: Any = None,  # CLIPImageProcessor: its import brings torchvision, for models that have one
         vocabulary: Vocabulary | None = None,
         guidance_interval: list[float] | None = None,  # all of it
+        sampling: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.register_to_config(guidance_interval=check_interval(guidance_interval or WHOLE_SCHEDULE))
+        self.register_to_config(
+            guidance_interval=check_interval(guidance_interval or WHOLE_SCHEDULE),
+            sampling=Recommended.from_json(sampling).to_json(),
+        )
         if vocabulary is None:
             raise ConfigError(f"a DetDiffusionPipeline needs its vocabulary ({VOCABULARY_FILE} of the model's folder)")
         if safety_checker is not None and feature_extractor is None:
@@ -128,6 +137,11 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         """As diffusers', and vocabulary.json."""
         super().save_pretrained(str(folder), **kwargs)
         (Path(folder) / VOCABULARY_FILE).write_text(self.vocabulary.to_text())
+
+    @property
+    def recommended(self) -> Recommended:
+        """How the model wants to be sampled."""
+        return Recommended.from_json(self.config.sampling)
 
     @property
     def downsample(self) -> int:
@@ -238,8 +252,8 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         layouts: LayoutLike | Iterable[LayoutLike],
         *,
         seeds: Iterable[int],
-        steps: int = 20,
-        guidance_scale: float = DEFAULT_GUIDANCE,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
         attribute_guidance: float = 0.0,
         sampler: str | None = None,
         on_step: Callable[[StepInfo], None] | None = None,
@@ -254,8 +268,8 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
             layouts: of any numbers of objects, all of one picture size; a single one is drawn once for each seed. Each
                 is a `Layout`, its JSON form as a dict, or the path of a file that holds one.
             seeds: from 0 to `MAX_SEED`; the same seed starts from the same noise, whatever the batch and the device.
-            steps: of the sampler, 1 to `MAX_STEPS`.
-            guidance_scale: of classifier-free guidance; 1 switches it off, and takes half the time.
+            steps: of the sampler, 1 to `MAX_STEPS`; None: as recommended. Others may give a warning.
+            guidance_scale: of classifier-free guidance; 1 switches it off, in half the time. None: as recommended.
             attribute_guidance: how far to go on from easy towards hard beyond what the layouts' words say (see
                 `guided`); below 0 towards easy; 0 costs nothing, others twice the time.
             sampler: of `sampling.SAMPLERS`; None: the kind that the model came with.
@@ -272,13 +286,15 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         """
         seeds = as_seeds(seeds)
         drawn = as_layouts(layouts, len(seeds))
-        check_sampling(seeds, steps, guidance_scale, attribute_guidance, sampler)
+        how = sampling_of(self.recommended, seeds, steps, guidance_scale, attribute_guidance, sampler)
         check_output(on_step, output_type)
+        if advice := self.recommended.advice(how):
+            warnings.warn(advice, stacklevel=3)  # above torch's `no_grad`
         if attribute_guidance and not self.vocabulary.attribute_words:
             raise ConfigError("this model knows no easy and hard objects: attribute_guidance needs to be 0")
         arithmetic = self.arithmetic(dtype)
         scheduler = make_scheduler(self.scheduler, sampler)
-        check_scheduler(scheduler, steps)
+        check_scheduler(scheduler, how.steps)
         drawn = [self.vocabulary.resolve(layout) for layout in drawn]
         size = self._latent_size(drawn)
 
@@ -288,12 +304,12 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         with autocast(self.unet.device, arithmetic):
             latents = sample(
-                self._predictor(drawn, size, guided=guidance_scale != 1, contrast=attribute_guidance != 0),
+                self._predictor(drawn, size, guided=how.guidance_scale != 1, contrast=attribute_guidance != 0),
                 scheduler,
                 starting_noise(seeds, (self.unet.config.out_channels, *size)).to(self.unet.device),
                 seeds=seeds,
-                steps=steps,
-                guidance_scale=guidance_scale,
+                steps=how.steps,
+                guidance_scale=how.guidance_scale,
                 attribute_guidance=attribute_guidance,
                 guidance_interval=self.config.guidance_interval,
                 on_step=report,
@@ -380,6 +396,5 @@ def load_pipeline(
     dtype = usable_dtype(place, dtype or torch.float32)
     verify(path)
     check_architecture(path)
-    pipeline = DetDiffusionPipeline.from_pretrained(path, dtype=dtype)
-    moved: DetDiffusionPipeline = pipeline.to(place, silence_dtype_warnings=True)  # usable_dtype has warned
-    return moved
+    pipe = DetDiffusionPipeline.from_pretrained(path, dtype=dtype)
+    return pipe.to(place, silence_dtype_warnings=True)  # type: ignore[no-any-return]  # usable_dtype has warned

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
 from detdiffusion.image_record import read_layout
 from detdiffusion.layout import Layout
-from detdiffusion.sampling_config import MAX_SEED, SamplingConfig
+from detdiffusion.sampling_config import MAX_SEED, Recommended, SamplingConfig, SamplingRequest
 
 # A layout, its JSON form, or the path of a file that holds one: a layout file, or an image made by DetDiffusion.
 LayoutLike: TypeAlias = Layout | Mapping[str, Any] | str | os.PathLike[str]
@@ -70,11 +70,18 @@ def as_seeds(seeds: object) -> list[int]:
     raise ConfigError(f"seeds needs to be a list of whole numbers from 0 to {MAX_SEED}, one an image, not {seeds!r}")
 
 
-def check_sampling(seeds: Iterable[int], steps: Any, guidance: Any, attribute_guidance: Any, sampler: Any) -> None:
-    """ConfigError where one of them is of another type, or out of range (see `SamplingConfig`)."""
+def sampling_of(
+    model: Recommended, seeds: Iterable[int], steps: Any, guidance: Any, attribute_guidance: Any, sampler: Any
+) -> SamplingConfig:
+    """What all images of a call have in common, with the first of the seeds; None: as the model recommends.
+
+    Raises:
+        ConfigError: one of them is of another type, or out of range (see `SamplingConfig`).
+    """
     whole = steps if isinstance(steps, bool) or not hasattr(steps, "__index__") else operator.index(steps)
-    for seed in seeds:
-        SamplingConfig(seed, whole, guidance, attribute_guidance, "" if sampler is None else sampler)
+    asked = SamplingRequest(whole, guidance, attribute_guidance, "" if sampler is None else sampler)
+    first, *_ = [asked.of(model, seed) for seed in seeds]
+    return first
 
 
 def check_output(on_step: object, output_type: object) -> None:

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from detdiffusion import bounds
+from detdiffusion.core.files import one_line
 from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
 from detdiffusion.layout import Attribute, Box, Layout
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 ATTRIBUTES: tuple[Attribute, ...] = (Attribute.EASY, Attribute.HARD, Attribute.BACKGROUND)
 VOCABULARY_FILE = "vocabulary.json"
+MAX_GRID = 1024  # columns or rows of location words
 
 # fmt: off
 COCO_THINGS: tuple[str, ...] = (
@@ -69,12 +72,15 @@ class Vocabulary:
     _index: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        _check_kinds(self)
         repeated = [label for label, count in Counter(self.labels).items() if count > 1]
         if repeated or not self.labels:
             raise ConfigError(f"a vocabulary needs class names, each once; repeated: {', '.join(repeated) or 'none'}")
-        if min(self.grid) < 2:
-            raise ConfigError(f"location grid {self.grid} needs at least 2 columns and 2 rows")
-        if (self.location_format and "{}" not in self.location_format) or self.template.count("{objects}") != 1:
+        if not 2 <= min(self.grid) <= max(self.grid) <= MAX_GRID:
+            raise ConfigError(f"location grid {self.grid} needs from 2 to {MAX_GRID} columns and rows")
+        bare = (self.location_format.replace("{}", "", 1), self.template.replace("{objects}", "", 1))
+        without = self.location_format and "{}" not in self.location_format
+        if without or "{objects}" not in self.template or any(brace in text for text in bare for brace in "{}"):
             raise ConfigError("location_format needs '{}' (or to be empty), and template needs '{objects}' once")
         if len(self.attribute_words) not in (0, len(ATTRIBUTES)) or len(self.spoken) not in (0, len(self.labels)):
             raise ConfigError(
@@ -181,8 +187,28 @@ class Vocabulary:
             values = dict(data if isinstance(data, Mapping) else json.loads(data))
             fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
             return cls(**fields)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"this is not a vocabulary: {error}") from error
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigError(f"this is not a vocabulary: {one_line(error)}") from error
+
+
+def _check_kinds(vocabulary: Vocabulary) -> None:
+    """ConfigError where a field holds something else than it says; files are read into it as they are."""
+    names = (vocabulary.things, vocabulary.stuff, vocabulary.attribute_words, vocabulary.spoken)
+    words = [word for part in names if isinstance(part, tuple) for word in part]
+    texts = (*words, vocabulary.location_format, vocabulary.template)
+    if not all(isinstance(part, tuple) for part in names) or not all(map(_is_word, texts)):
+        raise ConfigError(f"a vocabulary's words need to be lists of text of at most {bounds.CLASS_NAME} characters")
+    if len(words) > 4 * bounds.CLASSES:
+        raise ConfigError(f"a vocabulary of {len(words):,} words; at most {bounds.CLASSES:,} classes are possible")
+    grid = vocabulary.grid
+    if not isinstance(grid, tuple) or len(grid) != 2 or not all(type(side) is int for side in grid):
+        raise ConfigError(f"location grid {repr(grid)[:50]} needs to be two whole numbers: columns, rows")
+    if not isinstance(vocabulary.padding, bool):
+        raise ConfigError(f"padding {repr(vocabulary.padding)[:50]} needs to be true or false")
+
+
+def _is_word(text: object) -> bool:
+    return isinstance(text, str) and len(text) <= bounds.CLASS_NAME
 
 
 def new_words(vocabulary: Vocabulary) -> list[str]:

@@ -124,6 +124,15 @@ def test_the_same_word_means_the_same_in_every_verb() -> None:
     assert several == SEVERAL | {"--seed": {"N"}}, "--seed of noise has an upper bound"
 
 
+READING = {"--images", "--split-by", "--strict"}  # how data are read, beside --split
+
+
+def test_whoever_reads_a_split_reads_data_in_every_form() -> None:
+    found = {verb: READING & set(flags) for verb in VERBS if "--split" in (flags := _flags(verb))}
+    assert len(found) == 10
+    assert {verb: flags for verb, flags in found.items() if flags != READING} == {}
+
+
 @pytest.mark.parametrize("verb", ["subset", "annotate", "train", "evaluate", "generate", "layouts"])
 def test_filters_begin_alike(verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

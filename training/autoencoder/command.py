@@ -9,7 +9,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,20 +22,23 @@ from detdiffusion.core.arguments import add_device, add_old_name, out_folder, po
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.devices import check_device, device_of
 from detdiffusion.core.files import bytes_hash, text_hash, write_json, written_aside
-from detdiffusion.core.settings import keep_settings
+from detdiffusion.core.settings import check_settings, keep_settings
 from detdiffusion.detection import Detections, Detector, SeesFeatures
 from detdiffusion.detectors import detector_path, load_detector
 from detdiffusion.errors import ConfigError, DataError, why
 from detdiffusion.evaluation.comparison import mean, object_confidences
 from detdiffusion.layout import MAX_OBJECTS, Box, Layout
 from training.autoencoder.config import OF_SCENES, AutoencoderConfig
+from training.autoencoder.folders import autoencoder_folder
 from training.core.cli import (
     add_config,
+    add_dry_run,
     add_image_size,
     add_set,
     add_updates,
     add_weights,
     check_there,
+    nothing_is_missing,
     progress,
 )
 from training.core.reading import read_ahead
@@ -124,6 +127,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_updates(parser)
     add_set(parser, "AutoencoderConfig (training/autoencoder/config.py)", "batch=8 or block_out_channels=[32,64,128]")
     add_device(parser)
+    add_dry_run(parser)
 
 
 @tells(lambda arguments: arguments.out / STATUS)
@@ -134,12 +138,23 @@ def run(arguments: argparse.Namespace) -> int:
     check_device(request.device)
     check_data(request.data)
     check_there(request.start)
+    if request.start is not None:
+        autoencoder_folder(request.start)
     if request.detector is not None:
         detector_path(request.detector, request.model)
-    detector = None
+    chosen = choose_images(request)
+    check_settings(request.out / "config.json", chosen.settings)
+    detector, begun = None, None
     if request.detector is not None:
         detector = load_detector(request.detector, request.model, device=device_of(request.device))
-    report = train(request, detector)
+    if request.start is not None:
+        from training.autoencoder.loading import load_small_autoencoder
+
+        begun = load_small_autoencoder(request.start)
+    if arguments.dry_run:
+        check_settings(request.out / "config.json", {**chosen.settings, **seen_by(detector, begun)})
+        return nothing_is_missing()
+    report = train(request, chosen, detector, begun)
     print(f"PSNR {report['psnr']:.2f} dB on {report['pictures']['held_out']} held-out images")
     if detector is not None:
         print(_confidence_line(detector, report["confidence"]))
@@ -167,39 +182,56 @@ def request_of(arguments: argparse.Namespace) -> AutoencoderRequest:
     )
 
 
-def train(request: AutoencoderRequest, detector: Detector | None) -> dict[str, Any]:
-    """Trains on the images below `data`, writes `out/model` and `out/report.json`, and returns the report.
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The images of a training, and what of its settings is known before anything is loaded."""
+
+    parts: Parts
+    counts: Mapping[str, int]
+    settings: Mapping[str, Any]
+
+
+def choose_images(request: AutoencoderRequest) -> Chosen:
+    """DataError: there are too few images, or no data set with such a split."""
+    files = image_files(request.data, request.split, request.reading)
+    parts = split_files(files, request.held_out, request.config.seed)
+    fields = {name: value for name, value in asdict(request.config).items() if name not in OF_SCENES}
+    home = request.data if request.data.is_dir() else request.data.parent
+    names = text_hash("\n".join(Path(os.path.relpath(path, home)).as_posix() for path in files))
+    counts = {"size": request.size, "trained_on": len(parts.trained), "held_out": len(parts.held_out)}
+    return Chosen(parts, counts, {**fields, **counts, "pictures_sha256": names})
+
+
+def seen_by(detector: Detector | None, begun: SmallAutoencoder | None) -> dict[str, Any]:
+    """The rest of the settings: who teaches, and what the training begins as."""
+    from safetensors.torch import save
+
+    teacher = detector.sha256 if isinstance(detector, SeesFeatures) else None
+    return {"perceptual_sha256": teacher, "start_sha256": begun and bytes_hash(save(begun.state_dict()))}
+
+
+def train(
+    request: AutoencoderRequest, chosen: Chosen, detector: Detector | None, begun: SmallAutoencoder | None
+) -> dict[str, Any]:
+    """Trains on the images that were chosen, writes `out/model` and `out/report.json`, and returns the report.
+
+    begun: what it begins as.
 
     Raises:
         ConfigError: `out` was started with other settings or other images, the start does not fit, or there is no such
             device.
-        CheckpointError: the start cannot be read.
-        DataError: there are too few images, or one of them cannot be read.
+        DataError: an image cannot be read.
     """
-    check_device(request.device)
-    config, out = request.config, request.out
-    files = image_files(request.data, request.split, request.reading)
-    parts = split_files(files, request.held_out, config.seed)
-    from safetensors.torch import save
-
-    from training.autoencoder.loading import load_small_autoencoder
     from training.autoencoder.recipe import train_autoencoder
 
+    config, out, parts = request.config, request.out, chosen.parts
     device = device_of(request.device)
-    fields = {name: value for name, value in asdict(config).items() if name not in OF_SCENES}
-    home = request.data if request.data.is_dir() else request.data.parent
-    names = text_hash("\n".join(Path(os.path.relpath(path, home)).as_posix() for path in files))
-    counts = {"size": request.size, "trained_on": len(parts.trained), "held_out": len(parts.held_out)}
-    teacher = detector.sha256 if isinstance(detector, SeesFeatures) else None
-    begun = None if request.start is None else load_small_autoencoder(request.start)
-    seen = {"pictures_sha256": names, "perceptual_sha256": teacher}
-    seen["start_sha256"] = begun and bytes_hash(save(begun.state_dict()))
-    keep_settings(out / "config.json", {**fields, **counts, **seen})
+    keep_settings(out / "config.json", {**chosen.settings, **seen_by(detector, begun)})
     stack = image_stack([*parts.trained, *parts.held_out], request.size, out / "pictures.npy")
     with progress("autoencoder") as on_step:
         model = train_autoencoder(stack[: len(parts.trained)], config, out, device, on_step, detector, begun)
     report = {
-        "pictures": counts,
+        "pictures": chosen.counts,
         "steps": config.steps + config.decoder_steps,
         **measure(model, stack[len(parts.trained) :], detector),
         "detector": None

@@ -5,9 +5,9 @@ from typing import TypeAlias
 
 from diffusers import AutoencoderKL
 
-from detdiffusion.diffusion.manifest import part_folder
 from detdiffusion.errors import CheckpointError, why
 from detdiffusion.models.autoencoder import SmallAutoencoder
+from training.autoencoder.folders import autoencoder_folder
 
 Autoencoder: TypeAlias = SmallAutoencoder | AutoencoderKL
 
@@ -18,9 +18,9 @@ def load_autoencoder(folder: Path) -> Autoencoder:
     Raises:
         CheckpointError: there is none, or it cannot be read.
     """
-    inside = part_folder(folder, "vae")
-    inside = inside if inside.is_dir() else folder
-    kind = AutoencoderKL if "AutoencoderKL" in _text(inside / "config.json") else SmallAutoencoder
+    inside = autoencoder_folder(folder)
+    about = (inside / "config.json").read_text(encoding="utf-8")
+    kind = AutoencoderKL if "AutoencoderKL" in about else SmallAutoencoder
     try:
         loaded: Autoencoder = kind.from_pretrained(str(inside), use_safetensors=True, local_files_only=True)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
@@ -44,7 +44,3 @@ def load_small_autoencoder(folder: Path) -> SmallAutoencoder:
         )
     small: SmallAutoencoder = loaded
     return small
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -6,12 +6,16 @@ Run the same command again after a stop: it goes on from the newest checkpoint.
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detdiffusion.core.arguments import add_device, add_old_name, natural, out_folder, positive
+from detdiffusion.core.devices import check_device, device_of
+from detdiffusion.core.settings import check_settings
+from training.autoencoder.folders import autoencoder_folder
 from training.causes.config import CauseTrainingConfig
-from training.core.cli import add_image_size, add_set, add_updates, check_there
+from training.core.cli import add_dry_run, add_image_size, add_set, add_updates, check_there, nothing_is_missing
 from training.core.settings import with_settings
 from training.core.status import STATUS, tells
 
@@ -42,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=positive, default=2, metavar="N", help="processes (default 2)")
     add_set(parser, "CauseTrainingConfig (training/causes/config.py)", "batch=32 or hard_share=0.5")
     add_device(parser)
+    add_dry_run(parser)
 
 
 @tells(lambda arguments: arguments.out / STATUS)
@@ -50,9 +55,13 @@ def run(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in ("scenes", "steps", "seed")}
     words = [f"{name}={value}" for name, value in given.items() if value is not None]
     config = with_settings(CauseTrainingConfig(), [*arguments.set, *words])
+    check_device(arguments.device)
     check_there(arguments.autoencoder)
-    from detdiffusion.core.devices import device_of
-
+    if arguments.autoencoder is not None:
+        autoencoder_folder(arguments.autoencoder)
+    check_settings(arguments.out / "config.json", {**asdict(config), "size": arguments.size})
+    if arguments.dry_run:
+        return nothing_is_missing()
     device = device_of(arguments.device)
     from training.autoencoder.loading import load_autoencoder
     from training.causes.run import train_causes

@@ -4,7 +4,7 @@ Randomness is a function of (seed, step, index of the sample), so a checkpoint h
 command run again goes on where it stopped, bit-equal on a CPU, whenever it was killed.
 """
 
-import json
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -16,7 +16,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from detdiffusion.core.files import file_hash, folder_written_aside, hash_number, read_json
+from detdiffusion.core.files import (
+    file_hash,
+    folder_written_aside,
+    hash_number,
+    json_object,
+    read_json,
+    write_sealed,
+)
 from detdiffusion.errors import DataError, why
 
 WEIGHTS, MANIFEST = "state.safetensors", "manifest.json"
@@ -45,42 +52,54 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], keep
     try:
         with folder_written_aside(final) as aside:
             save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, aside / WEIGHTS)
-            (aside / MANIFEST).write_text(json.dumps({"step": step, "sha256": file_hash(aside / WEIGHTS)}))
+            write_sealed(aside / MANIFEST, {"step": step, "sha256": file_hash(aside / WEIGHTS)})
             shutil.rmtree(final, ignore_errors=True)  # one of this step that was damaged
     except (OSError, SafetensorError) as error:
         raise DataError(
             f"{folder}: the checkpoint of step {step} could not be written ({why(error)}); free some space"
         ) from error
-    for old in sorted(folder.glob("step-*"))[:-keep]:
+    for old in list(_steps(folder).values())[:-keep]:
         shutil.rmtree(old)
     return final
 
 
 def latest_checkpoint(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
-    """The newest whole checkpoint; damaged or partial ones are named on standard error and passed over."""
+    """The newest whole checkpoint; damaged or partial ones are named on standard error and passed over.
+
+    Whole: the manifest is as it was written, its step is the folder's, and the weights have its SHA-256.
+    """
     for partial in folder.glob(".*"):
         print(f"{partial}: an unfinished checkpoint, ignored", file=sys.stderr)
-    for path in sorted(folder.glob("step-*"), reverse=True):
+    for step, path in reversed(_steps(folder).items()):
         try:
             written, sha256 = read_json(path / MANIFEST, _written, DataError)
             found = file_hash(path / WEIGHTS)
-        except (OSError, DataError) as error:
+            if written != step:
+                raise DataError(f"its manifest is of step {written}")
+            if found == sha256:
+                return step, load_file(path / WEIGHTS)
+        except (OSError, DataError, SafetensorError) as error:
             print(f"{path}: unreadable ({why(error)}), ignored", file=sys.stderr)
             continue
-        if found == sha256:
-            return written, load_file(path / WEIGHTS)
         print(f"{path}: SHA-256 is {found}, the manifest says {sha256}; ignored", file=sys.stderr)
     return None
 
 
-def _written(manifest: Mapping[str, Any]) -> tuple[int, str]:
+def _written(manifest: Any) -> tuple[int, str]:
     """Step and SHA-256."""
-    return int(manifest["step"]), str(manifest["sha256"])
+    values = json_object(manifest)
+    return int(values["step"]), str(values["sha256"])
+
+
+def _steps(folder: Path) -> dict[int, Path]:
+    """Checkpoints by step, rising. Folders of other names are somebody else's."""
+    found = {int(path.name[5:]): path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8}", path.name)}
+    return dict(sorted(found.items()))
 
 
 def checkpoint_step(folder: Path) -> int:
     """The step of the newest checkpoint that may be whole, 0 without one; nothing is loaded."""
-    return max((int(path.name.removeprefix("step-")) for path in folder.glob("step-*")), default=0)
+    return max(_steps(folder), default=0)
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer, name: str = "optimizer") -> dict[str, Tensor]:

@@ -54,6 +54,19 @@ def add_weights(parser: argparse.ArgumentParser, what: str) -> None:
     add_old_name(parser, "--start", "--weights")
 
 
+def add_dry_run(parser: argparse.ArgumentParser) -> None:
+    """`--dry-run`, of every command that works for long."""
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check all that the command will need, and write nothing"
+    )
+
+
+def nothing_is_missing() -> int:
+    """How a dry run ends that found nothing wrong."""
+    print("dry run: nothing is missing", file=sys.stderr)
+    return 0
+
+
 def check_there(*paths: Path | None, what: str = "") -> None:
     """DataError where one of the files or folders that a command needs is missing: said before libraries are loaded."""
     for path in paths:

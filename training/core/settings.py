@@ -84,15 +84,15 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read, or holds something else.
     """
-    import yaml  # type: ignore[import-untyped]
+    from detdiffusion.core.yaml_files import load_yaml
 
     try:
         text = path.read_text(encoding="utf-8")
         try:
             values = json.loads(text)  # first, for YAML reads JSON's 1e-05 as text
-        except ValueError:
-            values = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (ValueError, RecursionError):
+            values = load_yaml(text)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {why(error)}") from error
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ConfigError(f"{path} needs fields and their values, such as steps: 1000")

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from detdiffusion.core.files import claim, read_json, write_json, write_text
+from detdiffusion.core.files import claim, hold, read_json, write_json, write_text
 from detdiffusion.errors import ConfigError, DataError, DetDiffusionError, sentence, why
 
 STATUS = "status.json"
@@ -220,12 +220,26 @@ def telling(path: Path | None, unit: str = "step", *, shared: bool = False) -> I
     Args:
         path: None: this process does not lead, and tells nothing.
         shared: several processes may do this work together: only the one that came first tells.
+
+    Raises:
+        DataError: another process works there, and the work is not shared.
     """
     with ExitStack() as stack:
+        outer = _writer.get()
 
         @cache  # the lock is taken with the first word: bad input leaves no trace
         def leads() -> bool:
-            return path is None or not shared or stack.enter_context(claim(path.with_suffix(".lock")))
+            if path is None or (not shared and outer is not None and outer.path == path):
+                return True
+            lock = path.with_suffix(".lock")
+            if shared:
+                return stack.enter_context(claim(lock))
+            try:
+                stack.enter_context(hold(lock, DataError, str(path.parent)))
+            except DataError:
+                writer.path = None  # what stands there is the other one's
+                raise
+            return True
 
         writer = StatusWriter(path, unit, leads)
         stack.callback(_writer.reset, _writer.set(writer))
@@ -255,7 +269,7 @@ def tells(
     def decorate(run: Callable[[Any], int]) -> Callable[[Any], int]:
         @wraps(run)
         def told(arguments: Any) -> int:
-            with telling(file(arguments), unit, shared=shared):
+            with telling(None if getattr(arguments, "dry_run", False) else file(arguments), unit, shared=shared):
                 return run(arguments)
 
         return told
@@ -302,12 +316,12 @@ def cut_rows(path: Path, step: int) -> None:
     """Takes rows of later steps, and a last one that is torn, out of a .jsonl file."""
     if not path.exists():
         return
-    kept = [line for line in path.read_text().splitlines() if _step(line) <= step]
+    kept = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if _step(line) <= step]
     write_text(path, "".join(line + "\n" for line in kept))
 
 
 def _step(line: str) -> float:
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf

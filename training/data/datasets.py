@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import overload
 
@@ -19,6 +20,7 @@ from detdiffusion.layout import Box, Layout
 from training.data.checks import DataReport, Drop, Tally
 from training.data.drop_list import write_list
 from training.data.filters import NO_FILTER, LayoutFilter, layout_of, selections
+from training.data.forms.coco import read_coco
 from training.data.forms.coco_masks import unpack
 from training.data.forms.common import Way
 from training.data.forms.recognise import find_source, recognise, source_of, unknown_form
@@ -145,6 +147,13 @@ class Dataset(Sequence[Sample]):
         listed = [] if self.dropped_list is None else [f"all that was dropped: {self.dropped_list}"]
         return [head, *self.report.lines(), *listed, classes, masks[self.mask_source]]
 
+    def layouts(self) -> Iterator[tuple[int | str, Layout]]:
+        """Of every image: its id as the data give it, and its layout."""
+        for number in self._numbers:
+            picture = self._index.picture(number)
+            kept = self.layout_filter.select(self._index.entries(number)).kept
+            yield int(picture.image_id) if picture.numeric else picture.image_id, layout_of(picture, kept)
+
     def unfiltered(self) -> Dataset:
         """The same data with everything in it that a layout can hold."""
         return Dataset(self.root, self._index, NO_FILTER, self.part, self.words)
@@ -219,13 +228,34 @@ def open_dataset(
         raise unknown_form(folder)
     part = _part_of(way, split, reading.split_by)
     source = source_of(way, split if part is None else None)
-    found = open_index(index or _cached_index(way, split if part is None else None), source)
+    found = open_index(index or _cached_index(source, way.by, split if part is None else None), source)
     dataset = Dataset(way.root, found, filter, part, data_words(folder, split, reading))
-    if reading.strict and (found.tally.pictures or found.tally.objects):
-        lines = found.tally.report(*_sizes(found)).lines()
-        raise DataError(f"{folder}: not everything can be read, and --strict was given; {_on_one_line(lines)}")
+    return _checked(dataset, found, folder, strict=reading.strict)
+
+
+def open_annotations(
+    instances: Path, stuff: Path | None = None, filter: LayoutFilter = NO_FILTER, *, strict: bool = False
+) -> Dataset:
+    """What COCO files say of images that need not be there: their sizes are those that the files state.
+
+    Raises:
+        DataError: a file cannot be read, nothing is left, or with `strict` something was dropped.
+    """
+    files = (instances,) if stuff is None else (instances, stuff)
+    fill = partial(read_coco, instances=instances, stuff=stuff, masks=False)
+    about = f"COCO by {' and '.join(path.name for path in files)}, without the images"
+    source = Source("COCO without images", instances.parent, files, (), fill, about, has_images=False)
+    found = open_index(_cached_index(source, instances, None if stuff is None else str(stuff.absolute())), source)
+    return _checked(Dataset(source.root, found, filter), found, instances, strict=strict)
+
+
+def _checked(dataset: Dataset, index: Index, asked: Path, *, strict: bool) -> Dataset:
+    """DataError where nothing is left, or where something was dropped that was to stay."""
+    if strict and (index.tally.pictures or index.tally.objects):
+        lines = index.tally.report(*_sizes(index)).lines()
+        raise DataError(f"{asked}: not everything can be read, and --strict was given; {_on_one_line(lines)}")
     if not dataset.report.pictures:
-        raise DataError(f"{folder}: no picture is left; {_on_one_line(dataset.report.lines())}")
+        raise DataError(f"{asked}: no picture is left; {_on_one_line(dataset.report.lines())}")
     return dataset
 
 
@@ -313,9 +343,9 @@ def _stretched(mask: Mask, width: int, height: int) -> Mask:
     return np.asarray(cover >= max(1, min(128, int(cover.max()))))
 
 
-def _cached_index(way: Way, split: str | None) -> Path:
+def _cached_index(source: Source, by: Path, more: str | None) -> Path:
     """In the user's cache folder: that of the data may be read-only. Other files, other pictures, another index."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = way.root.resolve()
-    key = text_hash("\n".join(map(str, (folder, split or "", way.form, way.by.absolute()))))[:16]
+    folder = source.root.resolve()
+    key = text_hash("\n".join(map(str, (folder, more or "", source.form, by.absolute()))))[:16]
     return base / "detdiffusion" / "indexes" / f"{folder.name}-{key}.sqlite"

@@ -1,26 +1,18 @@
-"""Which pictures and objects make a layout: the filter of the evaluation protocol, and the `layouts` verb."""
+"""Which pictures and objects make a layout: the filter of the evaluation protocol, and its arguments."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import TextIO
 
-from detdiffusion.core.arguments import out_file
-from detdiffusion.core.files import put_in_place, scratch_beside
-from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.errors import ConfigError
 from detdiffusion.layout import MAX_OBJECTS, Box, EmptyLayout, Layout
-from training.core.cli import check_there
-from training.data.checks import DataReport, Drop, Reason, Tally
-from training.data.forms.coco import read_coco
-from training.data.index import Entry, ImageEntry, Index, build_index
+from training.data.checks import Drop, Reason, Tally
+from training.data.index import Entry, ImageEntry, Index
 
 _ROUNDING = 1e-9  # of an area: a box of exactly the least area goes, however its corners were rounded
 
@@ -136,15 +128,7 @@ def layout_of(picture: ImageEntry, entries: Sequence[Entry]) -> Layout:
     return Layout(picture.frame.width, picture.frame.height, boxes)
 
 
-# --- python -m training layouts -------------------------------------------------------------------
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `python -m training layouts`."""
-    parser.add_argument("--instances", type=Path, required=True, metavar="I.json", help="COCO file of things")
-    parser.add_argument("--stuff", type=Path, metavar="S.json", help="COCO file of stuff in the same images")
-    parser.add_argument("--out", type=out_file, required=True, metavar="FILE.jsonl", help="file to write")
-    add_filter_arguments(parser)
+# --- arguments ------------------------------------------------------------------------------------
 
 
 def add_filter_arguments(parser: argparse.ArgumentParser, bounds: LayoutFilter = NO_FILTER) -> None:
@@ -202,47 +186,3 @@ def filter_words(bounds: LayoutFilter) -> list[str]:
     counts = ["--min-objects", str(bounds.min_objects), "--max-objects", str(bounds.max_objects)]
     ignored = ["--ignore", *map(shlex.quote, bounds.ignored)]
     return [*areas, *counts, "--crowds" if bounds.crowds else "--no-crowds", *ignored]
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    check_there(arguments.instances, arguments.stuff, what="file")
-    print(f"reading {arguments.instances}", file=sys.stderr)
-    report = write_layouts(arguments.instances, arguments.stuff, arguments.out, filter_of(arguments))
-    print("\n".join(report.lines()))
-    if not report.pictures:
-        raise DataError(f"no layout is left of {arguments.instances}: widen the bounds")
-    print(arguments.out)
-    return 0
-
-
-def write_layouts(instances: Path, stuff: Path | None, out: Path, layout_filter: LayoutFilter) -> DataReport:
-    """Writes one JSON row a picture, `image_id` as COCO has it, then the layout in its public form; nothing if no
-    picture is left.
-
-    Raises:
-        ConfigError: `out` is a folder.
-        DataError: a file is missing or is not COCO's JSON.
-    """
-    if out.is_dir():
-        raise ConfigError(f"{out} is a folder; --out names the file to write")
-    # The index lies beside the result, not among the temporary files, which often lie in memory.
-    with scratch_beside(out) as work:
-        path, rows = work / "index.sqlite", work / "rows.jsonl"
-        build_index(path, lambda writer: read_coco(writer, instances, stuff, masks=False))
-        with rows.open("w", encoding="utf-8", newline="\n") as file:
-            report = _write_rows(Index(path), layout_filter, file)
-        if report.pictures:
-            put_in_place(rows, out)
-    return report
-
-
-def _write_rows(index: Index, layout_filter: LayoutFilter, file: TextIO) -> DataReport:
-    tally, pictures, objects = index.tally.copy(), 0, 0
-    for number, kept in selections(index, layout_filter, tally):
-        picture = index.picture(number)
-        image_id = int(picture.image_id) if picture.numeric else picture.image_id
-        file.write(json.dumps({"image_id": image_id, **layout_of(picture, kept).to_json()}) + "\n")
-        pictures += 1
-        objects += len(kept)
-    return tally.report(pictures, objects)

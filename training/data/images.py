@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PureWindowsPath
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ class ImageFault(StrEnum):
     OUTSIDE = "picture file outside the data folder"
     UNREADABLE = "picture cannot be read"
     TOO_LARGE = f"picture over {MAX_PIXELS // 1_000_000} megapixels"
-    DEEP = "picture of more than 8 bits a channel"
+    DEEP = "picture of 32 bits a channel, whose range nobody states"
     NO_SIZE = "picture of unknown size"
     OTHER_SIZE = "picture of another size than its annotations say"
 
@@ -143,11 +144,11 @@ def read_image_file(path: Path) -> Image.Image:
     """The picture, upright and in RGB.
 
     Raises:
-        ImageError: the file is missing, damaged (cut short, too), over 25 megapixels or of 16 bits a channel.
+        ImageError: the file is missing, damaged (cut short, too), over 25 megapixels or of 32 bits a channel.
     """
     with _opened(path) as image:
         orientation = _orientation(image)
-        rgb = image.convert("RGB")
+        rgb = _rgb(image)
         return rgb.transpose(_TRANSPOSES[orientation]) if orientation in _TRANSPOSES else rgb
 
 
@@ -161,15 +162,23 @@ def is_turned(path: Path) -> bool:
         return _orientation(image) != 1
 
 
-def signature_of(path: Path) -> bytes:
-    """A thumbnail in RGB, row by row, by which near-duplicates are known. Every byte of the picture is decoded for it.
+class Seen(NamedTuple):
+    """What one look at a picture finds: a thumbnail in RGB, row by row, by which near-duplicates are known,
+    and whether it has 16 bits a channel."""
+
+    signature: bytes
+    deep: bool
+
+
+def look_at(path: Path) -> Seen:
+    """Every byte of the picture is decoded for it.
 
     Raises:
-        ImageError: the file is missing, damaged (cut short, too), over 25 megapixels or of 16 bits a channel.
+        ImageError: the file is missing, damaged (cut short, too), over 25 megapixels or of 32 bits a channel.
     """
     with _opened(path) as image:
         image.draft("RGB", (64, 64))  # of a JPEG, an eighth of the pixels are computed, and all of the file is read
-        return image.convert("RGB").resize(SIGNATURE, Image.Resampling.BOX).tobytes()
+        return Seen(_rgb(image).resize(SIGNATURE, Image.Resampling.BOX).tobytes(), _is_deep(image))
 
 
 def locate(root: Path, place: Path, name: str, stated: tuple[int, int] | None) -> tuple[str, Frame]:
@@ -206,13 +215,21 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_there(path: Path) -> bool:
+    """The same of files and folders."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(ImageFault.TOO_LARGE, path, _shown(image.size))
-            if image.mode in ("I", "F") or image.mode.startswith("I;"):
+            if image.mode in ("I", "F"):
                 raise ImageError(ImageFault.DEEP, path, f"mode {image.mode}")
             yield image
     except FileNotFoundError as error:
@@ -221,6 +238,18 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise ImageError(ImageFault.TOO_LARGE, path) from error
     except _BROKEN as error:
         raise ImageError(ImageFault.UNREADABLE, path, error) from error
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether it has 16 bits a channel and is grey; Pillow opens coloured ones with the upper 8 bits of each."""
+    return image.mode.startswith("I;16")
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """In 8 bits a channel: of 16, the upper 8, as OpenCV reads them, and Pillow those of coloured images."""
+    if _is_deep(image):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
 
 
 def _orientation(image: Image.Image) -> int:

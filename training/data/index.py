@@ -1,7 +1,7 @@
 """The on-disk index of a data set: one SQLite file that says which pictures there are and what is in them.
 
-Annotation files of any form are read once, with bounded memory, checked, and written here; samples are then read
-picture by picture. The index is made anew when a source file changes.
+Annotation files of any form are read once, with bounded memory, and written here; samples are then read picture by
+picture. The index is made anew when a source file changes.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from detdiffusion.core.files import file_hash, put_in_place, scratch_beside, text_hash
+from detdiffusion.core.files import file_hash, put_in_place, scratch_beside, text_hash, write_text
 from detdiffusion.errors import DataError
 from training.core.reading import read_ahead
 from training.data.checks import Drop, Reason, Tally
-from training.data.images import Corners, Frame, ImageError, signature_of
+from training.data.images import Corners, Frame, ImageError, Seen, look_at
 
-VERSION = 2  # of the tables below: an index of another version is made anew
-_MANY = 1000  # pictures; fewer are looked at before anybody misses a progress bar
-_AHEAD = 64  # pictures that are decoded before they are asked for
+VERSION = 3  # of the tables below: an index of another version is made anew
+_MANY, _AHEAD = 1000, 64  # pictures: with fewer nobody misses a progress bar; decoded before they are asked for
 
 _TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT);
@@ -81,6 +80,7 @@ class Source:
     folders: tuple[Path, ...]  # of pictures: when one is added or removed, the index is made anew
     fill: Callable[[IndexWriter], None]
     about: str = ""
+    has_images: bool = True  # whether the image files are there to be looked at
 
     def stamp(self) -> str:
         """Another one whenever a file was replaced or edited, or pictures came or went."""
@@ -179,8 +179,9 @@ class IndexWriter:
         looked = read_ahead(rows, lambda row: _looked(root / row[1]), _AHEAD)
         for (number, path), (found, size, changed) in tqdm(looked, "pictures", len(rows), disable=len(rows) < _MANY):
             database.execute("INSERT OR IGNORE INTO looked VALUES (?, ?, ?)", (path, size, changed))
-            if isinstance(found, bytes):
-                database.execute("UPDATE picture SET signature = ? WHERE number = ?", (found, number))
+            if isinstance(found, Seen):
+                database.execute("UPDATE picture SET signature = ? WHERE number = ?", (found.signature, number))
+                self.tally.notes.update([Reason.DEEP_IMAGE] * found.deep)
             else:
                 self._remove(number, Drop.of(path, "", found.fault, found.args[2]))
 
@@ -319,7 +320,7 @@ def open_index(path: Path, source: Source) -> Index:
     """
     stamp = source.stamp()
     try:
-        found = Index(path)
+        found = Index(path) if _is_whole(path) else None
     except DataError:
         found = None
     if found is not None and found.stamp == stamp and found.is_of_today(source.root):
@@ -328,7 +329,8 @@ def open_index(path: Path, source: Source) -> Index:
 
     def fill(writer: IndexWriter) -> None:
         source.fill(writer)
-        writer.look(source.root)
+        if source.has_images:
+            writer.look(source.root)
 
     build_index(path, fill, stamp, source.contents(), source.about)
     return Index(path)
@@ -347,9 +349,24 @@ def build_index(
             with IndexWriter(work / "index.sqlite") as writer:
                 fill(writer)
                 writer.finish(stamp, contents, about)
+            write_text(_seal_of(path), file_hash(work / "index.sqlite"))
             put_in_place(work / "index.sqlite", path)
+    except UnicodeEncodeError as error:
+        raise DataError(f"{path.stem}: a name holds a character that is none ({error.reason}); rename it") from error
     except sqlite3.Error as error:
         raise DataError(f"{path}: the index cannot be written ({error}); is the disk full?") from error
+
+
+def _seal_of(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether it is as it was written. One without a seal is of version 0.1, and made anew."""
+    try:
+        return file_hash(path) == _seal_of(path).read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return False
 
 
 def connect_for_writing(path: Path) -> sqlite3.Connection:
@@ -365,11 +382,11 @@ def _entry(row: Sequence[Any]) -> Entry:
     return Entry(label, (x1, y1, x2, y2), bool(crowd), number)
 
 
-def _looked(path: Path) -> tuple[bytes | ImageError, int, int]:
-    """The signature of a picture or why it cannot be read, and the state of its file before that."""
+def _looked(path: Path) -> tuple[Seen | ImageError, int, int]:
+    """What a picture shows or why it cannot be read, and the state of its file before that."""
     state = _state(path)
     try:
-        return signature_of(path), *state
+        return look_at(path), *state
     except ImageError as error:
         return error, *state
 

@@ -15,15 +15,16 @@ from typing import Any, Protocol
 from PIL import Image
 
 from detdiffusion.core.files import file_hash
-from detdiffusion.errors import ConfigError, DataError, LayoutError
+from detdiffusion.errors import ConfigError, DataError, LayoutError, why
 from detdiffusion.layout import Layout
 from training.data.attributes import Attributes, read_attributes, read_file
-from training.data.datasets import Dataset, fitted, open_dataset
+from training.data.datasets import Dataset, data_words, fitted, open_dataset
 from training.data.filters import LayoutFilter
 from training.data.forms.recognise import DATA_FILES
 from training.data.images import Mask
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.scene import Scene, scene
+from training.data.request import AS_IT_IS, Reading
 
 PAPERCUT = re.compile(r"papercut:([1-9]\d{0,6})@(\d{1,9})")
 SUFFIX = ".jsonl"
@@ -115,27 +116,33 @@ def layout_spec(text: str) -> str:
 
 
 def open_source(
-    spec: str, bounds: LayoutFilter, split: str | None = None, attributes: Path | None = None
+    spec: str,
+    bounds: LayoutFilter,
+    split: str | None = None,
+    attributes: Path | None = None,
+    reading: Reading = AS_IT_IS,
 ) -> LayoutSource:
     """The layouts that `layout_spec` let through.
 
     Args:
-        bounds, split, attributes: of a data set's folder; attributes is a file of `python -m training annotate`.
+        bounds, split, attributes, reading: of a data set; attributes is a file of `python -m training annotate`.
 
     Raises:
-        ConfigError: attributes for layouts that are no data set's folder.
+        ConfigError: a split, attributes or a way of reading for layouts that are no data set.
         DataError: nothing of that name, or it cannot be read; the attributes belong to other data.
     """
     path = Path(spec)
     if path.is_dir() or (path.suffix.lower() in DATA_FILES and path.is_file()):
-        dataset = open_dataset(path, filter=bounds, split=split)
+        dataset = open_dataset(path, filter=bounds, split=split, reading=reading)
         if attributes is not None:
             read_attributes(attributes, dataset)  # what is wrong is said now
         return DatasetLayouts(dataset, split, attributes)
-    if attributes is not None:
-        raise ConfigError(f"--attributes {attributes} belongs to a data set; {spec} is not the folder of one")
     parts = PAPERCUT.fullmatch(spec)
-    return PapercutLayouts(int(parts[1]), int(parts[2])) if parts is not None else FileLayouts.read(path)
+    source = PapercutLayouts(int(parts[1]), int(parts[2])) if parts is not None else FileLayouts.read(path)
+    words = [*data_words(path, split, reading)[2:], *(() if attributes is None else ("--attributes", str(attributes)))]
+    if words:
+        raise ConfigError(f"{' '.join(words)} belongs to a data set; {spec} is not the folder of one")
+    return source
 
 
 def describe(source: LayoutSource) -> list[str]:
@@ -283,12 +290,15 @@ class FileLayouts:
                 "python -m training layouts"
             )
         starts, classes, start = array("q"), set[str](), 0
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    starts.append(start)
-                    classes.update(_row(path, number, line).labels)
-                start += len(line)
+        try:
+            with path.open("rb") as file:
+                for number, line in enumerate(file, start=1):
+                    if line.strip():
+                        starts.append(start)
+                        classes.update(_row(path, number, line).labels)
+                    start += len(line)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({why(error)})") from error
         if not starts:
             raise DataError(f"{path} holds no layout")
         return cls(path, starts, frozenset(classes))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from detdiffusion.errors import ConfigError
 
@@ -50,19 +52,39 @@ class Reading:
     split_by: SplitBy | None = None
     strict: bool = False
 
+    def to_json(self) -> dict[str, Any]:
+        """As `from_json` reads it; the folder means the same everywhere."""
+        images = None if self.images is None else str(self.images.resolve())
+        return {"images": images, "split_by": self.split_by and str(self.split_by), "strict": self.strict}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Reading:
+        """What was kept.
+
+        Raises:
+            KeyError, TypeError, ConfigError: a value is missing, or is not what it should be.
+        """
+        images, by = values["images"], values["split_by"]
+        return cls(images and Path(images), by and SplitBy.parse(by), bool(values["strict"]))
+
 
 AS_IT_IS = Reading()
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, what: str = _DATA, *, required: bool = True) -> None:
     """--data, --split, and what `reading_of` reads: of every command that reads a data set."""
-    parser.add_argument("--data", type=Path, required=required, metavar="DIR", help=what)
-    parser.add_argument("--split", metavar="NAME", help="split of the data set (default: the only one, or train)")
+    add_data(parser, what, required=required)
     add_reading_arguments(parser)
 
 
-def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `reading_of` reads."""
+def add_data(parser: argparse._ActionsContainer, what: str = _DATA, *, required: bool = False) -> None:
+    """--data alone, for a group of arguments."""
+    parser.add_argument("--data", type=Path, required=required, metavar="DIR", help=what)
+
+
+def add_reading_arguments(parser: argparse._ActionsContainer) -> None:
+    """--split, and what `reading_of` reads: also of commands that take data under another name than --data."""
+    parser.add_argument("--split", metavar="NAME", help="split of the data set (default: the only one, or train)")
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder of the images, for a single COCO file")
     parser.add_argument(
         "--split-by",

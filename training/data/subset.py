@@ -22,7 +22,7 @@ from pycocotools import mask as coco_mask
 from detdiffusion.core.arguments import fraction, natural, out_folder, positive
 from detdiffusion.core.files import written_aside
 from detdiffusion.errors import ConfigError, DataError
-from training.core.cli import progress
+from training.core.cli import add_dry_run, nothing_is_missing, progress
 from training.core.schedule import OnStep
 from training.data.datasets import Dataset, MaskSource, Sample, open_dataset
 from training.data.filters import EVERYTHING, add_filter_arguments, filter_of
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder to write: annotations/ and links to the images",
     )
     add_filter_arguments(parser, BOUNDS)
+    add_dry_run(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,6 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
     print("\n".join(dataset.describe()), file=sys.stderr)
     count = arguments.count or math.ceil(len(dataset) * (arguments.fraction or 1))
     places = choose(dataset, count, arguments.seed)
+    check_new(arguments.out, arguments.name)
+    if arguments.dry_run:
+        return nothing_is_missing()
     with progress("subset") as report:
         print(write_subset(dataset, places, arguments.out, arguments.name, report))
     print(f"{len(places)} of {len(dataset)} pictures", file=sys.stderr)
@@ -73,11 +77,21 @@ def choose(dataset: Dataset, count: int, seed: int) -> list[int]:
     Raises:
         DataError: there are fewer.
     """
-    from training.core.checkpoints import epoch_order
-
     if count > len(dataset):
         raise DataError(f"{dataset.root} has {len(dataset)} pictures, {count} were asked for")
+    if count == len(dataset):
+        return list(range(count))
+    from training.core.checkpoints import epoch_order
+
     return sorted(epoch_order(seed, -1, len(dataset))[:count])
+
+
+def check_new(out: Path, split: str) -> Path:
+    """The annotation file to write. ConfigError if it is there already."""
+    annotations = out / "annotations" / f"instances_{split}.json"
+    if annotations.exists():
+        raise ConfigError(f"{annotations} is there already: give another --out or --name, or delete it")
+    return annotations
 
 
 def write_subset(dataset: Dataset, places: Sequence[int], out: Path, split: str, on_step: OnStep) -> Path:
@@ -88,9 +102,7 @@ def write_subset(dataset: Dataset, places: Sequence[int], out: Path, split: str,
         ConfigError: the split is there already.
         DataError: a picture cannot be read.
     """
-    annotations = out / "annotations" / f"instances_{split}.json"
-    if annotations.exists():
-        raise ConfigError(f"{annotations} is there already: give another --out or --name, or delete it")
+    annotations = check_new(out, split)
     names = dict(_names(dataset[place] for place in places))
     folder = out / split
     folder.mkdir(parents=True, exist_ok=True)

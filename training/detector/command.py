@@ -17,16 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 from detdiffusion.core.arguments import add_device, natural, out_folder, positive
 from detdiffusion.core.devices import check_device, device_of
-from detdiffusion.core.settings import keep_settings
-from detdiffusion.detectors import architecture_of, load_detector
-from detdiffusion.detectors.architectures import ARCHITECTURES, check_any
+from detdiffusion.core.settings import check_settings, keep_settings
+from detdiffusion.detectors import architecture_of, check_weights_file, load_detector
+from detdiffusion.detectors.architectures import ARCHITECTURES, check_any, check_setting_names
 from detdiffusion.errors import ConfigError, DataError
 from training.core.cli import (
     add_config,
+    add_dry_run,
     add_image_size,
     add_set,
     add_weights,
     check_there,
+    nothing_is_missing,
     progress,
 )
 from training.core.reading import read_ahead
@@ -37,12 +39,13 @@ from training.data.filters import all_objects
 from training.data.forms.recognise import check_data
 from training.data.request import AS_IT_IS, Reading, add_data_arguments, add_negatives_argument, reading_of
 from training.detector.config import DetectorTraining
+from training.detector.images import SplitImages
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from detdiffusion.layout import Layout
-    from training.detector.recipe import Samples, SplitImages
+    from training.detector.images import Samples
 
 DESCRIPTION_FILE = "detector.json"  # the last file that is written of a detector
 RUN = "run"  # folder in the detector's, for what makes it resumable and says how it went
@@ -121,6 +124,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_set(parser, fields_of, "learning_rate=0.01 or mosaic=0.3")
     add_device(parser)
+    add_dry_run(parser)
 
 
 @tells(lambda arguments: arguments.out / RUN / STATUS)
@@ -134,11 +138,16 @@ def run(arguments: argparse.Namespace) -> int:
     out, train = request.out, _training(request)
     bounds = all_objects(negatives=request.negatives)
     dataset = open_dataset(request.data, filter=bounds, split=request.split, reading=request.reading)
-    from training.detector.recipe import measure
-
     print("\n".join(dataset.describe()), file=sys.stderr)
     images = choose_images(dataset, request.limit, request.held_out, request.seed)
-    _keep(request, images)
+    settings = _settings(request, images)
+    check_settings(out / RUN / "config.json", settings)
+    _check_weights(request, images)
+    if arguments.dry_run:
+        return nothing_is_missing()
+    from training.detector.recipe import measure
+
+    keep_settings(out / RUN / "config.json", settings)
     if not (out / DESCRIPTION_FILE).is_file():
         train(images)
     scores = measure(load_detector(out), images)
@@ -160,6 +169,8 @@ def request_of(arguments: argparse.Namespace) -> DetectorRequest:
     chosen |= {name: value for name in chosen if (value := getattr(arguments, name)) is not None}
     architecture = chosen.pop("arch")
     check_there(arguments.start)
+    if arguments.start is not None:
+        check_weights_file(arguments.start)
     if architecture is None and arguments.start is not None:
         architecture = architecture_of(arguments.start)
     if not isinstance(architecture, str):
@@ -180,20 +191,20 @@ def choose_images(dataset: Dataset, limit: int | None, held_out: int | None, see
     Raises:
         DataError: the data have no things, or nothing is left to learn from.
     """
-    from training.core.checkpoints import epoch_order
-    from training.detector.recipe import SplitImages
-
     if not dataset.things:
         raise DataError(f"{dataset.root}: there are no classes of things here, so no detector can be trained on it")
+    size = min(len(dataset), limit or len(dataset))
+    count = min(HELD_OUT, math.ceil(size / 10)) if held_out is None else held_out
+    if count >= size:
+        raise DataError(f"{size} images, {count} of them held out: nothing is left to learn from")
+    from training.core.checkpoints import epoch_order
+
     places = epoch_order(seed, -1, len(dataset))[:limit]
-    count = min(HELD_OUT, math.ceil(len(places) / 10)) if held_out is None else held_out
-    if count >= len(places):
-        raise DataError(f"{len(places)} images, {count} of them held out: nothing is left to learn from")
     return SplitImages(dataset, sorted(places[count:]), sorted(places[:count]))
 
 
-def _keep(request: DetectorRequest, images: SplitImages) -> None:
-    """Writes what the run was started with; ConfigError if it was something else."""
+def _settings(request: DetectorRequest, images: SplitImages) -> dict[str, Any]:
+    """What the run is started with; ConfigError if `out` holds a detector that was not made here."""
     from detdiffusion.core.files import file_hash
     from detdiffusion.detectors.folder import read_description
 
@@ -208,7 +219,28 @@ def _keep(request: DetectorRequest, images: SplitImages) -> None:
     start = None
     if request.start is not None:
         start = read_description(request.start).sha256 if request.start.is_dir() else file_hash(request.start)
-    keep_settings(out / RUN / "config.json", {**chosen, **counts, "data": images.dataset.fingerprint, "start": start})
+    return {**chosen, **counts, "data": images.dataset.fingerprint, "start": start}
+
+
+def _check_weights(request: DetectorRequest, images: SplitImages) -> None:
+    """That weights can be started from, and that ultralytics takes its settings: said before images are copied.
+
+    Raises:
+        DetectorError, ConfigError: they cannot, or it does not.
+    """
+    if request.architecture not in ARCHITECTURES:
+        from detdiffusion.detectors.ultralytics.training import check_training
+
+        sizes = {"imgsz": request.image_size, "epochs": request.epochs, "batch": request.batch, "seed": request.seed}
+        check_training(_yaml(request.architecture), request.start, **sizes, **_numbers(request.settings))
+    elif request.start is not None:
+        from training.detector.recipe import new_model
+
+        new_model(_config(request), len(images.dataset.things), device_of(request.device), request.start)
+
+
+def _yaml(architecture: str) -> str:
+    return architecture.removesuffix(".yaml") + ".yaml"
 
 
 def _training(request: DetectorRequest) -> Callable[[SplitImages], None]:
@@ -222,8 +254,8 @@ def _training(request: DetectorRequest) -> Callable[[SplitImages], None]:
         return partial(_train_torchvision, request, _config(request))
     numbers = _numbers(request.settings)
     check_any(request.architecture)
-    architecture = request.architecture.removesuffix(".yaml") + ".yaml"
-    return partial(_train_ultralytics, request, architecture, numbers)
+    check_setting_names(numbers)
+    return partial(_train_ultralytics, request, _yaml(request.architecture), numbers)
 
 
 def _config(request: DetectorRequest) -> DetectorTraining:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,7 @@ from training.core.schedule import OnStep, warmup_cosine
 from training.core.status import MetricsLog
 from training.data.datasets import Sample
 from training.detector.config import DetectorTraining
+from training.detector.images import SplitImages
 
 MAX_BAD_STEPS = 20  # in a row, with a loss or a gradient that is not finite
 MEASURE_BATCH = 16  # images
@@ -47,32 +48,6 @@ MEASURE_BATCH = 16  # images
 # convolutions in bfloat16 unwritten (torch 2.15: other values or NaN, every few runs); never seen from 96 on.
 _HALF_FROM = 128
 _BACKGROUND = 1  # rows of the classifier before the classes
-
-
-class Samples(Protocol):
-    """A data set, or several as one."""
-
-    @property
-    def things(self) -> tuple[str, ...]:
-        """Classes that the detector learns."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of what is learned from."""
-        ...
-
-    def __getitem__(self, place: int) -> Sample: ...
-
-
-@dataclass(frozen=True, slots=True)
-class SplitImages:
-    """Places in a data set: of the images to learn from (one may stand there more than once), and of those to measure
-    on."""
-
-    dataset: Samples
-    learned: Sequence[int]
-    held_out: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.devices import check_device, device_of
 from detdiffusion.detectors import KINDS, detector_path, load_detector
 from detdiffusion.errors import ConfigError
+from training.core.cli import add_dry_run, nothing_is_missing
 from training.core.status import STATUS, tells
 from training.data.datasets import annotation_file, check_dataset, open_dataset
 from training.data.filters import EVERYTHING
@@ -73,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_batch(parser, BATCH)
     add_device(parser)
-    parser.add_argument("--dry-run", action="store_true", help="check everything and say what would be looked at")
+    add_dry_run(parser)
 
 
 def request_of(arguments: argparse.Namespace) -> DiagnoseRequest:
@@ -84,7 +85,7 @@ def request_of(arguments: argparse.Namespace) -> DiagnoseRequest:
     return DiagnoseRequest(reading=reading_of(arguments), compare=compare, **given)
 
 
-@tells(lambda arguments: None if arguments.dry_run else arguments.out / STATUS)
+@tells(lambda arguments: arguments.out / STATUS)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     request = request_of(arguments)
@@ -100,16 +101,13 @@ def _diagnose(request: DiagnoseRequest, data: Path, name: str) -> int:
     path = detector_path(name, request.model)
     source = check_dataset(data, request.split, request.reading)
     print(f"diagnosing {path} on {source.about}", file=sys.stderr)
-    if request.dry_run:
-        print(f"would write {request.out / 'diagnosis.json'} and {request.out / PAGE}")
-        return 0
-    from training.diagnosis.diagnose import Job, diagnose
+    dataset = open_dataset(data, filter=BOUNDS, split=request.split, reading=request.reading)
+    print("\n".join(dataset.describe()), file=sys.stderr)
+    from training.diagnosis.diagnose import Job, check_job, diagnose
     from training.diagnosis.health import other_splits
     from training.diagnosis.page import summary, write_page
     from training.labelling.annotate import check_answers, spoken
 
-    dataset = open_dataset(data, filter=BOUNDS, split=request.split, reading=request.reading)
-    print("\n".join(dataset.describe()), file=sys.stderr)
     annotations = annotation_file(data, request.split, request.reading)
     device = None if request.device is None else device_of(request.device)
     detector = load_detector(name, request.model, annotations=annotations, device=device)
@@ -117,6 +115,9 @@ def _diagnose(request: DiagnoseRequest, data: Path, name: str) -> int:
     detector = spoken(detector, dataset)
     min_score = detector.min_score if request.min_score is None else request.min_score
     job = Job(dataset, detector, request.out, min_score, request.split, request.batch)
+    if request.dry_run:
+        check_job(job)
+        return nothing_is_missing()
     others = dict(other_splits(data, dataset, request.split, request.reading))
     found, evidence = diagnose(job, others)
     page = write_page(found, evidence, dataset, request.out / PAGE)
@@ -130,8 +131,7 @@ def _compare(request: DiagnoseRequest, before: Path, after: Path) -> int:
 
     sides = read_side(before), read_side(after)
     if request.dry_run:
-        print(f"would write {request.out / 'comparison.json'} and {request.out / PAGE}")
-        return 0
+        return nothing_is_missing()
     print(f"comparing {before} and {after}", file=sys.stderr)
     comparison = compare(*sides)
     print("\n".join(comparison.lines()))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from detdiffusion.core.files import write_json, write_text
+from detdiffusion.core.files import write_sealed, write_text
 from detdiffusion.errors import ConfigError
 from detdiffusion.evaluation.bootstrap import Estimate, estimate_mean, interval, resampled_ap, resamples
 from training.core import typed_json
@@ -146,7 +146,7 @@ def _changed(name: str, inside: Array, images: Array, found: tuple[Array, Array]
 
 def write_comparison(comparison: Comparison, out: Path) -> Path:
     """Writes `out/comparison.json` and the page, whose path it returns."""
-    write_json(out / FILE, comparison.to_json())
+    write_sealed(out / FILE, comparison.to_json())
     title = f"{comparison.before} and {comparison.after}"
     write_text(out / PAGE, to_html(title, list(_blocks(comparison))))
     return out / PAGE

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detdiffusion.core.files import write_json
-from detdiffusion.core.settings import keep_settings
+from detdiffusion.core.files import write_sealed
+from detdiffusion.core.settings import check_settings, keep_settings
 from detdiffusion.detection import AnswersById, Detector, identity
 from detdiffusion.errors import DataError
 from detdiffusion.evaluation.bootstrap import Estimate, resamples
@@ -68,7 +68,7 @@ def look_at_all(job: Job) -> Evidence:
         ConfigError: the folder holds the diagnosis of other data or another detector.
         DataError: an image cannot be read, or the disk is full.
     """
-    keep_settings(job.out / SETTINGS, {"data": job.dataset.fingerprint, "detector": identity(job.detector)})
+    keep_settings(job.out / SETTINGS, _settings(job))
     path = job.out / EVIDENCE
     if path.is_file():
         try:
@@ -118,7 +118,7 @@ def diagnose(job: Job, others: Mapping[str, Dataset]) -> tuple[Diagnosis, Eviden
         hardest_images=images_hard,
         health={"read": job.dataset.report.to_json(), **check_health(job.dataset, evidence, others)},
     )
-    write_json(job.out / FILE, found.to_json())
+    write_sealed(job.out / FILE, found.to_json())
     return found, evidence
 
 
@@ -126,6 +126,15 @@ def counted_axes(evidence: Evidence, cuts: Cuts) -> list[Axis]:
     """Those of the objects that recall is of."""
     counted = evidence.counted
     return [Axis(one.name, one.words, one.bounds, one.codes[counted]) for one in axes_of(evidence, cuts)]
+
+
+def check_job(job: Job) -> None:
+    """ConfigError where the folder holds the diagnosis of other data or another detector; nothing is written."""
+    check_settings(job.out / SETTINGS, _settings(job))
+
+
+def _settings(job: Job) -> dict[str, object]:
+    return {"data": job.dataset.fingerprint, "detector": identity(job.detector)}
 
 
 def _nowhere(path: Path, image: Image.Image, number: int) -> None:

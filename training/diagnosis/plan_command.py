@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from detdiffusion.core.arguments import natural, out_file, positive, share
 from detdiffusion.errors import ConfigError, DataError
-from training.core.cli import progress
+from training.core.cli import add_dry_run, nothing_is_missing, progress
 from training.core.status import status_beside, tells
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="only this slice of diagnosis.json, as 'car, left'; may be given several times (default: all named ones)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what the layouts would be spent on")
+    add_dry_run(parser)
 
 
-@tells(lambda arguments: None if arguments.dry_run else status_beside(arguments.out), "layout")
+@tells(lambda arguments: status_beside(arguments.out), "layout")
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     given = {field.name: getattr(arguments, field.name) for field in fields(PlanRequest)}
@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     if strategy is Strategy.NEED:
         print("\n".join(budget.lines()), file=sys.stderr)
     if request.dry_run:
-        return 0
+        return nothing_is_missing()
     planner: Planner | Repeated = (
         Planner(scenes, budget, request.seed, request.add)
         if strategy is Strategy.NEED

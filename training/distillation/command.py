@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from detdiffusion.core.arguments import add_device, out_folder, positive, sampler_steps
 from detdiffusion.core.devices import check_device, device_of
-from training.core.cli import add_set, check_there
+from detdiffusion.core.settings import check_settings
+from detdiffusion.diffusion.manifest import check_model, verify
+from training.core.cli import add_dry_run, add_set, check_there, nothing_is_missing
 from training.core.settings import with_settings
 from training.core.status import STATUS, tells
 from training.data.forms.recognise import check_data
 from training.data.request import add_attributes, add_data_arguments, reading_of
 from training.distillation.config import DistillConfig
+from training.distillation.request import DistillRequest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,30 +31,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--updates", type=positive, metavar="N", help="updates of the training, the same as --set training.steps=N"
     )
+    parser.add_argument(
+        "--lora-rank",
+        type=positive,
+        metavar="N",
+        help="train LoRA weights of this rank alone, and write them as DIR/lora too: a small file beside the teacher "
+        "(needs requirements-lora.txt)",
+    )
     add_data_arguments(
         parser, "data set to learn from, of any form (default: scenes of the built-in world)", required=False
     )
     add_attributes(parser)
     add_set(parser, "DistillConfig (training/distillation/config.py)", "training.batch=16 or guidance_scale=1.5")
     add_device(parser)
+    add_dry_run(parser)
 
 
 @tells(lambda arguments: arguments.out / STATUS)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    given = {"steps": arguments.steps, "training.steps": arguments.updates}
+    given = {"steps": arguments.steps, "training.steps": arguments.updates, "lora_rank": arguments.lora_rank}
     words = [f"{name}={value}" for name, value in given.items() if value is not None]
     config = with_settings(DistillConfig(), [*arguments.set, *words])
-    from detdiffusion.diffusion.manifest import check_model
-
     check_device(arguments.device)
     check_model(arguments.model)
     if arguments.data is not None:
         check_data(arguments.data)
     check_there(arguments.attributes, what="file")
-    device = device_of(arguments.device)
-    from training.distillation.run import DistillRequest, distill
-
     where = (arguments.data, arguments.split, arguments.attributes, reading_of(arguments))
-    print(distill(DistillRequest(arguments.model, arguments.out, config, *where), device))
+    request = DistillRequest(arguments.model, arguments.out, config, *where)
+    print("\n".join(request.check()), file=sys.stderr)
+    check_settings(request.out / "config.json", request.kept())
+    print(f"checking the model {request.model}", file=sys.stderr)
+    verify(request.model)
+    if arguments.dry_run:
+        return nothing_is_missing()
+    from training.distillation.run import distill
+
+    print(distill(request, device_of(arguments.device)))
     return 0

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from detdiffusion.errors import ConfigError
 from detdiffusion.models.config import LossConfig
 from detdiffusion.sampling_config import DEFAULT_GUIDANCE
 from training.generator.config import GeneratorConfig, SampleConfig
@@ -37,8 +38,13 @@ class DistillConfig:
     steps: int = 2  # of the student's sampling
     substeps: int = 10  # of the teacher's, for each of the student's
     guidance_scale: float = DEFAULT_GUIDANCE  # of the teacher: the student has it built in
+    lora_rank: int = 0  # above 0: train LoRA weights of this rank beside the teacher's U-Net, not the U-Net itself
     samples: SampleConfig = field(default_factory=lambda: SampleConfig(scenes=4_000, first_scene=200_000))
     training: GeneratorConfig = _TRAINING
+
+    def __post_init__(self) -> None:
+        if self.lora_rank < 0:
+            raise ConfigError(f"lora_rank is {self.lora_rank}, and needs to be 0 (none) or more")
 
     def to_json(self) -> dict[str, Any]:
         """Every field, nested, as JSON holds it."""

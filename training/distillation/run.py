@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffusers import DDIMScheduler
 
-from detdiffusion.core.files import file_hash
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.diffusion.checkpoint import save_pipeline
-from detdiffusion.diffusion.manifest import INDEX
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
-from detdiffusion.errors import ConfigError
+from detdiffusion.sampling_config import WHOLE_SCHEDULE, Recommended
 from training.core.cli import progress
 from training.data.attributes import read_attributes
 from training.data.datasets import open_dataset
-from training.data.papercut.classes import STUFF, THINGS
-from training.data.request import AS_IT_IS, Reading
 from training.distillation.config import DistillConfig
 from training.distillation.lesson import Distillation
+from training.distillation.lora import add_lora, take_lora
 from training.distillation.phases import Phases
+from training.distillation.request import DistillRequest
 from training.generator.batch import SampleStore
 from training.generator.config import GeneratorConfig
 from training.generator.latents import encode_dataset
@@ -32,39 +30,32 @@ from training.generator.trainer import train_generator
 if TYPE_CHECKING:
     import torch
 
-
-@dataclass(frozen=True, slots=True)
-class DistillRequest:
-    """What one distillation is asked for. data, attributes: of a world that is not the built-in one."""
-
-    model: Path
-    out: Path
-    config: DistillConfig
-    data: Path | None = None
-    split: str | None = None
-    attributes: Path | None = None
-    reading: Reading = AS_IT_IS
+LORA = "lora"  # folder of a run: LoRA weights alone
 
 
 def distill(request: DistillRequest, device: torch.device) -> Path:
-    """The student's folder, `out/model`; the same request goes on after a stop.
+    """The student's folder, `out/model`; the same request goes on after a stop. LoRA weights lie in `out/lora`, too.
 
     Raises:
         CheckpointError: the model cannot be read.
-        ConfigError: `out` was started with other settings, or the model needs data.
+        ConfigError: `out` was started with other settings.
         DataError, DetectorError: the data, or the model's detector, cannot be read.
     """
     teacher, student = (load_pipeline(request.model) for _ in range(2))
     phases = Phases(request.config.steps, request.config.substeps, teacher.scheduler.config.num_train_timesteps)
     training = _training(request, teacher)
-    _check_data(request, teacher)
-    keep_settings(request.out / "config.json", _kept(request))
+    keep_settings(request.out / "config.json", request.kept())
     teacher.to(device)
+    if rank := request.config.lora_rank:
+        add_lora(student.unet, rank, training.seed)
     samples = _samples(request, teacher, training, device)
     lesson = Distillation(teacher, phases, request.config.guidance_scale)
     with progress("distilling") as report:
         train_generator(student, SampleStore.load(samples), training, request.out, device, report, lesson=lesson)
+    if rank:
+        take_lora(student.unet, request.out / LORA)
     student.scheduler = few_steps(student)
+    student.register_to_config(sampling=few_steps_wanted(request.config).to_json(), guidance_interval=WHOLE_SCHEDULE)
     save_pipeline(student, request.out / "model")
     return request.out / "model"
 
@@ -77,6 +68,11 @@ def few_steps(pipe: DetDiffusionPipeline) -> DDIMScheduler:
     return DDIMScheduler(**kept, timestep_spacing="trailing", set_alpha_to_one=True, clip_sample=False)
 
 
+def few_steps_wanted(config: DistillConfig) -> Recommended:
+    """How a student wants to be sampled: in as many steps as it has learned, guidance built in."""
+    return Recommended(config.steps, 1.0, fewest_steps=config.steps, most_steps=config.steps)
+
+
 def _training(request: DistillRequest, pipe: DetDiffusionPipeline) -> GeneratorConfig:
     words = pipe.vocabulary
     return replace(
@@ -86,24 +82,6 @@ def _training(request: DistillRequest, pipe: DetDiffusionPipeline) -> GeneratorC
         location_text=words.location_format,
         attributes=bool(words.attribute_words),
     )
-
-
-def _is_built_in(pipe: DetDiffusionPipeline) -> bool:
-    words = pipe.vocabulary
-    return (words.things, words.stuff) == (THINGS, STUFF)
-
-
-def _check_data(request: DistillRequest, pipe: DetDiffusionPipeline) -> None:
-    if request.data is None and not _is_built_in(pipe):
-        raise ConfigError(
-            f"{request.model} draws another world than Papercut: give images of it with --data DIR, and for a model "
-            "that knows easy and hard --attributes FILE.jsonl (python -m training annotate)"
-        )
-    if request.data is not None and request.attributes is None and pipe.vocabulary.attribute_words:
-        raise ConfigError(
-            f"{request.model} knows easy and hard objects: give --attributes FILE.jsonl of --data (python -m training "
-            "annotate)"
-        )
 
 
 def _samples(
@@ -123,14 +101,3 @@ def _samples(
         with progress("attributes", "chunk") as report:
             make_samples(request.config.samples, pipe.native_size[0], detector, pipe.vae, out, report)
     return out
-
-
-def _kept(request: DistillRequest) -> dict[str, object]:
-    """What stays with the run: a teacher of other weights is another run."""
-    manifest = request.model / "manifest.json"
-    return {
-        **request.config.to_json(),
-        "teacher": file_hash(manifest if manifest.is_file() else request.model / INDEX),
-        "data": None if request.data is None else str(request.data.resolve()),
-        "attributes": None if request.attributes is None else file_hash(request.attributes),
-    }

@@ -7,7 +7,6 @@ a stop. docs/EVALUATION.md has the protocol and the format.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,25 +16,25 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.core.arguments import (
     add_batch,
     add_device,
-    add_guidance,
     add_old_name,
-    add_sampler,
-    add_steps,
+    add_sampling,
     amount,
     out_file,
     paths,
     words,
 )
 from detdiffusion.core.devices import check_device
-from detdiffusion.core.files import write_text
+from detdiffusion.core.files import write_sealed
 from detdiffusion.detectors import BUNDLED, HELD_OUT
 from detdiffusion.drawing import grid
 from detdiffusion.errors import ConfigError
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import SamplingRequest
 from training.core.chunks import Chunks
+from training.core.cli import add_dry_run, nothing_is_missing
 from training.data.filters import add_filter_arguments, filter_of
 from training.data.layout_sources import describe, layout_spec, open_source
-from training.evaluation.inputs import BATCH, REAL, Plan, check_models
+from training.data.request import add_reading_arguments, reading_of
+from training.evaluation.inputs import BATCH, REAL, Plan, check_models, check_plan
 from training.evaluation.store import SeenImages
 from training.evaluation.variants import Variant
 
@@ -84,8 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--one-hard", action="store_true", help="also test one hard object per layout, the others easy")
     parser.add_argument("--inception", type=Path, metavar="FILE", help="Inception weights for FID")
     parser.add_argument("--scene-fid", action="store_true", help="also the FID of the objects' crops")
-    add_steps(parser)
-    add_sampler(parser)
+    add_sampling(parser)
     add_batch(parser, BATCH)
     parser.add_argument("--out", type=out_file, required=True, metavar="FILE.json", help="file to write")
     parser.add_argument(
@@ -94,13 +92,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.png",
         help=f"also write the first {SHEET} scenes, the real image above each variant",
     )
-    parser.add_argument("--split", metavar="NAME", help="split of the data set (default: the only one, or train)")
+    add_reading_arguments(parser)
     parser.add_argument(
         "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
     )
-    add_guidance(parser)
     add_device(parser)
     add_filter_arguments(parser)
+    add_dry_run(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -115,12 +113,16 @@ def run(arguments: argparse.Namespace) -> int:
     plan = request_of(arguments)
     for line in describe(plan.source):
         print(line, file=sys.stderr)
-    from training.evaluation.run import evaluate
+    check_plan(plan)
+    from training.evaluation.run import check_evaluation, evaluate
     from training.evaluation.summary import summary
 
     work = out.with_name(f"{out.stem}.work")
+    if arguments.dry_run:
+        check_evaluation(plan, work)
+        return nothing_is_missing()
     report = evaluate(plan, work)
-    write_text(out, json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n")
+    write_sealed(out, report.to_json())
     if sheet_path is not None:
         sheet_path.parent.mkdir(parents=True, exist_ok=True)
         sheet_of(report, work).save(sheet_path, optimize=True, quality=90)
@@ -132,7 +134,9 @@ def request_of(arguments: argparse.Namespace) -> Plan:
     """The evaluation that the arguments ask for."""
     return Plan(
         model=arguments.model,
-        source=open_source(arguments.layouts, filter_of(arguments), arguments.split, arguments.attributes),
+        source=open_source(
+            arguments.layouts, filter_of(arguments), arguments.split, arguments.attributes, reading_of(arguments)
+        ),
         strategies=_with_origin(arguments.strategies, arguments.attribute_guidance),
         detectors=arguments.detector,
         baselines=arguments.baselines,
@@ -140,7 +144,7 @@ def request_of(arguments: argparse.Namespace) -> Plan:
         one_hard=arguments.one_hard,
         inception=arguments.inception,
         scene_fid=arguments.scene_fid,
-        sampling=SamplingConfig(0, arguments.steps, arguments.guidance, sampler=arguments.sampler),
+        sampling=SamplingRequest(arguments.steps, arguments.guidance, sampler=arguments.sampler),
         batch=arguments.batch,
         device=arguments.device,
     )

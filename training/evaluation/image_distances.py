@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detdiffusion.core.files import json_object, read_json, write_json
+from detdiffusion.core.files import json_object, read_json, write_sealed
 from detdiffusion.detection import Detector
 from detdiffusion.drawing import crop
 from detdiffusion.errors import DataError
@@ -59,7 +59,7 @@ class Distances:
         kept = _read(path)
         if kept.get("of") != key:
             kept = {"of": key, "values": to_json(self._measure(self.real, drawn, name))}
-            write_json(path, kept)
+            write_sealed(path, kept)
         return from_json(Distance, kept["values"], str(path))
 
     def _key(self, real: SeenImages, drawn: SeenImages) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,9 @@ from detdiffusion.core.devices import device_of
 from detdiffusion.detection import Detector
 from detdiffusion.detectors import BUNDLED, detector_path, load_detector, own_detectors
 from detdiffusion.detectors.names import check_knows, remap_labels
-from detdiffusion.errors import CheckpointError, ConfigError
-from detdiffusion.sampling_config import SamplingConfig
-from training.data.layout_sources import LayoutSource, Size
+from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
+from detdiffusion.sampling_config import Recommended, SamplingConfig, SamplingRequest
+from training.data.layout_sources import LayoutSource, PapercutLayouts, Size
 from training.evaluation.scoring import RESULTS_SUFFIX
 from training.evaluation.variants import Variant, variants_of
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from detdiffusion.evaluation.fid import Inception
     from detdiffusion.text.vocabulary import Vocabulary
 
+AS_RECOMMENDED = SamplingRequest()
 BATCH = 16  # pictures a chunk
 REAL = "real"  # folder beside those of the systems
 
@@ -35,7 +36,8 @@ class Plan:
 
     detectors: names in the model's folder, or paths, results files of other detectors among them. Without one that
         looks, the model's own: bundled and held-out. The first one leads.
-    sampling: of all images, but for the seed, which comes with each layout, and the variant's attribute guidance.
+    sampling: of all images, but for the seed, which comes with each layout, and the variant's attribute guidance. Each
+        model as it recommends, where nothing is asked for.
     """
 
     model: Path
@@ -47,7 +49,7 @@ class Plan:
     one_hard: bool = False
     inception: Path | None = None
     scene_fid: bool = False
-    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(0))
+    sampling: SamplingRequest = AS_RECOMMENDED
     batch: int = BATCH
     device: str | None = None  # None: cuda where there is one
 
@@ -58,6 +60,7 @@ class Inputs:
 
     systems: Mapping[str, Path]  # model folders by the names of the report, --model first
     vocabularies: Mapping[str, Vocabulary]
+    recommended: Mapping[str, Recommended]
     detectors: Mapping[str, Detector]  # that look at pictures; the first one leads
     results: Mapping[str, Path]  # results files of others, by the names of the report; they may be still to come
     labeller: Detector | None  # gives the attributes; None: they come with the layouts
@@ -67,18 +70,24 @@ class Inputs:
     @classmethod
     def of(cls, plan: Plan) -> Inputs:
         """What `evaluate` raises of its parts is raised here."""
-        from detdiffusion.diffusion.manifest import read_vocabulary, verify
+        check_plan(plan)
+        from detdiffusion.diffusion.manifest import read_recommended, read_vocabulary, verify
 
         device = device_of(plan.device)
         systems = unique_names([plan.model, *plan.baselines])
         for folder in systems.values():
             verify(folder)
         vocabularies = {name: read_vocabulary(folder) for name, folder in systems.items()}
-        variants_for(plan, next(iter(vocabularies.values())))
+        recommended = {name: read_recommended(folder) for name, folder in systems.items()}
         labels = next(iter(vocabularies.values())).labels
         detectors, results = load_detectors(plan, labels)
         labeller = None if plan.source.labelled else _labeller(plan, detectors, labels)
-        return cls(systems, vocabularies, detectors, results, labeller, device, _inception(plan, device))
+        return cls(systems, vocabularies, recommended, detectors, results, labeller, device, _inception(plan, device))
+
+
+def sampling_of(plan: Plan, inputs: Inputs, name: str) -> SamplingConfig:
+    """How the images of one system are sampled, but for seed and variant."""
+    return plan.sampling.of(inputs.recommended[name])
 
 
 def check_models(folders: Sequence[Path], detectors: Sequence[str], inception: Path | None) -> None:
@@ -98,18 +107,46 @@ def check_models(folders: Sequence[Path], detectors: Sequence[str], inception: P
             detector_path(name, folders[0])
 
 
+def check_plan(plan: Plan) -> None:
+    """What can be seen to be wrong before a detector is loaded or anything drawn.
+
+    Raises:
+        CheckpointError: a model has no vocabulary.
+        ConfigError: it has no detector and none was given, or a variant or a file is missing that another option needs.
+        LayoutError: it does not know a class of the layouts.
+    """
+    from detdiffusion.diffusion.manifest import read_vocabulary
+
+    vocabularies = {
+        name: read_vocabulary(folder) for name, folder in unique_names([plan.model, *plan.baselines]).items()
+    }
+    variants_for(plan, next(iter(vocabularies.values())))
+    if plan.scene_fid and plan.inception is None:
+        raise ConfigError("--scene-fid needs Inception's weights: give them with --inception FILE")
+    if not plan.detectors and not own_detectors(plan.model):
+        raise ConfigError(f"{plan.model} has no detector of its own: give one or more with --detector")
+    if isinstance(plan.source, PapercutLayouts):
+        return  # any scene has a few of the world's classes only
+    for name, words in vocabularies.items():
+        check_classes(name, plan.source.labels(), words)
+
+
+def check_classes(name: str, labels: Collection[str], words: Vocabulary) -> None:
+    """LayoutError where the model of that name does not know a class."""
+    unknown = sorted(set(labels) - set(words.labels))
+    if unknown:
+        raise LayoutError(f"{name} does not know these classes of the layouts: {', '.join(unknown)}")
+
+
 def load_detectors(plan: Plan, labels: Sequence[str]) -> tuple[dict[str, Detector], dict[str, Path]]:
     """Those that look, with their classes under the names of `labels` where those mean the same, and results files;
     both by unique names, in order.
 
     Raises:
-        ConfigError: none was given, and the model has none.
         DetectorError: one is missing or damaged.
     """
     results = [Path(name) for name in plan.detectors if name.endswith(RESULTS_SUFFIX)]
     asked = [name for name in plan.detectors if not name.endswith(RESULTS_SUFFIX)] or own_detectors(plan.model)
-    if not asked and not results:
-        raise ConfigError(f"{plan.model} has no detector of its own: give one or more with --detector")
     found = [_known(name, plan, labels) for name in asked]
     names = distinct([*(one.name for one in found), *(path.stem for path in results)])
     return dict(zip(names, found, strict=False)), dict(zip(names[len(found) :], results, strict=True))
@@ -168,8 +205,6 @@ def variants_for(plan: Plan, vocabulary: Vocabulary) -> list[Variant]:
 
 def _inception(plan: Plan, device: torch.device) -> Inception | None:
     if plan.inception is None:
-        if plan.scene_fid:
-            raise ConfigError("--scene-fid needs Inception's weights: give them with --inception FILE")
         return None
     from detdiffusion.evaluation.fid import load_inception
 

@@ -138,6 +138,17 @@ class CausesReport:
 
 
 @dataclass(frozen=True, slots=True)
+class SamplerReport:
+    """How images were made. size: height, width in pixels. sampler: empty for each model's own."""
+
+    steps: int
+    guidance: float
+    batch: int
+    size: tuple[int, int]
+    sampler: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SystemReport:
     """One model. None: the variants or images that it takes were not asked for."""
 
@@ -155,6 +166,7 @@ class SystemReport:
     hard_found: Mapping[str, Number] | None
     mask_iou: Measured | None
     causes: Annotated[CausesReport | None, typed_json.left_out] = None  # None: no classifier, as in older files
+    sampler: Annotated[SamplerReport | None, typed_json.left_out] = None  # None: that of the report
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,17 +181,6 @@ class LayoutsReport:
     things: int
     hard_share: Number
     fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class SamplerReport:
-    """How images were made. size: height, width in pixels. sampler: empty for each model's own."""
-
-    steps: int
-    guidance: float
-    batch: int
-    size: tuple[int, int]
-    sampler: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from detdiffusion.attributes import AttributeRule, Strategy, label_attributes
 from detdiffusion.core.files import claim, text_hash, write_text, written_aside
-from detdiffusion.core.settings import keep_settings
+from detdiffusion.core.settings import check_settings, keep_settings
 from detdiffusion.detection import Detector
-from detdiffusion.errors import ConfigError, DetectorError, LayoutError
+from detdiffusion.errors import ConfigError, DetectorError
 from detdiffusion.evaluation.bootstrap import Estimate
 from detdiffusion.evaluation.effect import hard_share
 from detdiffusion.image_record import ImageRecord, save_image
@@ -29,7 +29,7 @@ from training.core.status import STATUS, RunState, StatusWriter, telling
 from training.data.layout_sources import LayoutSource, PapercutLayouts, Size
 from training.evaluation import summary as said
 from training.evaluation.image_distances import Distances
-from training.evaluation.inputs import REAL, Inputs, Plan, image_size, variants_for
+from training.evaluation.inputs import REAL, Inputs, Plan, check_classes, image_size, sampling_of, variants_for
 from training.evaluation.mask_quality import mask_iou, save_masks
 from training.evaluation.report import (
     FORMAT,
@@ -67,6 +67,11 @@ class Truth:
     layouts: Sequence[Layout]
     pictures: SeenImages | None
     fingerprint: str  # SHA-256 of layouts.jsonl, with the files' names that do not depend on the batch
+
+
+def check_evaluation(plan: Plan, work: Path) -> None:
+    """What `evaluate` raises before it draws; nothing is written."""
+    check_settings(work / "config.json", _config(plan, Inputs.of(plan)))
 
 
 def evaluate(plan: Plan, work: Path) -> EvaluationReport:
@@ -160,7 +165,13 @@ class Stage:
             hard_found=said.hard_found_of(blocks, self.real),
             mask_iou=self._masks(name, pipe),
             causes=self._causes(name, images) if attributes else None,
+            sampler=self._sampler(name),
         )
+
+    def _sampler(self, name: str) -> SamplerReport | None:
+        """None: as the first system."""
+        first, own = (sampler_report(self.plan, self.inputs, self.truth.size, one) for one in (None, name))
+        return None if own == first else own
 
     def _chunks(self, name: str, part: str) -> SeenImages:
         return SeenImages(Chunks(self.work, f"{name}/{part}", len(self.truth.layouts), self.plan.batch))
@@ -170,19 +181,20 @@ class Stage:
 
         layouts, source = self.truth.layouts, self.plan.source
         asked_for = Strategy(variant.strategy) if variant.strategy in tuple(Strategy) else Strategy.ORIGIN
+        sampling = sampling_of(self.plan, self.inputs, name)
         made_by = (name, model_hash(self.inputs.systems[name]), "", *pipe.computed_in())
 
         def look(chunk: range) -> Detected:
             asked = [variant.asked(place, layouts[place]) for place in chunk]
-            images = draw(pipe, variant, asked, [source.seed(place) for place in chunk], self.plan.sampling)
+            images = draw(pipe, variant, asked, [source.seed(place) for place in chunk], sampling)
             return Detected(images, {key: one.detect(images) for key, one in self.inputs.detectors.items()})
 
         def save(path: Path, image: Image.Image, number: int) -> None:
-            how = replace(variant.sampling(self.plan.sampling), seed=source.seed(number))
+            how = replace(variant.sampling(sampling), seed=source.seed(number))
             first = self.plan.batch * (number // self.plan.batch)  # number of the first image of its batch
             batch = min(self.plan.batch, len(layouts) - first)
             layout = variant.asked(number, layouts[number])
-            save_image(path, image, ImageRecord(layout, how, asked_for, *made_by, batch=batch))
+            save_image(path, image, ImageRecord(layout, how, asked_for, *made_by, batch=batch), durable=False)
 
         chunks = self._chunks(name, variant.slug)
         _fill(chunks, look, save, f"{name}: {variant.name}", self.meter)
@@ -231,17 +243,21 @@ def _keep_configs(plan: Plan, inputs: Inputs, size: Size, work: Path) -> None:
     """Settings that every picture depends on stay with the work; ConfigError if it was begun with others."""
     from detdiffusion.diffusion.manifest import model_hash
 
+    sampler = _kept_sampler(sampler_report(plan, inputs, size))
+    keep_settings(work / "config.json", {**_config(plan, inputs), "sampler": sampler})
+    for name, folder in inputs.systems.items():
+        keep_settings(work / name / "config.json", {"model": model_hash(folder)})
+
+
+def _config(plan: Plan, inputs: Inputs) -> dict[str, Any]:
+    """What is known of the settings before the model is loaded."""
     source, labeller = plan.source, inputs.labeller
-    config = {
+    return {
         "layouts": {"source": source.kind, "spec": source.spec, "fingerprint": source.fingerprint},
         "attributes_by": None if labeller is None else labeller.sha256,
         "detectors": [{"name": name, "sha256": one.sha256} for name, one in inputs.detectors.items()],
-        "sampler": _sampler(plan, size),
         "device": inputs.device.type,
     }
-    keep_settings(work / "config.json", config)
-    for name, folder in inputs.systems.items():
-        keep_settings(work / name / "config.json", {"model": model_hash(folder)})
 
 
 def _images(plan: Plan, inputs: Inputs) -> int:
@@ -262,9 +278,7 @@ def _truth(plan: Plan, inputs: Inputs, size: Size, work: Path, meter: StatusWrit
         _look_at_real(plan.source, size, pictures, inputs, vocabulary, meter)
         layouts = pictures.layouts()
     for name, words in inputs.vocabularies.items():
-        unknown = sorted({box.label for layout in layouts for box in layout.boxes} - set(words.labels))
-        if unknown:
-            raise LayoutError(f"{name} does not know these classes of the layouts: {', '.join(unknown)}")
+        check_classes(name, {box.label for layout in layouts for box in layout.boxes}, words)
 
     def listed(name: Callable[[int], str]) -> str:
         rows = (
@@ -360,7 +374,7 @@ def _report(
     return EvaluationReport(
         format=FORMAT,
         layouts=layouts,
-        sampler=_sampler_report(plan, truth.size),
+        sampler=sampler_report(plan, inputs, truth.size),
         attributes_by=said.labellers_of(source) if labeller is None else Labeller(labeller.name, labeller.sha256),
         detectors=said.detectors_of(scorer.detectors, truth.layouts, vocabulary),
         inception=None if inception is None else InceptionReport(inception.sha256),
@@ -369,12 +383,12 @@ def _report(
     )
 
 
-def _sampler_report(plan: Plan, size: Size) -> SamplerReport:
-    how = plan.sampling
+def sampler_report(plan: Plan, inputs: Inputs, size: Size, name: str | None = None) -> SamplerReport:
+    """How the images of a system are made; None: of the first."""
+    how = sampling_of(plan, inputs, name or next(iter(inputs.systems)))
     return SamplerReport(how.steps, how.guidance_scale, plan.batch, size, how.sampler)
 
 
-def _sampler(plan: Plan, size: Size) -> dict[str, Any]:
-    sampling = {"steps": plan.sampling.steps, "guidance": plan.sampling.guidance_scale}
-    sampler = {"sampler": plan.sampling.sampler} if plan.sampling.sampler else {}
-    return {**sampling, **sampler, "batch": plan.batch, "size": list(size)}
+def _kept_sampler(report: SamplerReport) -> dict[str, Any]:
+    kept = {**asdict(report), "size": list(report.size)}
+    return {name: value for name, value in kept.items() if value != ""}

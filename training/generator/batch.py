@@ -12,10 +12,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from detdiffusion.core.files import read_json
 from detdiffusion.errors import DataError, why
 from detdiffusion.layout import Layout
 from training.core.checkpoints import epoch_order, sample_generator
+from training.generator.chunk import read_chunk
 from training.generator.config import GeneratorConfig
 
 
@@ -42,7 +42,7 @@ class SampleStore:
         paths = sorted(folder.glob("chunk-*.json"))
         if not paths:
             raise DataError(f"{folder}: no samples; run the attributes stage first")
-        chunks = [read_json(path, _layouts, DataError, "delete it, and run the same command again") for path in paths]
+        chunks = [read_chunk(path) for path in paths]
         counts = [[len(layout.boxes) for layout in chunk] for chunk in chunks]
         return cls(
             tuple(layout for chunk in chunks for layout in chunk),
@@ -241,7 +241,3 @@ def _coarser(masks: Tensor, size: tuple[int, int]) -> Tensor:
             "the samples again, with a mask_scale that is a multiple of the head's scale"
         )
     return masks if cells == 1 else torch.nn.functional.avg_pool2d(masks, cells)
-
-
-def _layouts(items: Any) -> tuple[Layout, ...]:
-    return tuple(map(Layout.from_json, items))

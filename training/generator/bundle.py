@@ -61,9 +61,7 @@ def train_bundle(
     Raises:
         ConfigError: `out` was started with another config.
     """
-    settings = config.to_json()
-    del settings["causes"]  # its stage keeps them: a run that was begun before there was one goes on
-    keep_settings(out / "config.json", settings, OLD_NAMES, ADDED)
+    keep_settings(out / "config.json", config.kept(), OLD_NAMES, ADDED)
     for stage in list(Stage)[: list(Stage).index(until) + 1]:
         folder = out / stage
         finished = (folder / "done.json").exists()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from detdiffusion.core.arguments import add_device, add_old_name, out_folder, positive
-from training.core.cli import add_set
+from detdiffusion.core.devices import check_device, device_of
+from detdiffusion.core.settings import check_settings
+from training.core.cli import add_dry_run, add_set, check_there, nothing_is_missing
 from training.core.settings import with_settings
 from training.core.status import STATUS, tells
-from training.generator.config import PRESETS, VARIANTS, Stage
+from training.generator.config import ADDED, OLD_NAMES, PRESETS, VARIANTS, Stage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,17 +43,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_old_name(parser, "--rivals", "--baselines")
     add_old_name(parser, "--rival-steps", "--baseline-steps")
     add_device(parser, "cpu, cuda, ... (default: cuda for the gpu preset, else cpu)")
+    add_dry_run(parser)
 
 
 @tells(lambda arguments: arguments.out / STATUS)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    from detdiffusion.core.devices import device_of
-
-    device = device_of(arguments.device or ("cuda" if arguments.preset == "gpu" else "cpu"))
+    config = with_settings(PRESETS[arguments.preset], arguments.set)
+    name = arguments.device or ("cuda" if arguments.preset == "gpu" else "cpu")
+    check_device(name)
+    starts = (config.detector.start, config.held_out.start, config.generator.start)
+    check_there(*(Path(start) for start in starts if start))
+    check_settings(arguments.out / "config.json", config.kept(), OLD_NAMES, ADDED)
+    if arguments.dry_run:
+        return nothing_is_missing()
+    device = device_of(name)
     from training.generator.bundle import train_bundle
 
-    config = with_settings(PRESETS[arguments.preset], arguments.set)
     baselines = {"baselines": arguments.baselines, "baseline_steps": arguments.baseline_steps}
     print(train_bundle(config, arguments.out, device, arguments.until, **baselines))
     return 0

@@ -21,27 +21,29 @@ from typing import TYPE_CHECKING, Any
 from detdiffusion.core.arguments import add_device, out_folder
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.devices import check_device
-from detdiffusion.core.settings import keep_settings
+from detdiffusion.core.settings import check_settings, keep_settings
 from detdiffusion.detection import AnswersById
 from detdiffusion.detectors import BUNDLED, detector_path, load_detector
 from detdiffusion.detectors.names import remap_labels
+from detdiffusion.diffusion.manifest import check_model
 from detdiffusion.errors import ConfigError, DataError
-from training.core.cli import add_config, add_set, add_updates, progress
+from training.autoencoder.folders import autoencoder_folder
+from training.core.cli import add_config, add_set, add_updates, check_there, progress
 from training.core.settings import read_settings, with_fields, with_settings
 from training.core.status import STATUS, RunState, StatusWriter, telling
-from training.data.attributes import read_attributes
+from training.data.attributes import Attributes, read_attributes
 from training.data.datasets import Dataset, check_dataset, data_words, open_dataset
 from training.data.filters import NO_FILTER, LayoutFilter, add_filter_arguments, filter_of
 from training.data.forms.recognise import check_data
 from training.data.request import AS_IT_IS, Reading, add_attributes, add_data_arguments, reading_of
 from training.generator.config import ADDED, FINE_TUNE, TRAIN_PRESETS, GeneratorConfig
 from training.generator.going_on import config_like
+from training.generator.needs import check_disk, needs
 
 if TYPE_CHECKING:
     import torch
 
     from detdiffusion.detection import Detector
-    from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
     from training.core.processes import Processes
 
 STOPPED = 130  # exit code, as of a command that Ctrl-C ended
@@ -72,30 +74,6 @@ class TrainRequest:
     def dataset(self) -> Dataset:
         """The data set that is asked for, opened."""
         return open_dataset(self.data, filter=self.bounds, split=self.split, reading=self.reading)
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What a run takes, in bytes."""
-
-    memory: int  # weights, gradients, AdamW and the moving average; activations come on top
-    latents: int
-    checkpoints: int
-    model: int
-
-    @property
-    def disk(self) -> int:
-        """Bytes, in all."""
-        return self.latents + self.checkpoints + self.model
-
-    def lines(self) -> list[str]:
-        """What a run needs, for people."""
-        gb = 1e9
-        return [
-            f"memory: {self.memory / gb:.2f} GB for weights, gradients, AdamW and the average; activations on top",
-            f"disk: {self.disk / gb:.2f} GB ({self.latents / gb:.2f} latents, {self.checkpoints / gb:.2f} checkpoints, "
-            f"{self.model / gb:.2f} model)",
-        ]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -146,8 +124,11 @@ def run(arguments: argparse.Namespace) -> int:
     check_data(arguments.data)
     request = request_of(arguments)
     _check(request, attributes=arguments.dry_run != BEFORE_ATTRIBUTES)
+    learned = Learned.of(request, attributes=arguments.dry_run != BEFORE_ATTRIBUTES)
+    if request.attributes is None or request.attributes.is_file():
+        check_settings(request.out / "config.json", _kept(request, learned.dataset), added=ADDED)
     if arguments.dry_run:
-        return _dry_run(request)
+        return _dry_run(request, learned)
     from training.core.processes import join_processes, leave_processes
 
     processes, device = join_processes(request.device)
@@ -155,7 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with telling(request.out / STATUS if processes.main else None) as status, stop.signals():
             try:
-                return _train(request, processes, device, status, stop)
+                return _train(request, learned, processes, device, status, stop)
             except KeyboardInterrupt:
                 said = "stopped without a new checkpoint; the same command goes on from the last one"
                 status.say(RunState.STOPPED, said)
@@ -212,17 +193,52 @@ def _check(request: TrainRequest, *, attributes: bool) -> None:
             f"this preset learns attributes: make them with `{annotate} --detector bundled --out attributes.jsonl` and "
             "give --attributes attributes.jsonl"
         )
-    if request.attributes is not None and not request.attributes.is_file():
+    if attributes and request.attributes is not None and not request.attributes.is_file():
         raise DataError(
             f"{request.attributes}: no such file; make or finish it with: {annotate} --detector bundled|PATH --out "
             f"{request.attributes}"
         )
     check_dataset(request.data, request.split, request.reading)
+    check_there(Path(request.config.start) if request.config.start else None, what="folder")
+    if request.config.unet is not None:
+        autoencoder_folder(Path(request.base or BUNDLED_MODEL))
+    elif request.base is None:
+        raise ConfigError("this preset fine-tunes Stable Diffusion: give its folder (or hub id) with --base")
+    elif Path(request.base).is_dir():
+        check_model(Path(request.base))
     if request.detector not in (None, NO_DETECTOR):
         detector_path(str(request.detector), _home(request.base))
 
 
-def _train(request: TrainRequest, processes: Processes, device: torch.device, status: StatusWriter, stop: _Stop) -> int:
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a training learns from, opened."""
+
+    dataset: Dataset
+    attributes: dict[str, Attributes] | None
+
+    @classmethod
+    def of(cls, request: TrainRequest, *, attributes: bool = True) -> Learned:
+        """attributes: whether they have to be there.
+
+        Raises:
+            DataError: the data cannot be read, or the attributes are not theirs.
+        """
+        dataset = request.dataset()
+        file = request.attributes if request.config.attributes else None
+        if file is None or not (attributes or file.is_file()):
+            return cls(dataset, None)
+        return cls(dataset, read_attributes(file, dataset))
+
+
+def _train(
+    request: TrainRequest,
+    learned: Learned,
+    processes: Processes,
+    device: torch.device,
+    status: StatusWriter,
+    stop: _Stop,
+) -> int:
     from detdiffusion.diffusion.checkpoint import save_pipeline
     from training.core.checkpoints import checkpoint_step
     from training.generator.batch import SampleStore
@@ -231,8 +247,7 @@ def _train(request: TrainRequest, processes: Processes, device: torch.device, st
     from training.generator.probe import Probe
     from training.generator.trainer import train_generator
 
-    out, config, dataset = request.out, request.config, request.dataset()
-    attributes = _attributes(request, dataset)
+    out, config, dataset = request.out, request.config, learned.dataset
     pipe = new_model(config, dataset, request.base)
     detector = choose_detector(request.detector, request.base, dataset)
     if processes.main:
@@ -242,7 +257,7 @@ def _train(request: TrainRequest, processes: Processes, device: torch.device, st
         known = {"done": checkpoint_step(out / "checkpoints"), "total": config.steps}
         status.say(RunState.PREPARING, "encoding the pictures", **known)
     with _bar("latents", processes, "image") as report:
-        encode_dataset(dataset, attributes, pipe.vae, config, out / "latents", device, report, processes)
+        encode_dataset(dataset, learned.attributes, pipe.vae, config, out / "latents", device, report, processes)
     store = SampleStore.load(out / "latents")
     start = checkpoint_step(out / "checkpoints")
     probe = Probe.of(pipe, store, config, detector, out, start) if processes.main else None
@@ -261,37 +276,6 @@ def _train(request: TrainRequest, processes: Processes, device: torch.device, st
         else:
             status.say(RunState.STOPPED, "the same command goes on", done=done)
     return 0 if done == config.steps else STOPPED
-
-
-def needs(pipe: DetDiffusionPipeline, config: GeneratorConfig, dataset: Dataset) -> Needs:
-    """What the training of this model on this data takes."""
-    from torch import nn
-
-    from training.generator.latents import cache_bytes
-
-    modules = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
-    sizes = {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}
-    still = ("vae", "safety_checker", *(("unet", "text_encoder") if config.control_only else ()))
-    frozen = sum(sizes.pop(name, 0) for name in still)
-    trained = sum(sizes.values())
-    return Needs(
-        memory=trained * (4 + 4 + 8 + 4) + frozen * 4,
-        latents=cache_bytes(dataset, config, pipe.vae),
-        checkpoints=trained * (4 + 8 + 4) * (config.keep + 1),  # one more while it is written
-        model=(trained + frozen) * 2,
-    )
-
-
-def check_disk(out: Path, needed: Needs) -> None:
-    """DataError where the disk has less than a new run takes; what this run already wrote counts as free."""
-    there = next(path for path in (out, *out.absolute().parents) if path.exists())
-    written = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) if out.exists() else 0
-    free = shutil.disk_usage(there).free + written
-    if free < needed.disk:
-        raise DataError(
-            f"the run needs about {needed.disk / 1e9:.2f} GB of disk, and {there} has {free / 1e9:.2f} GB: free some "
-            "space, lower keep, or set flip=0"
-        )
 
 
 def choose_detector(wanted: str | None, base: str | None, dataset: Dataset) -> Detector | None:
@@ -332,12 +316,6 @@ def _copy_detector(wanted: str | None, base: str | None, model: Path) -> None:
         shutil.copytree(folder, model / "detectors" / BUNDLED, dirs_exist_ok=True)
 
 
-def _attributes(request: TrainRequest, dataset: Dataset) -> Any:
-    if not request.config.attributes or request.attributes is None:
-        return None
-    return read_attributes(request.attributes, dataset)
-
-
 def _kept(request: TrainRequest, dataset: Dataset) -> dict[str, Any]:
     """What stays with the run, and is a `--config` for another one."""
     from detdiffusion.core.files import file_hash
@@ -351,11 +329,10 @@ def _kept(request: TrainRequest, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _dry_run(request: TrainRequest) -> int:
+def _dry_run(request: TrainRequest, learned: Learned) -> int:
     from training.generator.model import new_model
 
-    config, dataset = request.config, request.dataset()
-    _attributes(request, dataset)
+    config, dataset = request.config, learned.dataset
     pipe = new_model(config, dataset, request.base)
     detector = choose_detector(request.detector, request.base, dataset)
     needed = needs(pipe, config, dataset)

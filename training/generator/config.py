@@ -180,6 +180,12 @@ class BundleConfig:
         """Side of the scenes, in pixels."""
         return self.generator.size[0]
 
+    def kept(self) -> dict[str, Any]:
+        """What stays with the run: not the causes, whose stage keeps them, so that runs from before them go on."""
+        settings = self.to_json()
+        del settings["causes"]
+        return settings
+
     def to_json(self) -> dict[str, Any]:
         """Every field, nested, as JSON holds it."""
         tree: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))

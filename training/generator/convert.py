@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from detdiffusion.core.files import put_in_place, scratch_beside
 from detdiffusion.errors import CheckpointError, ConfigError
 from detdiffusion.text.vocabulary import COCO_STUFF, COCO_THINGS, Vocabulary, missing_words, new_words
-from training.core.cli import check_there
+from training.core.cli import add_dry_run, check_there, nothing_is_missing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,6 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.json",
         help="for a GeoDiffusion data set whose classes are unknown here",
     )
+    add_dry_run(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -111,7 +112,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.vocabulary is not None:
         vocabulary = Vocabulary.from_json(arguments.vocabulary.read_bytes())
     print(f"converting {arguments.source}", file=sys.stderr)
-    config = convert(arguments.source, arguments.target, fills=dict(arguments.fill), vocabulary=vocabulary)
+    fills = dict(arguments.fill)
+    if arguments.dry_run:
+        check_conversion(arguments.source, arguments.target, fills, vocabulary)
+        return nothing_is_missing()
+    config = convert(arguments.source, arguments.target, fills=fills, vocabulary=vocabulary)
     if config is not None:
         height, width = config.size
         made_for = f"{width}x{height} pixels, guidance {config.guidance:g}, {config.steps} steps"
@@ -138,26 +143,33 @@ def convert(
     """
     from safetensors import SafetensorError
 
-    from detdiffusion.diffusion.manifest import INDEX
-
-    if target.exists():
-        raise ConfigError(f"{target} is there already: name a new folder")
-    if not (source / INDEX).is_file():
-        raise CheckpointError(f"{source} holds no {INDEX}: give the folder of a whole model, as it was published")
-    config = None
-    if (source / GENERATION_CONFIG).is_file():
-        config = GenerationConfig.read(source / GENERATION_CONFIG)
-        vocabulary = _vocabulary(source, config, fills or {}, vocabulary)
-    elif fills or vocabulary is not None:
-        raise ConfigError(
-            f"{source} holds no {GENERATION_CONFIG}: --fill and --vocabulary are for GeoDiffusion's folders"
-        )
+    config, vocabulary = check_conversion(source, target, fills or {}, vocabulary)
     try:
         with scratch_beside(target) as work:
             put_in_place(_convert(source, work, None if config is None else config.size, vocabulary), target)
     except SafetensorError as error:  # how a full disk shows when weights are written
         raise CheckpointError(f"{target} could not be written ({error}); free some space") from error
     return config
+
+
+def check_conversion(
+    source: Path, target: Path, fills: Mapping[str, str], vocabulary: Vocabulary | None
+) -> tuple[GenerationConfig | None, Vocabulary | None]:
+    """What `convert` raises of all but the weights; the settings and the vocabulary of GeoDiffusion's folders."""
+    from detdiffusion.diffusion.manifest import INDEX
+
+    if target.exists():
+        raise ConfigError(f"{target} is there already: name a new folder")
+    if not (source / INDEX).is_file():
+        raise CheckpointError(f"{source} holds no {INDEX}: give the folder of a whole model, as it was published")
+    if (source / GENERATION_CONFIG).is_file():
+        config = GenerationConfig.read(source / GENERATION_CONFIG)
+        return config, _vocabulary(source, config, fills, vocabulary)
+    if fills or vocabulary is not None:
+        raise ConfigError(
+            f"{source} holds no {GENERATION_CONFIG}: --fill and --vocabulary are for GeoDiffusion's folders"
+        )
+    return None, None
 
 
 def _vocabulary(

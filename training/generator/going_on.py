@@ -29,14 +29,13 @@ def config_like(model: Path, lessons: GeneratorConfig) -> GeneratorConfig:
     from detdiffusion.diffusion.manifest import INDEX, read_vocabulary
 
     words = read_vocabulary(model)
-    if _saved(model, "vae").get("_class_name") != "SmallAutoencoder":
+    vae = _saved(model, "vae")
+    if vae.get("_class_name") != "SmallAutoencoder":
         raise ConfigError(f"{model} began as Stable Diffusion: go on with an sd15 preset and --base {model}")
-    from training.autoencoder.loading import load_autoencoder
-    from training.generator.latents import cell_size
-
     unet, head = _options(model, "unet"), _options(model, "perception_head")
     control = _saved(model, "controlnet") if _folder(model, "controlnet").is_dir() else None
-    cell, sides = cell_size(load_autoencoder(model)), unet["sample_size"]
+    cell = 2 ** len(vae["block_out_channels"]) * int(vae.get("fold", 1))  # SmallAutoencoder.downsample, without torch
+    sides = unet["sample_size"]
     rows, columns = (sides, sides) if isinstance(sides, int) else sides
     text = _saved(model, "text_encoder")
     index = read_json(model / INDEX, json_object, CheckpointError)

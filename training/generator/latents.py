@@ -10,12 +10,9 @@ import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
-from detdiffusion.core.files import write_json, written_aside
-from detdiffusion.errors import ConfigError, DataError, why
+from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Attribute, Layout
 from detdiffusion.models.precision import autocast
 from training.autoencoder.loading import Autoencoder
@@ -24,6 +21,7 @@ from training.core.processes import Processes
 from training.core.reading import read_ahead
 from training.core.schedule import OnStep
 from training.data.datasets import Dataset, Sample, fitted
+from training.generator.chunk import is_whole, write_chunk
 from training.generator.config import GeneratorConfig
 
 CHUNK = 250  # pictures a file, the unit that a killed run loses at most
@@ -85,20 +83,10 @@ def encode_dataset(
     starts = range(0, len(dataset), CHUNK)
     for number in range(processes.rank, len(starts), processes.count):
         path = out / f"chunk-{number:05d}.json"
-        if not path.exists():
+        if not is_whole(path):
             samples = [dataset[i] for i in range(starts[number], min(starts[number] + CHUNK, len(dataset)))]
             layouts, tensors = _encode(samples, autoencoder.to(device), config, device)
-            try:
-                with written_aside(path.with_suffix(".safetensors")) as aside:
-                    save_file(tensors, aside)
-                write_json(
-                    path, [_labelled(*pair, attributes).to_json() for pair in zip(samples, layouts, strict=True)]
-                )
-            except (OSError, SafetensorError) as error:
-                path.with_suffix(".safetensors").unlink(missing_ok=True)
-                raise DataError(
-                    f"{out}: latents cannot be written ({why(error)}); free some space, run it again"
-                ) from error
+            write_chunk(path, [_labelled(*pair, attributes) for pair in zip(samples, layouts, strict=True)], tensors)
         on_step(number + 1, len(starts), {})
     processes.wait()
 

@@ -1,21 +1,20 @@
 """Papercut scenes -> what the bundled generator learns from: rendered, labelled by the detector (Eq. 2), encoded."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from detdiffusion.attributes import AttributeRule
-from detdiffusion.core.files import write_json, written_aside
+from detdiffusion.core.files import write_json
 from detdiffusion.detection import Detector
 from detdiffusion.layout import Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from training.core.schedule import OnStep
 from training.data.papercut.scene import Scene, scenes
+from training.generator.chunk import is_whole, read_chunk, write_chunk
 from training.generator.config import SampleConfig
 from training.generator.latents import coverage, encode_images, mask_cell_size
 from training.labelling.annotate import label_images
@@ -37,13 +36,11 @@ def make_samples(
     starts = range(0, config.scenes, config.chunk)
     for number, start in enumerate(starts):
         path = out / f"chunk-{number:05d}.json"
-        if not path.exists():
+        if not is_whole(path):
             seeds = range(config.first_scene + start, config.first_scene + min(start + config.chunk, config.scenes))
             made = list(scenes(seeds, size=image_size, hard_share=config.hard_share, workers=os.cpu_count() or 1))
             layouts = label_scenes(made, detector, config)
-            with written_aside(path.with_suffix(".safetensors")) as aside:
-                save_file(encode_scenes(made, autoencoder, config.mask_scale), aside)
-            write_json(path, [layout.to_json() for layout in layouts])
+            write_chunk(path, layouts, encode_scenes(made, autoencoder, config.mask_scale))
         on_step(number + 1, len(starts), {})
     write_json(out / SUMMARY, summarise(out))
 
@@ -68,6 +65,6 @@ def encode_scenes(made: Sequence[Scene], autoencoder: SmallAutoencoder, mask_sca
 
 def summarise(folder: Path) -> dict[str, object]:
     """Objects by class and attribute, and the share of hard things."""
-    chunks = (json.loads(path.read_text()) for path in sorted(folder.glob("chunk-*.json")))
-    report = AttributeReport.of(Layout.from_json(item) for chunk in chunks for item in chunk)
+    chunks = (read_chunk(path) for path in sorted(folder.glob("chunk-*.json")))
+    report = AttributeReport.of(layout for chunk in chunks for layout in chunk)
     return {"objects": report.by_class(), "hard_share": report.hard_share}

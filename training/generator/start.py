@@ -10,6 +10,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from detdiffusion.diffusion.manifest import read_recommended
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.errors import ConfigError
 from training.generator.learner import LEARNING
@@ -29,8 +30,9 @@ def start_from(pipe: DetDiffusionPipeline, folder: Path) -> float:
 
     Raises:
         CheckpointError: the folder cannot be read.
-        ConfigError: the two have other words.
+        ConfigError: the two have other words, or the folder's model is a student.
     """
+    check_no_student(folder)
     start = load_pipeline(folder)
     if start.vocabulary != pipe.vocabulary:
         raise ConfigError(
@@ -44,6 +46,15 @@ def start_from(pipe: DetDiffusionPipeline, folder: Path) -> float:
             total += sum(parameter.numel() for parameter in mine.parameters())
             given += _take(mine, its) if its is not None else 0
     return given / total
+
+
+def check_no_student(folder: Path) -> None:
+    """ConfigError for a model of few steps: what it has learned of going there in one is lost in ordinary training."""
+    if not read_recommended(folder).guided:
+        raise ConfigError(
+            f"{folder} is a student of few steps, which ordinary training would undo: train the model that it learned "
+            "from, and distill that one again"
+        )
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from detdiffusion.detectors.architectures import built_in
 from detdiffusion.detectors.names import check_knows, remap_labels
 from detdiffusion.errors import ConfigError, DataError, DetectorError, why
 from detdiffusion.layout import Attribute, Layout
-from training.core.cli import add_image_size, progress
+from training.core.cli import add_dry_run, add_image_size, nothing_is_missing, progress
 from training.core.reading import read_ahead
 from training.core.status import status_beside, tells
 from training.data.attributes import (
@@ -40,7 +40,7 @@ from training.data.datasets import Dataset, Sample, annotation_file, open_datase
 from training.data.filters import LayoutFilter, add_filter_arguments, filter_of
 from training.data.forms.recognise import check_data
 from training.data.request import AS_IT_IS, Reading, add_data_arguments, add_negatives_argument, reading_of
-from training.labelling.folds import FoldConfig, Share, like_detector, train_folds
+from training.labelling.folds import FoldConfig, Share, like_detector, split_folds, train_folds
 from training.labelling.summary import AttributeReport
 
 if TYPE_CHECKING:
@@ -209,6 +209,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         what = f"{name} of the training (default {default})"
         group.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=what)
     add_image_size(group, "image_size", "that of --detector")
+    add_dry_run(parser)
 
 
 @tells(lambda arguments: status_beside(arguments.out))
@@ -221,6 +222,9 @@ def run(arguments: argparse.Namespace) -> int:
     _check(request)
     dataset = open_dataset(request.data, filter=request.bounds, split=request.split, reading=request.reading)
     print("\n".join(dataset.describe()), file=sys.stderr)
+    _check_out(request, dataset)
+    if arguments.dry_run:
+        return _dry_run(request, dataset)
     shares, rule = _shares(request, dataset)
     shares = [share._replace(detector=spoken(share.detector, dataset)) for share in shares]
     with progress("attributes", "image") as report:
@@ -269,10 +273,30 @@ def request_of(arguments: argparse.Namespace) -> AnnotateRequest:
     )
 
 
+def _dry_run(request: AnnotateRequest, dataset: Dataset) -> int:
+    """What is wrong with the detector, or with the folds."""
+    if request.folds is not None:
+        split_folds(dataset, _folds(request, dataset))
+        return nothing_is_missing()
+    shares, rule = _shares(request, dataset)
+    check_same(request.out, make_header(dataset, rule, [spoken(shares[0].detector, dataset)]))
+    return nothing_is_missing()
+
+
+def _check_out(request: AnnotateRequest, dataset: Dataset) -> None:
+    """DataError where `out` holds attributes of other data or by another rule: before a detector is loaded."""
+    header = make_header(dataset, request.rule(AttributeRule().min_score))
+    if request.folds is None and request.min_score is None:
+        del header["rule"]  # the detector says the rest of it
+    check_same(request.out, header)
+
+
 def _check(request: AnnotateRequest) -> None:
     """What can be seen to be wrong before the data are read and libraries are loaded."""
     check_device(request.device)
     request.rule(AttributeRule().min_score)
+    if request.folds is not None:
+        FoldConfig("", 1, folds=request.folds)
     check_data(request.data)
     if request.folds is not None and request.detector.endswith(".yaml"):
         built_in(request.detector)
@@ -288,24 +312,27 @@ def _shares(request: AnnotateRequest, dataset: Dataset) -> tuple[list[Share], At
         detector = load_detector(request.detector, request.model, annotations=annotations, device=device)
         check_answers(detector, dataset)
         return [Share(detector, range(len(dataset)))], request.rule(detector.min_score)
-    out, work = request.out, request.out.with_suffix(".folds")
-    rule = request.rule(AttributeRule().min_score)
-    check_same(out, make_header(dataset, rule))  # before the training, not after it
-    if out.exists() and not work.exists():
-        raise DataError(f"{out} holds attributes of another detector; delete it or give another --out")
-    architecture, image_size = like_detector(request.detector, request.model)
-    config = FoldConfig(
-        architecture,
-        request.image_size or image_size,
-        folds=request.folds,
-        epochs=request.epochs,
-        seed=request.seed,
-    )
+    work, rule = _work(request.out), request.rule(AttributeRule().min_score)
+    config = _folds(request, dataset)
     everything = None
     if request.negatives:
         bounds = replace(request.bounds, min_objects=0)
         everything = open_dataset(request.data, filter=bounds, split=request.split, reading=request.reading)
     return train_folds(dataset, config, work, rule.min_score, everything, device_of(request.device)), rule
+
+
+def _folds(request: AnnotateRequest, dataset: Dataset) -> FoldConfig:
+    """The folds that are asked for. DataError if `out` holds attributes of one detector."""
+    if request.out.exists() and not _work(request.out).exists():
+        raise DataError(f"{request.out} holds attributes of another detector; delete it or give another --out")
+    architecture, image_size = like_detector(request.detector, request.model)
+    numbers = {"folds": request.folds or 0, "epochs": request.epochs, "seed": request.seed}
+    return FoldConfig(architecture, request.image_size or image_size, **numbers)
+
+
+def _work(out: Path) -> Path:
+    """Where the detectors of the folds lie."""
+    return out.with_suffix(".folds")
 
 
 def check_answers(detector: Detector, dataset: Dataset) -> None:

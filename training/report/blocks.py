@@ -13,9 +13,11 @@ from pathlib import Path
 from markupsafe import Markup
 from PIL import Image
 
+from detdiffusion.core.files import write_text
 from training.core.markup import element, joined
 
 FILES = "files"  # beside the Markdown
+_MARKUP = re.compile(r"[|`]|(?<=\])\(")  # cells, code, addresses of links
 INTERVAL, NO_BREAK = re.compile(r"\[[^\]]*\]"), "\u00a0"
 
 STYLE = """
@@ -156,34 +158,44 @@ def write_markdown(title: str, blocks: Sequence[Block], out: Path) -> None:
     for block in blocks:
         match block:
             case Heading():
-                lines += [f"## {block.text}", ""]
+                lines += [f"## {_plain(block.text)}", ""]
             case Text():
-                lines += [f"*{block.text}*" if block.note else block.text, ""]
+                lines += [f"*{_plain(block.text)}*" if block.note else _plain(block.text), ""]
             case Table():
-                lines += [f"**{block.title}**", ""] if block.title else []
+                lines += [f"**{_plain(block.title)}**", ""] if block.title else []
                 lines += [_row(block.columns), _row(["---"] + ["---:"] * (len(block.columns) - 1))]
                 lines += [*map(_row, block.rows), ""]
             case Plot() | ImageBlock():
-                lines += [f"![{block.title}]({FILES}/{_save(block, out / FILES)})", ""]
-    (out / "report.md").write_text("\n".join(lines), encoding="utf-8")
+                lines += [f"![{_plain(block.title)}]({FILES}/{_save(block, out / FILES)})", ""]
+    write_text(out / "report.md", "\n".join(lines))
 
 
 def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(_plain(cell) for cell in cells) + " |"
+
+
+def _plain(text: str) -> str:
+    """Text as Markdown shows it: names of data sets and models are no markup."""
+    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split())).replace("<", "&lt;")
+
+
+def _file_name(name: str) -> str:
+    """A name from a report as that of a file in this folder: no path, nothing hidden, not too long."""
+    return re.sub(r"[^\w. -]+", "-", name).lstrip(".-")[:100] or "plot"
 
 
 def _save(block: Plot | ImageBlock, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(block, ImageBlock):
-        name = f"{block.name}.jpg"
+        name = f"{_file_name(block.name)}.jpg"
         (folder / name).write_bytes(_jpeg(block.image))
         return name
-    name = f"{block.name}.svg"
+    name = f"{_file_name(block.name)}.svg"
     # Alone, a drawing has no page to take its colours from.
     style = (
         "<style>:root { --paper: #fff; }" + STYLE.replace(":root {", "svg {", 1) + "svg { background: #fff }</style>"
     )
-    (folder / name).write_text(str(block.svg).replace(">", f">{style}", 1), encoding="utf-8")
+    write_text(folder / name, str(block.svg).replace(">", f">{style}", 1))
     return name
 
 

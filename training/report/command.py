@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from detdiffusion.core.arguments import out_folder
+from detdiffusion.core.files import write_text
 from detdiffusion.errors import ConfigError
+from training.core.cli import add_dry_run, nothing_is_missing
 from training.core.status import STATUS, tells
 from training.report.blocks import Block, to_html, write_markdown
 from training.report.data import Evaluation, Report, read_report
@@ -26,12 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=out_folder, required=True, metavar="DIR", help="gets report.html, report.md and files/"
     )
+    add_dry_run(parser)
 
 
 @tells(lambda arguments: arguments.out / STATUS)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    print(write_report([read_report(path) for path in arguments.reports], arguments.out))
+    reports = [read_report(path) for path in arguments.reports]
+    if arguments.dry_run:
+        return nothing_is_missing()
+    print(write_report(reports, arguments.out))
     return 0
 
 
@@ -48,7 +54,7 @@ def write_report(reports: Sequence[Report], out: Path) -> Path:
     blocks = [block for report in reports for block in _sections(report)]
     write_markdown(TITLE, blocks, out)
     page = out / "report.html"
-    page.write_text(to_html(TITLE, blocks), encoding="utf-8")
+    write_text(page, to_html(TITLE, blocks))
     return page
 
 

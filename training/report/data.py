@@ -11,7 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from detdiffusion.errors import DataError, why
+from detdiffusion.core.files import json_object, read_json
+from detdiffusion.errors import DataError, LayoutError
 from detdiffusion.layout import Layout
 from training.evaluation.report import FORMAT as EVALUATION
 from training.evaluation.report import EvaluationReport, ObjectRow
@@ -55,7 +56,10 @@ class Evaluation:
     @cached_property
     def layouts(self) -> list[Layout]:
         """All of them, in the order of the images."""
-        return [Layout.from_json(row["layout"]) for row in self._lines("layouts.jsonl")]
+        try:
+            return [Layout.from_json(row["layout"]) for row in self._lines("layouts.jsonl")]
+        except (KeyError, LayoutError) as error:
+            raise DataError(f"{self.work}/layouts.jsonl is damaged ({error}); run the evaluation again") from error
 
     def picture(self, system: str | None, view: str, number: int) -> Image.Image | None:
         """A drawn picture, or with `system` None the real one; None where it is not kept."""
@@ -81,8 +85,8 @@ class Evaluation:
         try:
             with path.open(encoding="utf-8") as file:
                 for line in file:
-                    yield json.loads(line)
-        except ValueError as error:
+                    yield json_object(json.loads(line))
+        except (ValueError, TypeError, RecursionError) as error:
             raise DataError(f"{path} is damaged ({error}); run the evaluation again") from error
 
 
@@ -92,9 +96,9 @@ Report = Evaluation | AblationTable | TrainabilityTable
 def read_report(path: Path) -> Report:
     """Raises DataError for a file that neither command has written, or an older version of them."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a report: {why(error)}") from error
+        values = read_json(path, lambda content: content, DataError)
+    except DataError as error:
+        raise DataError(f"{path} cannot be read as a report: {error}") from error
     found = values.get("format") if isinstance(values, dict) else None
     if found == EVALUATION:
         return Evaluation(EvaluationReport.from_json(values, str(path)), path.with_name(f"{path.stem}.work"))

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from detdiffusion.drawing import ATTRIBUTE_COLOURS, grid
 from detdiffusion.evaluation.bootstrap import Estimate, bootstrap_ci
 from detdiffusion.layout import Attribute, Layout
-from training.evaluation.report import COMMON, CauseShares, CausesReport, ObjectRow, Scores, SystemReport
+from training.evaluation.report import COMMON, CauseShares, CausesReport, ObjectRow, SamplerReport, Scores, SystemReport
 from training.report.blocks import Block, Heading, ImageBlock, Plot, Table, Text
 from training.report.data import Evaluation
 from training.report.plots import Bar, Line, bars, curves, scatter
@@ -69,15 +69,17 @@ def evaluation_sections(one: Evaluation) -> Iterator[Block]:
 def _what_was_run(one: Evaluation) -> Iterator[Block]:
     layouts, sampler = one.report.layouts, one.report.sampler
     height, width = sampler.size
-    way = f" of {sampler.sampler}" if sampler.sampler else ""
     share = "" if isnan(layouts.hard_share) else f", {100 * layouts.hard_share:.0f} % of the things are truly hard"
     names = [labeller.name for labeller in one.report.labellers]
     by = f"by {', '.join(names)}" if names else "they came with the layouts"
     yield Text(
         f"{layouts.objects:,} objects, {layouts.things:,} of them things{share} (attributes: {by}). Pictures of "
-        f"{width}x{height} pixels, {sampler.steps} steps{way}, guidance {sampler.guidance:g}; every system and view "
+        f"{width}x{height} pixels, {_way(sampler)}; every system and view "
         "draws a layout from the same noise."
     )
+    for system in one.report.systems:
+        if system.sampler is not None:
+            yield Text(f"{system.name} is drawn in {_way(system.sampler)}.")
     for detector in one.report.detectors:
         if detector.unmapped:
             yield Text(f"{detector.name} does not know: {', '.join(detector.unmapped)}.", note=True)
@@ -368,6 +370,11 @@ def _shown(found: Estimate, form: Callable[[float], str]) -> str:
 
 def _number(value: float, digits: int = 3) -> str:
     return "-" if isnan(value) else f"{value:.{digits}f}"
+
+
+def _way(sampler: SamplerReport) -> str:
+    kind = f" of {sampler.sampler}" if sampler.sampler else ""
+    return f"{sampler.steps} steps{kind}, guidance {sampler.guidance:g}"
 
 
 def _parts(system: SystemReport) -> str:

@@ -61,7 +61,7 @@ def trainability_sections(one: TrainabilityTable) -> Iterator[Block]:
     """The blocks of one trainability study."""
     settings, rows = one.learned, one.rows
     counts = settings.pictures
-    updates = counts.epochs * -(-counts.an_epoch // settings.batch)
+    updates = round(counts.epochs * -(-counts.an_epoch // settings.batch))
     yield Heading(f"What {settings.detector} learns: {settings.real}")
     yield Text(
         f"Trained on {counts.real:,} real pictures, and on generated ones beside them, with {updates:,} updates of "

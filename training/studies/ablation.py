@@ -7,7 +7,6 @@ own result, so the whole can be done in pieces: the same command goes on, on any
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import shutil
 import sys
@@ -19,13 +18,15 @@ from typing import TYPE_CHECKING, Any
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.arguments import add_device, out_folder, positive, seed_list
 from detdiffusion.core.assets import BUNDLED_MODEL
-from detdiffusion.core.files import claim, json_object, read_json, write_text
-from detdiffusion.core.settings import keep_settings
+from detdiffusion.core.devices import check_device, device_of
+from detdiffusion.core.files import claim, json_object, read_json, write_sealed
+from detdiffusion.core.settings import check_settings, keep_settings
 from detdiffusion.detectors import BUNDLED, HELD_OUT, detector_path, load_detector
 from detdiffusion.errors import DataError
 from detdiffusion.evaluation.effect import numbers
-from detdiffusion.sampling_config import SamplingConfig
-from training.core.cli import add_updates, progress
+from detdiffusion.sampling_config import SamplingRequest
+from training.autoencoder.folders import autoencoder_folder
+from training.core.cli import add_dry_run, add_updates, nothing_is_missing, progress
 from training.core.status import STATUS, RunState, status_writer, tells
 from training.data.papercut.classes import HELD_OUT_SEED
 from training.generator.config import ADDED, VARIANTS, GeneratorConfig
@@ -90,20 +91,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--most", type=positive, metavar="N", help="train at most N models now; the same command resumes"
     )
+    add_dry_run(parser)
 
 
 @tells(lambda arguments: arguments.out / STATUS, shared=True)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    from detdiffusion.core.devices import device_of
-
-    device = device_of(arguments.device)
+    check_device(arguments.device)
     config, rows = ABLATIONS[arguments.preset], arguments.rows
     if arguments.steps:
         config = replace(config, generator=replace(config.generator, steps=arguments.steps))
+    check_settings(arguments.out / "config.json", config.to_json(), added=ADDED)
+    autoencoder_folder(BUNDLED_MODEL)
+    for name in (BUNDLED, HELD_OUT):
+        detector_path(name, BUNDLED_MODEL)
+    if arguments.dry_run:
+        return nothing_is_missing()
+    device = device_of(arguments.device)
     left = train_all(config, arguments.seeds, arguments.out, device, most=arguments.most, rows=rows)
     table = summarise(config, arguments.preset, arguments.seeds, arguments.out, rows)
-    write_text(arguments.out / RESULT, json.dumps(table.to_json(), indent=2, allow_nan=False) + "\n")
+    write_sealed(arguments.out / RESULT, table.to_json())
     print("\n".join(table.lines()))
     if left:
         said = f"{left} trainings are left; the same command goes on"
@@ -173,7 +180,6 @@ def _make_samples(config: AblationConfig, out: Path, base: Path, device: torch.d
 
 
 def _train_one(config: AblationConfig, row: Row, seed: int, out: Path, device: torch.device, base: Path) -> None:
-    from detdiffusion.core.files import write_json
     from detdiffusion.diffusion.checkpoint import save_pipeline
     from training.autoencoder.loading import load_autoencoder
     from training.generator.bundle import learn
@@ -184,7 +190,7 @@ def _train_one(config: AblationConfig, row: Row, seed: int, out: Path, device: t
             variant_config(config.generator, row, seed), load_autoencoder(base), out / "samples", folder, device
         )
         save_pipeline(pipe, folder / "model")
-    write_json(folder / "result.json", _score(config, folder / "model", base))
+    write_sealed(folder / "result.json", _score(config, folder / "model", base))
     for spent in ("checkpoints", "evaluation"):  # the result is there: it is gone back to no more
         shutil.rmtree(folder / spent, ignore_errors=True)
 
@@ -197,7 +203,7 @@ def _score(config: AblationConfig, model: Path, base: Path) -> dict[str, Any]:
 
     detectors = [detector_path(name, base) for name in (BUNDLED, HELD_OUT)]
     source = PapercutLayouts(config.layouts, HELD_OUT_SEED)
-    plan = Plan(model, source, detectors=detectors, sampling=SamplingConfig(0, config.sampler_steps))
+    plan = Plan(model, source, detectors=detectors, sampling=SamplingRequest(config.sampler_steps))
     report = evaluate(plan, model.parent / "evaluation")
     (system,) = report.systems
     views = {view.name: view.scores[report.lead] for view in system.views}

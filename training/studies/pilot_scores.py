@@ -14,7 +14,7 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.evaluation.sharpness import sharpness
 from detdiffusion.layout import Attribute, Layout
 from detdiffusion.models.cause_classifier import LIKELY, NONE, CauseClassifier
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import SamplingConfig, SamplingRequest
 from training.core.chunks import Chunks
 from training.data.layout_sources import LayoutSource
 from training.evaluation.inputs import BATCH, REAL, Plan
@@ -47,7 +47,8 @@ def score_pilot(
     Raises:
         What `evaluate` and `CauseClassifier.load` raise.
     """
-    plan = Plan(model, layouts, STRATEGIES, [*map(str, detectors)], sampling=way, device=str(device))
+    sampling = SamplingRequest(way.steps, way.guidance_scale, sampler=way.sampler)
+    plan = Plan(model, layouts, STRATEGIES, [*map(str, detectors)], sampling=sampling, device=str(device))
     report = evaluate(plan, work)
     (system,) = report.systems
     classifier = None if causes is None else CauseClassifier.load(causes, device)

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detdiffusion.core.arguments import add_device, amount, out_folder, positive, sampler_steps
-from detdiffusion.core.files import claim, file_hash, read_json, write_json, write_text
-from detdiffusion.core.settings import keep_settings
+from detdiffusion.core.devices import check_device, device_of
+from detdiffusion.core.files import claim, file_hash, read_json, write_sealed, write_text
+from detdiffusion.core.settings import check_settings, keep_settings
 from detdiffusion.errors import ConfigError, DataError
 from detdiffusion.sampling_config import SamplingConfig
 from training.core import typed_json
-from training.core.cli import check_there
+from training.core.cli import add_dry_run, check_there, nothing_is_missing
 from training.core.settings import read_settings, with_fields
 from training.core.status import STATUS, RunState, status_writer, tells
 from training.data.filters import LayoutFilter
@@ -103,13 +104,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--most", type=positive, metavar="N", help="train at most N pilots now; the same command resumes"
     )
+    add_dry_run(parser)
 
 
 @tells(lambda arguments: arguments.out / STATUS, shared=True)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    from detdiffusion.core.devices import check_device, device_of
-
     check_device(arguments.device)
     source = open_source(arguments.layouts, LayoutFilter())
     if not isinstance(source, PapercutLayouts):
@@ -117,6 +117,13 @@ def run(arguments: argparse.Namespace) -> int:
     plan = PilotPlan(arguments.minutes, source, arguments.sampling, arguments.causes)
     pilots, out = read_pilots(arguments.pilots, arguments.samples), arguments.out
     check_there(arguments.causes, *(pilot.samples for pilot in pilots), what="folder")
+    for samples in {pilot.samples for pilot in pilots}:
+        stages = (Stage.DETECTOR, Stage.HELD_OUT, Stage.AUTOENCODER)
+        made = [samples / Stage.ATTRIBUTES, *(samples / stage / "model" for stage in stages)]
+        check_there(*made, what="folder, which `bundle --until attributes` makes")
+    check_settings(out / "config.json", _kept(plan))
+    if arguments.dry_run:
+        return nothing_is_missing()
     device = device_of(arguments.device)
     left = run_pilots(plan, pilots, out, device, most=arguments.most)
     table = tabulate(plan, pilots, out)
@@ -164,7 +171,7 @@ def run_pilots(
     Raises:
         ConfigError: `out`, or a pilot of the same name, was started with other settings.
     """
-    keep_settings(out / "config.json", {"minutes": plan.minutes, "layouts": plan.layouts.spec})
+    keep_settings(out / "config.json", _kept(plan))
     waiting = [pilot for pilot in pilots if any(not _result(out, pilot, way).exists() for way in plan.ways)]
     for pilot in waiting[:most]:
         with claim(out / pilot.name / "claim") as mine:
@@ -174,6 +181,11 @@ def run_pilots(
                 for way in plan.ways:
                     _measure(plan, pilot, way, out, device)
     return len(waiting[most:]) if most is not None else 0
+
+
+def _kept(plan: PilotPlan) -> dict[str, Any]:
+    """What stays with the folder: of other pilots it may have more later."""
+    return {"minutes": plan.minutes, "layouts": plan.layouts.spec}
 
 
 def _result(out: Path, pilot: Pilot, way: SamplingConfig) -> Path:
@@ -208,7 +220,7 @@ def _measure(plan: PilotPlan, pilot: Pilot, way: SamplingConfig, out: Path, devi
     detectors = [pilot.samples / stage / "model" for stage in (Stage.DETECTOR, Stage.HELD_OUT)]
     asked = (plan.layouts, way, plan.causes, result.parent / "evaluation", device)
     row = score_pilot(pilot.name, _pace(folder), folder / "model", detectors, *asked)
-    write_json(result, typed_json.to_json(row))
+    write_sealed(result, typed_json.to_json(row))
 
 
 # --- learning -------------------------------------------------------------------------------------
@@ -232,7 +244,7 @@ def _train(plan: PilotPlan, pilot: Pilot, folder: Path, device: torch.device) ->
     if not (folder / "pace.json").exists():
         seconds = seconds_a_step(pilot.config, autoencoder, store, device)
         steps = max(1, round(plan.minutes * 60 / seconds))
-        write_json(folder / "pace.json", asdict(Pace(round(seconds, 4), steps, steps * pilot.config.batch)))
+        write_sealed(folder / "pace.json", asdict(Pace(round(seconds, 4), steps, steps * pilot.config.batch)))
     steps = _pace(folder).steps
     config = replace(
         pilot.config,

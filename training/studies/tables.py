@@ -168,7 +168,7 @@ class LearnedImages:
     real: int
     validation: int
     an_epoch: int
-    epochs: int
+    epochs: float  # of torchvision's detectors, which make as many updates as were asked for, a fraction, too
 
 
 @dataclass(frozen=True, slots=True)

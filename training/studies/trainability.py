@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from detdiffusion.core.arguments import add_device, add_old_name, natural, out_folder, paths, positive, seed_list
 from detdiffusion.core.devices import check_device, device_of
-from detdiffusion.core.files import claim, put_in_place
-from detdiffusion.core.settings import keep_settings
-from detdiffusion.detectors import architecture_of
+from detdiffusion.core.files import claim, put_in_place, write_sealed
+from detdiffusion.core.settings import check_settings, keep_settings
+from detdiffusion.detectors import architecture_of, check_weights_file
 from detdiffusion.detectors.architectures import ARCHITECTURES, check_any
 from detdiffusion.errors import ConfigError, DetectorError
 from detdiffusion.evaluation.effect import numbers
-from training.core.cli import add_image_size, add_weights, check_there, progress
+from training.core.cli import add_dry_run, add_image_size, add_weights, check_there, nothing_is_missing, progress
 from training.core.status import STATUS, RunState, status_writer, tells
 from training.data.datasets import Dataset, open_dataset
 from training.data.filters import all_objects
@@ -122,12 +122,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--keep", action="store_true", help="keep the detectors, not only their scores")
     add_device(parser)
+    add_dry_run(parser)
 
 
 @tells(lambda arguments: arguments.out / STATUS, shared=True)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    from detdiffusion.core.files import write_json
 
     request = request_of(arguments)
     check(request)
@@ -135,6 +135,10 @@ def run(arguments: argparse.Namespace) -> int:
     plan, validation = _plan(request)
     attributes = _attributes(request.val_attributes, validation)
     settings = _settings(request, plan)
+    check_settings(out / "config.json", settings)
+    _check_weights(request, plan)
+    if arguments.dry_run:
+        return nothing_is_missing()
     keep_settings(out / "config.json", settings)
     waiting = [(row, seed) for seed in request.seeds for row in plan.rows if not result_path(out, row, seed).exists()]
     for row, seed in waiting[: request.most]:
@@ -144,12 +148,12 @@ def run(arguments: argparse.Namespace) -> int:
                 continue
             print(f"{row.name}, seed {seed}", file=sys.stderr)
             detector = _train(request, plan, row, seed, result.parent)
-            write_json(result, _measure(detector, validation, plan.union.things, attributes))
+            write_sealed(result, _measure(detector, validation, plan.union.things, attributes))
             shutil.rmtree(result.with_name("work"))
             if not request.keep:
                 shutil.rmtree(result.with_name("detector"))
     table = summarise(plan.rows, request.seeds, out, settings)
-    write_json(out / RESULT, table.to_json())
+    write_sealed(out / RESULT, table.to_json())
     print("\n".join(table.lines()))
     left = len(waiting) - len(waiting[: request.most])
     if left:
@@ -181,8 +185,23 @@ def check(request: TrainabilityRequest) -> None:
     for data in (request.data, *request.synthetic):
         check_data(data)
     check_there(request.start, request.val_attributes, what="file")
-    if not Path(request.detector).exists():
+    if request.start is not None:
+        check_weights_file(request.start)
+    if Path(request.detector).exists():
+        _architecture(request.detector)
+    else:
         check_any(request.detector)
+    if request.start is not None and request.detector not in ARCHITECTURES:
+        raise ConfigError(f"--weights {request.start} is for torchvision's detectors; give those weights as --detector")
+
+
+def _check_weights(request: TrainabilityRequest, plan: Plan) -> None:
+    """DetectorError where a detector of torchvision cannot start from the weights: said before the first training."""
+    if request.start is not None:
+        from training.detector.recipe import new_model
+
+        training = DetectorTraining(request.detector, request.config.image_size, epochs=1)
+        new_model(training, len(plan.union.things), device_of(request.device), request.start)
 
 
 # --- what is learned ------------------------------------------------------------------------------

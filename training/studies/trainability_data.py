@@ -16,7 +16,7 @@ from pathlib import Path
 from detdiffusion.core.files import file_hash, put_in_place, scratch_beside, text_hash
 from detdiffusion.errors import ConfigError, DataError
 from training.data.datasets import Dataset, Sample
-from training.detector.recipe import SplitImages
+from training.detector.images import SplitImages
 
 REAL, AUGMENTED = "real only", "real, augmented"
 

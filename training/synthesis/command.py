@@ -14,24 +14,25 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.core.arguments import (
     add_batch,
     add_device,
-    add_guidance,
     add_old_name,
-    add_sampler,
-    add_steps,
+    add_sampling,
     amount,
     natural,
     out_folder,
     positive,
     seed_number,
 )
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import SamplingRequest
+from training.core.cli import add_dry_run, nothing_is_missing
 from training.core.status import STATUS, tells
 from training.data.filters import add_filter_arguments, filter_of
 from training.data.layout_sources import describe, layout_spec
+from training.data.request import add_reading_arguments, reading_of
 from training.evaluation.inputs import BATCH
 from training.synthesis.augment import Augmentation
 from training.synthesis.request import NO_DETECTOR, Request, alone, begin
 from training.synthesis.store import REFINEMENTS, THREADS
+from training.synthesis.workers import check_ray
 
 CHUNK = 64
 
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_layouts(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("layouts")
-    group.add_argument("--split", metavar="NAME", help="split of the data set (default: the only one, or train)")
+    add_reading_arguments(group)
     group.add_argument(
         "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
     )
@@ -88,9 +89,7 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--seed", type=seed_number, default=0, metavar="N", help="seed of all noise and shifts (default 0)"
     )
-    add_steps(group)
-    add_sampler(group)
-    add_guidance(group)
+    add_sampling(group)
     group.add_argument(
         "--attribute-guidance",
         type=amount,
@@ -144,6 +143,7 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
         "--threads", type=positive, default=THREADS, metavar="N", help=f"threads per worker on the CPU ({THREADS})"
     )
     add_device(parser)
+    add_dry_run(parser)
 
 
 def _add_exports(parser: argparse.ArgumentParser) -> None:
@@ -155,19 +155,29 @@ def _add_exports(parser: argparse.ArgumentParser) -> None:
 
 def request_of(arguments: argparse.Namespace) -> Request:
     """The request that the arguments are."""
-    names = {field.name for field in fields(Request)} - {"bounds", "sampling"}
-    strength = (arguments.guidance, arguments.attribute_guidance)
-    how = SamplingConfig(arguments.seed, arguments.steps, *strength, arguments.sampler)
-    return Request(bounds=filter_of(arguments), sampling=how, **{name: getattr(arguments, name) for name in names})
+    from detdiffusion.diffusion.manifest import read_recommended
+
+    names = {field.name for field in fields(Request)} - {"bounds", "sampling", "reading"}
+    asked = SamplingRequest(arguments.steps, arguments.guidance, arguments.attribute_guidance, arguments.sampler)
+    recommended = read_recommended(arguments.model)
+    how = asked.of(recommended, arguments.seed)
+    if advice := recommended.advice(how):
+        print(f"note: {advice}", file=sys.stderr)
+    given = {name: getattr(arguments, name) for name in names}
+    return Request(bounds=filter_of(arguments), sampling=how, reading=reading_of(arguments), **given)
 
 
 @tells(lambda arguments: arguments.out / STATUS, "image", shared=True)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     request = request_of(arguments)
-    job = begin(request)
+    if arguments.engine == "ray":
+        check_ray()
+    job = begin(request, dry=arguments.dry_run)
     for line in describe(job.source):
         print(line, file=sys.stderr)
+    if arguments.dry_run:
+        return nothing_is_missing()
     from training.synthesis.exports import export
     from training.synthesis.workers import run_local, run_ray
 

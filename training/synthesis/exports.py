@@ -25,7 +25,8 @@ from training.synthesis.data_card import Card
 from training.synthesis.refinement import ObjectStatus
 from training.synthesis.store import read_chunks, read_manifest
 
-ANNOTATIONS, REFUSED = "annotations.json", "refused.json"
+ANNOTATIONS, CARD, CAPTIONS, YOLO, SHARDS = "annotations.json", "card.json", "captions.jsonl", "data.yaml", "shards"
+REFUSED, ACCEPTED = "refused.json", "accepted.txt"
 SHARD = 1000  # pictures
 
 
@@ -44,13 +45,38 @@ def export(out: Path, *, yolo: bool = False, captions: bool = False, webdataset:
     if yolo:
         write_yolo(chunks, things, out)
     if captions:
-        _write_lines(out / "captions.jsonl", map(_caption_row, accepted(chunks)))
+        _write_lines(out / CAPTIONS, map(_caption_row, accepted(chunks)))
     if webdataset:
-        write_shards(chunks, out / "shards")
+        for _ in write_shards(chunks, out / SHARDS):
+            pass
     card = Card.of(chunks.all_rows(), things)
-    write_json(out / "card.json", {"settings": settings, **card.to_json()})
+    write_json(out / CARD, _card(card, settings))
     write_text(out / "README.md", card.text(settings))
     return card.lines()
+
+
+def exported(chunks: Chunks, settings: Mapping[str, Any], things: Sequence[str], scratch: Path) -> Iterator[Path]:
+    """Every form of export that a job's folder has, made once more in another folder: one file after the other."""
+    write_annotations(chunks, things, scratch / ANNOTATIONS)
+    yield scratch / ANNOTATIONS
+    if (chunks.root / REFUSED).exists():
+        write_refused(chunks, scratch / REFUSED)
+        yield scratch / REFUSED
+    if (chunks.root / CAPTIONS).exists():
+        _write_lines(scratch / CAPTIONS, map(_caption_row, accepted(chunks)))
+        yield scratch / CAPTIONS
+    if (chunks.root / CARD).exists():
+        write_json(scratch / CARD, _card(Card.of(chunks.all_rows(), things), settings))
+        yield scratch / CARD
+    if (chunks.root / YOLO).exists():
+        write_yolo(chunks, things, scratch)
+        yield from (scratch / YOLO, *sorted((scratch / "labels").rglob("*.txt")))
+    if (chunks.root / SHARDS).exists():
+        yield from write_shards(chunks, scratch / SHARDS)
+
+
+def _card(card: Card, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {"settings": settings, **card.to_json()}
 
 
 def write_annotations(chunks: Chunks, things: Sequence[str], path: Path) -> None:
@@ -77,17 +103,19 @@ def write_yolo(chunks: Chunks, things: Sequence[str], out: Path) -> None:
         path = out / Path(row["file"].replace("images/", "labels/", 1)).with_suffix(".txt")
         path.parent.mkdir(parents=True, exist_ok=True)
         boxes = [box for box, _ in _kept(row) if box.label in numbers]
-        path.write_text("".join(yolo_line(numbers[box.label], box.xyxy) for box in boxes), encoding="utf-8")
+        text = "".join(yolo_line(numbers[box.label], box.xyxy) for box in boxes)
+        write_text(path, text, durable=False)  # data.yaml, which comes last, shows that they are there
     where = "images"
     if len(files) < chunks.count:  # an image without a label would be one of nothing
-        where = "accepted.txt"
+        where = ACCEPTED
         write_text(out / where, "".join(files))
     about = {"train": where, "val": where, "names": dict(enumerate(things))}  # without a path: where the file is
-    write_text(out / "data.yaml", yaml.safe_dump(about, sort_keys=False))
+    write_text(out / YOLO, yaml.safe_dump(about, sort_keys=False))
 
 
-def write_shards(chunks: Chunks, folder: Path) -> None:
-    """WebDataset: shards/00000.tar, ..., of at most 1,000 pictures, each with a .png, a .txt (caption) and a .json."""
+def write_shards(chunks: Chunks, folder: Path) -> Iterator[Path]:
+    """WebDataset: shards/00000.tar, ..., of at most 1,000 pictures, each with a .png, a .txt (caption) and a .json;
+    each shard is given when it is written."""
     folder.mkdir(exist_ok=True)
     rows = accepted(chunks)
     for number in range(-(-sum(1 for _ in accepted(chunks)) // SHARD)):
@@ -98,6 +126,7 @@ def write_shards(chunks: Chunks, folder: Path) -> None:
                 _add(tar, f"{key}.png", (chunks.root / row["file"]).read_bytes())
                 _add(tar, f"{key}.txt", caption(Layout.from_json(row["layout"])).encode())
                 _add(tar, f"{key}.json", json.dumps(row).encode())
+        yield path
 
 
 def accepted(chunks: Chunks) -> Iterator[Row]:

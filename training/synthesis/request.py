@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.devices import check_device
-from detdiffusion.core.files import claim, read_json, write_json
-from detdiffusion.core.settings import keep_settings
+from detdiffusion.core.files import claim, read_json, write_sealed
+from detdiffusion.core.settings import check_settings, keep_settings
 from detdiffusion.detectors import BUNDLED, HELD_OUT, own_detectors
 from detdiffusion.errors import ConfigError, DataError, LayoutError
 from detdiffusion.sampling_config import SamplingConfig
@@ -20,6 +20,7 @@ from training.data.datasets import open_dataset
 from training.data.filters import EVERYTHING, NO_FILTER, LayoutFilter
 from training.data.forms.recognise import check_data
 from training.data.layout_sources import open_source
+from training.data.request import AS_IT_IS, Reading
 from training.synthesis.augment import Augmentation
 from training.synthesis.store import MANIFEST, REDRAW, THREADS, Job, missed_things, sampling_from_json, sampling_to_json
 
@@ -68,6 +69,7 @@ class Request:
     check_by: str | None = None
     originals: Path | None = None
     device: str | None = None
+    reading: Reading = AS_IT_IS
 
     def job(self) -> Job:
         """The job, with its layouts opened.
@@ -80,7 +82,7 @@ class Request:
         if self.check:  # what it stands on: objects are looked for, images drawn again, boxes moved
             given |= {"refine": REDRAW, "snap": True, "check_by": self.check_by or _second(self.model)}
         return Job(
-            source=open_source(self.layouts, self.bounds, self.split, self.attributes),
+            source=open_source(self.layouts, self.bounds, self.split, self.attributes, self.reading),
             detector=_detector(self.detector, self.model),
             **given,
         )
@@ -93,7 +95,11 @@ class Request:
             if values[name] and Path(values[name]).exists():
                 values[name] = str(Path(values[name]).resolve())
         sampling = sampling_to_json(values.pop("sampling"))
-        return {**values, **sampling, "bounds": {**asdict(self.bounds), "ignored": list(self.bounds.ignored)}}
+        own = {
+            "bounds": {**asdict(self.bounds), "ignored": list(self.bounds.ignored)},
+            "reading": self.reading.to_json(),
+        }
+        return {**values, **sampling, **own}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Request:
@@ -108,13 +114,16 @@ class Request:
         known["sampling"] = sampling_from_json(values)
         known["bounds"] = LayoutFilter(**{**bounds, "ignored": tuple(bounds["ignored"])})
         known["strategy"] = Strategy(values["strategy"])
+        known["reading"] = Reading.from_json(values["reading"]) if "reading" in values else AS_IT_IS
         known["augment"] = Augmentation(values["augment"]) if values["augment"] else None
         return cls(**known)
 
 
-def begin(request: Request) -> Job:
+def begin(request: Request, *, dry: bool = False) -> Job:
     """The job that is asked for: checks all that can be seen to be wrong, keeps the request and the settings, and
     clears away what was damaged.
+
+    dry: nothing is written.
 
     Raises:
         CheckpointError, DetectorError: model or detector is missing or damaged.
@@ -143,20 +152,23 @@ def begin(request: Request) -> Job:
     vocabulary = read_vocabulary(job.model)
     if not vocabulary.attribute_words and (job.strategy is not Strategy.ORIGIN or job.sampling.attribute_guidance):
         raise ConfigError(f"{job.model} knows no easy and hard objects: use --strategy origin")
-    detector = None if job.detector is None else load_detector(job.detector, job.model)
-    if detector is not None:
-        check_knows(remap_labels(detector, vocabulary.labels)[0], vocabulary.labels, "the model")
-    if (job.refine or job.snap) and detector is None:
+    if (job.refine or job.snap) and job.detector is None:
         raise ConfigError("--refine, --snap and --check ask a detector what is there: give one with --detector")
-    _check_origin(job, detector is not None, attributes=bool(vocabulary.attribute_words))
+    _check_origin(job, job.detector is not None, attributes=bool(vocabulary.attribute_words))
     _check_classes(job, vocabulary)
     if job.add_missed:
         missed_things(job.source)
+    detector = None if job.detector is None else load_detector(job.detector, job.model)
+    if detector is not None:
+        check_knows(remap_labels(detector, vocabulary.labels)[0], vocabulary.labels, "the model")
     check = _check_identity(job, detector)
     settings = job.settings(model_hash(job.model), None if detector is None else detector.sha256, vocabulary, check)
+    if dry:
+        check_settings(job.out / MANIFEST, settings)
+        return job
     with alone(job.out):  # only now: bad input leaves no trace
         keep_settings(job.out / MANIFEST, settings)
-        write_json(job.out / ORDER, request.to_json())
+        write_sealed(job.out / ORDER, request.to_json())
         chunks = job.chunks
         chunks.sweep()
         for chunk in range(len(chunks)):

@@ -204,7 +204,7 @@ class Generator:
         record = ImageRecord(made.layout, how, job.strategy, *made_by, batch=made.batch)
 
         def write(path: Path, image: Image.Image) -> None:
-            save_image(path, image, record)
+            save_image(path, image, record, durable=False)
 
         return write
 

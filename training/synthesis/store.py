@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detdiffusion.attributes import Strategy
+from detdiffusion.bounds import IMAGES_OF_A_JOB
 from detdiffusion.core.devices import device_of
 from detdiffusion.core.files import hash_number, read_json
 from detdiffusion.errors import DataError
@@ -151,5 +152,11 @@ def read_manifest(out: Path) -> dict[str, Any]:
 
 def _known(settings: Any) -> dict[str, Any]:
     if settings["format"] != FORMAT:
-        raise ValueError(f"its format is {settings['format']!r}")
+        raise ValueError(f"its format is {str(settings['format'])[:40]!r}")
+    for name in ("count", "chunk"):
+        if type(settings[name]) is not int or not 1 <= settings[name] <= IMAGES_OF_A_JOB:
+            raise ValueError(f"{name} needs to be a whole number from 1 to {IMAGES_OF_A_JOB:,}")
+    classes = settings["classes"]["things"]
+    if not isinstance(classes, list) or not all(isinstance(label, str) for label in classes):
+        raise ValueError("its classes are no list of names")
     return dict(settings)

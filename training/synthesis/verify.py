@@ -1,24 +1,29 @@
-"""python -m training verify DIR: is every picture of a generated data set there once, and whole."""
+"""python -m training verify DIR: is every picture of a generated data set there once, and whole, and does every file
+of labels say what was committed."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from detdiffusion.core.files import file_hash
 from detdiffusion.core.json_stream import elements
 from detdiffusion.errors import DataError
 from training.core.chunks import COMMIT, Chunks
 from training.core.cli import progress
 from training.core.schedule import OnStep
 from training.core.status import STATUS, RunState, status_writer, tells
-from training.synthesis.exports import ANNOTATIONS
-from training.synthesis.store import read_chunks
+from training.synthesis.exports import ANNOTATIONS, exported
+from training.synthesis.store import read_chunks, read_manifest
 
 SHOWN = 10  # faults
+LARGEST = 100_000_000  # bytes of JSON that is compared by what it says
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,10 +108,36 @@ def _annotated(chunks: Chunks, missing: Collection[int], refused: Collection[int
         return [f"{path} is missing: run generate again"]
     try:
         listed = Counter(int(row["id"]) for _, row in elements(path, ("images",)))
-    except (DataError, KeyError, TypeError, ValueError) as error:
+    except (DataError, KeyError, TypeError, ValueError, OverflowError) as error:
         return [f"{path} is damaged ({error}): run generate again"]
     there = (number for number in range(chunks.count) if number not in missing)
     wrong = [number for number in there if listed[number] != (number not in refused)]
     extra = sorted(set(listed) - set(range(chunks.count)))
     faults = [f"{path} lists picture {number} {listed[number]} times" for number in wrong]
-    return faults + [f"{path} lists picture {number}, which this job does not have" for number in extra]
+    faults += [f"{path} lists picture {number}, which this job does not have" for number in extra]
+    return faults or ([] if missing else list(_changed(chunks)))
+
+
+def _changed(chunks: Chunks) -> Iterator[str]:
+    """Exported files that say something else than the commits: they are made once more, and compared."""
+    settings = read_manifest(chunks.root)
+    things = tuple(settings["classes"]["things"])
+    with TemporaryDirectory() as scratch:
+        for made in exported(chunks, settings, things, Path(scratch)):
+            name = made.relative_to(scratch)
+            found = chunks.root / name
+            if found.is_file() and not _same(made, found):
+                yield f"{found} says something else than the commits: run generate again"
+            made.unlink()
+
+
+def _same(made: Path, found: Path) -> bool:
+    """By their bytes; JSON by what it says, for versions lay it out in their own ways."""
+    if file_hash(made) == file_hash(found):
+        return True
+    if made.suffix != ".json" or made.stat().st_size > LARGEST:
+        return False
+    try:
+        return bool(json.loads(made.read_bytes()) == json.loads(found.read_bytes()))
+    except (ValueError, RecursionError):
+        return False

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,15 +34,15 @@ OnDone = Callable[[int], None]  # pictures that are there
 
 
 def work(job: Job, index: int = 0) -> None:
-    """Draws chunks until none is missing, or whoever started this process is gone.
+    """Draws chunks until none is missing.
 
     index: of the worker: with several accelerators, each has its own.
     """
     from training.synthesis.sampler import Generator
 
-    chunks, parent = job.chunks, os.getppid()
+    chunks = job.chunks
     generator = None
-    while (missing := chunks.missing()) and os.getppid() == parent:
+    while missing := chunks.missing():
         for chunk in missing:
             with claim(job.out / "claims" / f"{chunk:05d}") as ours:
                 if ours and chunk not in chunks.done():
@@ -76,6 +77,12 @@ def run_local(job: Job, workers: int) -> None:
             worker.end()
 
 
+def check_ray() -> None:
+    """ConfigError where Ray is not installed: seen without importing it."""
+    if find_spec("ray") is None:
+        raise ConfigError("--engine ray needs Ray: pip install -r requirements-ray.txt")
+
+
 def run_ray(job: Job) -> None:
     """The same on a Ray cluster: a task a chunk, drawn again when its worker dies. The cluster is that of RAY_ADDRESS,
     else one of this machine's cores; all its machines need the model, the data and the job's folder at the same paths.
@@ -84,10 +91,9 @@ def run_ray(job: Job) -> None:
         ConfigError: Ray is not installed.
         DataError: a chunk could not be drawn.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigError("--engine ray needs Ray: pip install -r requirements-ray.txt") from error
+    check_ray()
+    import ray
+
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     chunks = job.chunks
     here = {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "RAY_USAGE_STATS_ENABLED": "0"}
@@ -135,6 +141,7 @@ class _Worker:
     def start(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "training.synthesis.worker", str(self.out), str(self.index)]
+        command.append(str(os.getpid()))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 

@@ -83,6 +83,7 @@ svg.addEventListener("pointermove", (event) => {
   guides = [];
   MOVES[drag.kind](event);
   draw();
+  if (drag.kind === "move" || drag.kind === "resize") moved(true);
 });
 
 const MOVES = {

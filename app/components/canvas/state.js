@@ -35,8 +35,10 @@ function numbered(object) {
 function pull() {
   tell();
   if (same(published(props.value), published())) return draw(); // told twice
-  if (layout.objects.length || past.length) remember(clone(layout));
+  const opened = !layout.objects.length && !past.length; // the page, and nothing was there before
+  if (!opened) remember(clone(layout));
   layout = { caption: "", ...clone(props.value), objects: props.value.objects.map(numbered) };
+  if (!opened) moved();
   fit();
   select();
 }
@@ -51,11 +53,17 @@ function publish() {
   keep();
   tell();
   trigger("commit");
+  moved();
 }
 
 // Results of another layout are marked (studio/stale.js).
 function tell() {
   document.dispatchEvent(new CustomEvent("canvas-shows", { detail: clone(props.value) }));
+}
+
+// Every change, in the middle of a drag too: for whoever draws along (studio/live/live.js).
+function moved(dragging = false) {
+  document.dispatchEvent(new CustomEvent("canvas-changes", { detail: { layout: clone(published()), dragging } }));
 }
 
 // What was drawn outlives a reload of this tab (and of this tab alone); studio.py asks for it by the same name.

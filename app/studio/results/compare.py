@@ -114,10 +114,10 @@ class Pair:
 
 
 def compare_pair(
-    studio: Studio, value: Mapping[str, Any], form: Form, user: str, sides: Sides | None = None
+    studio: Studio, value: Mapping[str, Any], form: Form, user: str, sides: Sides | None = None, *, kept: bool = True
 ) -> Iterator[Pair]:
-    """The layout twice, from the same noise; sides: None is all things easy, and all things hard. Raises as `generate`
-    does, and ConfigError where both sides would be the same picture."""
+    """The layout twice, from the same noise; sides: None is all things easy, and all things hard; kept: see
+    `GenerationService.run`. Raises as `generate` does, and ConfigError where both sides would be the same picture."""
     sides, recipe = sides or Sides(), form.recipe()
     asked = asked_pair(studio, value, recipe, sides)
     layout = asked[0].layout
@@ -126,13 +126,21 @@ def compare_pair(
     kinds = tuple(zip(names, (sides.a.tag, sides.b.tag), strict=True))
     of = sides.layout_asked(value)
     how: dict[str, Any] = {"sides": sides, "names": names}
-    for news in studio.generation.run(asked, user):
+    for news in studio.generation.run(asked, user, kept=kept):
         if isinstance(news, Progress):
             a, b = (busy(news, place, layout, *kind) for place, kind in enumerate(kinds))
             yield Pair(a, b, None, recipe.seed, objects, layout=of)
         else:
             seen, spent = _read(news, sides, names), spent_text(news)
             yield Pair(seed=recipe.seed, objects=objects, spent=spent, layout=of, results=news, **seen, **how)
+
+
+def kept_pair(studio: Studio, pair: Pair) -> Pair:
+    """A pair that was drawn to pass, in the history."""
+    if not pair.results:
+        return pair
+    results = studio.generation.keep(pair.results)
+    return replace(pair, results=results, **_read(results, pair.sides, pair.names))
 
 
 def _read(results: Sequence[Result], sides: Sides, names: tuple[str, str]) -> dict[str, Any]:
@@ -149,7 +157,7 @@ def asked_pair(studio: Studio, value: Mapping[str, Any], recipe: SamplingConfig,
     layout = studio.model.vocabulary.resolve(Layout.from_json(value))
     detectors = (BUNDLED, *([sides.second] if sides.second else []))
     a, b = (
-        Ask(apply_strategy(layout, side.strategy), side.recipe(recipe), side.strategy, side.model, detectors)
+        Ask(apply_strategy(layout, side.strategy), _recipe(studio, side, recipe), side.strategy, side.model, detectors)
         for side in (sides.a, sides.b)
     )
     if (a.model or studio.model.name, a.recipe) == (b.model or studio.model.name, b.recipe):
@@ -163,6 +171,15 @@ def asked_pair(studio: Studio, value: Mapping[str, Any], recipe: SamplingConfig,
             names = " and ".join(STRATEGY_NAMES[side.strategy].lower() for side in (sides.a, sides.b))
             raise LayoutError(f"{names} are the same here: every object already has this tag")
     return a, b
+
+
+def _recipe(studio: Studio, side: Side, form: SamplingConfig) -> SamplingConfig:
+    """Another model is drawn as it wants to be, where the form has what the present one wants."""
+    present = studio.model.recommended
+    if side.model is not None and (form.steps, form.guidance_scale) == (present.steps, present.guidance_scale):
+        other = studio.models.recommended(side.model)
+        form = replace(form, steps=other.steps, guidance_scale=other.guidance_scale)
+    return side.recipe(form)
 
 
 def _pair_table(a: Result, b: Result, sides: Sides, names: tuple[str, str]) -> PairTable:

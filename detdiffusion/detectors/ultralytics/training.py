@@ -88,6 +88,14 @@ def train_ultralytics(
     return folder
 
 
+def check_training(architecture: str, start: Path | None, **settings: float) -> None:
+    """Raises what `train_ultralytics` would for its settings and for weights to start from."""
+    if start is not None:
+        _start_weights(start)
+    with contained():
+        check_settings({"architecture": architecture, **settings})
+
+
 def _start_weights(path: Path) -> dict[str, torch.Tensor]:
     """Of a detector folder of ours, or a .pt file."""
     if path.is_dir():

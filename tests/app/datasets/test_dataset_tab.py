@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 from PIL import Image
 
+from app.components.places import Places
 from app.datasets import handlers
 from app.datasets.form import KEEP, SET, DatasetOrder, layouts_spec, make_dataset, make_loop
 from app.datasets.handlers import A_PAGE, IMAGES, LAYOUTS, NUMBERS
@@ -285,6 +286,44 @@ def test_a_loop_is_checked_before_it_starts(runs: Runs, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="what the config says for annotate is wrong"):
         make_loop(str(path), runs)
     assert not runs.root.exists()
+
+
+def test_a_loop_reads_and_writes_where_the_studio_may(tmp_path: Path) -> None:
+    workspace, secret = tmp_path / "workspace", tmp_path / "secret"
+    for folder in (workspace, secret):
+        folder.mkdir()
+    runs = Runs(workspace / "datasets", places=Places([workspace], workspace=workspace))
+    path = write_config(workspace)
+    plan = make_loop(str(path), runs)
+    runs.check_paths(plan.commands)
+    for line, reason in (
+        (f"out: {tmp_path}/elsewhere", "outside of the workspace"),
+        ("out: ../elsewhere", "outside of the workspace"),
+        (f"data: {secret}", "may read"),
+        (f"base: {secret}", "may read"),
+        (f"compare: [{secret}]", "may read"),
+        (f"train: --out {secret}", "outside of the workspace"),
+        (f"train: --set start={secret}/model", "may read"),
+        (f"annotate: --detector {secret}/a.pt", "may read"),
+    ):
+        name = line.partition(":")[0]
+        kept = [old for old in write_config(workspace).read_text().splitlines() if not old.startswith(f"{name}:")]
+        path.write_text("\n".join([*kept, line]))
+        with pytest.raises(ConfigError, match=reason):
+            make_loop(str(path), runs)
+
+
+def test_the_loop_field_shows_nothing_of_other_files(runs: Runs, tmp_path: Path) -> None:
+    """Neither of what lies elsewhere, nor of what is no YAML."""
+    private = tmp_path / "private.key"
+    private.write_text("-----BEGIN KEY-----\nsecret: [text\n\tof a key")
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        make_loop(str(private), runs)
+    assert "secret" not in str(caught.value) and "BEGIN" not in str(caught.value)
+    bounded = Runs(runs.root, places=Places([tmp_path], workspace=tmp_path))
+    for path in ("/etc/passwd", "/nowhere/at/all", "~root/.ssh/id"):
+        with pytest.raises(ConfigError, match="may read"):
+            make_loop(path, bounded)
 
 
 def test_stages_of_a_loop(runs: Runs, tmp_path: Path) -> None:

@@ -246,7 +246,7 @@ def test_the_first_status_counts_and_the_last_one_says_how_it_ended(runs: Runs) 
     runs.start("two", commands, {}, online=False, status=["work/status.json", "page/status.json"])
     failed = reach(runs, "two", State.FAILED)
     assert (failed.step, failed.steps) == (4, 4)
-    job = json.loads((runs.folder("two") / "job.json").read_text())
+    job = read_object(runs.folder("two") / "job.json") or {}
     for last, state, message in (
         (python("pass"), State.FAILED, "without an error message"),  # the first command's end is not the run's
         (python(TELLS, page, "finished"), State.FINISHED, ""),
@@ -283,7 +283,7 @@ def test_a_run_between_two_commands_is_not_finished(runs: Runs) -> None:
     runs.stop("set")
     stopped = wait(runs, "set", lambda status: not status.state.alive)
     assert (stopped.state, stopped.step, stopped.steps) == (State.STOPPED, 4, 4)
-    job = json.loads((runs.folder("set") / "job.json").read_text())
+    job = read_object(runs.folder("set") / "job.json") or {}
     job["commands"][1] = python(TELLS, told, "finished")
     (runs.folder("set") / "job.json").write_text(json.dumps(job))
     runs.resume("set")
@@ -317,7 +317,7 @@ def test_what_an_earlier_process_said_does_not_count(runs: Runs) -> None:
     reach(runs, "twice", State.RUNNING)
     runs.stop("twice")
     reach(runs, "twice", State.STOPPED)
-    job = json.loads((folder / "job.json").read_text())
+    job = read_object(folder / "job.json") or {}
     job["commands"] = [python("import sys; sys.exit('error: another config')")]
     (folder / "job.json").write_text(json.dumps(job))
     runs.resume("twice")
@@ -371,3 +371,14 @@ def test_unknown_run(runs: Runs) -> None:
     for act in (runs.status, runs.resume, runs.stop):
         with pytest.raises(ConfigError, match="there is no run 'nobody'"):
             act("nobody")
+
+
+def test_jobs_know_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = ("DETDIFFUSION_AUTH", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "MY_PASSWORD", "openai_api_key")
+    for name in secrets:
+        monkeypatch.setenv(name, "hush")
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    runs = Runs(tmp_path)
+    assert runs.environment(online=False)["LANG"] == "C.UTF-8"
+    assert not set(secrets) & set(runs.environment(online=False))
+    assert set(secrets) & set(runs.environment(online=True)) == {"HF_TOKEN"}

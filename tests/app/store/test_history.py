@@ -249,7 +249,10 @@ def test_many_threads(history: History, entry: Entry) -> None:
     assert history.size() == (40, 400)
 
 
-@pytest.mark.parametrize(("version", "lacking"), [(1, ("sampler", "found", "deleted_at")), (2, ("deleted_at",))])
+@pytest.mark.parametrize(
+    ("version", "lacking"),
+    [(1, ("sampler", "found", "deleted_at", "seal")), (2, ("deleted_at", "seal")), (3, ("seal",))],
+)
 def test_a_history_of_an_older_studio_is_read_and_goes_on(
     history: History, entry: Entry, version: int, lacking: tuple[str, ...]
 ) -> None:
@@ -275,7 +278,7 @@ def test_columns_keep_the_names_of_version_0_1(history: History, entry: Entry) -
         assert row == (8, 30, 4.5, -1.5, "euler")
         file.execute("UPDATE pictures SET steps = 0")
     file.close()
-    with pytest.raises(DataError, match=r"is damaged \(0 steps; choose 1 to 1000"):
+    with pytest.raises(DataError, match=r"is damaged \(it says something else than what was written"):
         history.find()
 
 
@@ -285,7 +288,7 @@ def spoil_all(path: Path) -> None:
 
 def spoil_version(path: Path) -> None:
     with sqlite3.connect(path) as file:
-        file.execute("PRAGMA user_version = 4")
+        file.execute("PRAGMA user_version = 5")
     file.close()
 
 
@@ -310,9 +313,8 @@ def spoil_place(path: Path) -> None:
     ("spoil", "complaint"),
     [
         (spoil_all, "is damaged.*move it away.*images stay"),
-        (spoil_layout, "is damaged.*move it away"),
         (spoil_table, "is damaged.*move it away"),
-        (spoil_version, "is of version 4, and this studio reads up to 3: update"),
+        (spoil_version, "is of version 5, and this studio reads up to 4: update"),
         (spoil_place, "cannot be used.*check that"),
     ],
 )
@@ -325,6 +327,31 @@ def test_a_history_that_cannot_be_read_says_what_to_do(
         history.find(Filter("bus"))
     assert FILE in str(caught.value)
     assert (history.pictures / "one.png").exists()
+
+
+def test_a_row_that_nobody_wrote_harms_nothing_else(history: History, entry: Entry, tmp_path: Path) -> None:
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    keep(history, entry, replace(entry, file="two.png"), replace(entry, file="three.png"))
+    with sqlite3.connect(history.path) as file:
+        file.execute("UPDATE pictures SET file = '../victim.txt' WHERE file = 'two.png'")
+        file.execute("UPDATE pictures SET layout = '{' WHERE file = 'three.png'")
+    file.close()
+    assert files(history.find()) == files(history.find(Filter("bus"))) == ["one"]
+    assert history.labels() == ("bus", "car", "road")
+    assert history.size() == (2, 20)
+    history.clean()
+    history.undo()
+    history.clean()
+    history.empty_trash()
+    assert victim.read_text() == "mine"
+
+
+def test_a_history_of_nothing_but_damaged_rows_says_so(history: History, entry: Entry) -> None:
+    keep(history, entry)
+    spoil_layout(history.path)
+    with pytest.raises(DataError, match=r"is damaged.*move it away"):
+        history.find()
 
 
 def test_export(history: History, entry: Entry, tmp_path: Path) -> None:

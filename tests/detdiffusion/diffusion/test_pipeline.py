@@ -1,5 +1,8 @@
 """The whole pipeline at a tiny size: batches, seeds, sizes, previews, cancelling, saving."""
 
+import json
+import re
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +14,16 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler
 from diffusers.models.attention_processor import AttnProcessor
 
+from detdiffusion.core.files import write_json
 from detdiffusion.diffusion.checkpoint import save_pipeline
+from detdiffusion.diffusion.manifest import read_recommended
 from detdiffusion.diffusion.output import StepInfo
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.errors import Cancelled, CheckpointError, ConfigError, LayoutError
 from detdiffusion.layout import Attribute, Box, Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.precision import autocast, computes_in, preferred_dtype
+from detdiffusion.sampling_config import Recommended
 from detdiffusion.text.vocabulary import Vocabulary
 
 LayoutOf = Callable[..., Layout]
@@ -117,6 +123,36 @@ def test_where_guidance_is_on_is_a_property_of_the_model(
     assert not torch.allclose(part, whole, atol=1e-4) and not torch.allclose(part, off, atol=1e-4)
     save_pipeline(narrow, tmp_path, dtype=torch.float32)
     torch.testing.assert_close(latents(load_pipeline(tmp_path), layout_of(3), [1], guidance_scale=5.0), part)
+
+
+def test_a_model_is_drawn_as_it_recommends(
+    tmp_path: Path, tiny_pipeline: DetDiffusionPipeline, layout_of: LayoutOf
+) -> None:
+    wishes = Recommended(steps=2, guidance_scale=1.0, fewest_steps=2, most_steps=3)
+    student = DetDiffusionPipeline(
+        **tiny_pipeline.components, vocabulary=tiny_pipeline.vocabulary, sampling=wishes.to_json()
+    )
+    save_pipeline(student, tmp_path, dtype=torch.float32)
+    loaded = load_pipeline(tmp_path)
+    assert loaded.recommended == wishes == read_recommended(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        own = loaded(layout_of(3), seeds=[1], output_type="latent", dtype=torch.float32).images
+    torch.testing.assert_close(own, latents(tiny_pipeline, layout_of(3), [1], steps=2, guidance_scale=1.0))
+    with pytest.warns(UserWarning, match="4 steps, where it needs at most 3"):
+        loaded(layout_of(3), seeds=[1], steps=4)
+
+
+@pytest.mark.parametrize("sampling", ["fast", {"steps": 2}, {"speed": 2}, {"steps": None}])
+def test_a_folder_that_says_nonsense_about_its_sampling_is_refused_by_name(
+    tmp_path: Path, tiny_pipeline: DetDiffusionPipeline, sampling: object
+) -> None:
+    save_pipeline(tiny_pipeline, tmp_path)
+    index = tmp_path / "model_index.json"
+    write_json(index, {**json.loads(index.read_text()), "sampling": sampling})
+    (tmp_path / "manifest.json").unlink()  # as a folder that somebody has edited
+    with pytest.raises(CheckpointError, match=rf"{re.escape(str(index))}: .*steps"):
+        load_pipeline(tmp_path)
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])

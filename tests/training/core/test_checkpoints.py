@@ -1,5 +1,6 @@
 """Checkpoints survive kills and damage; randomness is a function of (seed, step, index)."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,25 @@ def test_modules_and_optimizer_come_back_whole() -> None:
     unpack_optimizer(other_optimizer, packed)
     update(other, other_optimizer)
     assert torch.equal(module.weight, other.weight) and torch.equal(module.bias, other.bias)
+
+
+def test_a_manifest_that_says_another_step_is_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would end in other weights: the step is hashed with the weights, and stands in the folder's name."""
+    save_checkpoint(tmp_path, 11, {"x": torch.zeros(8)})
+    newest = save_checkpoint(tmp_path, 22, {"x": torch.ones(8)})
+    manifest = newest / resume.MANIFEST
+    whole = manifest.read_text()
+    for text in (
+        whole.replace('"step": 22', '"step": 23'),
+        json.dumps({"step": 23, "sha256": json.loads(whole)["sha256"]}),  # of version 0.1, without a seal
+        json.dumps({"step": 22}),
+        "[]",
+        "{",
+    ):
+        manifest.write_text(text)
+        assert (latest_checkpoint(tmp_path) or (0,))[0] == 11
+        assert "step-00000022: unreadable" in capsys.readouterr().err
+    manifest.write_text(json.dumps({"step": 22, "sha256": json.loads(whole)["sha256"]}))
+    (tmp_path / "step-00000033-backup").mkdir()
+    (tmp_path / "step-99").mkdir()
+    assert (latest_checkpoint(tmp_path) or (0,))[0] == checkpoint_step(tmp_path) == 22

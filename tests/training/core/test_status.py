@@ -6,6 +6,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -288,3 +290,20 @@ def test_a_verb_tells(tmp_path: Path) -> None:
 
     assert run(argparse.Namespace(out=tmp_path)) == 0
     assert (said(tmp_path).state, said(tmp_path).done, said(tmp_path).unit) == (RunState.FINISHED, 2, "scene")
+
+
+def test_a_second_command_in_one_folder_is_refused_by_name(tmp_path: Path) -> None:
+    """Two trainers in one folder would spoil each other's rows; what the first says of itself stays."""
+    other = (
+        "import pathlib, sys\nfrom training.core.status import telling\n"
+        "with telling(pathlib.Path(sys.argv[1])) as status:\n    status.progress(1, 2)"
+    )
+    with telling(tmp_path / STATUS) as first:
+        first.progress(3, 10, "mine")
+        done = subprocess.run([sys.executable, "-c", other, str(tmp_path / STATUS)], capture_output=True, text=True)
+        assert done.returncode == 1 and f"{tmp_path} is in use by process {os.getpid()} on" in done.stderr
+        assert (said(tmp_path).stage, said(tmp_path).done) == ("mine", 3)
+        with telling(tmp_path / STATUS) as inner:  # a command that calls another one of its own
+            inner.progress(4, 10, "mine")
+    assert said(tmp_path).state is RunState.FINISHED
+    assert not (tmp_path / "status.holder").exists()

@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -46,6 +47,14 @@ def listed(dataset: Dataset) -> list[list[str]]:
     assert dataset.dropped_list is not None
     with dataset.dropped_list.open(encoding="utf-8", newline="") as file:
         return list(csv.reader(file))
+
+
+def test_images_of_16_bits_stay_with_a_note(root: Path) -> None:
+    Image.fromarray(np.full((48, 64), 40_000, np.uint16)).save(root / "images" / "a.png")
+    (root / "images" / "a.jpg").unlink()
+    dataset = opened(root)
+    assert np.unique(dataset[0].load_image()).tolist() == [40_000 >> 8]
+    assert any(line.startswith("note: 1 x picture of 16 bits a channel") for line in dataset.describe())
 
 
 def test_everything_is_listed(root: Path) -> None:

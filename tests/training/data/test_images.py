@@ -3,11 +3,12 @@
 import pickle
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
-from training.data.images import TURNS, Frame, ImageError, ImageFault, locate, read_frame, read_image_file
+from training.data.images import TURNS, Frame, ImageError, ImageFault, locate, look_at, read_frame, read_image_file
 
 WIDTH, HEIGHT = 60, 40
 BOX = (6, 4, 24, 12)  # pixels of the stored picture
@@ -73,6 +74,19 @@ def test_cmyk_and_palettes_become_rgb(tmp_path: Path) -> None:
         assert np.asarray(image).min() > 250, mode
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("order", ["<u2", ">u2"])
+def test_of_16_bits_the_upper_8_are_read(suffix: str, order: str, tmp_path: Path) -> None:
+    """As OpenCV reads them, grey ones and coloured ones."""
+    path, values = tmp_path / f"a{suffix}", np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
+    Image.fromarray(values.astype(order)).save(path)
+    expected = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    assert np.array_equal(np.asarray(read_image_file(path)), expected) and expected.max() == 255
+    assert look_at(path).deep
+    cv2.imwrite(str(tmp_path / "b.png"), np.stack([values] * 3, axis=-1))
+    assert np.array_equal(np.asarray(read_image_file(tmp_path / "b.png")), expected)
+
+
 def spoil(path: Path, fault: str) -> None:
     if fault == "cut short":
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -85,7 +99,7 @@ def spoil(path: Path, fault: str) -> None:
     elif fault == "large":
         Image.new("1", (5001, 5000)).save(path, format="PNG")
     elif fault == "deep":
-        Image.fromarray(np.zeros((8, 8), np.uint16)).save(path, format="PNG")
+        Image.fromarray(np.zeros((8, 8), np.int32)).save(path, format="TIFF")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +110,7 @@ def spoil(path: Path, fault: str) -> None:
         ("no picture", ImageFault.UNREADABLE, "cannot be read"),
         ("folder", ImageFault.UNREADABLE, "cannot be read"),
         ("large", ImageFault.TOO_LARGE, "over 25 megapixels (5001x5000)"),
-        ("deep", ImageFault.DEEP, "more than 8 bits"),
+        ("deep", ImageFault.DEEP, "32 bits a channel"),
     ],
 )
 def test_a_bad_picture_is_named_with_its_fault(fault: str, expected: ImageFault, text: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from training.data.filters import NO_FILTER, LayoutFilter
 from training.data.layout_sources import FileLayouts, PapercutLayouts, layout_spec, open_source
 from training.data.papercut.coco_export import write_dataset
 from training.data.papercut.scene import scene
+from training.data.request import Reading, SplitBy
 
 SIZE = (48, 64)  # height, width
 
@@ -83,8 +84,18 @@ def test_folder_with_attributes(papercut: Any, at_home: None) -> None:
         assert {box.attribute for box in bare.sample(place, SIZE)[1].boxes} == {None}
     with pytest.raises(ConfigError, match="is not the folder of one"):
         open_source("papercut:3@900000", NO_FILTER, attributes=attributes)
+    with pytest.raises(ConfigError, match=r"--split val --split-by 0\.8 belongs to a data set"):
+        open_source("papercut:3@900000", NO_FILTER, "val", reading=Reading(split_by=SplitBy(0.8)))
     with pytest.raises(DataError, match="no such file"):
         open_source(data, NO_FILTER, attributes=attributes.with_name("absent.jsonl"))
+
+
+def test_a_folder_in_one_piece_is_split_as_everywhere(papercut: Any, at_home: None) -> None:
+    reading = Reading(split_by=SplitBy(0.7))
+    parts = [open_source(str(papercut.data), NO_FILTER, split, reading=reading) for split in ("train", "val")]
+    whole = open_source(str(papercut.data), NO_FILTER)
+    assert sum(map(len, parts)) == len(whole) and min(map(len, parts)) > 0
+    assert len({source.fingerprint for source in (*parts, whole)}) == 3
 
 
 def test_file(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from training.data.papercut.coco_export import write_dataset
 from training.detector import command
 from training.detector import recipe as detector_learning
 from training.detector.command import choose_images
-from training.detector.recipe import DetectorTraining, SplitImages, batches, make_example, train_torchvision
+from training.detector.images import SplitImages
+from training.detector.recipe import DetectorTraining, batches, make_example, train_torchvision
 
 pytestmark = pytest.mark.slow
 
@@ -297,7 +298,11 @@ def test_bad_configs(text: str, message: str, tmp_path: Path) -> None:
         (("--arch", SMALL, "--held-out", "10"), DataError, "10 images, 10 of them held out"),
         (("--arch", SMALL, "--limit", "1"), DataError, "1 images, 1 of them held out"),
         (("--arch", "yolo11n", "--set", "mosaic=much"), ConfigError, "mosaic=much: ultralytics takes numbers"),
-        (("--arch", "yolo11n", "--set", "mosaik=1"), ConfigError, "ultralytics refuses a setting"),
+        (
+            ("--arch", "yolo11n", "--set", "mosaik=1"),
+            ConfigError,
+            "no setting mosaik; did you mean mosaic",
+        ),
     ],
 )
 def test_bad_words(words: Sequence[str], error: type[Exception], message: str, folder: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,8 +16,17 @@ import torch
 from diffusers import DDIMScheduler
 from safetensors.torch import load_file
 
+from app.engine.studio import open_studio
+from detdiffusion.diffusion.checkpoint import save_pipeline
 from detdiffusion.diffusion.pipeline import load_pipeline
+from detdiffusion.diffusion.stable_diffusion import pipeline_from_stable_diffusion
+from detdiffusion.errors import ConfigError
+from detdiffusion.sampling_config import Recommended
+from detdiffusion.text.vocabulary import Vocabulary
 from training.__main__ import main
+from training.data.datasets import open_dataset
+from training.distillation import lora
+from training.generator.start import start_from
 
 QUICK = ["training.batch=2", "training.micro_batch=2", "training.warmup_steps=1", "training.learning_rate=1e-3"]
 PATIENCE = 120.0  # seconds; a test machine may be busy
@@ -47,6 +57,10 @@ def test_a_student_of_ones_own_model(taught: Path, papercut: Any, tmp_path: Path
     assert main(words(taught, run, papercut, "training.steps=3", "steps=3", "substeps=4")) == 0
     teacher, student = load_pipeline(taught), load_pipeline(run / "model")
     assert isinstance(student.scheduler, DDIMScheduler) and student.vocabulary == teacher.vocabulary
+    assert student.recommended == Recommended(3, 1.0, fewest_steps=3, most_steps=3)
+    assert main(words(run / "model", tmp_path / "again", papercut)) == 2, "of a student there is none"
+    with pytest.raises(ConfigError, match="is a student of few steps"):
+        start_from(teacher, run / "model")
     for name in ("text_encoder", "blueprint", "perception_head", "vae"):
         pairs = zip(getattr(student, name).parameters(), getattr(teacher, name).parameters(), strict=True)
         assert all(torch.equal(ours, theirs) for ours, theirs in pairs), f"{name} is the teacher's"
@@ -111,3 +125,42 @@ def test_the_built_in_world_needs_no_data(world_model: Path, tmp_path: Path) -> 
     assert len(list((run / "samples").glob("chunk-*.json"))) == 2
     pipe = load_pipeline(run / "model")
     assert pipe.vocabulary == load_pipeline(world_model).vocabulary
+
+
+@pytest.mark.slow
+@pytest.mark.model
+@pytest.mark.usefixtures("at_home")
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_student_of_the_form_of_stable_diffusion(
+    papercut: Any, tmp_path: Path, published: ModuleType, rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With LoRA weights: a small file beside the whole student, in the form that diffusers reads."""
+    published.write_stable_diffusion(tmp_path / "sd", safety=False)
+    classes = open_dataset(papercut.data)
+    vocabulary = Vocabulary(classes.things, classes.stuff, (8, 8))
+    teacher = pipeline_from_stable_diffusion(
+        tmp_path / "sd", vocabulary, blueprint_config=None, head_config=None, seed=0
+    )
+    save_pipeline(teacher, tmp_path / "teacher", dtype=torch.float32)
+    run = tmp_path / "run"
+    asked = words(tmp_path / "teacher", run, papercut, "training.steps=2", "training.precision=fp32")
+    assert main([*asked, *(["--lora-rank", str(rank)] if rank else [])]) == 0
+    student, plain = load_pipeline(run / "model"), load_pipeline(tmp_path / "teacher")
+    assert student.unet.state_dict().keys() == plain.unet.state_dict().keys()
+    assert any(
+        not torch.equal(one, other)
+        for one, other in zip(student.unet.parameters(), plain.unet.parameters(), strict=True)
+    )
+    assert open_studio(run / "model", tmp_path / "workspace").model.recommended.steps == 2
+    if not rank:
+        return
+    small = run / "lora/pytorch_lora_weights.safetensors"
+    assert small.stat().st_size < 0.7 * sum(path.stat().st_size for path in (run / "model/unet").glob("*.safetensors"))
+    state = {name.removeprefix("unet."): tensor.float() for name, tensor in load_file(small).items()}
+    plain.unet.load_lora_adapter(state, prefix=None)
+    plain.unet.fuse_lora()
+    plain.unet.unload_lora()
+    for one, other in zip(student.unet.parameters(), plain.unet.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-3, atol=2e-3)  # half precision
+    monkeypatch.setattr(lora, "find_spec", lambda _: None)
+    assert main([*asked, "--lora-rank", "2"]) == 2, "where the library is missing"

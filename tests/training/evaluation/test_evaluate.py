@@ -82,8 +82,8 @@ def test_strategy_lists() -> None:
 
 def test_defaults(tmp_path: Path) -> None:
     given = parse("--model", tmp_path, "--layouts", SCENES, "--out", tmp_path / "r.json")
-    assert (given.strategies, given.detector, given.steps, given.batch) == (list(Strategy), [], 20, 16)
-    assert given.sampler == ""
+    assert (given.strategies, given.detector, given.batch) == (list(Strategy), [], 16)
+    assert (given.steps, given.guidance, given.sampler) == (None, None, ""), "each model's own"
     assert (given.baselines, given.attribute_guidance, given.one_hard, given.inception) == ([], [], False, None)
 
 

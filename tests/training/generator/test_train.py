@@ -25,9 +25,9 @@ from training.__main__ import main
 from training.data.datasets import open_dataset
 from training.generator import command as train
 from training.generator.batch import SampleStore
-from training.generator.command import Needs, check_disk, needs
 from training.generator.config import TRAIN_PRESETS
 from training.generator.model import new_model
+from training.generator.needs import Needs, check_disk, needs
 
 ROOT = Path(__file__).resolve().parents[3]
 MODEL = ROOT / "assets" / "models" / "papercut"

@@ -254,13 +254,31 @@ def trainability(seeds: int) -> dict[str, Any]:
     return {"format": "trainability-1", "settings": settings, "rows": rows}
 
 
-def test_what_detectors_learn(tmp_path: Path) -> None:
-    path = tmp_path / "trainability.json"
-    path.write_text(json.dumps(trainability(3)))
+@pytest.mark.parametrize(("counts", "updates"), [({}, 290), ({"an_epoch": 48, "epochs": 2 / 3}, 2)])
+def test_what_detectors_learn(counts: dict[str, float], updates: int, tmp_path: Path) -> None:
+    """Torchvision's detectors may make less than an epoch."""
+    path, values = tmp_path / "trainability.json", trainability(3)
+    values["settings"]["pictures"] |= counts
+    path.write_text(json.dumps(values))
     assert main(["report", str(path), "--out", str(tmp_path / "out")]) == 0
     notes = (tmp_path / "out" / "report.md").read_text()
-    assert "290 updates of 16" in notes and "| real + hard | 400 |" in notes
+    assert f"{updates} updates of 16" in notes and "| real + hard | 400 |" in notes
     assert "2.0 \u00b1 3.0" in notes and "easy ones" in notes and "files/cells-gain.svg" in notes
+
+
+def test_a_report_writes_into_its_folder_alone(tmp_path: Path) -> None:
+    """Names in it come from data of anybody: they are no paths, and no markup."""
+    values = trainability(3)
+    values["settings"]["real"] = "../../../<img src=x onerror=alert(1)>"
+    values["rows"][1]["name"] = "[x](javascript:alert(1)) <b>|"
+    path = tmp_path / "deep/er/trainability.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(values))
+    assert main(["report", str(path), "--out", str(path.parent / "out")]) == 0
+    written = {file.relative_to(tmp_path).parts[:3] for file in tmp_path.rglob("*.svg")}
+    assert written == {("deep", "er", "out")}
+    notes = (path.parent / "out" / "report.md").read_text()
+    assert "<img" not in notes and "<b>" not in notes and "](javascript" not in notes
 
 
 def test_a_table_without_trainings() -> None:

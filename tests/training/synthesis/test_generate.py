@@ -253,6 +253,7 @@ def test_a_worker_leaves_with_who_started_it(world_model: Path, tmp_path: Path, 
     """A coordinator that is killed leaves nobody behind who goes on for hours; here a shell coordinates."""
     job = begun(world_model, tmp_path / "left", "--count", 4000, "--chunk", 2)
     line = ["sh", "-c", '"$@" & wait', "sh", sys.executable, "-m", "training.synthesis.worker", str(job.out), "0"]
+    line[2] = line[2].replace("&", "$$ &")  # the number of the shell, which the worker is told
     process = start(line)
     wait(lambda: job.chunks.done() or process.poll() is not None)
     (worker,) = workers_of(process.pid)

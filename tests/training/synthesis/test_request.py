@@ -2,15 +2,18 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from detdiffusion.attributes import Strategy
+from detdiffusion.core.files import write_json
 from detdiffusion.errors import DataError
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
 from training.data.filters import NO_FILTER, LayoutFilter
+from training.data.request import Reading, SplitBy
 from training.synthesis import command
 from training.synthesis.augment import Augmentation
 from training.synthesis.request import ORDER, Request, read_job
@@ -69,6 +72,8 @@ ASKED = Request(
 def test_a_request_is_read_as_it_was_kept() -> None:
     kept = json.loads(json.dumps(ASKED.to_json()))
     assert Request.from_json(kept) == ASKED
+    read = replace(ASKED, reading=Reading(Path("/data/images"), SplitBy(0.8, 3), strict=True))
+    assert Request.from_json(json.loads(json.dumps(read.to_json()))) == read
     assert kept["bounds"]["max_objects"] == 9 and "workers" not in kept
     assert (kept["seed"], kept["steps"], kept["guidance"], kept["difficulty"]) == (2, 4, 2.0, 0.5), "names of 0.1"
 
@@ -99,7 +104,11 @@ def test_paths_mean_the_same_in_every_folder(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("flag", ["--attribute-guidance", "--difficulty"])
-def test_the_arguments_become_a_request(flag: str) -> None:
+def test_the_arguments_become_a_request(
+    flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_json(tmp_path / "m/model_index.json", {"sampling": {"steps": 2, "fewest_steps": 2, "most_steps": 4}})
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     words = "--model m --layouts papercut:3@900000 --strategy easy --count 1 --out o --min-area 0.1 --seed 3"
@@ -114,6 +123,9 @@ def test_the_arguments_become_a_request(flag: str) -> None:
         SamplingConfig(3, 5, 2.0, -1.5, "ddpm"),
         bounds=LayoutFilter(0.1, 1, NO_FILTER.max_objects, True, ()),
     )
+    assert "note: this model is asked for 5 steps, where it needs at most 4" in capsys.readouterr().err
+    words = "--model m --layouts papercut:3@900000 --strategy easy --count 1 --out o --seed 3"
+    assert command.request_of(parser.parse_args(words.split())).sampling == SamplingConfig(3, 2, DEFAULT_GUIDANCE)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from detdiffusion.core.json_stream import elements
 from detdiffusion.errors import DataError
@@ -82,7 +83,9 @@ def read_coco(
         writer.set_classes(_names(database, THINGS), _names(database, STUFF))
         database.execute("CREATE INDEX object_picture ON object(picture, file)")
         _count_odd_rows(database, writer.tally)
-        find = _as_stated if root is None else partial(_found, root, _place(database, root, places), places)
+        find = (
+            _as_stated if root is None else partial(_found, root, _place(database, root, places, writer.tally), places)
+        )
         for picture in database.execute(_IMAGES):
             _merge(database, picture, find, writer)
 
@@ -134,7 +137,7 @@ def _stage_image(
 ) -> None:
     """sized: whether sizes are needed; the pictures themselves say them, too."""
     number = item.get("id")
-    key, name = _key(number), _text(item.get("file_name"))
+    key, name = _key(number), _text(item.get("file_name")) or _name_of_url(item.get("coco_url"))
     width, height = side(item.get("width")), side(item.get("height"))
     unsized = width is None or height is None
     if key is None or name is None or (sized and unsized):
@@ -144,6 +147,13 @@ def _stage_image(
     row = (file, key, numeric, name, *((None, None) if unsized else (width, height)))
     if not database.execute("INSERT OR IGNORE INTO picture VALUES (NULL, ?, ?, ?, ?, ?, ?)", row).rowcount:
         where.drop_picture(f"picture {key}", Reason.REPEATED_IMAGE, name)
+
+
+def _name_of_url(url: object) -> str | None:
+    """LVIS names its images by COCO's address alone: .../val2017/000000000139.jpg is /val2017/000000000139.jpg, of
+    which the longest end that is there counts."""
+    text = _text(url)
+    return urlsplit(text).path or None if text is not None else None
 
 
 def _stage_object(
@@ -276,7 +286,12 @@ def _found(
     return locate(root, next(other, place), name, size)
 
 
-def _place(database: sqlite3.Connection, root: Path, places: Sequence[Path]) -> Path:
+def _why_none(tally: Tally) -> str:
+    """How many entries were of no use, and why, with the first."""
+    return "".join(f"; {count:,} x {reason}: {tally.first[reason][0]}" for reason, count in tally.pictures.items())
+
+
+def _place(database: sqlite3.Connection, root: Path, places: Sequence[Path], tally: Tally) -> Path:
     """The first folder that holds one of the pictures. DataError if there is none."""
     for place in places:
         if any(
@@ -286,6 +301,6 @@ def _place(database: sqlite3.Connection, root: Path, places: Sequence[Path]) -> 
             return place
     names = [name for (name,) in database.execute("SELECT name FROM picture ORDER BY number LIMIT 3")]
     if not names:
-        raise DataError(f"{root}: the annotations list no pictures")
+        raise DataError(f"{root}: the annotations list no pictures{_why_none(tally)}")
     looked = ", ".join(str(place.relative_to(root)) for place in places)
     raise DataError(f"{root}: no picture ({', '.join(names)}, ...) is in any of these folders: {looked}")

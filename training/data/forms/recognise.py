@@ -72,9 +72,19 @@ def unknown_form(folder: Path) -> DataError:
     """What to say of a folder of no known form."""
     inside = sorted(path.name for path in folder.iterdir())[:8]
     held = f"it holds {', '.join(inside)}" if inside else "it is empty"
+    known = next((path for path in sorted(folder.iterdir()) if path.is_dir() and _is_known(path)), None)
+    held += "" if known is None else f"; give --data {known}"
     return DataError(
         f"{folder}: no data set in a known form; {held}. Looked for {_FORMS}; docs/DATA_FOLDERS.md shows every form"
     )
+
+
+def _is_known(folder: Path) -> bool:
+    """Whether there is something that can be read, perhaps in several ways."""
+    try:
+        return recognise(folder) is not None
+    except DataError:
+        return True
 
 
 def _is_generated(folder: Path) -> bool:

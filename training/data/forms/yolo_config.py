@@ -14,17 +14,18 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from detdiffusion.bounds import CLASS_NAME, CLASSES
 from detdiffusion.core.files import one_line
+from detdiffusion.core.yaml_files import BoundedLoader, load_yaml
 from detdiffusion.errors import DataError
 from training.data.forms.common import read_lines
+from training.data.images import is_file
 
 SPLITS = ("train", "val", "valid", "test")  # keys of a config
 YAML, DARKNET = (".yaml", ".yml"), ".data"
-MOST_CLASSES = 10_000
-LONGEST_NAME = 200  # characters
 
 
-class _Text(yaml.SafeLoader):  # type: ignore[misc]
+class _Text(BoundedLoader):
     """Plain words are text: YAML 1.1 reads yes as true, 0 as a number, 1e3 as text and 2024-01-01 as a day."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - the name and the form are PyYAML's
@@ -53,7 +54,7 @@ def read_config(path: Path) -> YoloConfig:
     """
     values = _darknet(path) if path.suffix.lower() == DARKNET else _yaml(path)
     given = values.get("names")
-    if isinstance(given, str) and (path.parent / Path(given).name).is_file():
+    if isinstance(given, str) and is_file(path.parent / Path(given).name):
         names = read_names(path.parent / Path(given).name)
     else:
         names = _names(path, given)
@@ -92,8 +93,8 @@ def read_names(path: Path) -> dict[int, str]:
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.load("\n".join(read_lines(path)), Loader=_Text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        values = load_yaml("\n".join(read_lines(path)), _Text)
+    except ValueError as error:
         raise DataError(f"{path}: not a YAML file: {one_line(error)}") from error
     return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
 
@@ -111,11 +112,11 @@ def _names(path: Path, given: object) -> dict[int, str]:
     if not isinstance(given, dict) or not given or not all(numbers.fullmatch(str(number)) for number in given):
         raise DataError(f"{path}: it needs `names`, the list of the classes: names: [cat, dog], or one a line")
     names = {int(number): "" if name is None else name for number, name in given.items()}
-    if len(names) > MOST_CLASSES or max(names) >= MOST_CLASSES:
-        raise DataError(f"{path}: it names class {max(names)}; at most {MOST_CLASSES:,} classes can be read")
+    if len(names) > CLASSES or max(names) >= CLASSES:
+        raise DataError(f"{path}: it names class {max(names)}; at most {CLASSES:,} classes can be read")
     for number, name in names.items():
-        if not isinstance(name, str) or len(name) > LONGEST_NAME:
-            raise DataError(f"{path}: the name of class {number} is no text of at most {LONGEST_NAME} characters")
+        if not isinstance(name, str) or len(name) > CLASS_NAME:
+            raise DataError(f"{path}: the name of class {number} is no text of at most {CLASS_NAME} characters")
     return names
 
 
@@ -129,5 +130,5 @@ def _key_points(path: Path, values: Mapping[str, Any]) -> int | None:
     if not shape:
         return None
     if not isinstance(shape, list) or not all(re.fullmatch(r"\d{1,4}", str(side)) for side in shape) or len(shape) != 2:
-        raise DataError(f"{path}: kpt_shape {shape!r} needs to be [points, 2] or [points, 3]")
+        raise DataError(f"{path}: kpt_shape {repr(shape)[:40]} needs to be [points, 2] or [points, 3]")
     return math.prod(map(int, shape))

@@ -17,7 +17,7 @@ from training.data.forms.yolo_config import (
     read_config,
     read_names,
 )
-from training.data.images import is_file, name_within
+from training.data.images import is_file, is_there, name_within
 from training.data.index import Source
 
 _CONFIGS = ("data.yaml", "data.yml")
@@ -80,10 +80,13 @@ def _of_config(root: Path, config: YoloConfig, split: str | None) -> Source:
 
 
 def _home(config: YoloConfig) -> Path:
-    """The folder of the data: that of the config, or the one that its `path` names, if the pictures are there."""
+    """The folder of the data: that of the config, or the one that its `path` names, if the pictures are there. What
+    `path` names is looked for from the config's folder, inside it, and in ultralytics' datasets/ there or beside it."""
     folder = config.file.parent
-    candidates = (folder, folder / config.base) if config.base else (folder,)
-    for home in candidates:
+    kept = [part for part in PurePosixPath(config.base).parts if part not in ("..", "/")]
+    around = (folder, folder / "datasets", folder.parent / "datasets")
+    named = [home.joinpath(*kept[at:]) for home in around for at in range(len(kept))]
+    for home in (folder, folder / config.base, *named):
         try:
             for entries in config.places.values():
                 for entry in entries:
@@ -103,13 +106,13 @@ def _inside(folder: Path, config: YoloConfig, entry: str) -> Path:
     # CVAT and darknet name data/train.txt from the folder above.
     ends = (folder.joinpath(*kept[at:]) for at in range(1, len(kept)))
     for candidate in (folder / config.base / plain, folder / plain, folder.joinpath(*kept), *ends):
-        if not candidate.exists():
+        if not is_there(candidate):
             continue
         if ".." not in candidate.parts and candidate.is_relative_to(folder):
             return candidate
         if candidate.resolve().is_relative_to(home):
             return folder / candidate.resolve().relative_to(home)
-    raise DataError(f"{config.file}: {entry!r} is not found inside {folder}; set it to the place of the pictures")
+    raise DataError(f"{config.file}: {entry[:300]!r} is not found inside {folder}; set it to the place of the pictures")
 
 
 def _listed(root: Path, config: YoloConfig | None, place: Path) -> Iterator[tuple[Path, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from detdiffusion.core.arguments import add_old_name, natural, out_folder, positive, share
-from training.core.cli import add_image_size, progress
+from training.core.cli import add_dry_run, add_image_size, nothing_is_missing, progress
 from training.core.status import STATUS, tells
 from training.data.papercut.causes import Cause
 
@@ -37,11 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=positive, default=2, metavar="N", help="processes (default 2)")
     parser.add_argument("--out", type=out_folder, required=True, metavar="DIR", help="folder to write")
+    add_dry_run(parser)
 
 
 @tells(lambda arguments: arguments.out / STATUS, "scene")
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
+    if arguments.dry_run:
+        return nothing_is_missing()
     from training.data.papercut.coco_export import write_dataset
 
     with progress("papercut", "scene") as report:

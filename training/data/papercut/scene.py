@@ -1,5 +1,6 @@
 """A scene of the built-in world and its truth: a pure function of the seed."""
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from detdiffusion.layout import Box, Layout
+from training.core.orphans import end_with
 from training.data.papercut.causes import Cause
 from training.data.papercut.classes import THINGS
 from training.data.papercut.ground import lay_indoors, lay_outdoors
@@ -96,7 +98,7 @@ def scenes(
     if workers < 1:
         yield from map(make, seeds)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), end_with, (os.getpid(),)) as pool:
         remaining, waiting = iter(seeds), deque[Future[Scene]]()
         waiting.extend(pool.submit(make, seed) for seed in islice(remaining, 16 * workers))
         while waiting:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from form_files import HEIGHT, WIDTH, labels, opened
 from PIL import ExifTags, Image
 from pycocotools.coco import COCO
 
@@ -26,7 +27,6 @@ from training.data.index import Index, build_index, open_index
 REAL = os.environ.get("DETDIFFUSION_REAL_DATA")
 needs_real_data = pytest.mark.skipif(REAL is None, reason="DETDIFFUSION_REAL_DATA names no folder of real data")
 
-WIDTH, HEIGHT = 40, 20
 CATEGORIES = ({"id": 1, "name": "cat"}, {"id": 2, "name": "dog"})
 STUFF = ({"id": 90, "name": "sky"},)
 
@@ -56,10 +56,6 @@ def index_of(folder: Path, instances: Path, stuff: Path | None = None, **options
 def counts(index: Index) -> dict[str, Mapping[str, int]]:
     tally = index.tally
     return {"pictures": dict(tally.pictures), "objects": dict(tally.objects), "notes": dict(tally.notes)}
-
-
-def labels(index: Index) -> dict[str, list[str]]:
-    return {index.picture(number).image_id: [entry.label for entry in entries] for number, entries in index.walk()}
 
 
 def test_things_and_stuff_are_merged_by_picture(tmp_path: Path) -> None:
@@ -220,12 +216,6 @@ def make_folder(
     return root
 
 
-def opened(root: Path, split: str | None = None) -> Index:
-    source = find_source(root, split)
-    assert source is not None
-    return open_index(root.parent / "index.sqlite", source)
-
-
 @pytest.mark.parametrize("place", ["train2017", "images/train2017", "images", "."])
 def test_pictures_are_found(place: str, tmp_path: Path) -> None:
     (tmp_path / "data" / "images").mkdir(parents=True)  # may be there and hold nothing
@@ -337,7 +327,7 @@ def test_an_index_of_another_version_is_made_anew(tmp_path: Path, monkeypatch: p
     root = make_folder(tmp_path / "data")
     opened(root)
     monkeypatch.setattr("training.data.index.VERSION", 999)
-    with pytest.raises(DataError, match="an index of version 2; this is version 999"):
+    with pytest.raises(DataError, match="an index of version 3; this is version 999"):
         Index(tmp_path / "index.sqlite")
     assert labels(opened(root)) == {"1": ["cat"], "2": ["cat"]}
 

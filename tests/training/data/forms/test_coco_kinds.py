@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from form_files import HEIGHT, WIDTH, labels, opened
 from PIL import Image
 
-from training.data.forms.recognise import find_source
-from training.data.index import Index, open_index
+from detdiffusion.errors import DataError
 
-WIDTH, HEIGHT = 40, 20
 FILE = "instances_train2017.json"
 
 
@@ -45,16 +44,6 @@ def changed(root: Path, change: Callable[[Any], None]) -> Path:
     return root
 
 
-def opened(root: Path) -> Index:
-    source = find_source(root)
-    assert source is not None
-    return open_index(root.parent / "index.sqlite", source)
-
-
-def labels(index: Index) -> list[list[str]]:
-    return [[entry.label for entry in entries] for _, entries in index.walk()]
-
-
 @pytest.mark.parametrize("form", [float, str, lambda number: f"{number}.0", lambda number: f"id-{number}"])
 def test_ids_of_any_kind(form: Callable[[int], object], tmp_path: Path) -> None:
     def change(content: Any) -> None:
@@ -66,7 +55,7 @@ def test_ids_of_any_kind(form: Callable[[int], object], tmp_path: Path) -> None:
             for row in content[rows]:
                 row.update({key: form(row[key]) for key in keys})
 
-    assert labels(opened(changed(make_folder(tmp_path / "data"), change))) == [["cat"], ["cat"]]
+    assert list(labels(opened(changed(make_folder(tmp_path / "data"), change))).values()) == [["cat"], ["cat"]]
 
 
 @pytest.mark.parametrize("size", [{}, {"width": None, "height": 0}, {"width": "40", "height": "20.0"}, {"width": 40.0}])
@@ -75,7 +64,7 @@ def test_sizes_that_are_missing_or_text(size: dict[str, object], tmp_path: Path)
         content["images"] = [{"id": row["id"], "file_name": row["file_name"], **size} for row in content["images"]]
 
     index = opened(changed(make_folder(tmp_path / "data"), change))
-    assert labels(index) == [["cat"], ["cat"]]
+    assert list(labels(index).values()) == [["cat"], ["cat"]]
     assert (index.tally.pictures, index.tally.objects, index.tally.notes) == ({}, {}, {})
 
 
@@ -99,7 +88,31 @@ def test_pictures_in_several_folders(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "data", on_disk=("1.png",))
     (root / "images").mkdir()
     Image.new("RGB", (WIDTH, HEIGHT)).save(root / "images" / "2.png")
-    assert labels(opened(root)) == [["cat"], ["cat"]]
+    assert list(labels(opened(root)).values()) == [["cat"], ["cat"]]
+
+
+@pytest.mark.parametrize("place", ["train2017", "images"])
+def test_images_that_an_address_names(place: str, tmp_path: Path) -> None:
+    """LVIS says coco_url where COCO says file_name."""
+    root = make_folder(tmp_path / "data")
+    (root / "train2017").rename(root / "moved")
+    (root / "moved").rename(root / place)
+
+    def change(content: Any) -> None:
+        for image in content["images"]:
+            image["coco_url"] = f"https://example.org/train2017/{image.pop('file_name')}"
+
+    assert list(labels(opened(changed(root, change))).values()) == [["cat"], ["cat"]]
+
+
+def test_images_without_a_name_are_the_reason(tmp_path: Path) -> None:
+    root = changed(
+        make_folder(tmp_path / "data"), lambda content: [image.pop("file_name") for image in content["images"]]
+    )
+    with pytest.raises(
+        DataError, match=r"list no pictures; 2 x picture entry without id, file name or size: .*picture 1"
+    ):
+        opened(root)
 
 
 RUNS = [4 * HEIGHT + 2, 10, 10, 10, HEIGHT * (WIDTH - 5) - 12]

@@ -1,18 +1,14 @@
 """Every form of docs/DATA_FOLDERS.md: the trees of the page are built and read."""
 
 import argparse
-import json
 import os
 import re
-import shlex
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from data_trees import HEIGHT, OBJECTS, TREES, WIDTH
 
 from detdiffusion.errors import ConfigError, DataError, DetDiffusionError
 from training.data import subset
@@ -20,95 +16,7 @@ from training.data.datasets import open_dataset
 from training.data.forms.recognise import find_source
 from training.data.request import Reading, SplitBy
 
-PAGE = Path(__file__).resolve().parents[4] / "docs" / "DATA_FOLDERS.md"
-WIDTH, HEIGHT = 64, 48
-CLASSES = ("cat", "dog")
 JUNK = (b"\0", b"\xff\xfe", b"[[[", b"1e999", b"&a;", b"\\..\\", b": *x", b"-" * 50, b"\n7 \n", b"<object>")
-OBJECTS = {"a": ("cat", (24, 12, 40, 36)), "b": ("dog", (12, 6, 20, 18)), "c": ("cat", (2, 4, 30, 40))}
-
-
-@dataclass(frozen=True)
-class Tree:
-    """Files by path, with what the page says of them, and the arguments of the command."""
-
-    files: dict[str, str]
-    arguments: str
-
-    def build(self, root: Path) -> Path:
-        for name, about in self.files.items():
-            path = root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix == ".jpg":
-                picture(path)
-            elif path.suffix == ".xml":
-                path.write_text(voc(path.stem))
-            elif path.suffix == ".json":
-                path.write_text(coco(about.removeprefix("lists ").split()))
-            else:
-                path.write_text("\n".join(about.split("; ")) if about else row(path.stem))
-        return root
-
-    def request(self, root: Path) -> tuple[Path, Reading]:
-        words = shlex.split(self.arguments)
-        given = dict(zip(words[::2], words[1::2], strict=True))
-        images = given.get("--images")
-        return root / given.get("--data", "."), Reading(images=images and root / images)  # type: ignore[arg-type]
-
-
-def picture(path: Path) -> None:
-    kind, box = OBJECTS[path.stem]
-    image = Image.new("RGB", (WIDTH, HEIGHT), {"a": "navy", "b": "tan", "c": "green"}[path.stem])
-    ImageDraw.Draw(image).rectangle(box, "white" if kind == "cat" else "black")
-    image.save(path)
-
-
-def row(stem: str) -> str:
-    kind, (x1, y1, x2, y2) = OBJECTS[stem]
-    shape = ((x1 + x2) / 2 / WIDTH, (y1 + y2) / 2 / HEIGHT, (x2 - x1) / WIDTH, (y2 - y1) / HEIGHT)
-    return " ".join(map(str, (CLASSES.index(kind), *shape))) + "\n"
-
-
-def voc(stem: str) -> str:
-    kind, (x1, y1, x2, y2) = OBJECTS[stem]
-    sides = {"xmin": x1 + 1, "ymin": y1 + 1, "xmax": x2, "ymax": y2}
-    box = "".join(f"<{name}>{value}</{name}>" for name, value in sides.items())
-    return f"<annotation><object><name>{kind}</name><bndbox>{box}</bndbox></object></annotation>"
-
-
-def coco(names: list[str]) -> str:
-    images = [{"id": i, "file_name": name, "width": WIDTH, "height": HEIGHT} for i, name in enumerate(names)]
-    objects = []
-    for i, name in enumerate(names):
-        kind, (x1, y1, x2, y2) = OBJECTS[Path(name).stem]
-        box = [x1, y1, x2 - x1, y2 - y1]
-        objects.append({"id": i, "image_id": i, "category_id": CLASSES.index(kind), "bbox": box})
-    categories = [{"id": i, "name": name} for i, name in enumerate(CLASSES)]
-    return json.dumps({"images": images, "annotations": objects, "categories": categories})
-
-
-def trees() -> Iterator[tuple[str, Tree]]:
-    """Of the page, named by their headings."""
-    heading, seen = "", 0
-    for part in re.split(r"^(## .*|```tree.*\n(?:.*\n)*?```)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE):
-        if part.startswith("## "):
-            heading, seen = part.removeprefix("## "), 0
-        elif part.startswith("```tree"):
-            first, *lines, _ = part.splitlines()
-            seen += 1
-            yield f"{heading} {seen}", Tree(dict(files_of(lines)), first.removeprefix("```tree").strip())
-
-
-def files_of(lines: list[str]) -> Iterator[tuple[str, str]]:
-    above: list[str] = []
-    for line in lines:
-        depth = (len(line) - len(line.lstrip())) // 2
-        name, _, about = line.strip().partition("  ")
-        above = [*above[:depth], name]
-        if not name.endswith("/"):
-            yield "".join(above), about.strip()
-
-
-TREES = dict(trees())
 
 
 def found(data: Path, reading: Reading, split: str | None, index: Path) -> dict[str, tuple[str, tuple[float, ...]]]:
@@ -146,16 +54,13 @@ def test_a_form_becomes_the_folder_that_a_loop_learns_from(name: str, tmp_path: 
     """`subset` makes both splits of every form; the other stages of a loop see its folder alone."""
     tree = TREES[name]
     data, reading = tree.request(tree.build(tmp_path / "data"))
-    split = any(path.endswith("c.jpg") for path in tree.files)
+    split = not tree.split_by
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")}
     parser = argparse.ArgumentParser()
     subset.add_arguments(parser)
     for part in ("train", "val"):
         words = ["--data", str(data), "--name", part, "--split", part, "--out", str(tmp_path / "out")]
-        if name.startswith("COCO") and not split:
-            words = [*words, "--split-by", "0.5"]
-        elif not split:
-            words = [*words, "--split-by", "0.5@1"]
+        words += [word for share in tree.split_by.values() for word in ("--split-by", share)]
         words += ["--images", str(reading.images)] if reading.images else []
         assert subset.run(parser.parse_args(words)) == 0
     made = {part: [one.path.stem for one in open_dataset(tmp_path / "out", split=part)] for part in ("train", "val")}
@@ -231,6 +136,12 @@ def test_files_that_name_no_data_set(name: str, text: str | None, reason: str, t
         (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=reason):
         open_dataset(tmp_path / name, index=tmp_path / "index.sqlite")
+
+
+def test_a_data_set_below_the_folder_is_named(tmp_path: Path) -> None:
+    root = TREES["COCO 2"].build(tmp_path / "download" / "inner")
+    with pytest.raises(DataError, match=rf"it holds inner; give --data {re.escape(str(root))}\."):
+        open_dataset(tmp_path / "download")
 
 
 def test_images_go_with_a_coco_file_alone(tmp_path: Path) -> None:

@@ -4,32 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
-from PIL import ExifTags, Image
+from form_files import HEIGHT, WIDTH, labels, opened, save
 
 from detdiffusion.errors import DataError
 from training.data.checks import Reason
 from training.data.forms.recognise import find_source
 from training.data.images import ImageFault
-from training.data.index import Index, Source, open_index
+from training.data.index import open_index
 
 REAL = os.environ.get("DETDIFFUSION_REAL_DATA")
-WIDTH, HEIGHT = 40, 20
-
-
-def opened(source: Source | None, root: Path) -> Index:
-    assert source is not None
-    return open_index(root.parent / "index.sqlite", source)
-
-
-def labels(index: Index) -> dict[str, list[str]]:
-    return {index.picture(number).image_id: [entry.label for entry in entries] for number, entries in index.walk()}
-
-
-def save(path: Path, orientation: int = 1) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = orientation
-    Image.new("RGB", (WIDTH, HEIGHT)).save(path, exif=exif)
 
 
 BOX = "<bndbox><xmin>4</xmin><ymin>2</ymin><xmax>20</xmax><ymax>12</ymax></bndbox>"
@@ -54,7 +37,7 @@ def lists(root: Path, **splits: str) -> None:
 def test_voc_boxes(tmp_path: Path) -> None:
     other = OBJECT.replace("cat", " dog ").replace("12", "8.5")
     root = voc(voc(tmp_path / "data", OBJECT + other), OBJECT, "b")
-    index = opened(find_source(root, None), root)
+    index = opened(root)
     assert labels(index) == {"a": ["cat", "dog"], "b": ["cat"]}
     assert index.entries(0)[0].xyxy == (0.075, 0.05, 0.5, 0.6)  # corners count from 1
     assert index.entries(0)[1].xyxy == (0.075, 0.05, 0.5, 0.425)
@@ -76,7 +59,7 @@ def test_voc_boxes(tmp_path: Path) -> None:
 )
 def test_a_voc_object_that_cannot_stay_is_counted(content: str, reason: str, tmp_path: Path) -> None:
     root = voc(tmp_path / "data", OBJECT + content)
-    index = opened(find_source(root, None), root)
+    index = opened(root)
     assert labels(index) == {"a": ["cat"]}
     assert index.tally.objects == {reason: 1}
 
@@ -95,7 +78,7 @@ def test_a_voc_object_that_cannot_stay_is_counted(content: str, reason: str, tmp
 def test_voc_splits(splits: dict[str, str], wanted: str | None, expected: list[str], tmp_path: Path) -> None:
     root = voc(voc(tmp_path / "data"), stem="b")
     lists(root, **splits)
-    assert list(labels(opened(find_source(root, wanted), root))) == expected
+    assert list(labels(opened(root, wanted))) == expected
 
 
 def test_voc_split_that_is_not_there(tmp_path: Path) -> None:
@@ -119,7 +102,7 @@ def test_voc_pictures_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
     path.write_text('<!DOCTYPE a [<!ENTITY e "cat">]>' + path.read_text())
     stems = ["a", "other-size", "no-picture", "broken", "entities", "unknown", "../Annotations/a", "a"]
     lists(root, train="\n".join(stems))
-    index = opened(find_source(root, None), root)
+    index = opened(root)
     assert labels(index) == {"a": ["cat"]}
     assert index.tally.pictures == {
         ImageFault.OTHER_SIZE: 1,
@@ -154,7 +137,7 @@ def test_voc_text(head: str, name: str, encoding: str, expected: str, tmp_path: 
     root = voc(tmp_path / "data")
     path = root / "Annotations" / "a.xml"
     path.write_bytes((head + path.read_text().replace("cat", name)).encode(encoding))
-    assert labels(opened(find_source(root, None), root)) == {"a": [expected]}
+    assert labels(opened(root)) == {"a": [expected]}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
@@ -162,14 +145,14 @@ def test_voc_entities_are_refused_in_every_encoding(encoding: str, tmp_path: Pat
     root = voc(tmp_path / "data")
     text = '<!DOCTYPE a [<!ENTITY e "cat">]>' + (root / "Annotations" / "a.xml").read_text().replace("cat", "&e;")
     (root / "Annotations" / "a.xml").write_bytes(text.encode(encoding))
-    assert opened(find_source(root, None), root).tally.pictures == {Reason.ENTITIES: 1}
+    assert opened(root).tally.pictures == {Reason.ENTITIES: 1}
 
 
 def test_voc_namespaces_are_read(tmp_path: Path) -> None:
     root = voc(tmp_path / "data")
     path = root / "Annotations" / "a.xml"
     path.write_text(path.read_text().replace("<annotation>", '<annotation xmlns="https://example.org/voc">'))
-    assert labels(opened(find_source(root, None), root)) == {"a": ["cat"]}
+    assert labels(opened(root)) == {"a": ["cat"]}
 
 
 @pytest.mark.parametrize(
@@ -183,7 +166,7 @@ def test_voc_namespaces_are_read(tmp_path: Path) -> None:
 def test_voc_counts_pixels_from_1(box: tuple[int, ...], expected: tuple[float, ...], tmp_path: Path) -> None:
     sides = "".join(f"<{n}>{v}</{n}>" for n, v in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
     root = voc(tmp_path / "data", f"<object><name>cat</name><bndbox>{sides}</bndbox></object>")
-    index = opened(find_source(root, None), root)
+    index = opened(root)
     assert index.entries(0)[0].xyxy == pytest.approx(expected)
     assert index.tally.notes == {}
 
@@ -193,7 +176,7 @@ def test_voc_lists_as_tools_write_them(tmp_path: Path) -> None:
     for stem in ("a", "b.v2", "my photo", "sub", "x"):
         voc(root, stem=stem)
     lists(root, train="\ufeffa.jpg\r\nb.v2.xml\nmy photo\nJPEGImages/sub.jpg\nx 1\ngone.jpg\n")
-    index = opened(find_source(root, None), root)
+    index = opened(root)
     assert list(labels(index)) == ["a", "b.v2", "my photo", "sub", "x"]
     assert index.tally.pictures == {Reason.NO_ANNOTATIONS: 1}
 
@@ -201,7 +184,7 @@ def test_voc_lists_as_tools_write_them(tmp_path: Path) -> None:
 def test_voc_pictures_without_annotations_are_named(tmp_path: Path) -> None:
     root = voc(tmp_path / "data")
     save(root / "JPEGImages" / "b.jpg")
-    index = opened(find_source(root, None), root)
+    index = opened(root)
     assert [(drop.file, drop.reason) for drop in index.dropped()] == [("JPEGImages/b.jpg", Reason.NO_ANNOTATIONS)]
 
 
@@ -209,7 +192,7 @@ def test_voc_without_a_size_and_with_another_file_name(tmp_path: Path) -> None:
     root = voc(tmp_path / "data", f"<filename>scan.PNG</filename>{OBJECT}", size=(0, 0))
     (root / "JPEGImages" / "a.jpg").unlink()
     save(root / "JPEGImages" / "scan.PNG")
-    index = opened(find_source(root, None), root)
+    index = opened(root)
     assert index.picture(0).path == "JPEGImages/scan.PNG"
     assert index.entries(0)[0].xyxy == (0.075, 0.05, 0.5, 0.6)
 
@@ -217,7 +200,7 @@ def test_voc_without_a_size_and_with_another_file_name(tmp_path: Path) -> None:
 def test_a_turned_voc_picture_turns_its_boxes(tmp_path: Path) -> None:
     root = voc(tmp_path / "data")
     save(root / "JPEGImages" / "a.jpg", orientation=6)
-    assert opened(find_source(root, None), root).entries(0)[0].xyxy == pytest.approx((0.4, 0.075, 0.95, 0.5))
+    assert opened(root).entries(0)[0].xyxy == pytest.approx((0.4, 0.075, 0.95, 0.5))
 
 
 @pytest.mark.skipif(REAL is None, reason="DETDIFFUSION_REAL_DATA names no folder of real data")

@@ -4,33 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from PIL import ExifTags, Image
+from form_files import HEIGHT, WIDTH, labels, opened, save
 
 from detdiffusion.errors import DataError
 from training.data.checks import Reason
 from training.data.forms.coco_masks import unpack
 from training.data.forms.recognise import find_source
 from training.data.images import ImageFault
-from training.data.index import Index, Source, open_index
 
-WIDTH, HEIGHT = 40, 20
 ROW = "0 0.5 0.5 0.2 0.4"
-
-
-def opened(source: Source | None, root: Path) -> Index:
-    assert source is not None
-    return open_index(root.parent / "index.sqlite", source)
-
-
-def labels(index: Index) -> dict[str, list[str]]:
-    return {index.picture(number).image_id: [entry.label for entry in entries] for number, entries in index.walk()}
-
-
-def save(path: Path, orientation: int = 1) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = orientation
-    Image.new("RGB", (WIDTH, HEIGHT)).save(path, exif=exif)
 
 
 def yolo(root: Path, rows: Mapping[str, str | None], config: str | None = "train: images\nnames: [cat, dog]\n") -> Path:
@@ -50,7 +32,7 @@ def yolo(root: Path, rows: Mapping[str, str | None], config: str | None = "train
 def test_yolo_boxes(tmp_path: Path) -> None:
     rows = {"a": f"{ROW}\n1 0.9 0.25 0.2 0.5\n\n", "empty": "", "sub/b": ROW, "unlabelled": None}
     root = yolo(tmp_path / "data", rows)
-    index = opened(find_source(root, None), root)
+    index = opened(root)
     expected = {"images/a": ["cat", "dog"], "images/empty": [], "images/sub/b": ["cat"], "images/unlabelled": []}
     assert labels(index) == expected
     assert [entry.xyxy for entry in index.entries(0)] == [
@@ -79,14 +61,14 @@ def test_yolo_boxes(tmp_path: Path) -> None:
 )
 def test_a_yolo_row_that_cannot_stay_is_counted(row: str, reason: str, tmp_path: Path) -> None:
     root = yolo(tmp_path / "data", {"a": f"{ROW}\n{row}"})
-    index = opened(find_source(root, None), root)
+    index = opened(root)
     assert labels(index) == {"images/a": ["cat"]}
     assert index.tally.objects == {reason: 1}
 
 
 def test_yolo_polygons_are_masks(tmp_path: Path) -> None:
     root = yolo(tmp_path / "data", {"a": f"{ROW}\n1 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75"})
-    index = opened(find_source(root, None), root)
+    index = opened(root)
     box, shape = index.entries(0)
     assert shape.xyxy == (0.25, 0.25, 0.75, 0.75)
     nothing, packed = index.segmentations([box, shape])
@@ -113,7 +95,7 @@ def test_yolo_polygons_are_masks(tmp_path: Path) -> None:
 def test_yolo_rows_as_tools_write_them(text: str, encoding: str, tmp_path: Path) -> None:
     root = yolo(tmp_path / "data", {"a": None})
     (root / "labels" / "a.txt").write_bytes(text.encode(encoding))
-    index = opened(find_source(root, None), root)
+    index = opened(root)
     assert [(entry.label, entry.xyxy) for entry in index.entries(0)] == [("cat", pytest.approx((0.4, 0.3, 0.6, 0.7)))]
     assert index.tally.objects == {}
 
@@ -131,7 +113,7 @@ def test_yolo_rows_as_tools_write_them(text: str, encoding: str, tmp_path: Path)
 )
 def test_yolo_key_points_are_no_polygon(shape: str, more: str, stays: bool, tmp_path: Path) -> None:
     root = yolo(tmp_path / "data", {"a": ROW + more}, f"names: [cat]\ntrain: images\nkpt_shape: {shape}\n")
-    index = opened(find_source(root, None), root)
+    index = opened(root)
     assert [entry.xyxy for entry in index.entries(0)] == ([pytest.approx((0.4, 0.3, 0.6, 0.7))] if stays else [])
     assert index.tally.objects == ({} if stays else {Reason.BAD_ROW: 1})
 
@@ -153,16 +135,14 @@ def test_yolo_key_points_are_no_polygon(shape: str, more: str, stays: bool, tmp_
 def test_yolo_names_are_text(names: str, expected: tuple[str, ...], tmp_path: Path) -> None:
     root = yolo(tmp_path / "data", {"a": ROW}, f"train: images\nnames: {names}\n")
     (root / "classes.txt").write_text("\ufeffeins\nzwei drei\n\n", encoding="utf-8")
-    assert opened(find_source(root, None), root).things == expected
+    assert opened(root).things == expected
 
 
 def test_another_number_of_classes_is_said(tmp_path: Path) -> None:
     root = yolo(tmp_path / "data", {"a": ROW}, "train: images\nnames: [cat, dog]\nnc: 5\n")
-    assert opened(find_source(root, None), root).tally.notes == {
-        "data.yaml: nc is 5, the classes that are named are 2": 1
-    }
+    assert opened(root).tally.notes == {"data.yaml: nc is 5, the classes that are named are 2": 1}
     (root / "data.yaml").write_text("train: images\nnames: [cat, dog]\nnc: 2\n")
-    assert opened(find_source(root, None), root).tally.notes == {}
+    assert opened(root).tally.notes == {}
 
 
 @pytest.mark.parametrize(
@@ -183,7 +163,7 @@ def test_yolo_lists_as_tools_write_them(line: str, place: str, tmp_path: Path) -
     (root / place).parent.mkdir(exist_ok=True)
     base = "../" if line.startswith("..") and "/" in place else ""
     (root / place).write_text("\ufeff" + base + line.format(root=root) + "\r\n", encoding="utf-8")
-    index = opened(find_source(root, None), root)
+    index = opened(root)
     assert labels(index) == {"images/sub/a": ["cat"]}
     assert index.tally.pictures == {}, "b belongs to another split: its label file is not without a picture"
 
@@ -194,8 +174,22 @@ def test_a_yaml_elsewhere_leads_to_its_data(tmp_path: Path) -> None:
     config = tmp_path / "notes" / "mine.yaml"
     for path in (root, "../data"):
         config.write_text(f"path: {path}\ntrain: images\nnames: [cat]\n")
-        index = opened(find_source(config, None), root)
+        index = opened(config)
         assert labels(index) == {"images/a": ["cat"]}
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [("../datasets/coco8", "datasets/coco8"), ("coco8", "datasets/coco8"), ("/kaggle/input/coco8", "input/coco8")],
+)
+def test_a_yaml_as_ultralytics_brings_it(path: str, place: str, tmp_path: Path) -> None:
+    """Its `path` is meant from a folder that is not here: what it names lies below the YAML's own."""
+    yolo(tmp_path / place, {"a": ROW}, None)
+    config = tmp_path / "coco8.yaml"
+    config.write_text(f"path: {path} # dataset root dir\ntrain: images\nval: images\ntest:\nnames:\n  0: cat\n")
+    if path.startswith("/"):
+        config = config.rename(tmp_path / "input" / "coco8.yaml")
+    assert labels(opened(config)) == {"images/a": ["cat"]}
 
 
 def test_a_label_called_as_a_list(tmp_path: Path) -> None:
@@ -207,13 +201,13 @@ def test_a_label_called_as_a_list(tmp_path: Path) -> None:
     save(root / "a.png")
     (root / "a.txt").write_text(ROW)
     (root / "classes.txt").write_text("cat\n")
-    assert labels(opened(find_source(root, None), root)) == {"a": ["cat"], "test": ["cat"], "train": ["cat"]}
+    assert labels(opened(root)) == {"a": ["cat"], "test": ["cat"], "train": ["cat"]}
 
 
 def test_yolo_boxes_are_drawn_on_the_upright_picture(tmp_path: Path) -> None:
     root = yolo(tmp_path / "data", {"a": "0 0.5 0.25 0.2 0.1"})
     save(root / "images" / "a.png", orientation=6)
-    index = opened(find_source(root, None), root)
+    index = opened(root)
     frame = index.picture(0).frame
     assert (frame.width, frame.height) == (HEIGHT, WIDTH)
     assert index.entries(0)[0].xyxy == pytest.approx((0.4, 0.2, 0.6, 0.3))
@@ -236,13 +230,13 @@ def test_yolo_splits(config: str | None, split: str | None, expected: str, tmp_p
     (root / "list.txt").write_text("./images/b/x.png\n\n")
     if config is None:
         (root / "classes.txt").write_text("cat\n")
-    assert labels(opened(find_source(root, split), root)) == {expected: ["cat"]}
+    assert labels(opened(root, split)) == {expected: ["cat"]}
 
 
 def test_yolo_without_a_config_or_splits(tmp_path: Path) -> None:
     root = yolo(tmp_path / "data", {"a": ROW}, None)
     (root / "labels" / "classes.txt").write_text("cat\n")
-    index = opened(find_source(root, None), root)
+    index = opened(root)
     assert labels(index) == {"images/a": ["cat"]}
     assert index.tally.pictures == {}  # the class list is no label file without a picture
 
@@ -280,12 +274,12 @@ def test_yolo_configs_that_cannot_be_used(
 def test_yolo_labels_without_pictures_and_names_that_lead_outside(tmp_path: Path) -> None:
     root = yolo(tmp_path / "data", {"a": ROW, "gone": f"{ROW}\n{ROW}"})
     (root / "images" / "gone.png").unlink()
-    assert opened(find_source(root, None), root).tally.pictures == {ImageFault.MISSING: 1}
+    assert opened(root).tally.pictures == {ImageFault.MISSING: 1}
 
     save(tmp_path / "secret.png")
     (root / "list.txt").write_text(f"images/a.png\n../secret.png\n{tmp_path / 'secret.png'}\n.\n")
     (root / "data.yaml").write_text("train: list.txt\nnames: [cat]")
-    index = opened(find_source(root, None), root)
+    index = opened(root)
     assert labels(index) == {"images/a": ["cat"]}
     assert index.tally.pictures[ImageFault.OUTSIDE] == 2
 
@@ -293,7 +287,7 @@ def test_yolo_labels_without_pictures_and_names_that_lead_outside(tmp_path: Path
 def test_two_yolo_pictures_of_one_name_share_a_label_file(tmp_path: Path) -> None:
     root = yolo(tmp_path / "data", {"a": ROW, "b": ROW})
     save(root / "images" / "a.jpg")
-    index = opened(find_source(root, None), root)
+    index = opened(root)
     assert labels(index) == {"images/a.jpg": ["cat"], "images/a.png": ["cat"], "images/b": ["cat"]}
     assert index.tally.pictures == {}
 

@@ -1,0 +1,128 @@
+"""The page behind its guards on a socket, from the first request to the last."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+from gradio.routes import App
+from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import Mount
+
+from app.serving.guards import KnownRoutes, LoggedIn, PageToken, Public, SameOrigin, SlowLogins, TokenInPage
+from app.serving.leaving import leave_later
+from app.serving.place import Place
+from detdiffusion import bounds
+
+
+def guarded(page: gr.Blocks, place: Place, **options: Any) -> FastAPI:
+    """The page as an application. options: as `gr.mount_gradio_app` takes them."""
+    token = secrets.token_urlsafe(32)
+    logins: list[Middleware] = []
+    if place.logins:
+        logins = [
+            Middleware(SlowLogins),
+            Middleware(LoggedIn, logged_in=lambda cookies: _logged_in(_of_gradio(outer), cookies)),
+        ]
+    page.state_session_capacity = bounds.PAGE_SESSIONS
+    outer: FastAPI = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        middleware=[
+            Middleware(TrustedHostMiddleware, allowed_hosts=place.hosts(), www_redirect=False),
+            Middleware(SameOrigin, names=place.names),
+            Middleware(CORSMiddleware),  # nobody else's pages; where it stands, Gradio adds no headers of its own
+            Middleware(KnownRoutes),
+            *logins,
+            Middleware(RequestBodyLimitMiddleware, max_body_size=bounds.BODY_BYTES),
+            Middleware(PageToken, token=token, public=lambda: _public(page)),
+        ],
+    )
+    gr.mount_gradio_app(
+        outer,
+        page,
+        path="",
+        server_name=place.host,
+        server_port=place.port,
+        auth=list(place.logins) or None,
+        root_path=place.root_path or None,
+        app_kwargs={"middleware": [Middleware(TokenInPage, token=token)], "openapi_url": None},
+        **options,
+    )
+    return outer
+
+
+def _of_gradio(outer: FastAPI) -> App:
+    return next(route.app for route in outer.routes if isinstance(route, Mount))
+
+
+def _logged_in(app: App, cookies: Mapping[str, str]) -> bool:
+    """As Gradio's own routes ask it."""
+    names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
+    return any(app.tokens.get(cookies.get(name)) is not None for name in names)
+
+
+def _public(page: gr.Blocks) -> Public:
+    public = [fn for fn in page.fns.values() if fn.api_visibility == "public" and fn.fn is not None]
+    return Public(frozenset(fn._id for fn in public), frozenset(str(fn.api_name) for fn in public))
+
+
+class Server(uvicorn.Server):
+    """Says when it serves, and ends within `bounds.LEAVING_SECONDS` of a signal, whatever is going on.
+
+    closing: called with the first signal. What lasts is written aside and renamed, so that an end at any instant
+    leaves the old or the new.
+    """
+
+    def __init__(self, config: uvicorn.Config, serving: Callable[[], None], closing: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._serving, self._closing = serving, closing
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Binds, and says so."""
+        await super().startup(sockets)
+        if self.started:
+            self._serving()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal: everything ends after the step that it is at, or when its time is over."""
+        if not self.should_exit:
+            leave_later()
+            self._closing()
+        self.force_exit = self.force_exit or self.should_exit
+        self.should_exit = True
+
+
+def serve(app: FastAPI, place: Place, serving: Callable[[], None], closing: Callable[[], None]) -> None:
+    """Serves until a signal comes; returns when it has ended."""
+    config = uvicorn.Config(
+        app,
+        host=place.host,
+        port=place.port,
+        log_level="warning",
+        http="h11",  # which bounds the headers
+        ws="none",
+        limit_concurrency=bounds.CONNECTIONS,
+        timeout_graceful_shutdown=1,
+    )
+    Server(config, serving, closing).run()
+
+
+def tunnel(page: gr.Blocks, place: Place) -> str:
+    """Opens a public address through Gradio's tunnel; returns it. OSError where there is none."""
+    from gradio.networking import setup_tunnel
+
+    try:
+        return str(setup_tunnel("127.0.0.1", place.port, page.share_token, None, None))
+    except Exception as error:  # whatever it is: the network is not ours
+        raise OSError(f"no public address could be opened ({error})") from error

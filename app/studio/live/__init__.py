@@ -1,0 +1,1 @@
+"""Live mode: every change on the canvas redraws the comparison by itself."""

@@ -1,0 +1,253 @@
+"""One changed byte, or a cut, in every stored file in turn: what is read is what was written, or it is refused by name,
+or made again. It is never something else."""
+
+import random
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from app.runs.jobs import Job, Leader, Runs
+from app.store.entries import Entry
+from app.store.history import History
+from app.store.layout_store import LayoutStore
+from app.store.recovery import recover
+from detdiffusion.attributes import Strategy
+from detdiffusion.core.files import read_json, write_sealed
+from detdiffusion.core.settings import keep_settings
+from detdiffusion.diffusion.manifest import INDEX, verify, write_manifest
+from detdiffusion.errors import DetDiffusionError
+from detdiffusion.image_record import ImageRecord, save_image
+from detdiffusion.layout import Layout
+from detdiffusion.sampling_config import SamplingConfig
+from training.core.checkpoints import latest_checkpoint, save_checkpoint
+from training.core.chunks import Chunks
+from training.data.datasets import open_dataset
+from training.generator.batch import SampleStore
+from training.generator.chunk import write_chunk
+from training.synthesis.exports import export
+from training.synthesis.store import MANIFEST, read_chunks
+from training.synthesis.verify import look_at
+
+pytestmark = pytest.mark.slow
+DAMAGES = 3  # of each file
+UNREAD = ("README.md", ".lock", ".sqlite3-shm", ".sqlite3-wal")  # ends of names: for people, or of nothing but a moment
+
+AGAIN = "made again"  # what `read` returns where it found the damage and what is there is as good
+
+
+class Kind:
+    """Something that is stored. read: what a user of it gets, as it can be compared; AGAIN where it was mended."""
+
+    def __init__(self, write: Callable[[Path, Layout], None], read: Callable[[Path, Layout], object]) -> None:
+        self.write, self.read = write, read
+
+
+def image() -> Image.Image:
+    return Image.effect_noise((96, 96), 90).convert("RGB")
+
+
+def write_checkpoints(folder: Path, _: Layout) -> None:
+    for step in (11, 22):
+        save_checkpoint(folder, step, {"x": torch.full((50,), float(step))})
+
+
+def read_checkpoints(folder: Path, _: Layout) -> object:
+    step, tensors = latest_checkpoint(folder) or (0, {"x": torch.zeros(50)})
+    assert set(tensors["x"].tolist()) == {float(step)}
+    return (
+        22 if step == 22 else AGAIN
+    )  # a resume from an earlier one, named on standard error, ends in the same weights
+
+
+def write_latents(folder: Path, layout: Layout) -> None:
+    tensors = {"latents": torch.rand(1, 4, 8, 8), "masks": torch.zeros(2, 8, 8, dtype=torch.uint8)}
+    write_chunk(folder / "chunk-00000.json", [layout], tensors)
+
+
+def read_latents(folder: Path, _: Layout) -> object:
+    store = SampleStore.load(folder)
+    return store.layouts, store.latents(0).mean.tolist(), store.masks(0).tolist()
+
+
+def write_generation(folder: Path, layout: Layout) -> None:
+    classes = {"things": ["bus", "car"], "stuff": []}
+    settings = {"format": "generation-1", "count": 4, "chunk": 2, "classes": classes, "strategy": "hard", "seed": 7}
+    settings |= {"model": "a" * 64, "steps": 20, "guidance": 3.0, "difficulty": 0.0, "layouts": {"spec": "x"}}
+    settings |= {"detector": "b" * 64, "refine": None, "snap": False, "augment": None, "add_missed": 0, "batch": 2}
+    keep_settings(folder / MANIFEST, settings)
+    chunks = read_chunks(folder)
+    for chunk in range(2):
+        record = ImageRecord(layout, SamplingConfig(7))
+        row = {"seed": 1, "source": 0, "layout": layout.to_json(), "true": ["easy", "hard"], "confidence": [0.9, 0.2]}
+        chunks.commit(chunk, [partial(_save, record=record)] * 2, [row] * 2)
+    export(folder, yolo=True, captions=True, webdataset=True)
+
+
+def _save(path: Path, record: ImageRecord) -> None:
+    save_image(path, image(), record, durable=False)
+
+
+def read_generation(folder: Path, _: Layout) -> object:
+    found = look_at(read_chunks(folder), lambda *_: None)
+    assert found.lines() == [] or found.line()
+    if found.lines():
+        raise DetDiffusionError(found.lines()[0])
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def write_settings(folder: Path, _: Layout) -> None:
+    keep_settings(folder / "config.json", {"steps": 300, "loss": {"weight": 0.1}, "name": "a"})
+
+
+def read_settings(folder: Path, layout: Layout) -> object:
+    write_settings(folder, layout)
+    return read_json(folder / "config.json", lambda values: values, DetDiffusionError)
+
+
+def write_layouts(folder: Path, layout: Layout) -> None:
+    LayoutStore(folder).save("street", layout)
+
+
+def read_layouts(folder: Path, _: Layout) -> object:
+    found = LayoutStore(folder).layouts()
+    if not found:
+        raise DetDiffusionError("left out, and named in the log")
+    return found
+
+
+def write_run(folder: Path, _: Layout) -> None:
+    words = ("python", "-m", "training", "train", "--set", "steps=300", "learning_rate=0.001")
+    job = Job((words,), {"data": "d"}, 1.0, False, process=Leader(99_999_999, "1"), counts=0)
+    Runs(folder)._write("one", job)
+    write_sealed(folder / "one" / "chain.json", {"finished": 1})
+
+
+def read_run(folder: Path, _: Layout) -> object:
+    done = read_json(folder / "one" / "chain.json", lambda values: values, DetDiffusionError)
+    return Runs(folder)._job("one"), done
+
+
+def write_report(folder: Path, _: Layout) -> None:
+    write_sealed(folder / "report.json", {"format": 1, "rows": [{"AP50": 0.512, "seeds": [1, 2]}]})
+
+
+def read_report(folder: Path, _: Layout) -> object:
+    return read_json(folder / "report.json", lambda values: values, DetDiffusionError)
+
+
+def write_model(folder: Path, _: Layout) -> None:
+    (folder / "unet").mkdir()
+    (folder / INDEX).write_text('{"unet": ["diffusers", "UNet2DConditionModel"]}')
+    (folder / "unet/config.json").write_text('{"sample_size": 8}')
+    (folder / "unet/weights.safetensors").write_bytes(bytes(range(256)))
+    write_manifest(folder)
+
+
+def read_model(folder: Path, _: Layout) -> object:
+    verify(folder)
+    return {
+        path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"
+    }
+
+
+def write_index(folder: Path, _: Layout) -> None:
+    data = folder.parent / "data"
+    if not data.exists():
+        (data / "images").mkdir(parents=True)
+        image().save(data / "images/a.png")
+        (data / "data.yaml").write_text("names: [bus, car]\ntrain: images\n")
+        (data / "labels").mkdir()
+        (data / "labels/a.txt").write_text("0 0.5 0.5 0.2 0.2\n1 0.25 0.25 0.125 0.125\n")
+    read_index(folder, _)
+
+
+def read_index(folder: Path, _: Layout) -> object:
+    data = open_dataset(folder.parent / "data", index=folder / "index.sqlite")
+    return data.things, [(sample.image_id, sample.layout) for sample in data]
+
+
+def write_studio(folder: Path, layout: Layout) -> None:
+    history = History(folder)
+    history.pictures.mkdir()
+    for number in range(3):
+        name = f"{number}-seed{number}.png"
+        save_image(history.pictures / name, image(), ImageRecord(layout, SamplingConfig(number), model="m"))
+        made_by = ("m", "a" * 64, SamplingConfig(number), Strategy.HARD, "d", 0.5)
+        history.record([Entry("run", number, name, 100.0 + number, *made_by, layout, (0.9, None))])
+
+
+def read_studio(folder: Path, _: Layout) -> object:
+    """Of every image that is shown: what was kept, or (where its row was lost) what its own file says of it."""
+    history = History(folder)
+    recover(history)
+    found = {entry.file: (entry.sampling, entry.layout, entry.confidences) for entry in history.find()}
+    whole = len(found) == 3 and all(confidences == (0.9, None) for *_, confidences in found.values())
+    for file, (sampling, *_) in found.items():
+        assert sampling.seed == int(file[0])
+    return "as it was" if whole else AGAIN
+
+
+KINDS = {
+    "checkpoints": Kind(write_checkpoints, read_checkpoints),
+    "latents": Kind(write_latents, read_latents),
+    "generated data": Kind(write_generation, read_generation),
+    "settings of a run": Kind(write_settings, read_settings),
+    "layouts": Kind(write_layouts, read_layouts),
+    "runs of the studio": Kind(write_run, read_run),
+    "reports": Kind(write_report, read_report),
+    "model folders": Kind(write_model, read_model),
+    "indexes": Kind(write_index, read_index),
+    "history": Kind(write_studio, read_studio),
+}
+
+
+def damaged(content: bytes, chance: random.Random) -> bytes:
+    if not content or chance.random() < 0.15:
+        return content[: chance.randrange(max(1, len(content)))] or b"x"
+    data, place = bytearray(content), chance.randrange(len(content))
+    data[place] ^= 1 << chance.randrange(8)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_stored_file_in_turn(
+    name: str, tmp_path: Path, scene: dict[str, Any], tally: Any, times: int, chance: random.Random
+) -> None:
+    kind, layout, whole, folder = KINDS[name], Layout.from_json(scene), tmp_path / "whole", tmp_path / "kept"
+    whole.mkdir()
+    kind.write(whole, layout)
+    shutil.copytree(whole, folder)
+    right = kind.read(folder, layout)
+    files = [path.relative_to(whole) for path in sorted(whole.rglob("*")) if path.is_file()]
+    files = [path for path in files if not path.name.endswith(UNREAD) and "claims" not in path.parts]
+    assert files and right != AGAIN
+    for file in files * (DAMAGES * times):
+        shutil.rmtree(folder)
+        shutil.copytree(whole, folder)
+        content = damaged((whole / file).read_bytes(), chance)
+        if content == (whole / file).read_bytes():
+            continue
+        (folder / file).write_bytes(content)
+        try:
+            found = kind.read(folder, layout)
+        except DetDiffusionError:
+            tally(f"damage: {name}", "refused by name")
+            continue
+        tally(f"damage: {name}", "made again" if found == AGAIN else "as it was")
+        assert found in (right, AGAIN), f"{file}: another result"
+
+
+def test_every_kind_of_commit_is_looked_at(tmp_path: Path, scene: dict[str, Any]) -> None:
+    """A chunk whose commit lists other images, or whose image is another one, is drawn again."""
+    layout = Layout.from_json(scene)
+    write_generation(tmp_path, layout)
+    chunks = Chunks(tmp_path, "images", 4, 2)
+    first, second = (tmp_path / chunks.file(number) for number in (0, 1))
+    first.write_bytes(second.read_bytes()[:-1])
+    assert "damaged" in str(chunks.repair(0)) and chunks.missing() == [0]
