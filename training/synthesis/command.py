@@ -114,6 +114,23 @@ def _add_detector(parser: argparse.ArgumentParser) -> None:
         "noise; hard objects stay if the detector suspects them or the perception head sees them",
     )
     group.add_argument("--snap", action="store_true", help="move boxes to confident detections")
+    group.add_argument(
+        "--check",
+        action="store_true",
+        help="--refine redraw and --snap, and refuse images whose labels would be false: most things absent, a wrong "
+        "class, things that nobody asked for, a copy of an original; reasons are in refused.json",
+    )
+    group.add_argument(
+        "--check-by",
+        metavar="NAME|PATH",
+        help="second detector that --check asks (default: the model's held-out one, if it has one)",
+    )
+    group.add_argument(
+        "--originals",
+        type=Path,
+        metavar="DIR",
+        help="data set that the model learned: --check refuses near copies of its images",
+    )
 
 
 def _add_work(parser: argparse.ArgumentParser) -> None:
