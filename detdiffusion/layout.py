@@ -101,7 +101,7 @@ class Layout:
         caption = values.get("caption") or ""
         problems += _caption_problems(caption)
         boxes = []
-        for number, item in enumerate(objects, start=1):
+        for number, item in enumerate(objects[:MAX_OBJECTS], start=1):
             try:
                 boxes.append(_box_from_json(item))
             except LayoutError as error:
@@ -199,7 +199,7 @@ def _float(value: int | float) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def _size_problems(width: object, height: object) -> list[str]:

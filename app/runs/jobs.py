@@ -71,7 +71,13 @@ class Job:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Job":
         """KeyError, TypeError, ValueError or ConfigError for what `to_json` has not made."""
-        process = values["process"]
+        process, told, counts = (
+            values["process"],
+            tuple(map(str, values.get("status", ()))),
+            int(values.get("counts", 0)),
+        )
+        if not 0 <= counts <= len(told):
+            raise ValueError("counts names none of its status files")
         return cls(
             tuple(tuple(map(str, command)) for command in values["commands"]),
             {str(key): str(value) for key, value in values["about"].items()},
@@ -79,8 +85,8 @@ class Job:
             bool(values["online"]),
             bool(values["stop_asked"]),
             Leader(int(process["pid"]), str(process["start"])) if process else None,
-            tuple(map(str, values.get("status", ()))),
-            int(values.get("counts", 0)),
+            told,
+            counts,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -277,7 +283,7 @@ class Runs:
             raise ConfigError(f"there is no run {name!r} in {self.root}")
         try:
             return Job.from_json(read_object(path) or {})
-        except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError, ConfigError) as error:
             raise ConfigError(f"{path} cannot be read: the run cannot be resumed; its files are untouched") from error
 
     def _write(self, name: str, job: Job) -> None:
@@ -344,4 +350,4 @@ def _begun(job: Path) -> float:
 
 
 def _seconds(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and value >= 0 else None
+    return float(value) if isinstance(value, int | float) and 0 <= value <= sys.float_info.max else None

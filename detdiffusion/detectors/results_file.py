@@ -7,7 +7,7 @@ brings its own "categories" (`[{"id", "name"}]`).
 
 from __future__ import annotations
 
-import math
+import sys
 from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -166,7 +166,8 @@ def _row(item: object, number: int, path: Path) -> tuple[str, str, list[float]]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whole numbers beyond all floats are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _key(value: object) -> str | None:

@@ -129,7 +129,7 @@ def write_run(folder: Path, _: Layout) -> None:
 
 
 def read_run(folder: Path, _: Layout) -> object:
-    done = read_json(folder / "one" / "chain.json", lambda values: values, DetDiffusionError)
+    done = read_json(folder / "one" / "chain.json", lambda values: values["finished"], DetDiffusionError)
     return Runs(folder)._job("one"), done
 
 
@@ -138,7 +138,7 @@ def write_report(folder: Path, _: Layout) -> None:
 
 
 def read_report(folder: Path, _: Layout) -> object:
-    return read_json(folder / "report.json", lambda values: values, DetDiffusionError)
+    return read_json(folder / "report.json", lambda values: (values["format"], values["rows"]), DetDiffusionError)
 
 
 def write_model(folder: Path, _: Layout) -> None:

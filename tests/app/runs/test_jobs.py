@@ -328,7 +328,7 @@ def test_a_number_that_another_process_has_by_now_is_not_ours(runs: Runs) -> Non
     start(runs, "old", python("pass"))
     reach(runs, "old", State.FAILED)  # it ended without a status
     path = runs.folder("old") / "job.json"
-    job = json.loads(path.read_text())
+    job = read_object(path) or {}
     job["process"] = {"pid": os.getpid(), "start": "of an earlier day"}
     path.write_text(json.dumps(job))
     assert not runs.status("old").state.alive

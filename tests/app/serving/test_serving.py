@@ -70,13 +70,14 @@ def _check_who_leaves(address: str, large: dict[str, Any], small: dict[str, Any]
     """The image of a client that has left is neither drawn to its end nor kept, and the next one has its turn."""
     assert join(address, large, "leaver", 100) == 200
     place = httpx.URL(address)
-    with socket.create_connection((place.host, place.port)) as stream:
+    with socket.create_connection((place.host, place.port), timeout=120) as stream:
         stream.sendall(
             f"GET /gradio_api/queue/data?session_hash=leaver HTTP/1.1\r\nHost: {place.host}\r\n\r\n".encode()
         )
         told = b""
         while b"process_starts" not in told:
-            told += stream.recv(65536)
+            told += (news := stream.recv(65536))
+            assert news, told
     assert join(address, small, "stayer", 1) == 200
     with httpx.stream("GET", f"{address}/gradio_api/queue/data?session_hash=stayer", timeout=PATIENT) as lines:
         last = next(line for line in lines.iter_lines() if "process_completed" in line)

@@ -186,7 +186,7 @@ def _box(bbox: object, segmentation: object) -> tuple[float, ...]:
     if isinstance(bbox, list) and any(isinstance(value, str) for value in bbox):
         try:
             bbox = [float(value) for value in bbox]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise Dropped(Reason.BAD_OBJECT) from None
     return finite_numbers(bbox, 4)
 
