@@ -60,7 +60,9 @@ def write(out: Path, count: int) -> Path:
         return out
     rng = np.random.default_rng(count)
     (out / "images").mkdir(parents=True)
-    images, objects, found = [], [], []
+    images: list[dict[str, Any]] = []
+    objects: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     for number in range(1, count + 1):
         noise = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((WIDTH, HEIGHT))
         noise.save(out / "images" / f"{number}.jpg", quality=20)
