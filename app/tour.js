@@ -6,10 +6,14 @@ const remembered = (name) => { try { return localStorage.getItem(`detdiffusion.$
 const theme = remembered("theme");
 if (theme) document.body.classList.toggle("dark", theme === "dark");
 
+// Where, name, text, and the text for fingers where keys are meant.
 const STEPS = [
-  ["#layout-card", "Draw", "Drag on the canvas to draw a box, then type two letters of its class. Press ? for all keyboard shortcuts."],
-  ["#layout-card .tags, #layout-card .choice", "Tag", "Press 1 if the detector should find the object (easy), 2 if it should miss it (hard), 3 for background."],
-  ["#actions", "Generate", "Ctrl+Enter generates an image. With fixed noise, a changed tag changes one object. C generates the layout easy and hard."],
+  ["#layout-card", "Draw", "Drag on the canvas to draw a box, then type two letters of its class. Press ? for all keyboard shortcuts.",
+    "Drag a finger over the canvas to draw a box, then choose its class. Two fingers zoom."],
+  ["#layout-card .tags", "Tag", "Press 1 if the detector should find the object (easy), 2 if it should miss it (hard), 3 for background.",
+    "Choose Easy if the detector should find the object, Hard if it should miss it."],
+  ["#press-bar", "Generate", "Ctrl+Enter generates an image. With fixed noise, a changed tag changes one object. C generates the layout easy and hard.",
+    "Generate makes an image. With fixed noise, a changed tag changes one object. Compare generates the layout easy and hard."],
   ["#result-card", "Compare", "The detector checks every image. Here you see what it finds, what it misses and how confident it is."],
 ];
 const card = Object.assign(document.createElement("div"), { className: "tour-card", hidden: true });
@@ -30,8 +34,9 @@ function visit(number) {
   step = number;
   lit?.classList.remove("toured");
   document.querySelector("#views button[data-tab-id=studio]")?.click();
-  const [place, name, text] = STEPS[step];
+  const [place, name, byKeys, byFingers] = STEPS[step], text = matchMedia("(pointer: coarse)").matches && byFingers || byKeys;
   lit = document.querySelector(place);
+  lit.scrollIntoView({ block: "nearest" });
   lit.classList.add("toured");
   card.setAttribute("aria-label", name);
   card.innerHTML = `<h3>${name} <small>${step + 1} of ${STEPS.length}</small></h3><p>${text}</p><div>` +
@@ -42,7 +47,9 @@ function visit(number) {
   const at = lit.getBoundingClientRect(), { offsetWidth: width, offsetHeight: height } = card;
   const beside = at.right + width + 24 < innerWidth, before = at.left - width - 24 > 0;
   card.style.left = `${beside ? at.right + 14 : before ? at.left - width - 14 : Math.max(12, at.left + at.width / 2 - width / 2)}px`;
-  card.style.top = `${beside || before ? Math.min(at.top + 40, innerHeight - height - 12) : Math.max(12, at.top - height - 14)}px`;
+  const above = at.top - height - 14, below = at.bottom + 14; // of a thing as wide as the window
+  const top = beside || before ? at.top + 40 : above >= 12 ? above : below + height < innerHeight ? below : at.bottom - height - 14;
+  card.style.top = `${Math.max(12, Math.min(top, innerHeight - height - 74))}px`;
   card.querySelector(".on").focus();
 }
 

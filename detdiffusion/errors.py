@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 
+QUOTED = 60  # letters of what somebody gave, in a message
+
 
 class DetDiffusionError(Exception):
     """Everything that a user can put right; the edges (commands, pages) show its text and nothing else."""
@@ -72,3 +74,8 @@ def sentence(error: BaseException) -> str:
         return why(error)
     remedy = "; free some space" if error.errno in _FULL else ""
     return f"{error.filename}: {why(error)}{remedy}" if error.filename else f"{why(error)}{remedy}"
+
+
+def quoted(text: str) -> str:
+    """What somebody gave, in quotes, as a message repeats it: at most `QUOTED` letters."""
+    return repr(text if len(text) <= QUOTED else f"{text[:QUOTED]}...")

@@ -45,6 +45,8 @@ TINY: Mapping[str, Sequence[str]] = {
     "detector": ("--epochs", "1", "--image-size", "64", "--batch", "4", "--held-out", "2", "--device", "cpu"),
     "evaluate": ("--layouts", "papercut:2@900000", "--steps", "1", "--device", "cpu"),
     "report": (),
+    "diagnose": ("--device", "cpu"),
+    "plan": ("--count", "2"),
 }
 SHELL = r"""
 exec 3>&1

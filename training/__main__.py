@@ -56,6 +56,16 @@ VERBS: Mapping[str, Verb] = {
         "train a torchvision or ultralytics detector on a data set; resumable",
         "--data DATA --weights yolo11n.pt --epochs 50 --out detector",
     ),
+    "diagnose": Verb(
+        "diagnosis.command",
+        "find out what a detector gets wrong on a data set, and what is doubtful in the data; resumable",
+        "--data DATA --split val --detector yolo11n.pt --out diagnosis",
+    ),
+    "plan": Verb(
+        "diagnosis.plan_command",
+        "make layouts of what a diagnosed detector needs",
+        "--diagnosis diagnosis --count 1000 --out layouts.jsonl",
+    ),
     "annotate": Verb(
         "labelling.annotate",
         "find which objects of a data set a detector finds (easy) and misses (hard); resumable",

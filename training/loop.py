@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field, fields
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ _MODULES: Mapping[str, Any] = {
     "trainability": trainability,
     "report": report,
 }
+_CHECKED = ("annotate", "autoencoder", "train", "trainability")  # whose request needs nothing that another stage makes
 # Stages that can be rehearsed on the user's own data, and what makes a dry run of each.
 _DRY: Mapping[str, bool | str] = {"annotate": True, "autoencoder": True, "train": train.BEFORE_ATTRIBUTES}
 
@@ -233,7 +235,7 @@ def check(plan: Sequence[Stage]) -> None:
     """ConfigError if a command has arguments that its verb does not take: said before hours of work."""
     for stage in plan:
         arguments = _parsed(stage.name, stage.words)
-        if hasattr(_MODULES[stage.words[0]], "request_of"):
+        if stage.words[0] in _CHECKED:
             _MODULES[stage.words[0]].request_of(arguments)
 
 
@@ -283,7 +285,7 @@ def rehearse(config: LoopConfig, plan: Sequence[Stage]) -> None:
         arguments.data, arguments.split, arguments.dry_run = Path(config.data), config.split, _DRY[verb]
         arguments.images, arguments.split_by = reading.images, reading.split_by
         arguments.out = arguments.out.with_name(f"dry-run-{arguments.out.name}")  # what is there is of the loop's data
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(StringIO()):  # of what they print, the plan alone is asked for
             _MODULES[verb].run(arguments)
 
 

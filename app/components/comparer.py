@@ -128,7 +128,7 @@ def _html() -> str:
         '<div class="picture side {0}"><div class="frame"><div class="scene"><img alt="{1}" hidden>'
         '<div class="marks"></div><div class="spot" hidden></div></div><div class="progress"><i></i></div></div></div>'
     )
-    caption = '<p class="caption {0}"><span></span><a class="download" hidden>Save image</a></p>'
+    caption = '<p class="caption {0}"><span></span><a class="download" hidden>Save<i> image</i></a></p>'
     return f"""
 <div class="comparer">
   <div class="modes" role="toolbar" aria-label="View mode">{modes}</div>

@@ -190,7 +190,7 @@ def _editor_html() -> str:
     <div class="popup" hidden>
       <input type="text" placeholder="Class…" aria-label="Box class" role="combobox" aria-expanded="true"
         aria-controls="class-matches" autocomplete="off" spellcheck="false">
-      <ul role="listbox" id="class-matches"></ul><p hidden>No such class</p>
+      <ul role="listbox" id="class-matches"></ul><p hidden>No such class: press Backspace, or Escape</p>
     </div>
     <div class="corner">
       <button type="button" class="size" data-action="size" title="Size of the canvas"></button>
@@ -203,9 +203,11 @@ def _editor_html() -> str:
     <span class="state" id="canvas-state"></span>
     <span class="spoken" aria-live="polite"></span>
     <section class="list" aria-label="Objects" hidden>
+      <button type="button" class="close" data-action="list" aria-label="Close the list">×</button>
       <h3>Objects, the frontmost first <small>left, top, width and height in pixels</small></h3>
       <p class="hint">No object yet: drag on the canvas to draw one.</p><ol></ol></section>
-    <div class="help" hidden><h3>Keyboard shortcuts</h3><dl>{keys}</dl></div>
+    <div class="help" hidden><button type="button" class="close" data-action="help" aria-label="Close">×</button>
+      <h3>Keyboard shortcuts</h3><dl>{keys}</dl></div>
   </div>
   <div class="tags" role="toolbar" aria-label="Tag">
     <button type="button" class="class" data-action="class" title="Search for a class (L)">

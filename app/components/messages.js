@@ -33,12 +33,28 @@ document.addEventListener("say", ({ detail: { kind, title, text } }) => { // of 
   showMessage(kind, `<b>${escaped(title)}</b><br>${escaped(text)}`);
 });
 
+// What Gradio itself says has no title, and no word of what to do.
+const REFUSALS = [
+  [/exceed the maximum allowed size of ([\d.]+) Mb: "?(.*?)"?$/s, (size, name) => `${name} is larger than ${Number(size)} MB. Choose a smaller file.`],
+  [/^Invalid file type: (.*)\. Only (.*) allowed/s, (name, types) => `${name} is of no type that can be opened. Choose ${types.replaceAll(",", ", ").replace(/, ?([^,]*)$/, " or $1")}.`],
+];
+
+function worded(html) {
+  if (html.includes("<b>")) return html;
+  const text = Object.assign(document.createElement("i"), { innerHTML: html }).textContent.trim();
+  for (const [pattern, words] of REFUSALS) {
+    const found = pattern.exec(text);
+    if (found) return `<b>Not opened</b><br>${escaped(words(...found.slice(1)))}`;
+  }
+  return `<b>Not done</b><br>${escaped(text)}`;
+}
+
 function takeMessages(node) {
   if (node.nodeType !== Node.ELEMENT_NODE) return;
   const items = node.matches(".toast-message-item") ? [node] : node.querySelectorAll(".toast-message-item");
   for (const item of items) {
     const kind = Object.keys(MESSAGE_SECONDS).find((name) => item.classList.contains(name)) ?? "error";
-    showMessage(kind, item.querySelector(".toast-message-text").innerHTML);
+    showMessage(kind, worded(item.querySelector(".toast-message-text").innerHTML));
   }
 }
 

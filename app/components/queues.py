@@ -1,9 +1,12 @@
 """Who waits for the model, and how."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import gradio as gr
 from gradio.context import LocalContext
+
+from app.components.messages import QUIET, Updates
 
 # The studio itself draws for one after the other: whoever waits sees how many are before, and may cancel.
 MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 16}
@@ -11,6 +14,28 @@ MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1
 LIVE_QUEUE: dict[str, Any] = {"concurrency_id": "live", "concurrency_limit": 16}
 # Of long runs that let others have the model in between.
 ASIDE_QUEUE: dict[str, Any] = {"concurrency_id": "aside", "concurrency_limit": 4}
+
+
+def run_on_click(
+    button: gr.Button,
+    run: Callable[..., Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    queue: dict[str, Any],
+    *,
+    begin: Callable[[], Updates],
+    end: Callable[[], Updates],
+    bracket: Sequence[Any],
+    js: str | None = None,
+) -> None:
+    """A click changes `bracket` by `begin`, runs, and changes it by `end`, however the run ended.
+
+    Three events, because two updates of one stream may reach the page together, and Gradio then forgets what only the
+    first of them said: a button that stops the run would never appear.
+    """
+    quick: dict[str, Any] = {"queue": False, **QUIET}
+    ran = button.click(begin, None, bracket, js=js, **quick).then(run, inputs, outputs, **QUIET, **queue)
+    ran.then(end, None, bracket, **quick)
 
 
 def client_stays() -> Callable[[], bool]:

@@ -246,7 +246,8 @@ def enlarged(runs: Runs, chosen: str, number: int) -> ImageView:
         if confidence is not None
     )
     ratio = layout.width / layout.height
-    return ImageView(file=chunks.root / row["file"], marks=marks, caption=f"Image {number} of {name}", ratio=ratio)
+    file = chunks.root / row["file"]
+    return ImageView(file=file, marks=marks, caption=f"{file.name} of {name}", ratio=ratio)
 
 
 def _rows(chunks: Chunks, numbers: Sequence[int]) -> Iterator[Row]:

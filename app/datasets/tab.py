@@ -9,6 +9,7 @@ import gradio as gr
 from app.components.forms import read_form
 from app.components.html import hint_html
 from app.components.messages import CHOOSE, QUIET, Messages, Updates
+from app.components.pager import Pager
 from app.components.path_dialog import PathDialog, Wanted
 from app.components.picture import ImagePanel, image_value
 from app.datasets import handlers
@@ -46,7 +47,7 @@ class DatasetView:
         form = [self.model, panel.source, panel.count, panel.folder, self.strategy, self.count, self.steps, self.seed]
         self.form = [*form, self.workers, self.refine, self.augment, self.yolo, panel.name]
         self.place = [panel.chosen, self.view, self.page_number, self.label]
-        self.shown = [*panel.shown, self.page, self.download, self.page_number]
+        self.shown = [*panel.shown, self.page, *self.pager.shown, self.download, self.page_number]
         self.opens: list[Any] = [self.model]
         self.turns: list[Any] = [self.view]
 
@@ -93,8 +94,7 @@ class DatasetView:
                 elem_id="data-view",
                 elem_classes="choice",
             )
-            self.before = gr.Button("‹", size="sm", elem_id="data-before")
-            self.after = gr.Button("›", size="sm", elem_id="data-after")
+            self.pager = Pager("data")
             self.download = gr.Button("Download zip", size="sm", visible=False, elem_id="data-download")
             self.file = gr.DownloadButton("", elem_id="data-file")  # never seen: a file has to be there before a click
             self.panel.buttons()
@@ -114,8 +114,7 @@ class DatasetView:
         panel, values = self.panel, self.values
         panel.wire(self, opened, closed)
         self.view.change(self._on_view, values, self.shown, **QUIET)
-        for button, step in ((self.before, -1), (self.after, 1)):
-            button.click(self._turn(step), values, self.shown, **QUIET)
+        self.pager.wire(self._turn, values, self.shown)
         packed = self.download.click(self._on_download, panel.chosen, self.file, **QUIET)
         packed.success(None, js=CLICK_FILE, queue=False)
         for widget in (panel.source, panel.count, panel.folder, self.model):
@@ -168,7 +167,9 @@ class DatasetView:
         view, page, *_ = place
         screen = handlers.look(self.runs, chosen, view, page)
         number = min(max(page, 0), max(screen.pages - 1, 0))
-        paged: Updates = {} if view == LAYOUTS else {self.page: screen.page, self.page_number: number}
+        paged: Updates = {}
+        if view != LAYOUTS:
+            paged = {self.page: screen.page, self.page_number: number, **self.pager.at(number, screen.pages)}
         return {**self.panel.show(screen.run), **paged, self.download: gr.update(visible=screen.may_download)}
 
     def opened(self, *values: Any) -> Updates:
@@ -240,9 +241,11 @@ class DatasetView:
         try:
             browser = handlers.browse(order, label, page, self.runs.places)
         except DetDiffusionError as error:
-            browser = Browser(hint_html(str(error)), 1)
+            text = str(error)
+            browser = Browser(hint_html(text[:1].upper() + text[1:]), 1)
         number = min(max(page, 0), browser.pages - 1)
-        return {**self.look(chosen, view, page), self.page: browser.html, self.page_number: number}
+        paged = {self.page: browser.html, self.page_number: number, **self.pager.at(number, browser.pages)}
+        return {**self.look(chosen, view, page), **paged}
 
 
 def _line(label: str, name: str, value: str = "", hint: str = "") -> gr.Textbox:

@@ -227,6 +227,7 @@ class GenerationService:
         try:
             with self._turns.take(wait):
                 started = time.perf_counter()
+                news.put(Progress(0, whole, tuple(previews)))  # a model may have to be read first
                 drawn = []
                 for group in groups:
                     check()

@@ -11,7 +11,7 @@ from app.runs.handlers import RunScreen
 from app.runs.jobs import Runs, State, Status
 from app.runs.views import report_frame
 
-NO_EVALUATION = "No evaluation yet. Choose a model and layouts, then press Start: the report appears here."
+NO_EVALUATION = "No evaluation yet. Choose a model and layouts, then press Start."
 NO_PAGE = "The report appears here when the evaluation is finished."
 
 

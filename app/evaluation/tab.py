@@ -57,7 +57,12 @@ class EvaluationView:
             paths.button(self.model, MODEL_FOLDER)
         with paths.line():
             self.baselines = gr.Dropdown(
-                known, value=[], label="Baselines", multiselect=True, allow_custom_value=True, elem_id="eval-baselines"
+                known,
+                value=[],
+                label="Baselines, if any",
+                multiselect=True,
+                allow_custom_value=True,
+                elem_id="eval-baselines",
             )
             paths.button(self.baselines, replace(MODEL_FOLDER, several=True))
         with paths.line():

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from app.components.forms import read_form
 from app.components.html import hint_html
 from app.components.messages import LOOK_SECONDS, QUIET, Messages, Updates, say
+from app.components.pager import Pager
 from app.components.picture import ImagePanel, image_value
 from app.engine.studio import Studio
 from app.gallery import handlers
@@ -42,7 +43,7 @@ class GalleryView:
         self.form = [self.label, self.model, self.drop, self.missed, self.starred]  # as Form has them
         self.place = [*self.form, self.page_number, self.selected]
         chosen = [self.picture, self.facts, self.restore, self.delete, self.select]
-        paged = [self.head, self.tiles, self.where, self.before, self.after]
+        paged = [self.head, self.tiles, *self.pager.shown]
         thrown = [self.trash, self.thrown]
         self.shown = [*paged, *chosen, self.storage, self.clean, *thrown, self.page_number, self.selected, self.newest]
 
@@ -69,9 +70,7 @@ class GalleryView:
     def _run_card(self) -> None:
         with gr.Row(elem_classes="bar"):
             self.head = gr.HTML("<h2>Gallery</h2>", elem_classes="title", elem_id="gallery-head")
-            self.where = gr.HTML(elem_id="gallery-where", apply_default_css=False)
-            self.before = gr.Button("‹", size="sm", elem_id="gallery-before")
-            self.after = gr.Button("›", size="sm", elem_id="gallery-after")
+            self.pager = Pager("gallery")
             self.select = gr.Button("Select all", size="sm", elem_id="gallery-select")
             self.export = gr.Button("Export COCO", size="sm", elem_id="gallery-export")
             self.file = gr.DownloadButton("", elem_id="gallery-file")  # never seen: a file must be there before a click
@@ -99,8 +98,7 @@ class GalleryView:
         self.clock.tick(self._on_tick, [*place, self.newest], [*shown, *filters], queue=False, **QUIET)
         for widget in self.form:
             widget.change(self._on_filter, place, shown, trigger_mode="always_last", **QUIET)
-        for button, step in ((self.before, -1), (self.after, 1)):
-            button.click(self._turn(step), place, shown, **QUIET)
+        self.pager.wire(self._turn, place, shown)
         self.tiles.choose(self._on_tile, place, shown, trigger_mode="multiple", **QUIET)
         self.select.click(self._on_select, place, shown, **QUIET)
         packed = self.export.click(self._on_export, place, self.file, **QUIET)
@@ -205,13 +203,10 @@ class GalleryView:
                 self.label: gr.update(choices=_choices(screen.labels, form.label)),
                 self.model: gr.update(choices=_choices(screen.models, form.model)),
             }
-        where = Markup("<p>{} / {}</p>").format(screen.page + 1, screen.pages) if screen.pages > 1 else ""
         return {
             self.head: screen.head or "<h2>Gallery</h2>",
             self.tiles: screen.tiles,
-            self.where: where,
-            self.before: gr.update(visible=screen.pages > 1, interactive=screen.page > 0),
-            self.after: gr.update(visible=screen.pages > 1, interactive=screen.page < screen.pages - 1),
+            **self.pager.at(screen.page, screen.pages),
             self.picture: image_value(screen.shown),
             self.facts: screen.facts or hint_html(CHOOSE_ONE),
             self.restore: gr.update(interactive=some),

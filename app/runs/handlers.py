@@ -11,7 +11,7 @@ from app.runs.views import RunHead, log_html, run_row
 from detdiffusion.errors import ConfigError
 
 NONE_YET = "None yet."
-NOTHING = "nothing here yet: start one"
+NOTHING = "nothing here yet: fill in the form and press Start"
 
 
 @dataclass(frozen=True, slots=True)

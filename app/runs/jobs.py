@@ -22,7 +22,7 @@ from app.components.places import ANYWHERE, Places
 from app.runs.files import JOB, LOG, MODEL, log_tail, read_object
 from app.runs.processes import Leader, Table, end, leader, living, members
 from detdiffusion.core.files import write_sealed
-from detdiffusion.errors import ConfigError, why
+from detdiffusion.errors import ConfigError, quoted, why
 from training.core.status import STATUS, RunState, RunStatus, StageStatus
 
 ROOT = Path(__file__).parents[2]
@@ -126,7 +126,7 @@ class Runs:
     def folder(self, name: str) -> Path:
         """ConfigError for a name that is none, or is a path to somewhere else."""
         if not NAME.fullmatch(name):
-            raise ConfigError(f"{name!r} is not a valid name: use letters, digits, dots, - and _, at most 60")
+            raise ConfigError(f"{quoted(name)} is not a valid name: use at most 60 letters, digits, dots, - and _")
         return self.root / name
 
     def names(self) -> list[str]:

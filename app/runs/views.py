@@ -39,6 +39,7 @@ WORK = {
     "loop": "Working through the loop",
     "report": "Writing the report",
 }
+GOES_ON = "Resume continues where it stopped."  # what its command says is meant for a shell
 FRAME = Markup('<iframe sandbox title="report of {name}" srcdoc="{page}"></iframe>')
 
 
@@ -55,6 +56,8 @@ class RunHead:
         facts = [f"{doing}{status.unit} {status.step:,} of {status.steps:,}"] if status.steps else []
         if status.seconds_left is not None:
             facts.append(f"{duration(status.seconds_left)} left")
+        stopped = status.state is State.STOPPED and status.resumable
+        message = GOES_ON if stopped else status.message
         return HEAD.format(
             state=status.state,
             name=status.name,
@@ -62,7 +65,7 @@ class RunHead:
             facts=" · ".join(facts),
             about=" · ".join(status.about.values()),
             share=share(status),
-            message=MESSAGE.format(status.message) if status.message else "",
+            message=MESSAGE.format(message) if message else "",
         )
 
 

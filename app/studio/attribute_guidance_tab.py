@@ -9,7 +9,7 @@ import gradio as gr
 from app.components.comparer import Sheet
 from app.components.forms import as_shown
 from app.components.messages import QUIET, Messages, Updates
-from app.components.queues import ASIDE_QUEUE
+from app.components.queues import ASIDE_QUEUE, run_on_click
 from app.engine.limits import MAX_ATTRIBUTE_GUIDANCE
 from app.engine.studio import Studio
 from app.studio.recipe_form import RecipeForm
@@ -42,12 +42,15 @@ class AttributeGuidanceTab:
     def wire(self, canvas: Any, recipe: RecipeForm) -> None:
         """Connects the tab's widgets with the layout and the recipe."""
         self.recipe = recipe
-        self.run.click(
+        run_on_click(
+            self.run,
             self._on_run,
             [canvas, self.highest, *recipe.values],
-            [self.strip, self.curve, self.run, self.stop],
-            **QUIET,
-            **ASIDE_QUEUE,
+            [self.strip, self.curve],
+            ASIDE_QUEUE,
+            begin=lambda: {self.run: gr.update(interactive=False), self.stop: gr.update(visible=True)},
+            end=lambda: {self.run: gr.update(interactive=True), self.stop: gr.update(visible=False)},
+            bracket=[self.run, self.stop],
         )
         self.stop.click(self._on_stop, queue=False, **QUIET)
 
@@ -61,12 +64,11 @@ class AttributeGuidanceTab:
         """What was reached stays there when it is stopped."""
         form, user, view = self.recipe.read(*recipe), aside_of(request, "attribute-guidance"), None
         (highest,) = as_shown([self.highest], [highest])
-        yield {self.run: gr.update(interactive=False), self.stop: gr.update(visible=True)}
         with Messages("Stopped", "Finished images are kept."):
             for view in attribute_guidance_strip(self.studio, value, form, highest, user):
                 yield self._shown(view)
-        reached = {} if view is None else self._shown(replace(view, sheet=replace(view.sheet, progress=None)))
-        yield {**reached, self.run: gr.update(interactive=True), self.stop: gr.update(visible=False)}
+        if view is not None:
+            yield self._shown(replace(view, sheet=replace(view.sheet, progress=None)))
 
     def _on_stop(self, request: gr.Request) -> None:
         self.studio.generation.cancel(aside_of(request, "attribute-guidance"))

@@ -27,11 +27,13 @@ from detdiffusion.errors import DataError, LayoutError
 from detdiffusion.image_record import ImageRecord, has_record, read_image
 from detdiffusion.layout import MAX_OBJECTS, Box, Layout
 from detdiffusion.sampling_config import SamplingConfig
+from training.data.checks import NothingLeft
 from training.data.datasets import open_dataset
 from training.data.forms.yolo_config import read_config
-from training.data.images import SUFFIXES, read_image_file
+from training.data.images import SUFFIXES, ImageError, read_image_file
 
 BACKDROP_SIDE = 1024  # pixels
+KEYS = {"label", "box", "attribute"}  # of an object that are read
 NAMES = ("classes.txt", "data.yaml", "data.yml")  # files that name YOLO's classes
 
 
@@ -99,7 +101,11 @@ def _open(studio: Studio, paths: Sequence[Path]) -> Opened:
 def _open_image(studio: Studio, path: Path) -> Opened:
     if has_record(path):
         return restored(studio, read_image(path))
-    image = read_image_file(path)
+    try:
+        image = read_image_file(path)
+    except ImageError as error:
+        fault = error.fault.replace("picture", "image")
+        raise DataError(f"{path.name}: {fault}. Choose another file, or write it anew as PNG or JPEG") from error
     model, detector = studio.model, studio.model.detector
     seen = detector.detect([image])[0].at_least(detector.min_score)
     found = tuple(
@@ -119,11 +125,14 @@ def _open_json(studio: Studio, file: Path, picture: Path | None) -> Opened:
     try:
         values = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise LayoutError(f"{file.name} is not JSON: {error}") from error
+        why = f"is not JSON ({error})" if file.stat().st_size else "is empty"
+        raise LayoutError(f"{file.name} {why}: choose another file, or write it anew") from error
     if isinstance(values, dict) and "images" in values and "annotations" in values:
         return _open_annotation(studio, file, picture, lambda *asked: _lay_out_coco(values, *asked))
     layout = Layout.from_json(values)
-    return Opened(studio.model.vocabulary.resolve(layout).to_json(), f"{file.name}: layout opened")
+    others = sorted({str(key) for item in values["objects"] for key in item} - KEYS)
+    left = f"; not read: {', '.join(others)}" if others else ""
+    return Opened(studio.model.vocabulary.resolve(layout).to_json(), f"{file.name}: layout opened{left}")
 
 
 # --- annotations ----------------------------------------------------------------------------------
@@ -138,6 +147,9 @@ def _open_annotation(studio: Studio, file: Path, picture: Path | None, lay_out: 
         try:
             sample = open_dataset(folder, index=Path(scratch) / "index.sqlite")[0]
             image = sample.load_image() if picture is not None else None
+        except NothingLeft as error:
+            cause = error.cause.replace(f"{file.parent.name}/", "").replace("labels/", "").replace("Annotations/", "")
+            raise DataError(f"{file.name} holds no object that can be read: {cause}. Choose another file") from error
         except DataError as error:
             reason = str(error).replace(f"{folder}: ", "").replace(f"{folder}/", "")
             raise DataError(f"{file.name}: {reason}") from error

@@ -8,7 +8,7 @@ import gradio as gr
 
 from app.components.forms import as_shown
 from app.components.messages import QUIET, Messages, Updates
-from app.components.queues import ASIDE_QUEUE
+from app.components.queues import ASIDE_QUEUE, run_on_click
 from app.engine.studio import Studio
 from app.studio.results.compare import Sides
 from app.studio.results.form import Form
@@ -40,15 +40,18 @@ class NoisesTab:
             self.run = gr.Button("Run", size="sm", variant="primary", elem_id="run-noises")
         self.table = gr.HTML(NoiseTable().html(), elem_id="noises", apply_default_css=False)
 
-    def wire(self, canvas: Any, inputs: list[Any], read: Read, seed: Any) -> None:
-        """`inputs`: what `read` takes, the widgets of the recipe and of the sides; `seed`: where one is shown."""
+    def wire(self, canvas: Any, inputs: list[Any], read: Read) -> None:
+        """`inputs`: what `read` takes, the widgets of the recipe and of the sides."""
         self._read = read
-        self.run.click(
+        run_on_click(
+            self.run,
             self._on_run,
             [canvas, self.count, *inputs],
-            [self.table, seed, self.run, self.stop],
-            **QUIET,
-            **ASIDE_QUEUE,
+            [self.table],
+            ASIDE_QUEUE,
+            begin=lambda: {self.run: gr.update(interactive=False), self.stop: gr.update(visible=True)},
+            end=lambda: {self.run: gr.update(interactive=True), self.stop: gr.update(visible=False)},
+            bracket=[self.run, self.stop],
         )
         self.stop.click(self._on_stop, queue=False, **QUIET)
 
@@ -61,17 +64,12 @@ class NoisesTab:
     ) -> Iterator[Updates]:
         """What was reached stays there when it is stopped."""
         (form, sides), last = self._read(values), NoiseTable()
-        yield {self.run: gr.update(interactive=False), self.stop: gr.update(visible=True)}
         (count,) = map(int, as_shown([self.count], [count]))
         with Messages("Stopped", "Finished images are kept."):
             for last in many_noises(self.studio, value, form, count, aside_of(request, "noises"), sides):
                 yield {self.table: last.html()}
         reached = replace(last, progress=None, wanted=last.wanted if last.pairs else 0)
-        yield {
-            **({self.table: reached.html()} if last.wanted else {}),
-            self.run: gr.update(interactive=True),
-            self.stop: gr.update(visible=False),
-        }
+        yield {self.table: reached.html() if last.wanted else gr.skip()}
 
     def _on_stop(self, request: gr.Request) -> None:
         self.studio.generation.cancel(aside_of(request, "noises"))

@@ -47,6 +47,11 @@ class Opening:
         return _seconds(_last(compare_pair(studio, self.layout, form, "opening", kept=False))) <= FAST
 
     @property
+    def ready(self) -> bool:
+        """Whether nobody has to wait for its pictures."""
+        return self.single.done()  # it comes last
+
+    @property
     def lost(self) -> bool:
         """Whether its pictures were there and have been deleted since (in the gallery, for one)."""
         views: list[ImageView] = []

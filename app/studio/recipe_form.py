@@ -9,7 +9,7 @@ from app.components.messages import QUIET, Updates, say
 from app.engine.limits import MAX_ATTRIBUTE_GUIDANCE, MAX_GUIDANCE, MAX_STEPS
 from app.engine.models import Model
 from app.studio.results.form import Form, new_seed
-from detdiffusion.sampling_config import MAX_SEED, Recommended, SamplingConfig
+from detdiffusion.sampling_config import Recommended, SamplingConfig
 
 FIXED, RANDOM = "Fixed", "Random"
 SAMPLERS = {
@@ -33,9 +33,8 @@ class RecipeForm:
         self.noise = gr.Radio(
             [FIXED, RANDOM], value=FIXED, show_label=False, container=False, elem_id="noise", elem_classes="choice"
         )
-        self.seed = gr.Number(
-            recipe.seed, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, container=False, elem_id="seed"
-        )
+        # Gradio would round a fraction in silence; `Form.recipe` refuses it, as it does what is too large.
+        self.seed = gr.Number(recipe.seed, label="Seed", container=False, elem_id="seed")
         self.new_seed = gr.Button("New seed", size="sm", elem_id="new-seed")
         with gr.Accordion("More", open=False, elem_id="more", elem_classes="menu"):
             self.steps = gr.Slider(

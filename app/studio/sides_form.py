@@ -14,6 +14,7 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.evaluation.comparison import MIN_IOU
 
 NO_SECOND = "none"
+PRESENT = ""  # the model that the studio works with
 
 
 class SidesForm:
@@ -40,13 +41,20 @@ class SidesForm:
                 1,
                 OWN,
                 step=0.05,
-                label="Found from confidence",
-                info="0: the detector's own",
+                label="Least confidence",
+                info="of a found object; 0: the detector's own",
                 buttons=[],
                 elem_id="min-confidence",
             )
             overlap = gr.Slider(
-                0.1, 0.95, MIN_IOU, step=0.05, label="and from IoU", info="with its box", buttons=[], elem_id="min-iou"
+                0.1,
+                0.95,
+                MIN_IOU,
+                step=0.05,
+                label="Least overlap",
+                info="IoU of a found object with its box",
+                buttons=[],
+                elem_id="min-iou",
             )
         self.thresholds: list[Any] = [confidence, overlap]  # in the order of `read_thresholds`
         self.of_model = [*self.models, self.second]
@@ -60,8 +68,8 @@ class SidesForm:
             elem_id=f"tags-{name.lower()}",
         )
         model = gr.Dropdown(
-            list(self.studio.models.folders()),
-            value=self.studio.model.name,
+            self._choices(),
+            value=PRESENT,
             label="Model",
             elem_id=f"model-{name.lower()}",
         )
@@ -88,6 +96,11 @@ class SidesForm:
         self.values += [tags, model, guidance, harder]
         self.models.append(model)
 
+    def _choices(self) -> list[tuple[str, str]]:
+        """The present model first: as a choice it stays what it is when another model becomes the present one."""
+        name = self.studio.model.name
+        return [(name, PRESENT), *((other, other) for other in self.studio.models.folders() if other != name)]
+
     def read(self, *values: Any) -> Sides:
         """Of the widgets' values, in order."""
         *both, second = as_shown(self.values, values)
@@ -100,11 +113,11 @@ class SidesForm:
 
     def _read_side(self, tags: str, model: str, guidance: float, harder: float) -> Side:
         strategy = next(strategy for strategy, name in STRATEGY_NAMES.items() if name == tags)
-        present = model == self.studio.model.name
+        present = model in (PRESENT, self.studio.model.name)
         return Side(strategy, None if present else model, guidance or None, harder or None)
 
     def follow_model(self) -> Updates:
         """What there is to choose from beside the present model."""
-        models = gr.update(choices=list(self.studio.models.folders()), value=self.studio.model.name)
+        models = gr.update(choices=self._choices(), value=PRESENT)
         detectors = gr.update(choices=[NO_SECOND, *self.studio.detectors.names()[1:]])
         return {**dict.fromkeys(self.models, models), self.second: detectors}

@@ -11,7 +11,7 @@ from app.components.html import made_of
 from app.components.images import ImageView
 from app.components.messages import QUIET, Messages, Updates, say, warn
 from app.components.picture import ImagePanel, image_value
-from app.components.queues import MODEL_QUEUE
+from app.components.queues import MODEL_QUEUE, run_on_click
 from app.engine.studio import Studio
 from app.store.layout_store import LayoutStore
 from app.studio.attribute_guidance_tab import AttributeGuidanceTab
@@ -126,30 +126,36 @@ class StudioView:
         self.card.wire()
         self.recipe.wire()
         canvas, recipe, seed = self.card.editor, self.recipe.values, self.recipe.seed
-        buttons = [self.generate, self.compare, self.cancel]
         single = [self.picture, self.table, self.spent]
         pair = [self.pair, self.spent]
-        common = [seed, self.tabs, *buttons]
-        self.generate.click(
+        run_on_click(
+            self.generate,
             self._on_generate,
             [canvas, self.last_single, self.page_tab, *self.sides.thresholds, *recipe],
-            [*single, *common, self.last_single],
-            **QUIET,
-            **MODEL_QUEUE,
+            [*single, seed, self.last_single],
+            **self._drawing("picture"),
         )
-        self.compare.click(
+        run_on_click(
+            self.compare,
             self._on_compare,
             [canvas, self.last_pair, self.page_tab, *self.sides.thresholds, *recipe, *self.sides.values],
-            [*pair, *common, self.last_pair],
-            **QUIET,
-            **MODEL_QUEUE,
+            [*pair, seed, self.last_pair],
+            **self._drawing("compare"),
         )
         self._wire_tabs()
         self.cancel.click(self._on_cancel, queue=False, **QUIET)
         self.card.open.upload(self._on_open, self.card.open, self.restored, **QUIET)
         self.boxes.change(None, self.boxes, None, js=_toggle("result-card", "bare", "!on"), **QUIET)
-        for value in self.sides.values:
-            value.change(self._on_sides, [*recipe, *self.sides.values], self.compare, queue=False, **QUIET)
+        # One event of all of them: of two that change together, the answer to the last is the one that stays.
+        gr.on(
+            [value.change for value in self.sides.values],
+            self._on_sides,
+            [*recipe, *self.sides.values],
+            self.compare,
+            queue=False,
+            trigger_mode="always_last",
+            **QUIET,
+        )
         for value in self.sides.thresholds:
             value.change(
                 self._on_thresholds,
@@ -164,33 +170,42 @@ class StudioView:
             *dict.fromkeys([*single, *pair]),
             *self.sides.of_model,
             *self.recipe.of_model,
-            self.live.switch,
             self.tabs,
             self.last_single,
             self.last_pair,
             self.page_tab,
         ]
         # No trigger given: when the page loads.
-        gr.on(None, self._on_load, [self.kept, self.number], opening, js=KEPT, **QUIET)
+        loaded = gr.on(None, self._on_load, [self.kept, self.number], opening, js=KEPT, **QUIET)
+        loaded.then(self._on_loaded, None, self.live.switch, **QUIET)
 
     def _wire_tabs(self) -> None:
         """The results beside the image and the comparison."""
         canvas, recipe = self.card.editor, self.recipe.values
-        self.noises.wire(canvas, [*recipe, *self.sides.values], self._read, self.recipe.seed)
+        self.noises.wire(canvas, [*recipe, *self.sides.values], self._read)
         for which, button in self.figures.items():
-            button.click(
+            run_on_click(
+                button,
                 self._on_figure,
                 [gr.State(which), canvas, self.last_sheet, *recipe],
-                [self.sheet, self.tabs, self.generate, self.compare, self.cancel, self.last_sheet, self.spent],
+                [self.sheet, self.last_sheet, self.spent],
                 js=CLOSE_MENUS,
-                **QUIET,
-                **MODEL_QUEUE,
+                **self._drawing("figure"),
             )
         self.attribute_guidance.wire(canvas, self.recipe)
         thresholds, pair = self.sides.thresholds, [self.pair, self.spent]
         self.live.wire([*thresholds, *recipe, *self.sides.values], pair, self.last_pair, self.page_tab)
         self.live.redraws([*recipe, *self.sides.values], [self.recipe.new_seed])
         self.inside.wire(self.inside_tab, self.last_single)
+
+    def _drawing(self, tab: str) -> dict[str, Any]:
+        """Options of `run_on_click`: one run at a time, shown in a tab of the result."""
+        return {
+            "queue": MODEL_QUEUE,
+            "begin": lambda: {self.tabs: gr.Tabs(selected=tab), **self._buttons(busy=True)},
+            "end": lambda: self._buttons(busy=False),
+            "bracket": [self.tabs, self.generate, self.compare, self.cancel],
+        }
 
     def _on_open(self, paths: list[str]) -> Updates:
         with Messages("Not opened", NOTHING_LOST):
@@ -212,12 +227,11 @@ class StudioView:
         *recipe: Any,
     ) -> Iterator[Updates]:
         form = self.recipe.read(*recipe)
-        yield {self.tabs: gr.Tabs(selected="figure"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
             for view in figure(self.studio, value, form, which, user_of(request)):
                 last = view if view.progress is None else last
                 yield {self.sheet: sheet_value(view)}
-        yield {self.sheet: sheet_value(last), **self._buttons(busy=False), self.last_sheet: last, **self._took(last)}
+        yield {self.sheet: sheet_value(last), self.last_sheet: last, **self._took(last)}
 
     def _on_sides(self, *values: Any) -> Updates:
         form, sides = self._read(values)
@@ -232,13 +246,14 @@ class StudioView:
     def _on_cancel(self, request: gr.Request) -> None:
         self.studio.generation.cancel(user_of(request))
 
-    def _on_load(self, kept: str, number: str, request: gr.Request) -> Iterator[Updates]:
-        """What there is to see; then, whether live mode is on where nobody has chosen."""
-        yield from self._opened(kept, number, request)
-        if self.opening is not None and self.opening.fast.exception() is None:
-            yield {self.live.switch: LiveValue(fast=self.opening.fast.result())}
+    def _on_loaded(self) -> Updates:
+        """Whether live mode is on where nobody has chosen."""
+        opening = self.opening
+        if opening is None or opening.fast.exception() is not None:
+            return {self.live.switch: gr.skip()}
+        return {self.live.switch: LiveValue(fast=opening.fast.result())}
 
-    def _opened(self, kept: str, number: str, request: gr.Request) -> Iterator[Updates]:
+    def _on_load(self, kept: str, number: str, request: gr.Request) -> Iterator[Updates]:
         """The example on the canvas at once; its images as soon as they are there. Or what this tab had before it was
         reloaded, with the results that it saw last; or the layout of a link."""
         seen = self.last.of(number)
@@ -259,20 +274,22 @@ class StudioView:
         if opening is None:  # no example is of this model's world
             yield {**self._follow_model(), **self.card.layouts_now(), **results, self.page_tab: number}
             return
-        canvas = {**self.card.open_with(opening.layout), self.page_tab: number}
+        canvas = {**self._follow_model(), **self.card.open_with(opening.layout), self.page_tab: number}
         if seen.single or seen.pair:
-            yield {**self._follow_model(), **results, **canvas}
+            yield {**results, **canvas}
             return
-        waiting_pair = {self.pair: comparison_value(Pair(WAITING, WAITING, None, 0))} if opening.pair else {}
-        yield {**self._follow_model(), **canvas, self.picture: image_value(WAITING), **waiting_pair}
+        if not opening.ready:  # else all comes in one: see run_on_click
+            waiting_pair = {self.pair: comparison_value(Pair(WAITING, WAITING, None, 0))} if opening.pair else {}
+            yield {**canvas, self.picture: image_value(WAITING), **waiting_pair}
+            canvas = {}
         try:
             pair = opening.pair.result() if opening.pair else NO_PAIR
             single = opening.single.result()
         except DetDiffusionError as error:
             warn("The example could not be generated", error)
-            yield {**self._single(NO_SINGLE), **self._pair(NO_PAIR)}
+            yield {**canvas, **self._single(NO_SINGLE), **self._pair(NO_PAIR)}
             return
-        yield {**self._single(single), **self._pair(pair), self.last_single: single, self.last_pair: pair}
+        yield {**canvas, **self._single(single), **self._pair(pair), self.last_single: single, self.last_pair: pair}
 
     def _on_generate(
         self,
@@ -285,14 +302,13 @@ class StudioView:
         *recipe: Any,
     ) -> Iterator[Updates]:
         form, thresholds = self.recipe.read(*recipe), self.sides.read_thresholds(confidence, overlap)
-        yield {self.tabs: gr.Tabs(selected="picture"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
             advise(self.studio.model, form.settings)
             for view in generate(self.studio, value, form, user_of(request)):
                 last = view if view.table else last
                 yield {**self._single(view.read(thresholds)), **self.recipe.show_seed(form, view.seed)}
             self.last.keep(tab, last)
-        yield {**self._single(last.read(thresholds)), **self._buttons(busy=False), self.last_single: last}
+        yield {**self._single(last.read(thresholds)), self.last_single: last}
 
     def _on_compare(
         self,
@@ -305,14 +321,13 @@ class StudioView:
         *values: Any,
     ) -> Iterator[Updates]:
         (form, sides), thresholds = self._read(values), self.sides.read_thresholds(confidence, overlap)
-        yield {self.tabs: gr.Tabs(selected="compare"), **self._buttons(busy=True)}
         with Messages("Not generated", NOTHING_LOST):
             advise(self.studio.model, form.settings)
             for view in compare_pair(self.studio, value, form, user_of(request), sides):
                 last = view if view.table else last
                 yield {**self._pair(view.read(thresholds)), **self.recipe.show_seed(form, view.seed)}
             self.last.keep(tab, last)
-        yield {**self._pair(last.read(thresholds)), **self._buttons(busy=False), self.last_pair: last}
+        yield {**self._pair(last.read(thresholds)), self.last_pair: last}
 
     def _read(self, values: tuple[Any, ...]) -> tuple[Form, Sides]:
         """Of the widgets of the recipe and of the sides."""

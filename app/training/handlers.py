@@ -21,7 +21,7 @@ from detdiffusion.errors import ConfigError
 LATEST = "latest"
 SAMPLE_SIZE = (1200, 900)  # pixels; larger grids are shown smaller
 LOSSES = ("total", "denoise", "mask", "dice")
-NO_RUN = "there is no run yet: start one"
+NO_RUN = "there is no run yet: fill in the form and press Start"
 NOTHING_SHOWN = "No run yet. Choose data and a preset, then press Start: curves and samples appear here."
 NO_LOSS = "The curves begin with the first step."
 NO_PROBE = "Objects that the detector finds in fixed layouts, asked for as easy and as hard."

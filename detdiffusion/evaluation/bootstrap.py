@@ -18,10 +18,10 @@ from detdiffusion.evaluation.coco_ap import ClassMatches
 
 RESAMPLES = 400
 _CELLS = 4_000_000  # numbers held at once while AP is resampled: 32 MB
-_RECALLS = np.linspace(0, 1, 101)  # COCO's
 
 Counts = NDArray[np.int64]
 Samples = NDArray[np.float64]
+COCO_RECALLS: Samples = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,29 +100,31 @@ def resampled_mean(values: Samples, pictures: Sequence[int] | Counts, drawn: Cou
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def resampled_ap(matches: Sequence[ClassMatches], drawn: Counts) -> tuple[Samples, Samples]:
-    """AP50 and mAP of every resample: [R], [R]; NaN where no object was drawn.
+def resampled_ap(
+    matches: Sequence[ClassMatches], drawn: Counts, recalls: Samples = COCO_RECALLS
+) -> tuple[Samples, Samples]:
+    """AP50 and mAP of every resample: [R], [R]; NaN where no object was drawn. recalls: at which precision is read.
 
     Exactly COCO's AP of the drawn list of pictures, unless detections of different pictures have equal scores: their
     order is then that of the list.
     """
     if not matches:
         return np.full(len(drawn), np.nan), np.full(len(drawn), np.nan)
-    ladders = np.stack([_class_ap(one, drawn) for one in matches])  # [K, R, 10]
+    ladders = np.stack([_class_ap(one, drawn, recalls) for one in matches])  # [K, R, 10]
     there = ~np.isnan(ladders[:, :, 0])  # a class without an object in the draw does not count
     mean = np.where(there[:, :, None], ladders, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)[:, None]  # [R, 10]
     mean[~there.any(axis=0)] = np.nan
     return mean[:, 0], mean.mean(axis=1)
 
 
-def _class_ap(matches: ClassMatches, drawn: Counts) -> Samples:
+def _class_ap(matches: ClassMatches, drawn: Counts, recalls: Samples) -> Samples:
     """[R, 10]: by resample and threshold; NaN where the class has no object."""
     rows = max(1, _CELLS // max(1, len(matches.pictures)))
-    parts = [_class_ap_of(matches, drawn[start : start + rows]) for start in range(0, len(drawn), rows)]
+    parts = [_class_ap_of(matches, drawn[start : start + rows], recalls) for start in range(0, len(drawn), rows)]
     return np.concatenate(parts)
 
 
-def _class_ap_of(matches: ClassMatches, drawn: Counts) -> Samples:
+def _class_ap_of(matches: ClassMatches, drawn: Counts, recalls: Samples) -> Samples:
     times = drawn[:, matches.pictures]  # [R, D]: how often each detection counts
     so_far = times.cumsum(axis=1)
     truths = drawn @ matches.truths  # [R]
@@ -133,7 +135,7 @@ def _class_ap_of(matches: ClassMatches, drawn: Counts) -> Samples:
         precision = found / np.maximum(so_far[:, at], 1)
         envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         recall = found / np.maximum(truths, 1)[:, None]
-        passed = np.searchsorted(_RECALLS, recall, side="right")  # of COCO's 101 recalls: [R, M]
-        out[:, threshold] = (envelope * np.diff(passed, prepend=0, axis=1)).sum(axis=1) / len(_RECALLS)
+        passed = np.searchsorted(recalls, recall, side="right")  # [R, M]
+        out[:, threshold] = (envelope * np.diff(passed, prepend=0, axis=1)).sum(axis=1) / len(recalls)
     out[truths == 0] = np.nan
     return out

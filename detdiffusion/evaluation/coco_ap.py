@@ -44,6 +44,16 @@ class ClassMatches:
     hits: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class BoxesOfClass:
+    """Boxes of one class on many images: images [N] (numbers from 0), xywh_px [N, 4] (left, top, width, height),
+    values [N]: the score of what is found, whether an object is a crowd of them."""
+
+    images: NDArray[np.int64]
+    xywh_px: NDArray[np.float64]
+    values: NDArray[Any]
+
+
 def coco_ap(
     layouts: Sequence[Layout], detections: Sequence[Detections], labels: Collection[str] | None = None
 ) -> AveragePrecision:
@@ -82,16 +92,46 @@ def _category_ids(layouts: Sequence[Layout], labels: Collection[str] | None) -> 
     return {label: number for number, label in enumerate(sorted(counted), start=1)}
 
 
+def class_statistics(truth: BoxesOfClass, found: BoxesOfClass) -> Statistics:
+    """COCO's 12 numbers in its order (AP, then average recall) of one class on many images: [12], NaN where nothing
+    counts. Over all classes COCO's number is the mean of those that have one.
+
+    What is found in a crowd counts neither way. Memory is that of this class alone.
+    """
+    if not len(truth.images):
+        return np.full(12, np.nan)
+    images = np.union1d(truth.images, found.images)
+    annotations = [
+        {"id": number, "image_id": image + 1, "category_id": 1, "bbox": box, "area": box[2] * box[3], "iscrowd": crowd}
+        for number, (image, box, crowd) in enumerate(
+            zip(truth.images.tolist(), truth.xywh_px.tolist(), truth.values.astype(int).tolist(), strict=True), start=1
+        )
+    ]
+    results = [
+        {"image_id": image + 1, "category_id": 1, "bbox": box, "score": score}
+        for image, box, score in zip(found.images.tolist(), found.xywh_px.tolist(), found.values.tolist(), strict=True)
+    ]
+    listed = [{"id": image + 1, "width": 1, "height": 1} for image in images.tolist()]  # boxes are in pixels already
+    categories = [{"id": 1, "name": "it"}]
+    whole = {"info": {}, "images": listed, "categories": categories, "annotations": annotations}
+    return _statistics(_evaluation(whole, results))
+
+
 def _evaluated(layouts: Sequence[Layout], detections: Sequence[Detections], index: dict[str, int]) -> Any | None:
     """A finished evaluation of faster-coco-eval; None if the layouts hold no object that counts."""
-    from faster_coco_eval import COCO, COCOeval_faster
-
     if len(layouts) != len(detections):
         raise ConfigError(f"{len(layouts)} layouts, {len(detections)} detections: give one of each a picture")
     if not index:
         return None
-    truth = COCO(_truth(layouts, index))
-    evaluation = COCOeval_faster(truth, truth.loadRes(_results(layouts, detections, index)), "bbox")
+    return _evaluation(_truth(layouts, index), _results(layouts, detections, index))
+
+
+def _evaluation(truth: dict[str, Any], results: list[dict[str, Any]]) -> Any:
+    """By faster-coco-eval, of a COCO instances file and a results file."""
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    whole = COCO(truth)
+    evaluation = COCOeval_faster(whole, whole.loadRes(results), "bbox")
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -153,7 +193,7 @@ def _matches(
         for category in set(ids.tolist()) - {0}:
             best = found.scores[ids == category][:MAX_DETECTIONS]
             measured = np.asarray(overlaps[picture + 1, category])
-            hits[category - 1].append(_greedy(measured, len(best), thresholds))
+            hits[category - 1].append(greedy_matches(measured, len(best), thresholds) >= 0)
             scores[category - 1].append(best)
             owners[category - 1] += [picture] * len(best)
     return [
@@ -172,20 +212,22 @@ def _ranked(
     return ClassMatches(truths, pictures[order], hits[:, order])
 
 
-def _greedy(overlaps: NDArray[np.float64], count: int, thresholds: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """COCO's matching in one picture: overlaps [D, N] -> [T, D]. Each detection, best first, takes the free object
-    that it overlaps most, if by the threshold or more; of equals the last."""
-    hits = np.zeros((len(thresholds), count), np.bool_)
+def greedy_matches(overlaps: NDArray[np.float64], count: int, thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
+    """COCO's matching in one picture: overlaps [D, N] -> the object of each detection, -1 without one, [T, D]. Each
+    detection, best first, takes the free object that it overlaps most, if by the threshold or more; of equals the
+    last."""
+    owners = np.full((len(thresholds), count), -1, np.int64)
     if overlaps.size == 0:
-        return hits
+        return owners
     free = np.ones((len(thresholds), overlaps.shape[1]), np.bool_)
+    rows = np.arange(len(thresholds))
     for d in np.flatnonzero(overlaps.max(axis=1) >= thresholds[0]):
         allowed = np.where(free & (overlaps[d] >= thresholds[:, None]), overlaps[d], -1.0)  # [T, N]
         best = allowed.shape[1] - 1 - allowed[:, ::-1].argmax(axis=1)  # [T]
-        rows = np.arange(len(thresholds))
-        hits[:, d] = allowed[rows, best] >= 0
-        free[rows[hits[:, d]], best[hits[:, d]]] = False
-    return hits
+        found = allowed[rows, best] >= 0
+        owners[found, d] = best[found]
+        free[rows[found], best[found]] = False
+    return owners
 
 
 def _xywh(xyxy: Sequence[float], layout: Layout) -> list[float]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from detdiffusion import bounds
 from detdiffusion.core.files import one_line
-from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
+from detdiffusion.errors import CheckpointError, ConfigError, LayoutError, quoted
 from detdiffusion.layout import Attribute, Box, Layout
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ATTRIBUTES: tuple[Attribute, ...] = (Attribute.EASY, Attribute.HARD, Attribute.BACKGROUND)
 VOCABULARY_FILE = "vocabulary.json"
+NAMED = 8  # known classes, where one is unknown
 MAX_GRID = 1024  # columns or rows of location words
 
 # fmt: off
@@ -170,7 +171,8 @@ class Vocabulary:
 
     def _unknown(self, label: str) -> str:
         nearest = difflib.get_close_matches(label.lower(), self.labels, n=len(self.labels), cutoff=0.0)
-        return f"unknown class {label!r}; known classes, nearest first: {', '.join(nearest)}"
+        rest = f" and {len(nearest) - NAMED} more" if len(nearest) > NAMED else ""
+        return f"unknown class {quoted(label)}; known classes, nearest first: {', '.join(nearest[:NAMED])}{rest}"
 
     def to_text(self) -> str:
         """The text of a vocabulary.json."""

@@ -361,6 +361,22 @@ def test_the_list_of_objects(studio: Any) -> None:
     rows.first.locator(".pick").press("Escape")
     expect(page.locator(".editor .list")).to_be_hidden()
     expect(studio.canvas).to_be_focused()
+    studio.press("Escape", "o")
+    expect(page.locator(".editor .list")).to_be_visible()
+    studio.press("Escape")  # on the canvas, where nothing is selected
+    expect(page.locator(".editor .list")).to_be_hidden()
+
+
+def test_a_class_that_is_not_there_chooses_none(studio: Any) -> None:
+    studio.drag(0.05, 0.05, 0.3, 0.3)
+    studio.type("zz")
+    expect(studio.page.locator(".popup")).to_contain_text("No such class: press Backspace")
+    studio.press("Enter")
+    expect(studio.page.locator(".popup")).to_be_visible()
+    studio.press("Backspace", "Backspace")
+    studio.type("kite")
+    studio.press("Enter")
+    assert studio.layout()["objects"][-1]["label"] == "kite"
 
 
 def test_one_of_a_hundred_moves_alone(studio: Any) -> None:

@@ -190,6 +190,29 @@ def test_attribute_guidance_rises_while_one_looks(studio: Any) -> None:
     expect(page.locator("#run-attribute-guidance")).to_be_enabled()
 
 
+def test_what_waits_behind_another_run_can_be_stopped(studio: Any) -> None:
+    """Its first news come at once, together with what shows the buttons."""
+    page = studio.page
+    page.get_by_role("tab", name="Many noises").click()
+    page.locator("#run-noises").click()
+    expect(page.locator("#noises .meter")).to_be_visible()
+    studio.press("Control+Enter")
+    expect(page.locator("#cancel")).to_be_visible()
+    expect(page.locator("#picture figcaption")).to_contain_text("Waiting")
+    page.get_by_role("tab", name="Attribute guidance").click()
+    page.locator("#run-attribute-guidance").click()
+    expect(page.locator("#strip")).to_contain_text("Waiting")
+    expect(page.locator("#run-attribute-guidance")).to_be_disabled()
+    page.locator("#stop-attribute-guidance").click()
+    expect(page.locator("#run-attribute-guidance")).to_be_enabled()
+    expect(page.locator("#cancel")).to_be_visible()  # of the image, which waits on
+    page.locator("#cancel").click()
+    studio.finished()
+    page.get_by_role("tab", name="Many noises").click()
+    page.locator("#stop-noises").click()
+    expect(page.locator("#run-noises")).to_be_enabled()
+
+
 def test_what_the_model_read_and_saw(studio: Any) -> None:
     page = studio.page
     page.get_by_role("tab", name="Inside").click()

@@ -49,3 +49,6 @@ def test_from_start_to_report(page: Page, fill: Callable[..., None]) -> None:
         page.screenshot(path=Path(folder) / "evaluation.png")
         popup.value.screenshot(path=Path(folder) / "report.png", full_page=True)
     popup.value.close()
+    page.set_viewport_size({"width": 390, "height": 844})
+    shown, log = (page.locator(place).bounding_box() for place in ("#eval-page iframe", "#eval-log .end"))
+    assert shown["y"] + shown["height"] <= log["y"], "on a phone they stand below each other"

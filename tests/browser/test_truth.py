@@ -82,9 +82,12 @@ def test_each_message_lives_its_full_time(studio: Any) -> None:
     expect(second).to_have_count(0)
 
 
-def test_a_file_that_is_too_large_is_refused_by_name(studio: Any) -> None:
+def test_a_file_that_cannot_be_taken_is_refused_by_name(studio: Any) -> None:
+    message = studio.page.locator("#messages .message")
     studio.open("huge.png", bytes(40_000_000))
-    expect(studio.page.locator("#messages .message")).to_contain_text(re.compile(r"maximum allowed size.*huge\.png"))
+    expect(message.filter(has_text="Not opened")).to_contain_text(re.compile(r"huge\.png is larger than [\d.]+ MB"))
+    studio.open("film.mov", b"no image")
+    expect(message.filter(has_text="film.mov")).to_contain_text(re.compile(r"Not opened.*Choose \.json, .* or \.tiff"))
 
 
 def test_thresholds_are_changed_in_the_result(studio: Any) -> None:

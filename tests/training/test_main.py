@@ -172,6 +172,7 @@ def test_required_words_of_version_0_1_are_taken() -> None:
 
 WITH_DEVICE = {
     "annotate": ("--data", "data", "--detector", "bundled"),
+    "diagnose": ("--data", "data", "--detector", "bundled"),
     "train": ("--preset", "papercut-cpu", "--data", "data"),
     "bundle": ("--preset", "cpu"),
     "autoencoder": ("--data", "data"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from detdiffusion.errors import DataError
 from training.data.images import Corners, Frame
 
 ROUNDING = 0.5  # pixels by which a box may reach outside without being counted as cut
@@ -96,6 +97,21 @@ class DataReport:
             "dropped_objects": dict(self.dropped_objects),
             "notes": dict(self.notes),
         }
+
+
+class NothingLeft(DataError):
+    """Every image of a data set was left out; the report says why."""
+
+    def __init__(self, text: str, report: DataReport) -> None:
+        super().__init__(text)
+        self.report = report
+
+    @property
+    def cause(self) -> str:
+        """The most frequent reason; of objects, if there were any, with the first place where it holds."""
+        reason, _ = _largest_first(self.report.dropped_objects or self.report.dropped_images)[0]
+        first = self.report.first.get(reason, ()) if self.report.dropped_objects else ()
+        return f"{reason} ({first[0]})" if first else reason
 
 
 @dataclass(frozen=True, slots=True)

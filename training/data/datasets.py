@@ -17,7 +17,7 @@ from PIL import Image
 from detdiffusion.core.files import json_hash, text_hash
 from detdiffusion.errors import DataError
 from detdiffusion.layout import Box, Layout
-from training.data.checks import DataReport, Drop, Tally
+from training.data.checks import DataReport, Drop, NothingLeft, Tally
 from training.data.drop_list import write_list
 from training.data.filters import NO_FILTER, LayoutFilter, layout_of, selections
 from training.data.forms.coco import read_coco
@@ -63,12 +63,16 @@ class LazyMasks:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A picture, its objects (without attributes) and their masks; the picture is read when it is asked for."""
+    """A picture, its objects (without attributes) and their masks; the picture is read when it is asked for.
+
+    crowds: regions of many objects (`iscrowd`), where the filter leaves them out of the layout.
+    """
 
     image_id: str  # unique in its data set, the same in every run
     path: Path
     layout: Layout  # of the upright picture
     masks: LazyMasks
+    crowds: tuple[Box, ...] = ()
 
     def load_image(self) -> Image.Image:
         """The picture, upright, in RGB.
@@ -154,6 +158,11 @@ class Dataset(Sequence[Sample]):
         """The same data with everything in it that a layout can hold."""
         return Dataset(self.root, self._index, NO_FILTER, self.part, self.words)
 
+    def signatures(self) -> Iterator[tuple[str, bytes]]:
+        """Every picture's path within the root and the signature by which near-duplicates are found, in order."""
+        kept = frozenset(self._numbers)
+        return ((path, signature) for number, path, signature in self._index.signatures() if number in kept)
+
     def _contents(self) -> dict[str, object]:
         """What the data set is made of. Pictures of nothing count only where there are some."""
         bounds = asdict(self.layout_filter)
@@ -164,10 +173,13 @@ class Dataset(Sequence[Sample]):
 
     def _sample(self, number: int) -> Sample:
         picture = self._index.picture(number)
-        kept = self.layout_filter.select(self._index.entries(number)).kept
+        entries, bounds = self._index.entries(number), self.layout_filter
+        kept = bounds.select(entries).kept
         layout = layout_of(picture, kept)
         masks = LazyMasks(layout, self._index.segmentations(kept), picture.frame.orientation)
-        return Sample(picture.image_id, self.root / picture.path, layout, masks)
+        crowds = () if bounds.crowds else [one for one in entries if one.crowd and one.label not in bounds.ignored]
+        boxes = tuple(Box(one.label, one.xyxy) for one in crowds)
+        return Sample(picture.image_id, self.root / picture.path, layout, masks, boxes)
 
 
 def annotation_file(folder: Path, split: str | None = None, reading: Reading = AS_IT_IS) -> Path | None:
@@ -243,7 +255,7 @@ def _checked(dataset: Dataset, index: Index, asked: Path, *, strict: bool) -> Da
         lines = index.tally.report(*_sizes(index)).lines()
         raise DataError(f"{asked}: not everything can be read, and --strict was given; {_on_one_line(lines)}")
     if not dataset.report.pictures:
-        raise DataError(f"{asked}: no picture is left; {_on_one_line(dataset.report.lines())}")
+        raise NothingLeft(f"{asked}: no picture is left; {_on_one_line(dataset.report.lines())}", dataset.report)
     return dataset
 
 

@@ -28,6 +28,7 @@ from training.data.checks import Drop, Reason, Tally
 from training.data.images import Corners, Frame, ImageError, Seen, look_at
 
 VERSION = 3  # of the tables below: an index of another version is made anew
+_VALIDATION = ("val", "valid", "validation", "dev")  # names of one thing
 _MANY, _AHEAD = 1000, 64  # pictures: with fewer nobody misses a progress bar; decoded before they are asked for
 
 _TABLES = """
@@ -100,8 +101,7 @@ class Source:
 
 
 def choose_split(found: Sequence[str], wanted: str | None, folder: Path) -> str:
-    """One split of those that a data set has: the wanted one ("train" also finds "train2017"), or where none is wanted
-    the only one or the one for training.
+    """One split: the wanted one ("train" also finds "train2017", "valid" finds "val"), else the only one or train.
 
     Raises:
         DataError: there is no such split, or which one is meant is not clear.
@@ -111,7 +111,7 @@ def choose_split(found: Sequence[str], wanted: str | None, folder: Path) -> str:
         return found[0]
     if name in found:
         return name
-    similar = [split for split in found if name and split.startswith(name)]
+    similar = [split for split in found if name and split.startswith(_VALIDATION if name in _VALIDATION else name)]
     if len(similar) == 1:
         return similar[0]
     known = ", ".join(split or "(without a name)" for split in found) or "none"

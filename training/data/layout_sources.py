@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Collection
+from array import array
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -265,10 +266,15 @@ class DatasetLayouts:
 
 @dataclass(frozen=True)
 class FileLayouts:
-    """Rows of JSON, as `python -m training layouts` writes them: layouts without pictures."""
+    """Rows of JSON, as `python -m training layouts` and `plan` write them: layouts without pictures. They stay in the
+    file, of which there may be millions.
+
+    starts: where each row begins, in bytes; classes: those of all objects.
+    """
 
     path: Path
-    layouts: tuple[Layout, ...]
+    starts: Sequence[int]
+    classes: frozenset[str]
     kind = "file"
     pictured = False
     labelled = True
@@ -283,14 +289,19 @@ class FileLayouts:
                 f"{path}: no such layouts; give papercut:COUNT@FIRST_SEED, a data set's folder, or a {SUFFIX} file of "
                 "python -m training layouts"
             )
+        starts, classes, start = array("q"), set[str](), 0
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path} cannot be read as text in UTF-8 ({why(error)})") from error
-        layouts = tuple(_row(path, number, line) for number, line in enumerate(lines, start=1) if line.strip())
-        if not layouts:
+            with path.open("rb") as file:
+                for number, line in enumerate(file, start=1):
+                    if line.strip():
+                        starts.append(start)
+                        classes.update(_row(path, number, line).labels)
+                    start += len(line)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({why(error)})") from error
+        if not starts:
             raise DataError(f"{path} holds no layout")
-        return cls(path, layouts)
+        return cls(path, starts, frozenset(classes))
 
     @property
     def spec(self) -> str:
@@ -303,11 +314,11 @@ class FileLayouts:
         return file_hash(self.path)
 
     def __len__(self) -> int:
-        return len(self.layouts)
+        return len(self.starts)
 
     def labels(self) -> Collection[str]:
         """The classes that occur."""
-        return {label for layout in self.layouts for label in layout.labels}
+        return self.classes
 
     def seed(self, place: int) -> int:
         """Of the noise for the layout at a place."""
@@ -315,14 +326,16 @@ class FileLayouts:
 
     def layout(self, place: int, size: Size) -> Layout:
         """For an image of (height, width) pixels."""
-        return _resized(self.layouts[place], size)
+        with self.path.open("rb") as file:
+            file.seek(self.starts[place])
+            return _resized(_row(self.path, place + 1, file.readline()), size)
 
     def sample(self, place: int, size: Size) -> tuple[None, Layout]:
         """The layout alone: there are no images."""
         return None, self.layout(place, size)
 
 
-def _row(path: Path, number: int, line: str) -> Layout:
+def _row(path: Path, number: int, line: bytes) -> Layout:
     try:
         values: Any = json.loads(line)
         return Layout.from_json(values)

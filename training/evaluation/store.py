@@ -91,7 +91,11 @@ class SeenImages:
 
     def detections(self, detector: str) -> list[Detections]:
         """What a detector saw in every image. All chunks need to be whole."""
-        return [_detections(row["detections"][detector]) for row in self.chunks.all_rows()]
+        return list(self.each(detector))
+
+    def each(self, detector: str) -> Iterator[Detections]:
+        """The same, image by image: one chunk at a time is held."""
+        return (_detections(row["detections"][detector]) for row in self.chunks.all_rows())
 
     def layouts(self) -> list[Layout]:
         """The layouts that were kept with the images."""

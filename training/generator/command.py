@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -123,24 +124,27 @@ def run(arguments: argparse.Namespace) -> int:
     check_device(arguments.device)
     check_data(arguments.data)
     request = request_of(arguments)
-    _check(request, attributes=arguments.dry_run != BEFORE_ATTRIBUTES)
-    learned = Learned.of(request, attributes=arguments.dry_run != BEFORE_ATTRIBUTES)
-    if request.attributes is None or request.attributes.is_file():
-        check_settings(request.out / "config.json", _kept(request, learned.dataset), added=ADDED)
+    whole = arguments.dry_run != BEFORE_ATTRIBUTES
+    _check(request, attributes=whole)
     if arguments.dry_run:
-        return _dry_run(request, learned)
+        return _dry_run(request, Learned.of(request, attributes=whole))
+    leads = os.environ.get("RANK", "0") == "0"  # of several processes; torch is not imported yet
+    stop = _Stop()
+    with telling(request.out / STATUS if leads else None) as status, stop.signals():
+        try:
+            return _run(request, Learned.of(request), status, stop)
+        except KeyboardInterrupt:
+            said = "stopped without a new checkpoint; the same command goes on from the last one"
+            status.say(RunState.STOPPED, said)
+            raise
+
+
+def _run(request: TrainRequest, learned: Learned, status: StatusWriter, stop: _Stop) -> int:
     from training.core.processes import join_processes, leave_processes
 
     processes, device = join_processes(request.device)
-    stop = _Stop()
     try:
-        with telling(request.out / STATUS if processes.main else None) as status, stop.signals():
-            try:
-                return _train(request, learned, processes, device, status, stop)
-            except KeyboardInterrupt:
-                said = "stopped without a new checkpoint; the same command goes on from the last one"
-                status.say(RunState.STOPPED, said)
-                raise
+        return _train(request, learned, processes, device, status, stop)
     finally:
         leave_processes()
 
@@ -223,8 +227,11 @@ class Learned:
 
         Raises:
             DataError: the data cannot be read, or the attributes are not theirs.
+            ConfigError: `out` was started with others, or with other settings.
         """
         dataset = request.dataset()
+        if attributes or request.attributes is None or request.attributes.is_file():
+            check_settings(request.out / "config.json", _kept(request, dataset), added=ADDED)
         file = request.attributes if request.config.attributes else None
         if file is None or not (attributes or file.is_file()):
             return cls(dataset, None)

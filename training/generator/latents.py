@@ -87,7 +87,7 @@ def encode_dataset(
             samples = [dataset[i] for i in range(starts[number], min(starts[number] + CHUNK, len(dataset)))]
             layouts, tensors = _encode(samples, autoencoder.to(device), config, device)
             write_chunk(path, [_labelled(*pair, attributes) for pair in zip(samples, layouts, strict=True)], tensors)
-        on_step(number + 1, len(starts), {})
+        on_step(min((number + 1) * CHUNK, len(dataset)), len(dataset), {})
     processes.wait()
 
 

@@ -47,22 +47,23 @@ def scatter(points: Sequence[Point], x_name: str, y_name: str) -> Markup:
     return svg(width, height, f"{y_name} against {x_name}", axes, diagonal, marks, name)
 
 
-def bars(rows: Sequence[Bar], name: str) -> Markup:
-    """Horizontal bars with intervals, from 0 (or below, where one is negative) to the largest end."""
+def bars(rows: Sequence[Bar], name: str, label: float = LABEL) -> Markup:
+    """Horizontal bars with intervals, from 0 (or below, where one is negative) to the largest end. label: width of the
+    names."""
     low, high = min(0.0, *(row.low for row in rows)), max(0.01, *(row.high for row in rows))
-    across = Scale(low, high, LABEL, LABEL + SIDE)
+    across = Scale(low, high, label, label + SIDE)
     bottom = TOP + len(rows) * STEP
     axis = path("axis", line([(across(0), TOP), (across(0), bottom)]))
-    drawn = joined(_bar(row, TOP + i * STEP, across) for i, row in enumerate(rows))
-    width = LABEL + SIDE + 40
-    return svg(width, bottom + 24, name, axis, drawn, text(LABEL, bottom + 16, name))
+    drawn = joined(_bar(row, TOP + i * STEP, across, label) for i, row in enumerate(rows))
+    width = label + SIDE + 40
+    return svg(width, bottom + 24, name, axis, drawn, text(label, bottom + 16, name))
 
 
-def _bar(row: Bar, y: float, across: Scale) -> Markup:
+def _bar(row: Bar, y: float, across: Scale, label: float) -> Markup:
     left, right = sorted((across(0), across(row.mean)))
     return joined(
         (
-            text(LABEL - 6, y + 11, row.name, "end", css="name"),
+            text(label - 6, y + 11, row.name, "end", css="name"),
             element("rect", class_="bar", x=left, y=y + 2, width=right - left, height=12, rx=2),
             path("whisker", line([(across(row.low), y + 8), (across(row.high), y + 8)])),
             text(across(max(row.high, 0)) + 5, y + 12, f"{row.mean:.2f}"),
@@ -70,8 +71,9 @@ def _bar(row: Bar, y: float, across: Scale) -> Markup:
     )
 
 
-def curves(lines: Sequence[Line], x_name: str) -> Markup:
-    """Lines of values in 0..1 over x, each with its name beside them."""
+def curves(lines: Sequence[Line], x_name: str, ticks: Sequence[float] | None = None) -> Markup:
+    """Lines of values in 0..1 over x, each with its name beside them. ticks: numbers along x; None: those of all
+    points."""
     xs = sorted({x for one in lines for x, _ in one.points})
     across = Scale(xs[0], max(xs[-1], xs[0] + 1e-9), LEFT, LEFT + SIDE)
     drawn = []
@@ -84,7 +86,7 @@ def curves(lines: Sequence[Line], x_name: str) -> Markup:
             text(LEFT + SIDE + 40, key + 4, one.name),
         ]
     width, height = LEFT + SIDE + 190, TOP + SIDE + BOTTOM
-    return svg(width, height, x_name, _axes(across, xs, x_name), *drawn)
+    return svg(width, height, x_name, _axes(across, xs if ticks is None else ticks, x_name), *drawn)
 
 
 def _axes(across: Scale, xs: Iterable[float], x_name: str) -> Markup:

@@ -22,7 +22,7 @@ from detdiffusion.core.arguments import (
     positive,
     seed_number,
 )
-from detdiffusion.sampling_config import SamplingRequest
+from detdiffusion.sampling_config import Recommended, SamplingRequest
 from training.core.cli import add_dry_run, nothing_is_missing
 from training.core.status import STATUS, tells
 from training.data.filters import add_filter_arguments, filter_of
@@ -114,6 +114,23 @@ def _add_detector(parser: argparse.ArgumentParser) -> None:
         "noise; hard objects stay if the detector suspects them or the perception head sees them",
     )
     group.add_argument("--snap", action="store_true", help="move boxes to confident detections")
+    group.add_argument(
+        "--check",
+        action="store_true",
+        help="--refine redraw and --snap, and refuse images whose labels would be false: most things absent, a wrong "
+        "class, things that nobody asked for, a copy of an original; reasons are in refused.json",
+    )
+    group.add_argument(
+        "--check-by",
+        metavar="NAME|PATH",
+        help="second detector that --check asks (default: the model's held-out one, if it has one)",
+    )
+    group.add_argument(
+        "--originals",
+        type=Path,
+        metavar="DIR",
+        help="data set that the model learned: --check refuses near copies of its images",
+    )
 
 
 def _add_work(parser: argparse.ArgumentParser) -> None:
@@ -138,11 +155,12 @@ def _add_exports(parser: argparse.ArgumentParser) -> None:
 
 def request_of(arguments: argparse.Namespace) -> Request:
     """The request that the arguments are."""
-    from detdiffusion.diffusion.manifest import read_recommended
+    from detdiffusion.diffusion.manifest import INDEX, read_recommended
 
     names = {field.name for field in fields(Request)} - {"bounds", "sampling", "reading"}
     asked = SamplingRequest(arguments.steps, arguments.guidance, arguments.attribute_guidance, arguments.sampler)
-    recommended = read_recommended(arguments.model)
+    there = (arguments.model / INDEX).is_file()  # a loop is checked before it has made its model
+    recommended = read_recommended(arguments.model) if there else Recommended()
     how = asked.of(recommended, arguments.seed)
     if advice := recommended.advice(how):
         print(f"note: {advice}", file=sys.stderr)

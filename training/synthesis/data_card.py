@@ -57,13 +57,17 @@ class Card:
     fates: Mapping[str, Mapping[str, int]]  # asked attribute -> by whom objects were found -> how many
     redrawn: int  # pictures that stayed from a second or third attempt
     snapped: int  # boxes that moved to a detection
+    refused: Mapping[str, int] = field(default_factory=dict)  # reason -> images that are not in the annotations
 
     @classmethod
     def of(cls, rows: Iterable[Row], things: Sequence[str]) -> Card:
-        """Counted from the rows of all images."""
+        """Counted from the rows of all images; of those that were refused, the reasons alone."""
         pictures, redrawn, moved, classes = 0, 0, 0, defaultdict[str, Counts](Counts)
-        fates = defaultdict[str, Counter[str]](Counter)
+        fates, refused = defaultdict[str, Counter[str]](Counter), Counter[str]()
         for row in rows:
+            if row.get("refused"):
+                refused.update({one["reason"] for one in row["refused"]})
+                continue
             pictures, redrawn = pictures + 1, redrawn + (row.get("attempt", 0) > 0)
             moved += sum(box is not None for box in row.get("box", ()))
             for item, fate in zip(row["layout"]["objects"], row.get("fate", ()), strict=False):
@@ -75,11 +79,12 @@ class Card:
                         classes[name].add(str(item.get("attribute")), true, confidence)
         order = [name for name in (*things, ALL) if name in classes]
         counted = {attribute: dict(sorted(counts.items())) for attribute, counts in sorted(fates.items())}
-        return cls(pictures, {name: classes[name] for name in order}, counted, redrawn, moved)
+        return cls(pictures, {name: classes[name] for name in order}, counted, redrawn, moved, dict(refused))
 
     def to_json(self) -> dict[str, Any]:
         """All counts, by class."""
         about = {"pictures": self.pictures, "fates": self.fates, "redrawn": self.redrawn, "snapped": self.snapped}
+        about |= {"refused": dict(sorted(self.refused.items()))} if self.refused else {}
         return {**about, "classes": {name: counts.to_json() for name, counts in self.classes.items()}}
 
     def lines(self) -> list[str]:
@@ -106,6 +111,8 @@ class Card:
         extra = [
             f"{number:,} {what}" for number, what in ((self.redrawn, _REDRAWN), (self.snapped, _SNAPPED)) if number
         ]
+        for reason, number in sorted(self.refused.items()):
+            extra.append(f"{number:,} pictures refused: {_REASONS[reason]}")
         return lines + extra
 
     def _cells(self) -> list[tuple[str, list[str]]]:
@@ -142,8 +149,15 @@ _FATES = {
     "detector": "found by the detector",
     "weak": "suspected by it",
     "mask": "seen by the perception head alone",
+    "second": "found by the second detector alone",
     "unchecked": "not checked",
     "gone": "not there, and dropped",
+}
+_REASONS = {
+    "absent": "most of their things are absent",
+    "wrong class": "a thing looks like another class",
+    "extra": "a thing is there that nobody asked for",
+    "copy": "near copies of an original",
 }
 _REDRAWN = "pictures are a second or third attempt"
 _SNAPPED = "boxes moved to a detection"

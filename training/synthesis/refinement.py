@@ -29,6 +29,7 @@ class ObjectStatus(StrEnum):
     DETECTOR = "detector"
     WEAK = "weak"  # by the detector, below its threshold
     MASK = "mask"  # by the perception head alone
+    SECOND = "second"  # by the second detector alone (--check)
     UNCHECKED = "unchecked"  # background, or of a class that the detector does not know
     GONE = "gone"
 

@@ -13,21 +13,24 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.core.devices import check_device
 from detdiffusion.core.files import claim, read_json, write_sealed
 from detdiffusion.core.settings import check_settings, keep_settings
-from detdiffusion.detectors import BUNDLED
+from detdiffusion.detectors import BUNDLED, HELD_OUT, own_detectors
 from detdiffusion.errors import ConfigError, DataError, LayoutError
 from detdiffusion.sampling_config import SamplingConfig
-from training.data.filters import NO_FILTER, LayoutFilter
+from training.data.datasets import open_dataset
+from training.data.filters import EVERYTHING, NO_FILTER, LayoutFilter
+from training.data.forms.recognise import check_data
 from training.data.layout_sources import open_source
 from training.data.request import AS_IT_IS, Reading
 from training.synthesis.augment import Augmentation
-from training.synthesis.store import MANIFEST, THREADS, Job, missed_things, sampling_from_json, sampling_to_json
+from training.synthesis.store import MANIFEST, REDRAW, THREADS, Job, missed_things, sampling_from_json, sampling_to_json
 
 if TYPE_CHECKING:
+    from detdiffusion.detection import Detector
     from detdiffusion.text.vocabulary import Vocabulary
 
 ORDER = "order.json"  # the request
 NO_DETECTOR = "none"
-_FILES = ("out", "model", "attributes")
+_FILES = ("out", "model", "attributes", "originals")
 _OLD_BOUNDS = {  # fields of LayoutFilter, as version 0.1 kept them
     "min_area": "min_area",
     "min_objects": "min_objects",
@@ -62,6 +65,9 @@ class Request:
     add_missed: int = 0
     refine: str | None = None
     snap: bool = False
+    check: bool = False
+    check_by: str | None = None
+    originals: Path | None = None
     device: str | None = None
     reading: Reading = AS_IT_IS
 
@@ -72,17 +78,20 @@ class Request:
             DataError: the layouts cannot be read.
         """
         shared = {field.name for field in fields(Job)} & {field.name for field in fields(self)} - {"detector"}
+        given = {name: getattr(self, name) for name in shared}
+        if self.check:  # what it stands on: objects are looked for, images drawn again, boxes moved
+            given |= {"refine": REDRAW, "snap": True, "check_by": self.check_by or _second(self.model)}
         return Job(
             source=open_source(self.layouts, self.bounds, self.split, self.attributes, self.reading),
             detector=_detector(self.detector, self.model),
-            **{name: getattr(self, name) for name in shared},
+            **given,
         )
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it; paths mean the same in every folder."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values |= {name: str(values[name].resolve()) for name in _FILES if values[name] is not None}
-        for name in ("layouts", "detector"):
+        for name in ("layouts", "detector", "check_by"):
             if values[name] and Path(values[name]).exists():
                 values[name] = str(Path(values[name]).resolve())
         sampling = sampling_to_json(values.pop("sampling"))
@@ -101,7 +110,7 @@ class Request:
         """
         bounds = values["bounds"] if "bounds" in values else {new: values[old] for new, old in _OLD_BOUNDS.items()}
         known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
-        known |= {name: Path(values[name]) for name in _FILES if values[name] is not None}
+        known |= {name: Path(values[name]) for name in _FILES if values.get(name) is not None}
         known["sampling"] = sampling_from_json(values)
         known["bounds"] = LayoutFilter(**{**bounds, "ignored": tuple(bounds["ignored"])})
         known["strategy"] = Strategy(values["strategy"])
@@ -131,6 +140,12 @@ def begin(request: Request, *, dry: bool = False) -> Job:
     check_model(request.model)
     if request.detector not in (None, NO_DETECTOR):
         detector_path(str(request.detector), request.model)
+    if request.check_by is not None:
+        detector_path(request.check_by, request.model)
+    if not request.check and (request.check_by is not None or request.originals is not None):
+        raise ConfigError("--check-by and --originals say how --check works: give it, too")
+    if request.originals is not None:
+        check_data(request.originals)
     job = request.job()
     print(f"checking the model {job.model}", file=sys.stderr)
     verify(job.model)
@@ -138,7 +153,7 @@ def begin(request: Request, *, dry: bool = False) -> Job:
     if not vocabulary.attribute_words and (job.strategy is not Strategy.ORIGIN or job.sampling.attribute_guidance):
         raise ConfigError(f"{job.model} knows no easy and hard objects: use --strategy origin")
     if (job.refine or job.snap) and job.detector is None:
-        raise ConfigError("--refine and --snap ask a detector what is there: give one with --detector")
+        raise ConfigError("--refine, --snap and --check ask a detector what is there: give one with --detector")
     _check_origin(job, job.detector is not None, attributes=bool(vocabulary.attribute_words))
     _check_classes(job, vocabulary)
     if job.add_missed:
@@ -146,7 +161,8 @@ def begin(request: Request, *, dry: bool = False) -> Job:
     detector = None if job.detector is None else load_detector(job.detector, job.model)
     if detector is not None:
         check_knows(remap_labels(detector, vocabulary.labels)[0], vocabulary.labels, "the model")
-    settings = job.settings(model_hash(job.model), None if detector is None else detector.sha256, vocabulary)
+    check = _check_identity(job, detector)
+    settings = job.settings(model_hash(job.model), None if detector is None else detector.sha256, vocabulary, check)
     if dry:
         check_settings(job.out / MANIFEST, settings)
         return job
@@ -183,6 +199,29 @@ def _detector(asked: str | None, model: Path) -> str | None:
     if asked is None:
         return BUNDLED if (model / "detectors" / BUNDLED).is_dir() else None
     return None if asked == NO_DETECTOR else asked
+
+
+def _second(model: Path) -> str | None:
+    """The detector that --check asks beside the first: the model's held-out one, if it has one."""
+    return HELD_OUT if HELD_OUT in own_detectors(model) else None
+
+
+def _check_identity(job: Job, detector: Detector | None) -> dict[str, str | None] | None:
+    """Who checks, and against which originals; None where nothing is checked."""
+    from detdiffusion.detectors import load_detector
+    from detdiffusion.evaluation.fid import FeatureTeller
+
+    if not job.check:
+        return None
+    second = detector if job.check_by is None else load_detector(job.check_by, job.model)
+    if second is detector:
+        print("note: no second detector; the first alone says whether classes are right (--check-by)", file=sys.stderr)
+    if job.originals is not None and not isinstance(second, FeatureTeller):
+        raise ConfigError(
+            "--originals needs a second detector that tells its features: one of ultralytics or torchvision"
+        )
+    originals = None if job.originals is None else open_dataset(job.originals, filter=EVERYTHING).fingerprint
+    return {"by": None if second is None else second.sha256, "originals": originals}
 
 
 def _check_origin(job: Job, detector: bool, *, attributes: bool) -> None:

@@ -22,9 +22,12 @@ from detdiffusion.evaluation.effect import numbers
 from detdiffusion.image_record import ImageRecord, save_image
 from detdiffusion.layout import Attribute, Layout
 from training.core.chunks import Row
+from training.data.datasets import open_dataset
+from training.data.filters import EVERYTHING
 from training.evaluation.inputs import image_size
 from training.synthesis.augment import augmented
-from training.synthesis.refinement import ATTEMPTS, ObjectStatus, gone, snapped, statuses
+from training.synthesis.checking import Checker, Refusal, faults, read_originals
+from training.synthesis.refinement import ATTEMPTS, ObjectStatus, snapped, statuses
 from training.synthesis.store import REDRAW, Job, missed_things, saver
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ class Drawn:
     confidences: tuple[float | None, ...]  # of the detector; None where it cannot know, or there is none
     statuses: tuple[ObjectStatus, ...] | None = None  # None: nobody asked whether the objects are there
     boxes: tuple[tuple[float, ...] | None, ...] | None = None  # of sure detections, where boxes snap to them
+    refusals: tuple[Refusal, ...] = ()  # why it cannot be learned from
     attempt: int = 0
     batch: int = 1  # images drawn together
 
@@ -71,6 +75,7 @@ class Generator:
         if job.detector is not None:
             detector = load_detector(job.detector, job.model, device=self.device)
             self.detector = remap_labels(detector, self.pipe.vocabulary.labels)[0]
+        self.checker = self._checker() if job.check else None
 
     def make(self, chunk: int) -> bool:
         """Draws and commits a chunk; False if someone else had committed it meanwhile.
@@ -115,10 +120,10 @@ class Generator:
         """Pictures in which objects lack are drawn again with other noise where the job says so; the best one stays."""
         drawn = self._attempt(asked, 0)
         for attempt in range(1, ATTEMPTS if self.job.refine == REDRAW else 1):
-            lacking = [place for place, one in enumerate(drawn) if gone(one.statuses or ())]
+            lacking = [place for place, one in enumerate(drawn) if _faults(one)]
             again = self._attempt([asked[place] for place in lacking], attempt) if lacking else []
             for place, new in zip(lacking, again, strict=True):
-                drawn[place] = min(drawn[place], new, key=lambda one: gone(one.statuses or ()))
+                drawn[place] = min(drawn[place], new, key=_faults)
         return drawn
 
     def _attempt(self, asked: Sequence[Asked], attempt: int) -> list[Drawn]:
@@ -127,11 +132,31 @@ class Generator:
         images = self._images(layouts, seeds)
         found = self._look(images)
         masks = self._masks(images, layouts)
+        second = [None] * len(images) if self.checker is None else self.checker.look(images)
         drawn = []
-        for layout, image, seed, seen, shapes in zip(layouts, images, seeds, found, masks, strict=True):
+        for layout, image, seed, seen, shapes, other in zip(layouts, images, seeds, found, masks, second, strict=True):
             one = Drawn(image, seed, layout, self._confidences(layout, seen), attempt=attempt, batch=len(asked))
-            drawn.append(one if seen is None else self._refined(one, seen, shapes))
+            one = one if seen is None else self._refined(one, seen, shapes)
+            drawn.append(one if seen is None or other is None else self._checked(one, seen, other))
         return drawn
+
+    def _checker(self) -> Checker:
+        """The second detector, and the originals as it sees them."""
+        second: Any = self.detector
+        if self.job.check_by is not None:
+            second = load_detector(self.job.check_by, self.job.model, device=self.device)
+            second = remap_labels(second, self.pipe.vocabulary.labels)[0]
+        if self.job.originals is None:
+            return Checker(second)
+        dataset = open_dataset(self.job.originals, filter=EVERYTHING)
+        return Checker(second, read_originals(dataset, second, self.job.out / "originals.npz"))
+
+    def _checked(self, drawn: Drawn, seen: Detections, other: Detections) -> Drawn:
+        """With what the second detector says of it."""
+        if self.checker is None:
+            return drawn
+        after, refusals = self.checker.check(drawn.image, drawn.layout, drawn.statuses or (), (other, seen))
+        return replace(drawn, statuses=tuple(after), refusals=tuple(refusals))
 
     def _refined(self, drawn: Drawn, seen: Detections, masks: Any) -> Drawn:
         """With whether its objects are there, and where, as far as the job wants to know."""
@@ -184,10 +209,16 @@ class Generator:
         return write
 
 
+def _faults(drawn: Drawn) -> int:
+    return faults(drawn.statuses or (), drawn.refusals)
+
+
 def _row(asked: Asked, made: Drawn) -> Row:
     refined = {} if made.statuses is None else {"fate": list(made.statuses), "attempt": made.attempt}
     if made.boxes is not None:
         refined["box"] = list(made.boxes)
+    if made.refusals:
+        refined["refused"] = list(made.refusals)
     return {
         "seed": made.seed,
         "source": asked.place,

@@ -48,6 +48,9 @@ class Job:
     add_missed: int = 0  # things more in a layout, at most
     refine: str | None = None  # of REFINEMENTS; None: every object stays in the annotations
     snap: bool = False  # boxes move to sure detections
+    check: bool = False  # images are refused whose labels would be false
+    check_by: str | None = None  # second detector, name or path; None: the first one again
+    originals: Path | None = None  # data set that the model has learned; None: copies are not looked for
     device: str | None = None
 
     @property
@@ -55,8 +58,11 @@ class Job:
         """The chunks of its images."""
         return job_chunks(self.out, self.count, self.chunk)
 
-    def settings(self, model: str, detector: str | None, vocabulary: Vocabulary) -> dict[str, Any]:
-        """All that the pictures depend on. model, detector: SHA-256s."""
+    def settings(
+        self, model: str, detector: str | None, vocabulary: Vocabulary, check: Mapping[str, str | None] | None = None
+    ) -> dict[str, Any]:
+        """All that the pictures depend on. model, detector: SHA-256s; check: those of the second detector and of the
+        originals, where images are checked."""
         from detdiffusion.models.precision import preferred_dtype
 
         device = device_of(self.device)
@@ -75,6 +81,7 @@ class Job:
             "threads": self.threads if device.type == "cpu" else None,
             "precision": str(preferred_dtype(device)).removeprefix("torch."),
             "classes": {"things": list(vocabulary.things), "stuff": list(vocabulary.stuff)},
+            **({} if check is None else {"check": dict(check)}),
         }
 
     def image_seed(self, number: int, attempt: int = 0) -> int:

@@ -7,7 +7,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 1 when something is wrong; bad input is a `DetDiffusionError` (exit code 2)."""
     chunks = read_chunks(arguments.folder)
-    with progress("verify", "chunk") as report:
+    with progress("verify", "image") as report:
         found = look_at(chunks, report)
     print(found.line())
     faults = found.lines()
@@ -76,10 +76,10 @@ class Found:
 
 def look_at(chunks: Chunks, on_step: OnStep) -> Found:
     """Looks at every commit, every file, and the list of annotations."""
-    seen, damaged, others = Counter[int](), dict[int, str](), list[str]()
+    seen, damaged, others, refused = Counter[int](), dict[int, str](), list[str](), set[int]()
     commits = sorted(chunks.home.glob(f"*/{COMMIT}"))
     for done, commit in enumerate(commits, start=1):
-        on_step(done, len(commits), {})
+        on_step(chunks.count * done // len(commits), chunks.count, {})
         name = commit.parent.name
         if not name.isdecimal() or int(name) >= len(chunks):
             others.append(f"{commit.parent} belongs to no chunk of this job")
@@ -90,6 +90,7 @@ def look_at(chunks: Chunks, on_step: OnStep) -> Found:
             damaged |= dict.fromkeys(chunks.numbers(int(name)), str(error))
             continue
         seen.update(int(row["id"]) for row in rows)
+        refused |= {int(row["id"]) for row in rows if row.get("refused")}
         if [row["id"] for row in rows] != list(chunks.numbers(int(name))):
             others.append(f"{commit} lists other pictures than those of its chunk")
         damaged |= {int(row["id"]): fault for row in rows if (fault := chunks.fault(row))}
@@ -97,11 +98,11 @@ def look_at(chunks: Chunks, on_step: OnStep) -> Found:
     double = {number: times for number, times in sorted(seen.items()) if times > 1 and number not in damaged}
     stray = [f"picture {number} is not of this job" for number in seen if not 0 <= number < chunks.count]
     damaged = {number: fault for number, fault in damaged.items() if 0 <= number < chunks.count}
-    return Found(chunks.count, missing, double, damaged, (*others, *stray, *_annotated(chunks, missing)))
+    return Found(chunks.count, missing, double, damaged, (*others, *stray, *_annotated(chunks, missing, refused)))
 
 
-def _annotated(chunks: Chunks, missing: Sequence[int]) -> list[str]:
-    """annotations.json lists every picture that is there once, and no other."""
+def _annotated(chunks: Chunks, missing: Collection[int], refused: Collection[int]) -> list[str]:
+    """annotations.json lists every picture that is there and was not refused once, and no other."""
     path = chunks.root / ANNOTATIONS
     if not path.exists():
         return [f"{path} is missing: run generate again"]
@@ -109,7 +110,8 @@ def _annotated(chunks: Chunks, missing: Sequence[int]) -> list[str]:
         listed = Counter(int(row["id"]) for _, row in elements(path, ("images",)))
     except (DataError, KeyError, TypeError, ValueError, OverflowError) as error:
         return [f"{path} is damaged ({error}): run generate again"]
-    wrong = [number for number in range(chunks.count) if listed[number] != 1 and number not in missing]
+    there = (number for number in range(chunks.count) if number not in missing)
+    wrong = [number for number in there if listed[number] != (number not in refused)]
     extra = sorted(set(listed) - set(range(chunks.count)))
     faults = [f"{path} lists picture {number} {listed[number]} times" for number in wrong]
     faults += [f"{path} lists picture {number}, which this job does not have" for number in extra]

@@ -144,6 +144,7 @@ const ACTIONS = {
   forward: (whole) => reorder(1, whole),
   backward: (whole) => reorder(-1, whole),
   release: () => {
+    if (!list.hidden && !selection.size && !mode && help.hidden && sizes.hidden) return ACTIONS.list();
     help.hidden = sizes.hidden = true;
     mode = null;
     pen.pinned = false;

@@ -26,8 +26,9 @@ function makeRow(object) {
       button.append($(`[data-action=${action}] svg`).cloneNode(true));
       return button;
     }),
-    ...SIDES.map((side) => made("input", { type: "number", min: 0, "data-side": side, "aria-label": `${side} of ${object.label}, pixels`, title: `${side}, pixels` })),
+    made("div", { class: "sides" }),
   );
+  row.lastChild.append(...SIDES.map((side) => made("input", { type: "number", min: 0, "data-side": side, "aria-label": `${side} of ${object.label}, pixels`, title: `${side}, pixels` })));
   return row;
 }
 

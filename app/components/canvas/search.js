@@ -64,7 +64,7 @@ query.addEventListener("keydown", (event) => {
   event.stopPropagation();
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   if (step && found.length) { highlighted = (highlighted + step + found.length) % found.length; showMatches(); }
-  else if (event.key === "Enter") choose(found[highlighted]);
+  else if (event.key === "Enter") { if (found.length) choose(found[highlighted]); }
   else if (event.key === "Escape") closePopup();
   else if (event.key === "Delete" && !query.value) remove();
   else return;

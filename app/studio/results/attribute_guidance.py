@@ -13,11 +13,11 @@ from app.engine.generation import Ask, Progress
 from app.engine.studio import Studio
 from app.studio.results.cells import score_text
 from app.studio.results.figures import SheetView
-from app.studio.results.form import Form
+from app.studio.results.form import Form, read_canvas
 from app.studio.results.images import busy, finished, object_table
 from app.studio.results.object_table import ObjectRow, ObjectTable
 from detdiffusion.errors import ConfigError, LayoutError
-from detdiffusion.layout import Attribute, Layout
+from detdiffusion.layout import Attribute
 from training.core.markup import joined
 
 _TABLE = Markup(
@@ -91,7 +91,7 @@ def attribute_guidance_strip(
     that others may have the model in between. Raises as `generate` does, and ConfigError where tags change nothing."""
     if not studio.model.tags_matter:
         raise ConfigError(studio.model.why_no_tags)
-    recipe, layout = form.recipe(), studio.model.vocabulary.resolve(Layout.from_json(value))
+    recipe, layout = form.recipe(), read_canvas(value, studio.model.vocabulary)
     if all(box.attribute is Attribute.BACKGROUND for box in layout.boxes):
         raise LayoutError("all objects are background, which cannot become harder: draw an object")
     levels = attribute_guidance_levels(highest)

@@ -7,7 +7,7 @@ from typing import Any
 from app.components.images import ImageView
 from app.engine.generation import Ask, Progress, Result
 from app.engine.studio import Studio
-from app.studio.results.form import Form
+from app.studio.results.form import Form, read_canvas
 from app.studio.results.images import busy, finished, spent_text, unseen
 from app.studio.results.pair_table import PairTable, Verdict
 from app.studio.results.thresholds import Thresholds
@@ -15,7 +15,7 @@ from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.evaluation.comparison import compare
-from detdiffusion.layout import Attribute, Layout
+from detdiffusion.layout import Attribute
 from detdiffusion.sampling_config import SamplingConfig
 
 STRATEGY_NAMES = {Strategy.ORIGIN: "As tagged", Strategy.EASY: "Easy", Strategy.HARD: "Hard"}
@@ -154,7 +154,7 @@ def _read(results: Sequence[Result], sides: Sides, names: tuple[str, str]) -> di
 
 def asked_pair(studio: Studio, value: Mapping[str, Any], recipe: SamplingConfig, sides: Sides) -> tuple[Ask, Ask]:
     """LayoutError for a bad layout or one without things; ConfigError where both sides would be the same picture."""
-    layout = studio.model.vocabulary.resolve(Layout.from_json(value))
+    layout = read_canvas(value, studio.model.vocabulary)
     detectors = (BUNDLED, *([sides.second] if sides.second else []))
     a, b = (
         Ask(apply_strategy(layout, side.strategy), _recipe(studio, side, recipe), side.strategy, side.model, detectors)

@@ -9,7 +9,7 @@ from app.components.images import ImageView
 from app.engine.generation import Ask, Progress
 from app.engine.studio import Studio
 from app.studio.results.compare import STRATEGY_NAMES, Side
-from app.studio.results.form import Form, new_seed
+from app.studio.results.form import Form, new_seed, read_canvas
 from app.studio.results.images import busy, finished, spent_text
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.detectors import BUNDLED
@@ -44,7 +44,7 @@ def figure(studio: Studio, value: Mapping[str, Any], form: Form, which: Figure, 
     """All pictures of a figure, by one detector. Raises as `generate` does, and ConfigError where tags change nothing
     that the figure is about."""
     recipe = form.recipe()
-    layout = studio.model.vocabulary.resolve(Layout.from_json(value))
+    layout = read_canvas(value, studio.model.vocabulary)
     asked, names = _panels(studio, layout, recipe, which)
     columns = {Figure.TAGS_OF_NOISES: 4, Figure.NOISES: 4}.get(which, len(asked))
 

@@ -1,10 +1,14 @@
-"""How an image shall be made, as the page holds it."""
+"""What is on the canvas, and how an image of it shall be made, as the page holds them."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from detdiffusion.errors import ConfigError
+from detdiffusion.errors import ConfigError, LayoutError
+from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import MAX_SEED, SamplingConfig
+from detdiffusion.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,13 @@ class Form:
     def settings(self) -> SamplingConfig:
         """Without the seed, whatever it is."""
         return SamplingConfig(0, int(self.steps), self.guidance_scale, self.attribute_guidance, self.sampler)
+
+
+def read_canvas(value: Mapping[str, Any], vocabulary: Vocabulary) -> Layout:
+    """What is drawn, in the model's words. LayoutError for an empty canvas, or a class that the model does not know."""
+    if not value.get("objects"):
+        raise LayoutError("the layout has no objects: draw a box on the canvas, or choose an example under Layouts")
+    return vocabulary.resolve(Layout.from_json(value))
 
 
 def new_seed() -> int:

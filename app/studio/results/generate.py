@@ -7,11 +7,10 @@ from typing import Any
 from app.components.images import ImageView
 from app.engine.generation import Ask, Progress, Result
 from app.engine.studio import Studio
-from app.studio.results.form import Form
+from app.studio.results.form import Form, read_canvas
 from app.studio.results.images import busy, finished, object_table, spent_text
 from app.studio.results.object_table import ObjectTable
 from app.studio.results.thresholds import Thresholds
-from detdiffusion.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Single:
 
 def generate(studio: Studio, value: Mapping[str, Any], form: Form, user: str) -> Iterator[Single]:
     """The layout as it is tagged. LayoutError or ConfigError for bad input, Cancelled when told to stop."""
-    layout, recipe = Layout.from_json(value), form.recipe()
+    layout, recipe = read_canvas(value, studio.model.vocabulary), form.recipe()
     for news in studio.generation.run([Ask(layout, recipe)], user):
         if isinstance(news, Progress):
             yield Single(busy(news, 0, layout), None, recipe.seed, layout=value)

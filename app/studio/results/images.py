@@ -25,7 +25,7 @@ def busy(news: Progress, index: int, layout: Layout, name: str = "", tag: Attrib
     preview = news.previews[index]
     return ImageView(
         preview=data_address(preview) if preview else "",
-        caption=_waiting(news.before) if news.before else f"Step {news.step} of {news.steps}",
+        caption=_doing(news),
         name=name,
         tag=tag,
         ratio=layout.width / layout.height,
@@ -33,8 +33,10 @@ def busy(news: Progress, index: int, layout: Layout, name: str = "", tag: Attrib
     )
 
 
-def _waiting(before: int) -> str:
-    return "Waiting: 1 request ahead" if before == 1 else f"Waiting: {before} requests ahead"
+def _doing(news: Progress) -> str:
+    if news.before:
+        return f"Waiting: {news.before} request{'' if news.before == 1 else 's'} ahead"
+    return f"Step {news.step} of {news.steps}" if news.step else "Starting"
 
 
 def finished(result: Result, name: str = "", tag: Attribute | None = None) -> ImageView:

@@ -27,6 +27,10 @@ def test_head_of_a_run_tells_how_far_it_is() -> None:
     failed = RunHead(Status("street-1", State.FAILED, message="no pictures")).html()
     assert '<p class="message">no pictures</p>' in failed
     assert "width:0.0%" in failed
+    stopped = RunHead(Status("street-1", State.STOPPED, 2, 9, message="the same command goes on")).html()
+    assert '<p class="message">Resume continues where it stopped.</p>' in stopped
+    lost = RunHead(Status("street-1", State.STOPPED, message="job.json is damaged", resumable=False)).html()
+    assert '<p class="message">job.json is damaged</p>' in lost
 
 
 def test_list_of_runs_marks_the_one_that_is_shown() -> None:

@@ -139,6 +139,8 @@ UNSIZED = json.dumps({"images": [{"id": 1, "file_name": "a.png"}], "annotations"
         ("large.json", b" " * 1_000_001, "too large to be a layout"),
         ("two.json", TWO.encode(), "describes 2 images"),
         ("unsized.json", UNSIZED.encode(), "how large its image is"),
+        ("empty.json", b"", "empty.json is empty"),
+        ("words.txt", b"hello", r"words.txt holds no object .*\(words.txt, line 1: hello\). Choose another file"),
         ("half.png", plain_picture()[:30], "cannot be read"),
         ("text.png", b"hello", "cannot be read"),
         ("bomb.xml", b"<!DOCTYPE x [<!ENTITY a 'aa'>]><annotation/>", "how large its image is"),

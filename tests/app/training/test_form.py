@@ -96,7 +96,7 @@ def test_a_folder_is_used_where_it_lies(runs: Runs, home: Path, tmp_path: Path) 
     data = tmp_path / "my data"
     data.mkdir()
     detector = tmp_path / "mine.pt"
-    detector.touch()
+    detector.write_bytes(b"PK")
     order = Order(Source.FOLDER, "", f" {data} ", PRESET, str(home), detector=str(detector), name="mine")
     plan = make_plan(replace(order, settings="loss.perception_weight=0.1\n\n sample_steps=5 "), runs, home)
     annotate, train = plan.commands
@@ -121,7 +121,7 @@ def test_detectors_of_every_kind_go_by_their_whole_path(
     runs: Runs, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("own.pt", "own.pth", "results.json"):
-        (tmp_path / name).touch()
+        (tmp_path / name).write_bytes(b"PK")
     monkeypatch.chdir(tmp_path)
     prefix = "fasterrcnn_resnet50_fpn="
     for typed, path in (

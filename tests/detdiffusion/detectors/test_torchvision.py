@@ -319,7 +319,7 @@ def test_a_start_takes_what_fits(tmp_path: Path) -> None:
 def test_paths_mean_the_same_everywhere(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tmp_path / "model"
     shutil.copytree(folder, model / "detectors" / "mine")
-    (tmp_path / "w.pth").touch()
+    (tmp_path / "w.pth").write_bytes(b"PK")
     monkeypatch.chdir(tmp_path)
     for typed, path in (
         ("mine", str(model / "detectors" / "mine")),

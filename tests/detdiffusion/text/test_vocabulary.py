@@ -111,6 +111,9 @@ def test_unknown_classes_are_all_named_with_the_nearest_known_first() -> None:
     first, second = caught.value.problems
     assert first.startswith("object 1: unknown class 'traffic lights'; known classes, nearest first: traffic light, ")
     assert second.startswith("object 3: unknown class 'Dog'; known classes, nearest first: dog, ")
+    assert first.endswith(" more"), "not all of them"
+    with pytest.raises(LayoutError, match=r"unknown class 'x{60}\.\.\.'; known"):
+        COCO.class_index("x" * 300)
     with pytest.raises(LayoutError, match="nearest first: person"):
         COCO.class_index("persn")
 

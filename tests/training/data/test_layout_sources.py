@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from detdiffusion.errors import ConfigError, DataError
-from detdiffusion.layout import Attribute
+from detdiffusion.layout import Attribute, Box, Layout
 from training.data.filters import NO_FILTER, LayoutFilter
 from training.data.layout_sources import FileLayouts, PapercutLayouts, layout_spec, open_source
 from training.data.papercut.coco_export import write_dataset
@@ -129,3 +129,18 @@ def test_bad_files(tmp_path: Path, name: str, content: str | None, reason: str) 
         (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=reason):
         open_source(str(tmp_path / name), NO_FILTER)
+
+
+def test_rows_of_a_file_stay_in_the_file(tmp_path: Path) -> None:
+    """Blank lines, letters of several bytes and a last line without an end; each row is the one that was written."""
+    path = tmp_path / "layouts.jsonl"
+    names = ["Straße", "car", "кот"]
+    rows = [Layout(64, 48, (Box(name, (0.1, 0.1, 0.5, 0.6)),)) for name in names]
+    lines = [json.dumps(row.to_json(), ensure_ascii=False) for row in rows]
+    path.write_text(f"\n{lines[0]}\n\n{lines[1]}\n{lines[2]}", encoding="utf-8")
+    source = FileLayouts.read(path)
+    assert len(source) == 3 and source.labels() == set(names)
+    assert [source.layout(place, (48, 64)) for place in (2, 0, 1)] == [rows[2], rows[0], rows[1]]
+    path.write_bytes(b'{"width": 64}\n\xff')
+    with pytest.raises(DataError, match="line 1: height is missing"):
+        FileLayouts.read(path)

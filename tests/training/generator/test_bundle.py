@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.detectors import BUNDLED, HELD_OUT, load_detector
 from detdiffusion.diffusion.manifest import verify
 from detdiffusion.diffusion.pipeline import load_pipeline
@@ -157,9 +158,11 @@ def test_settings_of_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     asked: list[BundleConfig] = []
     monkeypatch.setattr(bundle, "train_bundle", lambda config, out, *_, **__: asked.append(config) or out)
     few = ["bundle", "--preset", "cpu", "--out", str(tmp_path)]
-    assert main([*few, "--set", "generator.steps=5", "held_out.alone_scenes=7", "generator.start=DIR"]) == 0
+    start = str(BUNDLED_MODEL)
+    assert main([*few, "--set", "generator.steps=5", "held_out.alone_scenes=7", f"generator.start={start}"]) == 0
     (config,) = asked
-    assert (config.generator.steps, config.held_out.alone_scenes, config.generator.start) == (5, 7, "DIR")
+    assert (config.generator.steps, config.held_out.alone_scenes, config.generator.start) == (5, 7, start)
+    assert main([*few, "--set", "generator.start=DIR"]) == 2
     assert main([*few, "--set", "generator.step=5"]) == 2
 
 

@@ -279,7 +279,7 @@ def test_categories_without_names_are_said(
 
 def test_what_is_no_autoencoder_is_said(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(CheckpointError, match="has no autoencoder that can be read"):
+        with pytest.raises(CheckpointError, match="has no autoencoder; give a model folder"):
             load_autoencoder(folder)
     (tmp_path / "vae").mkdir()
     (tmp_path / "vae" / "config.json").write_text('{"_class_name": "AutoencoderKL"}')

@@ -176,7 +176,7 @@ def test_a_detector_that_knows_nothing_of_the_data(
     assert train.choose_detector(None, str(MODEL), dataset) is None, "not asked for: the probe does without"
     assert train.choose_detector("none", None, dataset) is None
     words = papercut.words(tmp_path / "run")
-    (tmp_path / "zebras.pt").touch()
+    (tmp_path / "zebras.pt").write_bytes(b"PK")
     words[words.index("none")] = str(tmp_path / "zebras.pt")
     assert main(words) == 2
     assert "zebras knows none of the data's classes of things; give --detector none" in said(capsys)
@@ -194,7 +194,7 @@ def test_a_results_file_cannot_watch(papercut: Any, monkeypatch: pytest.MonkeyPa
     [
         (("--data", "absent"), "absent: no such folder"),
         (("--attributes", "absent.jsonl"), "absent.jsonl: no such file; make or finish it with: python -m training"),
-        (("--base", "absent"), "absent has no autoencoder that can be read"),
+        (("--base", "absent"), "absent has no autoencoder; give a model folder"),
         (("--detector", "absent"), "absent"),
     ],
 )

@@ -474,3 +474,51 @@ def test_refinement_needs_a_detector(world_model: Path, tmp_path: Path) -> None:
     for more in (("--refine", "drop"), ("--snap",)):
         with pytest.raises(ConfigError, match="give one with --detector"):
             ask(world_model, tmp_path / "out", "--detector", "none", *more)
+
+
+# --- checked --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def checked(world_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """By a model of random weights, which draws nothing that was asked for; its head sees everything, so that hard
+    objects stay."""
+    out = tmp_path_factory.mktemp("checked") / "out"
+    assert ask(world_model, out, "--strategy", "origin", "--check", "--yolo", "--captions", "--webdataset") == 0
+    return out
+
+
+def test_refused_images_are_in_no_annotation(checked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused = json.loads((checked / "refused.json").read_text())["images"]
+    assert refused and {one["reason"] for row in refused for one in row["reasons"]} == {"absent"}
+    kept = set(range(COUNT)) - {row["id"] for row in refused}
+    assert kept, "most things of these are hard"
+    listed = json.loads((checked / "annotations.json").read_text())
+    assert {row["id"] for row in listed["images"]} == kept
+    assert {row["image_id"] for row in listed["annotations"]} <= kept
+    assert len((checked / "captions.jsonl").read_text().splitlines()) == len(kept)
+    assert (checked / "accepted.txt").read_text().count(".png") == len(kept) == len(list(checked.glob("labels/*/*")))
+    assert "train: accepted.txt" in (checked / "data.yaml").read_text()
+    card = json.loads((checked / "card.json").read_text())
+    assert card["refused"] == {"absent": len(refused)} and card["pictures"] == len(kept)
+    assert check(checked) == 0
+    assert "10 whole" in capsys.readouterr().out, "their files are there, to be looked at"
+
+
+def test_who_checks_stands_in_the_manifest(checked: Path, world_model: Path) -> None:
+    settings = json.loads((checked / "manifest.json").read_text())
+    assert len(settings["check"]["by"]) == 64 and settings["check"]["originals"] is None
+    assert settings["refine"] == "redraw" and settings["snap"] is True
+    assert settings["check"]["by"] != settings["detector"], "the model's held-out detector"
+    with pytest.raises(ConfigError, match="was started with other settings"):
+        begun(world_model, checked)
+
+
+def test_words_of_the_check_belong_to_it(world_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="say how --check works"):
+        begun(world_model, tmp_path / "out", "--check-by", "held-out")
+    with pytest.raises(ConfigError, match="ask a detector what is there"):
+        begun(world_model, tmp_path / "out", "--check", "--detector", "none")
+    with pytest.raises(DataError, match="no such folder"):
+        begun(world_model, tmp_path / "out", "--check", "--originals", tmp_path / "absent")
+    assert not (tmp_path / "out").exists()

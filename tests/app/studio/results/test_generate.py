@@ -38,7 +38,8 @@ def with_objects(*objects: dict[str, Any]) -> dict[str, Any]:
 
 def test_generate_shows_noise_becoming_a_picture(studio: Studio, street: dict[str, Any]) -> None:
     *busy, last = generate(studio, street, Form(True, 5, 6, 3.0), "me")
-    assert [view.picture.progress for view in busy] == [pytest.approx(step / 6) for step in range(1, 7)]
+    assert [view.picture.progress for view in busy] == [pytest.approx(step / 6) for step in range(7)]
+    assert [view.picture.caption for view in busy[:2]] == ["Starting", "Step 1 of 6"]
     assert busy[-1].picture.preview.startswith("data:image/jpeg;base64,")
     assert last.picture.progress is None
     assert last.picture.file is not None
@@ -76,7 +77,7 @@ def test_a_run_that_waits_says_for_how_many(studio: Studio, street: dict[str, An
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (with_objects(), "no objects"),
+        (with_objects(), "no objects: draw a box"),
         (with_objects({"label": "bus", "box": [0.5, 0.1, 0.1, 0.5]}), "object 1 .bus.: .*inverted"),
         (with_objects({"label": "bus", "box": [0.1, 0.1, 0.1, 0.5]}), "empty"),
         (with_objects({"label": "bus", "box": [0.1, 0.1, 1.2, 0.5]}), "outside"),

@@ -73,6 +73,8 @@ def test_a_voc_object_that_cannot_stay_is_counted(content: str, reason: str, tmp
         ({"trainval": "b\na\n", "test": ""}, None, ["b", "a"]),
         ({"cat_train": "a -1\n", "train": "b  1\n\n"}, "cat_train", ["a"]),
         ({"default": "a\n"}, None, ["a"]),
+        ({"train": "b\n", "val": "a\n"}, "valid", ["a"]),
+        ({"train": "b\n", "valid": "a\n"}, "val", ["a"]),
     ],
 )
 def test_voc_splits(splits: dict[str, str], wanted: str | None, expected: list[str], tmp_path: Path) -> None:
