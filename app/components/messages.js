@@ -36,7 +36,7 @@ document.addEventListener("say", ({ detail: { kind, title, text } }) => { // of 
 // What Gradio itself says has no title, and no word of what to do.
 const REFUSALS = [
   [/exceed the maximum allowed size of ([\d.]+) Mb: "?(.*?)"?$/s, (size, name) => `${name} is larger than ${Number(size)} MB. Choose a smaller file.`],
-  [/^Invalid file type: (.*)\. Only (.*) allowed/s, (name, types) => `${name} is of no type that can be opened. Choose ${types.replaceAll(",", ", ").replace(/, ?([^,]*)$/, " or $1")}.`],
+  [/^Invalid file type: (.*)\. Only (.*) allowed/s, (name, types) => `${name} is of no type that can be opened. Choose ${types.split(/,\s*/).join(", ").replace(/, ([^,]*)$/, " or $1")}.`],
 ];
 
 function worded(html) {
