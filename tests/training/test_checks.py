@@ -223,7 +223,10 @@ def build(folder: Path) -> set[Path]:
     (folder / "junk.pt").write_bytes(b"junk")
     (folder / "list.json").write_text("[]")
     (folder / "rows.jsonl").write_text('{"format": "other"}\n')
-    write_json(folder / "made" / "manifest.json", {"format": "generation-1", "count": 1, "chunk": 1})
+    write_json(
+        folder / "made" / "manifest.json",
+        {"format": "generation-1", "count": 1, "chunk": 1, "classes": {"things": ["car"], "stuff": []}},
+    )
     write_json(folder / "old" / "config.json", {"size": 1, "batch": 1, "generator": 1, "steps": 1, "base": 1})
     write_json(folder / "old" / "annotations" / "instances_train.json", {})
     write_json(folder / "model" / "model_index.json", {})
