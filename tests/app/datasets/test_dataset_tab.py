@@ -255,7 +255,7 @@ def test_a_finished_data_set(runs: Runs) -> None:
     screen = handlers.look(runs, "one", NUMBERS, 0)
     assert screen.may_download and "<td>all</td>" in screen.page and "image 10 of 10" in screen.run.head
     large = handlers.enlarged(runs, "one", 7)
-    assert large.file == folder / "set/images/00001/000007.png" and large.caption == "Image 7 of one"
+    assert large.file == folder / "set/images/00001/000007.png" and large.caption == "000007.png of one"
     assert [mark.score for mark in large.marks if mark.score is not None and mark.score < 0.5] == []
     with pytest.raises(ConfigError, match="image 99 of one is not there any more"):
         handlers.enlarged(runs, "one", 99)
