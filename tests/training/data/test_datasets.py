@@ -187,8 +187,8 @@ def test_the_index_lies_in_the_cache_folder_where_none_is_named(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     before = sorted(papercut.rglob("*"))
     open_dataset(papercut)
-    (index,) = (tmp_path / "detdiffusion" / "indexes").iterdir()
-    assert index.name.startswith("data-") and index.suffix == ".sqlite"
+    (index,) = (tmp_path / "detdiffusion" / "indexes").glob("*.sqlite")
+    assert index.name.startswith("data-")
     assert sorted(papercut.rglob("*")) == before  # nothing is written among the user's data
 
 
