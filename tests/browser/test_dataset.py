@@ -48,7 +48,7 @@ def test_from_layouts_to_a_zip(studio: Any, fill: Callable[..., None], tmp_path:
     studio.screenshot("pictures")
     page.locator("#data-page figure .tile").nth(2).click()
     expect(page.locator("#data-large img")).to_be_visible()
-    expect(page.locator("#data-large figcaption")).to_contain_text("Image 2 of few")
+    expect(page.locator("#data-large figcaption")).to_contain_text("000002.png of few")
     studio.screenshot("enlarged")
     page.locator("#data-back").click()
     expect(page.locator("#data-large")).to_be_hidden()

@@ -26,7 +26,7 @@ from training.generator.config import GeneratorConfig
 
 CHUNK = 250  # pictures a file, the unit that a killed run loses at most
 BATCH = 8  # pictures
-OBJECT_BYTES = 180  # of an object and its part of the layout, as JSON
+OBJECT_BYTES = 210  # of an object and its part of the layout, as JSON
 
 
 def cell_size(autoencoder: Autoencoder) -> int:

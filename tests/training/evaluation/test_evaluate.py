@@ -25,7 +25,7 @@ from detdiffusion.errors import CheckpointError, ConfigError, DetectorError, Lay
 from detdiffusion.evaluation.effect import measure
 from detdiffusion.image_record import read_image
 from detdiffusion.layout import Attribute, Box, Layout
-from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
+from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingRequest
 from detdiffusion.text.vocabulary import Vocabulary
 from training.core.typed_json import to_json
 from training.data.layout_sources import PapercutLayouts
@@ -474,7 +474,7 @@ def test_views_of_attribute_guidance(model: Path, tmp_path: Path, monkeypatch: p
 
 def test_masks_are_compared_with_the_true_ones(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = PapercutLayouts(2, FIRST)
-    plan = Plan(model, source, (Strategy.ORIGIN,), detectors=("bundled",), sampling=SamplingConfig(0, 1), batch=2)
+    plan = Plan(model, source, (Strategy.ORIGIN,), detectors=("bundled",), sampling=SamplingRequest(1), batch=2)
 
     def find(_: Any, images: Sequence[Image.Image], layouts: Sequence[Layout]) -> list[np.ndarray]:
         return [source.masks(place, (64, 64)) for place, _ in enumerate(layouts)]

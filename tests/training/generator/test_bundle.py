@@ -14,6 +14,7 @@ from detdiffusion.detectors import BUNDLED, HELD_OUT, load_detector
 from detdiffusion.diffusion.manifest import verify
 from detdiffusion.diffusion.pipeline import load_pipeline
 from detdiffusion.errors import ConfigError
+from detdiffusion.layout import Layout
 from detdiffusion.models.cause_classifier import load_causes
 from training.__main__ import main
 from training.autoencoder.config import AutoencoderConfig
@@ -23,6 +24,7 @@ from training.data.papercut.scene import scene
 from training.generator import bundle, bundle_command
 from training.generator.batch import SampleStore
 from training.generator.bundle import baseline_folder, train_bundle, training_scenes, validation_scenes
+from training.generator.chunk import write_chunk
 from training.generator.config import PRESETS, BundleConfig, DetectorConfig, SampleConfig, Stage
 from training.generator.samples import summarise
 
@@ -169,7 +171,8 @@ def test_settings_of_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_the_summary_counts_things_and_their_hard_share(tmp_path: Path) -> None:
     boxes = [("car", "easy"), ("car", "hard"), ("cat", "easy"), ("road", "background")]
     objects = [{"label": label, "box": [0, 0, 1, 1], "attribute": attribute} for label, attribute in boxes]
-    (tmp_path / "chunk-00000.json").write_text(json.dumps([{"width": 8, "height": 8, "objects": objects}]))
+    layout = Layout.from_json({"width": 8, "height": 8, "objects": objects})
+    write_chunk(tmp_path / "chunk-00000.json", [layout], {"latents": torch.zeros(1)})
     assert summarise(tmp_path) == {
         "objects": {"car": {"easy": 1, "hard": 1}, "cat": {"easy": 1}, "road": {"background": 1}},
         "hard_share": pytest.approx(1 / 3),

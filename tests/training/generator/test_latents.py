@@ -165,7 +165,7 @@ def test_a_killed_encoding_goes_on_by_the_chunk(
     dataset: Dataset, tiny: GeneratorConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(latents, "CHUNK", 3)
-    assert encode(dataset, tiny, tmp_path / "whole") == [1, 2, 3, 4]
+    assert encode(dataset, tiny, tmp_path / "whole") == [3, 6, 9, 10]
     whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
     cut = tmp_path / "cut"
     shutil.copytree(tmp_path / "whole", cut)
@@ -173,7 +173,7 @@ def test_a_killed_encoding_goes_on_by_the_chunk(
         (cut / name).unlink()
     (cut / "chunk-00001.safetensors").write_bytes(b"torn")
     before = {path: path.stat().st_mtime_ns for path in (cut / "chunk-00000.json", cut / "chunk-00002.safetensors")}
-    assert encode(dataset, tiny, cut) == [1, 2, 3, 4]
+    assert encode(dataset, tiny, cut) == [3, 6, 9, 10]
     assert {path.name: path.read_bytes() for path in cut.iterdir()} == whole
     assert {path: path.stat().st_mtime_ns for path in before} == before, "what was finished is left as it is"
 
@@ -184,8 +184,8 @@ def test_processes_share_the_chunks(
     monkeypatch.setattr(latents, "CHUNK", 3)
     monkeypatch.setattr(Processes, "wait", lambda self: None)
     encode(dataset, tiny, tmp_path / "whole")
-    assert encode(dataset, tiny, tmp_path / "shared", processes=Processes(1, 2)) == [2, 4]
-    assert encode(dataset, tiny, tmp_path / "shared", processes=Processes(0, 2)) == [1, 3]
+    assert encode(dataset, tiny, tmp_path / "shared", processes=Processes(1, 2)) == [6, 10]
+    assert encode(dataset, tiny, tmp_path / "shared", processes=Processes(0, 2)) == [3, 9]
     names = sorted(path.name for path in (tmp_path / "whole").iterdir())
     assert sorted(path.name for path in (tmp_path / "shared").iterdir()) == names
     for name in names:
