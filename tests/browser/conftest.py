@@ -93,6 +93,13 @@ def serve(tmp_path: Path) -> Iterator[Callable[[Path], str]]:
         yield lambda model: stack.enter_context(serving(model, tmp_path))
 
 
+@pytest.fixture(scope="module")
+def serve_together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], str]]:
+    """`serve_together(model)`: where a studio serves it for all tests of a file."""
+    with ExitStack() as stack:
+        yield lambda model: stack.enter_context(serving(model, tmp_path_factory.mktemp("studio")))
+
+
 @pytest.fixture(scope="session")
 def laptop(chromium: Browser) -> Iterator[BrowserContext]:
     """A laptop's screen. Its pages share the browser's cache: what Gradio is made of is fetched and compiled once."""

@@ -41,9 +41,15 @@ def quick_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def quick(quick_model: Path, serve_together: Callable[[Path], str]) -> str:
+    """Where a studio serves it."""
+    return serve_together(quick_model)
+
+
 @pytest.fixture
-def live(serve: Callable[[Path], str], quick_model: Path, visit: Any) -> Page:
-    page: Page = visit(serve(quick_model))
+def live(quick: str, visit: Any) -> Page:
+    page: Page = visit(quick)
     switch_on(page)
     return page
 
@@ -105,7 +111,11 @@ def test_a_tag_changes_the_numbers_without_another_key(live: Page) -> None:
     expect(live.locator("#pair .caption.b")).to_contain_text("As tagged")
 
 
-def test_what_one_rests_on_goes_into_the_gallery_and_nothing_else(live: Page) -> None:
+def test_what_one_rests_on_goes_into_the_gallery_and_nothing_else(
+    serve: Callable[[Path], str], quick_model: Path, visit: Any
+) -> None:
+    live = visit(serve(quick_model))
+    switch_on(live)
     drag(live, 1.0)
     settle(live)
     live.wait_for_timeout(2500)
@@ -125,11 +135,8 @@ def test_switched_off_it_stops(live: Page) -> None:
     expect(live.locator("#results .stale")).to_have_count(1)
 
 
-def test_two_tabs_each_with_its_own_layout_and_one_that_goes(
-    serve: Callable[[Path], str], quick_model: Path, visit: Any
-) -> None:
-    address = serve(quick_model)
-    pages = [visit(address), visit(address)]
+def test_two_tabs_each_with_its_own_layout_and_one_that_goes(quick: str, visit: Any) -> None:
+    pages = [visit(quick), visit(quick)]
     for page in pages:
         switch_on(page)
     for page, key in zip(pages, ("ArrowLeft", "ArrowUp"), strict=True):
