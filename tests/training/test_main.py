@@ -129,7 +129,7 @@ READING = {"--images", "--split-by", "--strict"}  # how data are read, beside --
 
 def test_whoever_reads_a_split_reads_data_in_every_form() -> None:
     found = {verb: READING & set(flags) for verb in VERBS if "--split" in (flags := _flags(verb))}
-    assert len(found) == 10
+    assert len(found) == 11
     assert {verb: flags for verb, flags in found.items() if flags != READING} == {}
 
 
