@@ -135,7 +135,11 @@ def test_what_cannot_work_is_said_before_it_starts(training: Training) -> None:
     page.wait_for_timeout(3000)  # the list of runs is looked at every two seconds
     before = listed.count()
     page.get_by_label("Folder", exact=True).click()
-    for folder, message in (("", "enter the folder"), ("/nowhere/at/all", "is not a folder")):
+    for folder, message in (
+        ("", "the folder of the images"),
+        ("nowhere/at/all", "is not a folder"),
+        ("/nowhere/at/all", "outside of what the studio may read"),
+    ):
         training.fill(folder=folder)
         training.start()
         training.message(message)

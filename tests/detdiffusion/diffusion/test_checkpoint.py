@@ -178,7 +178,7 @@ def test_damaged_and_unsafe_folders_are_refused(model: Path, harm: Callable[[Pat
         ("perception_head/config.json", {"text_dim": 8}, "head text_dim is 8, the text encoder's width 16"),
         ("vocabulary.json", {"grid": [9, 8]}, r"lacks 8 of the vocabulary's 75 .* \(<64>, <65>"),
         ("vocabulary.json", {"things": ["car"]}, "blueprint num_classes is 3, classes of the vocabulary 2"),
-        ("vocabulary.json", {"things": 3}, "vocabulary.json: this is not a vocabulary"),
+        ("vocabulary.json", {"things": 3}, "vocabulary.json: a vocabulary's words need to be lists of text"),
         (
             "model_index.json",
             {"unet": ["diffusers", "UNet2DModel"]},

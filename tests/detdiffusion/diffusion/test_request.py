@@ -83,7 +83,7 @@ def test_a_file_that_is_no_layout_is_named(tmp_path: Path, tiny_pipeline: DetDif
         ({"seeds": [True]}, "seeds needs to be a list"),
         ({"guidance_scale": math.nan}, "guidance nan needs to be a number"),
         ({"guidance_scale": "3"}, "guidance '3' needs to be a number"),
-        ({"guidance_scale": None}, "guidance None needs to be a number"),
+        ({"guidance_scale": [2]}, r"guidance \[2\] needs to be a number"),
         ({"attribute_guidance": math.inf}, "attribute guidance inf needs to be a number"),
         ({"steps": 0}, "0 steps; choose 1 to 1000"),
         ({"steps": 1001}, "1001 steps; choose 1 to 1000"),

@@ -57,7 +57,7 @@ def test_coco_has_its_80_things_and_91_stuff() -> None:
         ({"things": ()}, "needs class names"),
         ({"things": ("car", "car")}, "repeated: car"),
         ({"stuff": ("car",)}, "repeated: car"),
-        ({"grid": (1, 8)}, "at least 2"),
+        ({"grid": (1, 8)}, "needs from 2 to 1024"),
         ({"location_format": "<loc>"}, "location_format"),
         ({"template": "An image"}, "template"),
         (
