@@ -20,7 +20,7 @@ EXTRAS  := $(VENV)/.test-installed
 help:
 	@echo "make studio        the studio at http://127.0.0.1:$(PORT)   (options: PORT=, WORKSPACE=, MODEL=)"
 	@echo "make test          lint and every test (browser tests need Chromium: apt-get install chromium)"
-	@echo "make test-fast     the tests without browser, trained model or extra processes: two minutes"
+	@echo "make test-fast     the tests without browser, trained model or extra processes: five minutes"
 	@echo "make lint          ruff, mypy and import-linter"
 	@echo "make check-yolov4  our YOLOv4 against OpenCV 4's, in an environment of its own (.venv-opencv4)"
 	@echo "Each creates $(VENV) and installs what it needs first (PYTHON=$(PYTHON); Python 3.11 or newer)."

@@ -20,6 +20,7 @@ from detdiffusion.errors import Cancelled, DetDiffusionError, sentence
 from detdiffusion.layout import Attribute
 
 AGAIN = "() => { document.dispatchEvent(new CustomEvent('live-again')); }"
+SOON = "() => { setTimeout(() => document.dispatchEvent(new CustomEvent('live-again')), 300); }"  # once it is set
 
 
 def as_tagged(sides: Sides, layout: Mapping[str, Any]) -> Sides:
@@ -61,7 +62,7 @@ class Live:
         for widget in widgets:
             widget.input(None, None, None, js=AGAIN, **QUIET)
         for button in buttons:
-            button.click(None, None, None, js=AGAIN.replace("{ ", "{ setTimeout(() => ", 1).replace("; }", ", 300); }"))
+            button.click(None, None, None, js=SOON)
 
     def _on_draw(self, asked: LiveValue, request: gr.Request, *values: Any) -> Updates:
         """What is drawn for this page stops, after the step that it is at, and leaves the page as it is."""
