@@ -136,7 +136,7 @@ def begin(request: Request, *, dry: bool = False) -> Job:
     from detdiffusion.detectors.names import check_knows, remap_labels
     from detdiffusion.diffusion.manifest import check_model, model_hash, read_vocabulary, verify
 
-    check_device(request.device)
+    check_device(request.device, draws=True)
     check_model(request.model)
     if request.detector not in (None, NO_DETECTOR):
         detector_path(str(request.detector), request.model)
