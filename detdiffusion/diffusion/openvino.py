@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
 
 from detdiffusion.core.files import (
     cache_folder,
@@ -117,7 +118,7 @@ def _trace(network: nn.Module, given: tuple[Tensor, ...], shapes: tuple[Any, ...
     import openvino
 
     with torch.autocast("cpu", enabled=False), warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # of what one size of images leaves constant
+        warnings.simplefilter("ignore", TracerWarning)  # of what one size of images leaves constant
         traced = torch.jit.trace(network.eval(), given, check_trace=False)  # the tests check it
         model = openvino.convert_model(traced, example_input=given)
     model.reshape({number: openvino.PartialShape(list(shape)) for number, shape in enumerate(shapes)})
