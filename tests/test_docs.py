@@ -279,7 +279,7 @@ def test_sentences_name_commands_and_options_that_are_there(page: Path) -> None:
         ("sh", "python -m training bundle --preset cpu --out o --set samples.scene=3", "scene"),
         ("sh", "make tests", "the Makefile makes no"),
         ("sh", "python -m app --colour red", "unrecognized arguments"),
-        ("sh", "python -m benchmarks.paste --fake DIR", "python -m benchmarks.paste"),
+        ("sh", "python -m benchmarks.steps --fake DIR", "python -m benchmarks.steps"),
         ("sh", "python -m benchmarks.nothing", "there is no module benchmarks.nothing"),
         ("sh", "python docs/nothing.py", "there is no docs/nothing.py"),
         ("sh", "curl https://example.org", "command not found|No such file"),
