@@ -241,9 +241,10 @@ def test_inputs_are_read(block: Block, tmp_path: Path) -> None:
     file = tmp_path / "input.yaml"
     file.write_text(block.text, encoding="utf-8")
     if block.comment == "input of loop":
-        from training.loop import LoopConfig, stages
+        from training.loop.command import plan_of
+        from training.loop.stages import LoopConfig
 
-        for stage in stages(LoopConfig.read(file)):
+        for stage in plan_of(LoopConfig.read(file)):
             check(["python", "-m", "training", *stage.words])
     else:
         assert block.comment == "input of pilots"

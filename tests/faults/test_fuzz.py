@@ -36,7 +36,7 @@ from training.data.forms.yolo_config import read_config, read_names
 from training.data.images import read_image_file
 from training.data.layout_sources import open_source
 from training.generator.chunk import read_chunk
-from training.loop import LoopConfig
+from training.loop.stages import LoopConfig
 from training.report.data import read_report
 from training.synthesis.store import read_chunks
 
