@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 
 from training.loop.perform import perform
-from training.loop.rounds import check_rounds, ending, round_stages
+from training.loop.rounds import PAGE, check_rounds, ending, round_stages
 from training.loop.stages import LoopConfig, Stage, check, check_inputs, stages
 
 
@@ -31,7 +31,10 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if config.rounds is None:
         return perform(plan, Path(config.out))
-    return perform(plan, Path(config.out), ending(config))
+    code = perform(plan, Path(config.out), ending(config))
+    if not code:
+        print(Path(config.out) / PAGE)
+    return code
 
 
 def plan_of(config: LoopConfig) -> list[Stage]:

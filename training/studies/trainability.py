@@ -124,6 +124,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_arguments(parser)
     add_old_name(parser, "--real", "--data")
     add_negatives_argument(parser)
+    _add_rows(parser)
+    _add_learning(parser)
+    parser.add_argument("--out", type=out_folder, required=True, metavar="DIR", help=f"the table is DIR/{RESULT}")
+    parser.add_argument("--val-split", default="val", metavar="NAME", help="to validate on (val)")
+    parser.add_argument(
+        "--val-attributes", type=Path, metavar="FILE.jsonl", help="of annotate: also recall on easy and hard objects"
+    )
+    parser.add_argument(
+        "--most", type=positive, metavar="N", help="train at most N detectors now; the same command resumes"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep the detectors, not only their scores")
+    add_device(parser)
+    add_dry_run(parser)
+
+
+def _add_rows(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--synthetic", type=paths, default=[], metavar="DIR,...", help="of generate: rows for each")
     parser.add_argument(
         "--rows",
@@ -156,6 +172,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of diagnose: gains on each of its slices, and their objects are pasted more often",
     )
     parser.add_argument(
+        "--share", type=float, metavar="S", help="share of generated images among those shown (default: by number)"
+    )
+    parser.add_argument("--limit", type=positive, metavar="N", help="learn from at most N images")
+    parser.add_argument("--subset-seed", type=natural, default=0, metavar="N", help="seed that selects them (0)")
+
+
+def _add_learning(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--detector",
         required=True,
         metavar="NAME|PATH",
@@ -165,18 +189,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=seed_list, default=[0, 1, 2], metavar="0:3", help="FIRST:END or a list (default 0,1,2)"
     )
-    parser.add_argument("--out", type=out_folder, required=True, metavar="DIR", help=f"the table is DIR/{RESULT}")
     parser.add_argument("--preset", choices=tuple(TRAINABILITY), default="small", help="size and updates (small)")
     parser.add_argument("--updates", type=positive, metavar="N", help="updates of the training (preset default)")
     parser.add_argument("--batch", type=positive, metavar="N", help="images per batch (preset default)")
     add_image_size(parser, "image_size", "of the preset")
     parser.add_argument("--learning-rate", type=float, metavar="R", help="default: the preset's or the library's")
-    parser.add_argument("--val-split", default="val", metavar="NAME", help="to validate on (val)")
-    parser.add_argument("--limit", type=positive, metavar="N", help="learn from at most N images")
-    parser.add_argument("--subset-seed", type=natural, default=0, metavar="N", help="seed that selects them (0)")
-    parser.add_argument(
-        "--share", type=float, metavar="S", help="share of generated images among those shown (default: by number)"
-    )
     parser.add_argument(
         "--augment-all",
         dest="augment",
@@ -184,20 +201,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ordinary augmentation in every row, not only in its own row",
     )
     add_old_name(parser, "--augment", "--augment-all")
-    parser.add_argument(
-        "--val-attributes", type=Path, metavar="FILE.jsonl", help="of annotate: also recall on easy and hard objects"
-    )
     add_weights(
         parser,
         "weights to start from, used where they fit: as those of the verb detector (default: from scratch)",
     )
     parser.add_argument("--from-nothing", action="store_true", help="with --weights: every row from nothing, too")
-    parser.add_argument(
-        "--most", type=positive, metavar="N", help="train at most N detectors now; the same command resumes"
-    )
-    parser.add_argument("--keep", action="store_true", help="keep the detectors, not only their scores")
-    add_device(parser)
-    add_dry_run(parser)
 
 
 @tells(lambda arguments: arguments.out / STATUS, shared=True)
@@ -295,7 +303,7 @@ def _check_weights(request: TrainabilityRequest, plan: Plan) -> None:
 def rows_of(text: str) -> list[Kind]:
     """ "all", or "real,pasted"."""
     try:
-        return list(Kind) if text == ALL else [Kind(word) for word in words(text)]
+        return list(Kind) if text == ALL else list(dict.fromkeys(Kind(word) for word in words(text)))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{error}: take {ALL}, or some of {', '.join(Kind)}") from error
 
