@@ -3,11 +3,7 @@
 import argparse
 import json
 import math
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import warm
 from PIL import Image
 
 from detdiffusion.attributes import Strategy
@@ -40,7 +37,6 @@ from training.evaluation.store import stable_name
 
 BuildWorldModel = Callable[..., Path]
 
-ROOT = Path(__file__).resolve().parents[3]
 COUNT, FIRST = 5, 900_000
 SCENES = f"papercut:{COUNT}@{FIRST}"
 
@@ -494,15 +490,14 @@ def test_killed_and_resumed_is_the_uninterrupted_report(model: Path, tmp_path: P
     """kill -9 in the middle of the first view; what was committed is not drawn again, and the bytes are the same."""
     words = ["--model", model, "--layouts", SCENES, "--steps", "1", "--batch", "2", "--strategies", "easy,hard"]
     killed, whole = tmp_path / "killed.json", tmp_path / "whole.json"
-    line = [sys.executable, "-m", "training", "evaluate", *map(str, words), "--out", str(killed)]
-    process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = warm.training(["evaluate", *words, "--out", killed], tmp_path / "printed")
     mark = tmp_path / "killed.work" / "tiny" / "easy" / "00000" / "commit.json"
     deadline = time.monotonic() + 300
     while not mark.exists():
-        assert process.poll() is None and time.monotonic() < deadline, "it ended before it could be killed"
+        assert process.is_alive() and time.monotonic() < deadline, "it ended before it could be killed"
         time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert not killed.exists()
     committed = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed.work").rglob("commit.json")}
     assert len(committed) >= 3 + 1, "all real pictures, and a chunk of easy"
