@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from pycocotools.coco import COCO
 
 from detdiffusion.errors import ConfigError, DataError, DetectorError, LayoutError
@@ -219,25 +220,25 @@ def workers_of(process: int) -> list[int]:
 
 
 @pytest.mark.process
-def test_killed_workers_change_nothing(world_model: Path, made: Path, tmp_path: Path, start: Start) -> None:
+def test_killed_workers_change_nothing(world_model: Path, made: Path, tmp_path: Path) -> None:
     """kill -9 of both workers, then of the coordinator: the pictures are those of one worker without a kill."""
     out = tmp_path / "killed"
-    line = [sys.executable, "-m", "training", "generate", *words_of(world_model, out, "--workers", 2, "--chunk", 2)]
-    process = start(line)
+    words = ["generate", *words_of(world_model, out, "--workers", 2, "--chunk", 2)]
+    process = warm.training(words, tmp_path / "said")
     chunks = job_chunks(out, COUNT, 2)
-    wait(lambda: len(workers_of(process.pid)) == 2 or process.poll() is not None)
+    wait(lambda: len(workers_of(process.pid)) == 2 or not process.is_alive())
     first = workers_of(process.pid)
     for worker in first:
         os.kill(worker, signal.SIGKILL)
-    wait(lambda: set(workers_of(process.pid)) - set(first) or process.poll() is not None)
+    wait(lambda: set(workers_of(process.pid)) - set(first) or not process.is_alive())
     second = workers_of(process.pid)
     assert len(first) == 2 and second and not set(first) & set(second), "others took their place"
-    wait(lambda: chunks.done() or process.poll() is not None)
+    wait(lambda: chunks.done() or not process.is_alive())
     process.kill()
     for worker in second:
         with suppress(ProcessLookupError):
             os.kill(worker, signal.SIGKILL)
-    process.wait()
+    process.join()
     before = {path: path.read_bytes() for chunk in chunks.done() for path in chunks.folder(chunk).iterdir()}
     assert ask(world_model, out, "--chunk", 2) == 0
     assert before and {path: path.read_bytes() for path in before} == before, "what was committed stays"
@@ -264,14 +265,14 @@ def test_a_worker_leaves_with_who_started_it(world_model: Path, tmp_path: Path, 
 
 
 @pytest.mark.process
-def test_two_jobs_at_once_share_the_work(world_model: Path, made: Path, tmp_path: Path, start: Start) -> None:
+def test_two_jobs_at_once_share_the_work(world_model: Path, made: Path, tmp_path: Path) -> None:
     """The same command, in this process and in another."""
     out = tmp_path / "two"
-    line = [sys.executable, "-m", "training", "generate", *words_of(world_model, out)]
-    other = start(line)
-    wait(lambda: workers_of(other.pid) or other.poll() is not None)
+    other = warm.training(["generate", *words_of(world_model, out)], tmp_path / "said")
+    wait(lambda: workers_of(other.pid) or not other.is_alive())
     assert ask(world_model, out) == 0
-    assert other.wait() == 0
+    other.join()
+    assert other.exitcode == 0, (tmp_path / "said").read_text()
     assert check(out) == 0 and pictures(out) == pictures(made)
 
 
