@@ -23,7 +23,7 @@ from typing import Any
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.arguments import out_folder
 from detdiffusion.detectors.architectures import check_any
-from detdiffusion.errors import ConfigError, why
+from detdiffusion.errors import ConfigError, quoted, why
 from training.autoencoder import command as autoencoder
 from training.core.cli import check_there
 from training.core.status import STATUS, RunState, StageStatus, StatusWriter, telling
@@ -52,7 +52,13 @@ _MODULES: Mapping[str, Any] = {
     "trainability": trainability,
     "report": report,
 }
-_CHECKED = ("annotate", "autoencoder", "train", "trainability")  # whose request needs nothing that another stage makes
+_CHECKED = (
+    "annotate",
+    "autoencoder",
+    "train",
+    "generate",
+    "trainability",
+)  # whose request needs nothing that another stage makes
 # Stages that can be rehearsed on the user's own data, and what makes a dry run of each.
 _DRY: Mapping[str, bool | str] = {"annotate": True, "autoencoder": True, "train": train.BEFORE_ATTRIBUTES}
 
@@ -87,7 +93,7 @@ class LoopConfig:
     def __post_init__(self) -> None:
         for name in ("data", "out", *_VERBS):
             if not isinstance(getattr(self, name), str):
-                raise ConfigError(f"{name} needs to be text, got {repr(getattr(self, name))[:50]}")
+                raise ConfigError(f"{name} needs to be text, got {quoted(getattr(self, name))}")
         if not isinstance(self.pictures, Mapping) or not isinstance(self.compare, Sequence):
             raise ConfigError("pictures needs strategies with their numbers, and compare a list of folders")
         if any(not isinstance(value, int | float) for value in (self.fraction, self.seed)):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
+from detdiffusion.errors import CheckpointError, ConfigError, LayoutError, quoted
 from detdiffusion.image_record import read_layout
 from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import MAX_SEED, Recommended, SamplingConfig, SamplingRequest
@@ -100,4 +100,4 @@ def as_folder(value: object) -> Path:
 
 
 def _kind(value: object) -> str:
-    return "None" if value is None else f"{type(value).__name__} ({repr(value)[:60]})"
+    return "None" if value is None else f"{type(value).__name__} ({quoted(value)})"

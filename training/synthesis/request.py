@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from detdiffusion.core.files import claim, read_json, write_sealed
 from detdiffusion.core.settings import check_settings, keep_settings
 from detdiffusion.detectors import BUNDLED, HELD_OUT, own_detectors
 from detdiffusion.errors import ConfigError, DataError, LayoutError
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import AS_RECOMMENDED, SamplingRequest
 from training.data.datasets import open_dataset
 from training.data.filters import EVERYTHING, NO_FILTER, LayoutFilter
 from training.data.forms.recognise import check_data
@@ -53,7 +53,8 @@ class Request:
     layouts: str
     strategy: Strategy
     count: int
-    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(0))
+    seed: int = 0
+    sampling: SamplingRequest = AS_RECOMMENDED
     bounds: LayoutFilter = NO_FILTER  # of a data set's objects
     split: str | None = None
     attributes: Path | None = None  # a file of `annotate`
@@ -75,15 +76,19 @@ class Request:
         """The job, with its layouts opened.
 
         Raises:
+            CheckpointError: there is no such model.
             DataError: the layouts cannot be read.
         """
-        shared = {field.name for field in fields(Job)} & {field.name for field in fields(self)} - {"detector"}
-        given = {name: getattr(self, name) for name in shared}
+        from detdiffusion.diffusion.manifest import read_recommended
+
+        shared = {field.name for field in fields(Job)} & {field.name for field in fields(self)}
+        given = {name: getattr(self, name) for name in shared - {"detector", "sampling"}}
         if self.check:  # what it stands on: objects are looked for, images drawn again, boxes moved
             given |= {"refine": REDRAW, "snap": True, "check_by": self.check_by or _second(self.model)}
         return Job(
             source=open_source(self.layouts, self.bounds, self.split, self.attributes, self.reading),
             detector=_detector(self.detector, self.model),
+            sampling=self.sampling.of(read_recommended(self.model), self.seed),
             **given,
         )
 
@@ -134,7 +139,7 @@ def begin(request: Request, *, dry: bool = False) -> Job:
     """
     from detdiffusion.detectors import detector_path, load_detector
     from detdiffusion.detectors.names import check_knows, remap_labels
-    from detdiffusion.diffusion.manifest import check_model, model_hash, read_vocabulary, verify
+    from detdiffusion.diffusion.manifest import check_model, model_hash, read_recommended, read_vocabulary, verify
 
     check_device(request.device)
     check_model(request.model)
@@ -149,6 +154,8 @@ def begin(request: Request, *, dry: bool = False) -> Job:
     job = request.job()
     print(f"checking the model {job.model}", file=sys.stderr)
     verify(job.model)
+    if advice := read_recommended(job.model).advice(job.sampling):
+        print(f"note: {advice}", file=sys.stderr)
     vocabulary = read_vocabulary(job.model)
     if not vocabulary.attribute_words and (job.strategy is not Strategy.ORIGIN or job.sampling.attribute_guidance):
         raise ConfigError(f"{job.model} knows no easy and hard objects: use --strategy origin")
@@ -168,7 +175,7 @@ def begin(request: Request, *, dry: bool = False) -> Job:
         return job
     with alone(job.out):  # only now: bad input leaves no trace
         keep_settings(job.out / MANIFEST, settings)
-        write_sealed(job.out / ORDER, request.to_json())
+        write_sealed(job.out / ORDER, {**request.to_json(), **sampling_to_json(job.sampling)})
         chunks = job.chunks
         chunks.sweep()
         for chunk in range(len(chunks)):
