@@ -150,13 +150,6 @@ def test_voc_entities_are_refused_in_every_encoding(encoding: str, tmp_path: Pat
     assert opened(root).tally.pictures == {Reason.ENTITIES: 1}
 
 
-def test_voc_namespaces_are_read(tmp_path: Path) -> None:
-    root = voc(tmp_path / "data")
-    path = root / "Annotations" / "a.xml"
-    path.write_text(path.read_text().replace("<annotation>", '<annotation xmlns="https://example.org/voc">'))
-    assert labels(opened(root)) == {"a": ["cat"]}
-
-
 @pytest.mark.parametrize(
     ("box", "expected"),
     [
