@@ -355,8 +355,10 @@ def write_many(path: Path, pictures: int, objects: int) -> None:
     polygon = [[round(4 + number * 0.17 % 15, 2) for number in range(160)]]
     with path.open("w") as file:
         file.write('{"annotations": [')
+        text = json.dumps(thing("ID", "IMAGE", segmentation=polygon))
         for number in range(pictures * objects):
-            file.write(", " * (number > 0) + json.dumps(thing(number, number % pictures, segmentation=polygon)))
+            row = text.replace('"ID"', str(number)).replace('"IMAGE"', str(number % pictures))
+            file.write(", " * (number > 0) + row)
         rows = ", ".join(json.dumps(picture(number)) for number in range(pictures))
         file.write(f'], "images": [{rows}], "categories": {json.dumps(CATEGORIES)}}}')
 
