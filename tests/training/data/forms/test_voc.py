@@ -166,6 +166,18 @@ def test_voc_counts_pixels_from_1(box: tuple[int, ...], expected: tuple[float, .
     assert index.tally.notes == {}
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_voc_files_in_capitals(listed: bool, tmp_path: Path) -> None:
+    root = voc(voc(tmp_path / "data"), stem="b.v2")
+    for path in (root / "Annotations").iterdir():
+        path.rename(path.with_name(path.name.replace(".xml", ".XML")))
+    if listed:
+        lists(root, train="a\nb.v2.XML\n")
+    index = opened(root)
+    assert labels(index) == {"a": ["cat"], "b.v2": ["cat"]}
+    assert index.tally.pictures == {}
+
+
 def test_voc_lists_as_tools_write_them(tmp_path: Path) -> None:
     root = tmp_path / "data"
     for stem in ("a", "b.v2", "my photo", "sub", "x"):
