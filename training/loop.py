@@ -7,6 +7,7 @@ finished stage is not done again, and one that was stopped goes on, because the 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import signal
@@ -15,15 +16,16 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.arguments import out_folder
+from detdiffusion.core.devices import check_device
 from detdiffusion.detectors.architectures import check_any
-from detdiffusion.errors import ConfigError, quoted, why
+from detdiffusion.errors import ConfigError, DataError, quoted, why
 from training.autoencoder import command as autoencoder
 from training.core.cli import check_there
 from training.core.status import STATUS, RunState, StageStatus, StatusWriter, telling
@@ -36,6 +38,7 @@ from training.labelling import annotate
 from training.report import command as report
 from training.studies import trainability
 from training.synthesis import command as generate
+from training.synthesis.request import NO_DETECTOR, check_request
 
 COMMAND = (sys.executable, "-m", "training")
 TRAIN, VALIDATION = "train", "val"  # splits of the loop's own copy of the data
@@ -265,14 +268,24 @@ def check_inputs(config: LoopConfig, plan: Sequence[Stage]) -> None:
         out_folder(config.out)
     except argparse.ArgumentTypeError as error:
         raise ConfigError(f"out: {error}") from error
-    for split in (config.split, config.validation):
+    learned, _ = (
         open_dataset(Path(config.data), filter=EVERYTHING, split=split, reading=config.reading)
+        for split in (config.split, config.validation)
+    )
     check_there(None if config.base is None else Path(config.base), *map(Path, config.compare), what="folder")
     asked = {stage.words[0]: _parsed(stage.name, stage.words) for stage in plan}
     check_there(*(getattr(one, name, None) for one in asked.values() for name in ("start", "val_attributes")))
-    learner = asked["trainability"].detector
-    if not Path(learner).exists():
-        check_any(learner)
+    for one in asked.values():
+        check_device(getattr(one, "device", None))
+    learner, count = asked["trainability"], math.ceil(len(learned) * config.fraction)
+    if not Path(learner.detector).exists():
+        check_any(learner.detector)
+    if learner.limit is not None and learner.limit > count:
+        raise DataError(f"trainability: {config.data} has {count} pictures to learn from, not --limit {learner.limit}")
+    pictures = generate.request_of(asked["generate"])
+    if asked["train"].detector == NO_DETECTOR and pictures.detector is None:  # the model then has none of its own
+        pictures = replace(pictures, detector=NO_DETECTOR)
+    check_request(pictures)
     rehearse(config, plan)
 
 
@@ -285,11 +298,15 @@ def rehearse(config: LoopConfig, plan: Sequence[Stage]) -> None:
     reading = config.reading
     for stage in plan:
         verb = stage.words[0]
-        if verb not in _DRY or stage.proof.exists() or (verb == "train" and config.base is None):
+        if verb not in _DRY or stage.proof.exists():
             continue
         arguments = _parsed(stage.name, stage.words)
         arguments.data, arguments.split, arguments.dry_run = Path(config.data), config.split, _DRY[verb]
         arguments.images, arguments.split_by = reading.images, reading.split_by
+        if verb == "train" and config.base is None:  # its autoencoder is still to be trained
+            arguments.base = None
+            train.check(train.request_of(arguments), attributes=False)
+            continue
         arguments.out = arguments.out.with_name(f"dry-run-{arguments.out.name}")  # what is there is of the loop's data
         with redirect_stdout(StringIO()):  # of what they print, the plan alone is asked for
             _MODULES[verb].run(arguments)
