@@ -39,12 +39,12 @@ class Box:
 
     def __post_init__(self) -> None:
         if not _is_name(self.label):
-            raise LayoutError(f"label {str(self.label)[:50]!r} {_NEEDS_NAME}")
+            raise LayoutError(f"label {quoted(self.label)} {_NEEDS_NAME}")
         problem = _box_problem(self.xyxy)
         if problem:
             raise LayoutError(f"{self.label}: {problem}")
         if not _is_attribute(self.attribute):
-            raise LayoutError(f"{self.label}: attribute {self.attribute!r} needs to be one of Attribute, or None")
+            raise LayoutError(f"{self.label}: attribute {quoted(self.attribute)} needs to be one of Attribute, or None")
 
     @property
     def area(self) -> float:

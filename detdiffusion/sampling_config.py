@@ -128,8 +128,8 @@ class Recommended:
         bounds = (self.fewest_steps, self.most_steps)
         if not all(_is_whole(bound) for bound in bounds) or not 1 <= bounds[0] <= self.steps <= bounds[1] <= MAX_STEPS:
             raise ConfigError(
-                f"{self.steps} steps are recommended, of {bounds[0]!r} to {bounds[1]!r}: these need to be whole "
-                f"numbers from 1 to {MAX_STEPS}, with the recommended one between them"
+                f"{self.steps} steps are recommended, of {quoted(bounds[0])} to {quoted(bounds[1])}: these need to be "
+                f"whole numbers from 1 to {MAX_STEPS}, with the recommended one between them"
             )
 
     @classmethod
@@ -140,7 +140,7 @@ class Recommended:
         known = [field.name for field in fields(cls)]
         if not isinstance(values, Mapping) or (strange := [name for name in values if name not in known]):
             what = strange if isinstance(values, Mapping) else values
-            raise ConfigError(f"sampling names {what!r}: it is an object of {', '.join(known)}")
+            raise ConfigError(f"sampling names {quoted(what)}: it is an object of {', '.join(known)}")
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
