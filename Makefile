@@ -75,7 +75,7 @@ $(RUNTIME): requirements.txt | $(BIN)/python
 	  $(BIN)/python -c 'import cv2'; }
 	@touch $@
 
-$(EXTRAS): requirements-test.txt requirements-ray.txt requirements-mcp.txt requirements-lora.txt $(RUNTIME)
+$(EXTRAS): requirements-test.txt requirements-ray.txt requirements-mcp.txt requirements-lora.txt requirements-openvino.txt $(RUNTIME)
 	@echo "== installing requirements-test.txt"
-	@$(PIP) install -r requirements-test.txt -r requirements-mcp.txt -r requirements-ray.txt -r requirements-lora.txt
+	@$(PIP) install $(foreach list,$(filter requirements%,$^),-r $(list))
 	@touch $@

@@ -11,7 +11,7 @@ from pathlib import Path
 from app.serving.leaving import end_with_signals, leave
 from app.serving.place import Place
 from detdiffusion import bounds
-from detdiffusion.core.arguments import out_folder
+from detdiffusion.core.arguments import DRAWING_DEVICE, add_device, out_folder
 from detdiffusion.core.assets import BUNDLED_MODEL, EXAMPLES
 from detdiffusion.core.devices import check_device
 from detdiffusion.diffusion.manifest import check_model
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         place = Place(arguments.host, arguments.port, logins, arguments.share, names, root_path)
         if arguments.mcp:
             _check_mcp()
-        check_device(arguments.device)
+        check_device(arguments.device, draws=True)
         check_model(arguments.model)
         _check_port(place)
         if warning := place.warning():
@@ -87,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--root-path", default="", metavar="PATH", help="the path under which a proxy shows the studio, as /studio"
     )
     parser.add_argument("--model", type=Path, default=BUNDLED_MODEL, help="model folder (default: the bundled one)")
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+    add_device(parser, DRAWING_DEVICE)
     return parser
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.core.arguments import (
+    DRAWING_DEVICE,
     add_device,
     add_old_name,
     add_sampling,
@@ -124,11 +125,11 @@ def _prepare(arguments: argparse.Namespace) -> _Job:
         raise ConfigError(f"{arguments.model} knows no easy and hard objects: it draws layouts as they are, one by one")
     if arguments.compare and all(box.attribute is Attribute.BACKGROUND for box in layout.boxes):
         raise LayoutError("everything in this layout is background: a comparison needs an object that is easy or hard")
-    device = device_of(arguments.device)
+    device = device_of(arguments.device, draws=True)
     detector = _detector(arguments.detector, arguments.model, device)
     from detdiffusion.diffusion.pipeline import load_pipeline
 
-    pipeline = load_pipeline(arguments.model, device=device)
+    pipeline = load_pipeline(arguments.model, device=arguments.device or device)
     arguments.out.mkdir(parents=True, exist_ok=True)
     first = arguments.seeds[0] if arguments.compare else arguments.seed
     asked = SamplingRequest(arguments.steps, arguments.guidance, arguments.attribute_guidance, arguments.sampler)
@@ -277,7 +278,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="0:20",
         help="seeds of the comparison: FIRST:END or a list like 3,8 (default 0:20)",
     )
-    add_device(parser)
+    add_device(parser, DRAWING_DEVICE)
     arguments = parser.parse_args(argv)
     if arguments.compare and (arguments.strategy is not None or arguments.seed is not None):
         parser.error("--compare draws easy and hard for all --seeds: leave --strategy and --seed out")

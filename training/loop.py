@@ -275,8 +275,8 @@ def check_inputs(config: LoopConfig, plan: Sequence[Stage]) -> None:
     check_there(None if config.base is None else Path(config.base), *map(Path, config.compare), what="folder")
     asked = {stage.words[0]: _parsed(stage.name, stage.words) for stage in plan}
     check_there(*(getattr(one, name, None) for one in asked.values() for name in ("start", "val_attributes")))
-    for one in asked.values():
-        check_device(getattr(one, "device", None))
+    for verb, one in asked.items():
+        check_device(getattr(one, "device", None), draws=verb == "generate")
     learner, count = asked["trainability"], math.ceil(len(learned) * config.fraction)
     if not Path(learner.detector).exists():
         check_any(learner.detector)

@@ -101,7 +101,7 @@ class DatasetView:
         self.panel.headline(handlers.NO_RUN)
         with gr.Row(elem_id="data-large-row", visible=False) as self.large_row:
             self.large = ImagePanel(elem_id="data-large")
-            self.back = gr.Button("All images", size="sm", elem_id="data-back")
+            self.back = gr.Button("All images", size="sm", elem_id="data-back", elem_classes="escape")
         self.page = gr.HTML(
             hint_html(handlers.READING), js_on_load=CHOOSE, elem_id="data-page", apply_default_css=False
         )

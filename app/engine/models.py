@@ -172,13 +172,13 @@ class ModelRegistry:
     def set_engine(self, engine: Engine) -> None:
         """From the next generation on. On another device, models beside the present one are loaded anew."""
         with self._turns.take():
-            if engine.torch_device != self.present.pipeline.device:
-                self.present.pipeline.to(engine.torch_device)
+            if engine.place != self.engine.place:
+                self.present.pipeline.draw_on(engine.place, self.present.sha256)
                 self._beside.clear()
             self.engine = engine
 
     def _load(self, folder: Path, name: str) -> Model:
         """A model folder with its own detector, or with another that knows at least one of its classes."""
-        pipeline = load_pipeline(folder, device=self.engine.torch_device)
+        pipeline = load_pipeline(folder, device=self.engine.place)
         detector = self._own_detectors.of(folder, pipeline.vocabulary)
         return Model(name, folder, model_hash(folder), pipeline, detector, classifier=load_causes(folder))

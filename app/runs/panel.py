@@ -134,9 +134,11 @@ class RunPanel:
                     max_lines=1,
                     elem_id=f"{self.tab}-new-name",
                 )
-                self.rename = gr.Button("Rename", size="sm", elem_id=f"{self.tab}-rename")
+                self.rename = gr.Button("Rename", size="sm", interactive=False, elem_id=f"{self.tab}-rename")
             with gr.Row(elem_classes="manage-row"):
-                self.delete = gr.Button(f"Delete this {self.words.one}", size="sm", elem_id=f"{self.tab}-delete")
+                self.delete = gr.Button(
+                    f"Delete this {self.words.one}", size="sm", interactive=False, elem_id=f"{self.tab}-delete"
+                )
             with gr.Row(elem_classes="manage-row"):
                 self.undo = gr.Button("Undo the last deletion", size="sm", elem_id=f"{self.tab}-undo")
                 self.empty = gr.Button("Empty the trash", size="sm", elem_id=f"{self.tab}-empty")
@@ -155,7 +157,7 @@ class RunPanel:
         """What the tab remembers, and its clock."""
         self.chosen = gr.State(chosen)
         self.clock = gr.Timer(LOOK_SECONDS, active=False)
-        self.shown = [self.list, self.head, self.log, self.stop, self.resume]
+        self.shown = [self.list, self.head, self.log, self.stop, self.resume, self.rename, self.delete]
 
     def show(self, screen: RunScreen) -> Updates:
         """What `shown` shows of it."""
@@ -165,6 +167,7 @@ class RunPanel:
             self.log: screen.log,
             self.stop: gr.update(visible=screen.may_stop, value="Stop now" if screen.stopping else "Stop"),
             self.resume: gr.update(visible=screen.may_resume),
+            **dict.fromkeys((self.rename, self.delete), gr.update(interactive=screen.status is not None)),
         }
 
     # --- wiring ---

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from app.components.html import hint_html
 from app.runs.jobs import State, Status
@@ -25,6 +25,8 @@ SAMPLE = Markup(
 )
 LOG = Markup('<div class="end" tabindex="0"><pre>{}</pre></div>')
 STAGES = {"papercut": "drawing scenes", "attributes": "asking the detector", "latents": "encoding images"}
+TABLE_ROW = Markup("<span>{}</span>")  # of a table: it stays in one line
+COLUMNS = re.compile(r"\S {2,}\S.* {2,}\S|^\|.*\|")
 BAR = re.compile(
     r"(?P<name>.+?):\s+(?P<share>\d+)%\|[^|]*\|\s*(?P<done>\S+)/(?P<total>\S+) \[[^<\]]*<(?P<left>[^,\]]+)"
 )
@@ -110,8 +112,9 @@ def duration(seconds: float) -> str:
 
 
 def log_html(lines: Sequence[str]) -> str:
-    """The end of a run's log; the style keeps its last line in sight."""
-    return LOG.format("\n".join(map(readable, lines))) if lines else hint_html("The log of the run appears here.")
+    """The end of a run's log; the style keeps its last line in sight, and each row of a table in one line."""
+    shown = (TABLE_ROW.format(line) if COLUMNS.search(line) else escape(line) for line in map(readable, lines))
+    return LOG.format(Markup("\n").join(shown)) if lines else hint_html("The log of the run appears here.")
 
 
 def readable(line: str) -> str:

@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gradio as gr
-import torch
 
 from app.components.forms import as_shown
 from app.components.messages import QUIET, Messages, Updates, say
 from app.components.queues import ASIDE_QUEUE
-from app.engine.compute import PRECISIONS, Engine
+from app.engine.compute import PRECISIONS, Engine, devices
 from app.engine.costs import Costs, measure
 from app.engine.detectors import DETECTORS
 from app.engine.studio import Studio
@@ -53,7 +52,7 @@ class SettingsView:
         )
         self.device = gr.Radio(
             devices(),
-            value=str(studio.models.engine.torch_device),
+            value=studio.models.engine.place,
             label="Device",
             elem_id="settings-device",
             elem_classes="choice",
@@ -103,7 +102,7 @@ class SettingsView:
         return {
             self.model: gr.update(choices=list(studio.models.folders()), value=studio.model.name),
             self.detector: gr.update(choices=studio.detectors.names(), value=studio.model.detector_name),
-            self.device: str(studio.models.engine.torch_device),
+            self.device: studio.models.engine.place,
             self.precision: studio.models.engine.precision,
         }
 
@@ -113,8 +112,3 @@ class SettingsView:
             for costs in measure(self.studio):
                 yield {self.costs: costs_html(costs)}
         yield {self.measure: gr.update(interactive=True)}
-
-
-def devices() -> list[str]:
-    """By torch's names."""
-    return ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]

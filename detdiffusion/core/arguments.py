@@ -8,6 +8,7 @@ from pathlib import Path
 from detdiffusion.sampling_config import MAX_SEED, MAX_STEPS, SAMPLERS
 
 DEVICE = "cpu, cuda, cuda:1, ... (default: cuda if available)"
+DRAWING_DEVICE = "cpu, openvino (quicker on most CPUs), cuda, cuda:1, ... (default: cuda if available)"
 
 
 def amount(text: str) -> float:

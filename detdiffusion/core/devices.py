@@ -6,6 +6,7 @@ import ctypes
 import re
 import resource
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,22 +16,38 @@ if TYPE_CHECKING:
     import torch
 
 
+OPENVINO = "openvino"  # torch's tensors stay on the CPU, and drawing is computed by another library
 _KINDS = ("cpu", "cuda", "mps", "xpu", "hpu", "mtia", "xla")
 
 
-def check_device(name: str | None) -> None:
+def check_device(name: str | None, *, draws: bool = False) -> None:
     """ConfigError where the device that was asked for is not there; where none was, nothing is looked at (and torch not
-    imported)."""
+    imported). draws: as for `device_of`."""
     if name not in (None, "cpu"):
-        device_of(name)
+        device_of(name, draws=draws)
 
 
-def device_of(name: str | None, said: str = "--device") -> torch.device:
-    """The device of that name; without one the GPU, else the CPU. `said`: how messages name the setting.
+def has_openvino() -> bool:
+    """Whether the library is installed."""
+    return find_spec(OPENVINO) is not None
+
+
+def device_of(name: str | None, said: str = "--device", *, draws: bool = False) -> torch.device:
+    """The device of that name; without one the GPU, else the CPU.
+
+    Args:
+        said: how messages name the setting.
+        draws: whether it is for a pipeline that draws, which OpenVINO may compute: its tensors are on the CPU.
 
     Raises:
         ConfigError: there is no such device, or this machine (or this torch) has none of it.
     """
+    if name == OPENVINO:
+        if not draws:
+            raise ConfigError(f"{said} {name}: OpenVINO draws images and does nothing else here; use cpu")
+        if not has_openvino():
+            raise ConfigError(f"{said} {name}: it needs another package: pip install -r requirements-openvino.txt")
+        name = "cpu"
     kind = (name or "").partition(":")[0]  # what can be seen without torch is said before it is imported
     if name and (kind not in _KINDS or not re.fullmatch(r"[a-z]+(:\d+)?", name)):
         raise ConfigError(f"{said} {name}: there is no such device; use cpu, or cuda, cuda:1, ...")

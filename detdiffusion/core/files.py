@@ -106,6 +106,11 @@ def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
     write_json(path, sealed(values))
 
 
+def cache_folder() -> Path:
+    """Where what can be made again is kept for this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "detdiffusion"
+
+
 def sweep(folder: Path) -> None:
     """Removes what writers that are gone have left half written in a folder: those of this machine at once, those of
     other machines (and of processes whose number lives again) after a day."""

@@ -9,15 +9,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from detdiffusion.diffusion.openvino import OpenVino
 
-def decode(vae: Any, latents: Tensor) -> Tensor:
+
+def decode(vae: Any, latents: Tensor, compiled: OpenVino | None = None) -> Tensor:
     """Latents [B, C, h, w] -> images [B, 3, H, W], float32 from 0 to 255, on the same device.
 
-    On a CPU it decodes image by image, as `DetDiffusionPipeline` draws.
+    On a CPU it decodes image by image, as `DetDiffusionPipeline` draws. compiled: decodes in the autoencoder's place.
     """
     scaled = (latents / vae.config.scaling_factor).to(vae.dtype)
     groups = scaled.split(1) if scaled.device.type == "cpu" else [scaled]
-    images = torch.cat([vae.decode(group).sample for group in groups])
+    images = torch.cat([vae.decode(group).sample if compiled is None else compiled.decode(group) for group in groups])
     return (images.float().clamp(-1, 1) + 1) * 127.5
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -17,28 +16,28 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from detdiffusion.attributes import Strategy, apply_strategy
-from detdiffusion.core.devices import device_of
+from detdiffusion.core.devices import OPENVINO, device_of
 from detdiffusion.diffusion.checkpoint import check_architecture, load_shared, no_progress_bars
 from detdiffusion.diffusion.decoding import check_safety, decode, in_form, to_pil
-from detdiffusion.diffusion.manifest import read_vocabulary, verify
+from detdiffusion.diffusion.denoising import Denoiser
+from detdiffusion.diffusion.manifest import model_hash, read_vocabulary, verify
+from detdiffusion.diffusion.openvino import OpenVino
 from detdiffusion.diffusion.output import DetDiffusionOutput, StepInfo
 from detdiffusion.diffusion.request import LayoutLike, as_folder, as_layouts, as_seeds, check_output, sampling_of
 from detdiffusion.diffusion.sampling import Predict, check_scheduler, make_scheduler, sample, starting_noise
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import Layout
 from detdiffusion.models.blueprint import Blueprint
-from detdiffusion.models.control import control_images, control_scale, read_channels_last
+from detdiffusion.models.control import read_channels_last
 from detdiffusion.models.perception_head import PerceptionHead
 from detdiffusion.models.precision import arithmetic_dtype, autocast, name_of, usable_dtype
-from detdiffusion.sampling_config import WHOLE_SCHEDULE, Recommended, check_interval
-from detdiffusion.text.prompt import TextCondition, empty_prompt, encode_prompt, encode_text
+from detdiffusion.sampling_config import WHOLE_SCHEDULE, Recommended, SamplingConfig, check_interval
 from detdiffusion.text.vocabulary import VOCABULARY_FILE, Vocabulary
 
 STEERING = ("text_encoder", "unet", "blueprint", "controlnet")  # the parts that see every step
 
 
-class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
+class DetDiffusionPipeline(Denoiser, DiffusionPipeline):  # type: ignore[misc]
     """Generates pictures of layouts: words, and where the model has one, a blueprint, steer a latent diffusion U-Net.
 
     Args:
@@ -109,7 +108,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
             safety_checker=safety_checker,
             feature_extractor=feature_extractor,
         )
-        self._attention_device = ""
+        self.compiled: OpenVino | None = None
         self.set_progress_bar_config(disable=True)
 
     @classmethod
@@ -137,6 +136,15 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         """As diffusers', and vocabulary.json."""
         super().save_pretrained(str(folder), **kwargs)
         (Path(folder) / VOCABULARY_FILE).write_text(self.vocabulary.to_text())
+
+    def draw_on(self, device: str, sha256: str) -> None:
+        """Moves to a device of torch, or to OpenVINO on the CPU, for which `sha256` names the model.
+
+        Raises:
+            ConfigError: there is no such device.
+        """
+        self.to(device_of(device, "device", draws=True), silence_dtype_warnings=True)
+        self.compiled = OpenVino(self, self.vae, sha256) if device == OPENVINO else None
 
     @property
     def recommended(self) -> Recommended:
@@ -182,69 +190,6 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
                 f"multiples of {multiple}, such as {near[0]}x{near[1]}"
             )
         return layout.height, layout.width
-
-    def encode_layouts(self, layouts: Sequence[Layout | None], *, pad_to: int = 8) -> TextCondition:
-        """Text condition of a batch; None stands for the empty prompt. `pad_to`: see `encode_text`."""
-        length = self.text_encoder.config.max_position_embeddings
-        prompts = [
-            empty_prompt(self.tokenizer, length, padding=self.vocabulary.padding)
-            if layout is None
-            else encode_prompt(layout, self.vocabulary, self.tokenizer, length)
-            for layout in layouts
-        ]
-        return encode_text(self.text_encoder, prompts, pad_to=pad_to)
-
-    def draw_layouts(self, layouts: Sequence[Layout | None], size: tuple[int, int]) -> Tensor | None:
-        """What the model sees of layouts beside the words, on its device; nothing drawn for None.
-
-        Raw drawings [B, C, scale * h, scale * w] of the blueprint, pictures [B, 3, H, W] for a ControlNet, or None
-        where the model has neither. A model without words for attributes does not see them here either.
-
-        Args:
-            size: (height, width) of the latents.
-        """
-        if self.controlnet is not None:
-            scale = control_scale(self.controlnet)
-            pictures = control_images(layouts, self.vocabulary, (size[0] * scale, size[1] * scale))
-            return pictures.to(self.unet.device)
-        if self.blueprint is None:
-            return None
-        raw: Tensor = self.blueprint.empty(len(layouts), size)
-        drawn = [row for row, layout in enumerate(layouts) if layout is not None]
-        if drawn:
-            shown = [self.vocabulary.neutral(layout) for layout in layouts if layout is not None]
-            raw[drawn] = self.blueprint.draw(shown, self.vocabulary, size)
-        return raw.to(self.unet.device)
-
-    def denoise(self, latents: Tensor, t: Tensor, condition: TextCondition, raw: Tensor | None) -> Tensor:
-        """The U-Net's prediction [B, C, h, w] for noisy latents [B, C, h, w]: the one forward of sampling and training.
-
-        Args:
-            t: timestep, a scalar or [B].
-            raw: `draw_layouts`'s answer.
-        """
-        self.choose_attention(latents.device.type)
-        if self.blueprint is not None:
-            latents = torch.cat([latents, self.blueprint(raw)], dim=1)
-        steered = {} if self.controlnet is None else self._steer(latents, t, condition, raw)
-        prediction: Tensor = self.unet(
-            latents, t, encoder_hidden_states=condition.hidden, encoder_attention_mask=condition.mask, **steered
-        ).sample
-        return prediction
-
-    def _steer(self, latents: Tensor, t: Tensor, condition: TextCondition, pictures: Tensor | None) -> dict[str, Any]:
-        """What the ControlNet adds to the U-Net's features. It knows no mask over words: see `Vocabulary.padding`."""
-        down, middle = self.controlnet(
-            latents, t, encoder_hidden_states=condition.hidden, controlnet_cond=pictures, return_dict=False
-        )
-        return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
-
-    def choose_attention(self, device: str) -> None:
-        """Sets the attention that is fastest on a kind of device ("cpu", "cuda")."""
-        if device != self._attention_device:  # plain matrix products: in bf16 2.5 times as fast as the CPU's SDPA
-            for module in filter(None, (self.unet, self.controlnet)):
-                module.set_attn_processor(AttnProcessor() if device == "cpu" else AttnProcessor2_0())
-            self._attention_device = device
 
     @torch.no_grad()
     def __call__(
@@ -298,26 +243,40 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
         drawn = [self.vocabulary.resolve(layout) for layout in drawn]
         size = self._latent_size(drawn)
 
+        latents = self._draw(drawn, size, how, seeds, scheduler, arithmetic, on_step)
+        if output_type == "latent":
+            return DetDiffusionOutput(latents, drawn)
+        images, flagged = self._images(latents, arithmetic)
+        return DetDiffusionOutput(in_form(images, output_type), drawn, flagged)
+
+    def _draw(
+        self,
+        layouts: Sequence[Layout],
+        size: tuple[int, int],
+        how: SamplingConfig,
+        seeds: Sequence[int],
+        scheduler: Any,
+        arithmetic: torch.dtype,
+        on_step: Callable[[StepInfo], None] | None,
+    ) -> Tensor:
+        """Latents [B, C, h, w] of checked arguments; size: (h, w)."""
+
         def report(step: int, total: int, finished: Callable[[], Tensor]) -> None:
             if on_step is not None:
                 on_step(StepInfo(step, total, lambda: to_pil(self._images(finished(), arithmetic)[0])))
 
         with autocast(self.unet.device, arithmetic):
-            latents = sample(
-                self._predictor(drawn, size, guided=how.guidance_scale != 1, contrast=attribute_guidance != 0),
+            return sample(
+                self._predictor(layouts, size, guided=how.guidance_scale != 1, contrast=how.attribute_guidance != 0),
                 scheduler,
                 starting_noise(seeds, (self.unet.config.out_channels, *size)).to(self.unet.device),
                 seeds=seeds,
                 steps=how.steps,
                 guidance_scale=how.guidance_scale,
-                attribute_guidance=attribute_guidance,
+                attribute_guidance=how.attribute_guidance,
                 guidance_interval=self.config.guidance_interval,
                 on_step=report,
             )
-        if output_type == "latent":
-            return DetDiffusionOutput(latents, drawn)
-        images, flagged = self._images(latents, arithmetic)
-        return DetDiffusionOutput(in_form(images, output_type), drawn, flagged)
 
     def _latent_size(self, layouts: Sequence[Layout]) -> tuple[int, int]:
         (height, width), *others = sorted({self.image_size(layout) for layout in layouts})
@@ -327,6 +286,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     def _predictor(self, layouts: Sequence[Layout], size: tuple[int, int], *, guided: bool, contrast: bool) -> Predict:
         """`denoise` for the rows of `sampling.guided`, [parts * B, C, h, w]; on a CPU it sees image after image."""
+        denoise = self.denoise if self.compiled is None else self.compiled.denoise
         groups = [[layout] for layout in layouts] if self.unet.device.type == "cpu" else [layouts]
         conditions = [self.conditions(group, size, guided=guided, contrast=contrast) for group in groups]
 
@@ -334,33 +294,18 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
             rows = latents.unflatten(0, (-1, len(conditions)))  # -> [rows of a group, groups, C, h, w]
             last = slice(-len(rows), None)  # without those that are left out
             drawn = [
-                self.denoise(rows[:, place], t, condition.rows(last), None if raw is None else raw[last])
+                denoise(rows[:, place], t, condition.rows(last), None if raw is None else raw[last])
                 for place, (condition, raw) in enumerate(conditions)
             ]
             return torch.stack(drawn, dim=1).flatten(0, 1)
 
         return predict
 
-    def conditions(
-        self, layouts: Sequence[Layout | None], size: tuple[int, int], *, guided: bool, contrast: bool
-    ) -> tuple[TextCondition, Tensor | None]:
-        """What `denoise` needs for B layouts (None: the empty prompt), as many rows for each part of `sampling.guided`,
-        in its order. `guided` and `contrast`: with the parts for guidance, and for attribute guidance."""
-        shown = list(layouts)
-        for way in (Strategy.HARD, Strategy.EASY) if contrast else ():
-            shown += [layout and apply_strategy(layout, way) for layout in layouts]
-        if not guided:
-            return self.encode_layouts(shown), self.draw_layouts(shown, size)
-        condition = self.encode_layouts([None, *shown])  # the empty prompt is encoded once
-        rows = torch.tensor([0] * len(layouts) + list(range(1, len(shown) + 1)), device=condition.hidden.device)
-        raw = self.draw_layouts([*[None] * len(layouts), *shown], size)
-        return condition.rows(rows), raw
-
     @torch.no_grad()
     def _images(self, latents: Tensor, dtype: torch.dtype) -> tuple[Tensor, list[bool] | None]:
         """Latents [B, C, h, w] -> images as `decode` gives them, and which of them the safety checker made black."""
         with autocast(self.unet.device, dtype):
-            images = decode(self.vae, latents)
+            images = decode(self.vae, latents, self.compiled)
         if self.safety_checker is None:
             return images, None
         return check_safety(self.safety_checker, self.feature_extractor, images)
@@ -376,7 +321,7 @@ class DetDiffusionPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     def computed_in(self, dtype: torch.dtype | None = None) -> tuple[str, str]:
         """Precision and kind of device of a call with this `dtype`, as an image file names them."""
-        return name_of(self.arithmetic(dtype)), str(self.unet.device.type)
+        return name_of(self.arithmetic(dtype)), OPENVINO if self.compiled else str(self.unet.device.type)
 
 
 def load_pipeline(
@@ -392,9 +337,13 @@ def load_pipeline(
         CheckpointError: the folder is missing, damaged, unsafe, or of another architecture; before memory is taken.
         ConfigError: there is no such device or number format.
     """
-    path, place = as_folder(folder), device_of(str(device), "device")
+    path, compiled = as_folder(folder), str(device) == OPENVINO
+    place = device_of(str(device), "device", draws=True)
     dtype = usable_dtype(place, dtype or torch.float32)
+    if compiled and dtype != torch.float32:
+        raise ConfigError(f"device {OPENVINO} needs float32 weights, not {name_of(dtype)}: leave dtype away")
     verify(path)
     check_architecture(path)
     pipe = DetDiffusionPipeline.from_pretrained(path, dtype=dtype)
-    return pipe.to(place, silence_dtype_warnings=True)  # type: ignore[no-any-return]  # usable_dtype has warned
+    pipe.draw_on(OPENVINO if compiled else str(place), model_hash(path))  # usable_dtype has warned
+    return pipe

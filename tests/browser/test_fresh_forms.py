@@ -17,12 +17,16 @@ MINUTES = 60_000  # milliseconds
 def test_an_untouched_form_starts(studio: Any, tab: str, form: str) -> None:
     page = studio.page
     page.get_by_role("tab", name=tab).click()
+    rename = page.locator(f"#{form}-rename")
+    if not page.locator(f"#{form}-runs button").count():  # the workspace is that of all tests
+        expect(rename).to_be_disabled()
     page.locator(f"#{form}-start").click()
     run = page.locator(f"#{form}-head .run")
     expect(run).to_be_visible(timeout=2 * MINUTES)
     stop = page.locator(f"#{form}-stop")
     stop.click()
     expect(stop).to_be_hidden()
+    expect(rename).to_be_enabled()
 
 
 def test_only_what_is_necessary_was_filled(studio: Any, fill: Callable[..., None]) -> None:

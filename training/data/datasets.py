@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +13,7 @@ from typing import overload
 import numpy as np
 from PIL import Image
 
-from detdiffusion.core.files import json_hash, text_hash
+from detdiffusion.core.files import cache_folder, json_hash, text_hash
 from detdiffusion.errors import DataError
 from detdiffusion.layout import Box, Layout
 from training.data.checks import DataReport, Drop, NothingLeft, Tally
@@ -358,7 +357,6 @@ def _stretched(mask: Mask, width: int, height: int) -> Mask:
 
 def _cached_index(source: Source, by: Path, more: str | None) -> Path:
     """In the user's cache folder: that of the data may be read-only. Other files, other pictures, another index."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = source.root.resolve()
     key = text_hash("\n".join(map(str, (folder, more or "", source.form, by.absolute()))))[:16]
-    return base / "detdiffusion" / "indexes" / f"{folder.name}-{key}.sqlite"
+    return cache_folder() / "indexes" / f"{folder.name}-{key}.sqlite"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.arguments import (
+    DRAWING_DEVICE,
     add_batch,
     add_device,
     add_old_name,
@@ -142,7 +143,7 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--threads", type=positive, default=THREADS, metavar="N", help=f"threads per worker on the CPU ({THREADS})"
     )
-    add_device(parser)
+    add_device(parser, DRAWING_DEVICE)
     add_dry_run(parser)
 
 

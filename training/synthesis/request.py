@@ -133,7 +133,7 @@ def check_request(request: Request) -> None:
         DataError: there is no such folder of originals.
         DetectorError: there is no such detector.
     """
-    check_device(request.device)
+    check_device(request.device, draws=True)
     own = () if request.model.is_dir() else (BUNDLED, HELD_OUT)
     for name in (request.detector, request.check_by):
         if name not in (None, NO_DETECTOR, *own):

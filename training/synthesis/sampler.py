@@ -64,10 +64,10 @@ class Generator:
 
     def __init__(self, job: Job) -> None:
         """Raises what loading raises (`load_pipeline`, `load_detector`)."""
-        self.job, self.device = job, device_of(job.device)
+        self.job, self.device = job, device_of(job.device, draws=True)
         if self.device.type == "cpu":
             torch.set_num_threads(job.threads)
-        self.pipe: DetDiffusionPipeline = load_pipeline(job.model, device=self.device)
+        self.pipe: DetDiffusionPipeline = load_pipeline(job.model, device=job.device or self.device)
         self.sha256 = model_hash(job.model)
         self.size = image_size(self.pipe)
         self.missed = missed_things(job.source) if job.add_missed else None

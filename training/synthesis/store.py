@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.bounds import IMAGES_OF_A_JOB
-from detdiffusion.core.devices import device_of
+from detdiffusion.core.devices import OPENVINO, device_of
 from detdiffusion.core.files import hash_number, read_json
 from detdiffusion.errors import DataError
 from detdiffusion.sampling_config import SamplingConfig, SamplingRequest
@@ -65,7 +65,7 @@ class Job:
         originals, where images are checked."""
         from detdiffusion.models.precision import preferred_dtype
 
-        device = device_of(self.device)
+        device = device_of(self.device, draws=True)
         source = {"spec": self.source.spec, "fingerprint": self.source.fingerprint}
         names = ("chunk", "batch", "augment", "add_missed", "refine", "snap")
         return {
@@ -78,7 +78,7 @@ class Job:
             **sampling_to_json(self.sampling),
             **{name: getattr(self, name) for name in names},
             "detector": detector,
-            "device": device.type,
+            "device": OPENVINO if self.device == OPENVINO else device.type,
             "threads": self.threads if device.type == "cpu" else None,
             "precision": str(preferred_dtype(device)).removeprefix("torch."),
             "classes": {"things": list(vocabulary.things), "stuff": list(vocabulary.stuff)},

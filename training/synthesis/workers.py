@@ -204,4 +204,4 @@ def _on_its_device(job: Job, index: int) -> Job:
 def _accelerated(job: Job) -> bool:
     from detdiffusion.core.devices import device_of
 
-    return device_of(job.device).type == "cuda"
+    return device_of(job.device, draws=True).type == "cuda"

@@ -73,3 +73,9 @@ def test_duration_is_said_as_one_would(seconds: float, text: str) -> None:
 )
 def test_a_line_of_a_log(line: str, shown: str) -> None:
     assert readable(line) == shown
+
+
+def test_rows_of_tables_stay_in_one_line_and_sentences_wrap() -> None:
+    shown = log_html(["class   hard   easy", "a sentence <b> of many words", "| car | 3 |"])
+    assert shown.count("<span>") == 2
+    assert "<span>class   hard   easy</span>\na sentence &lt;b&gt; of many words\n<span>| car | 3 |</span>" in shown

@@ -1,0 +1,96 @@
+"""OpenVINO draws what torch draws, from what it keeps in the cache folder; what is damaged there is made again."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detdiffusion.core import devices
+from detdiffusion.core.devices import check_device
+from detdiffusion.diffusion.checkpoint import save_pipeline
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
+from detdiffusion.errors import ConfigError
+from detdiffusion.layout import Layout
+from detdiffusion.text.vocabulary import Vocabulary
+
+LayoutOf = Callable[..., Layout]
+SAME = 0.01 / 255  # of a level of grey
+
+pytestmark = [
+    pytest.mark.skipif(find_spec("openvino") is None, reason="requirements-openvino.txt is not installed"),
+    pytest.mark.slow,
+]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One for all: to trace a network takes seconds."""
+    home = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(home))
+        yield home / "detdiffusion/openvino"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: DetDiffusionPipeline) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    save_pipeline(tiny_pipeline, folder)
+    return folder
+
+
+def draw(pipe: DetDiffusionPipeline, layouts: list[Layout], **options: Any) -> np.ndarray:
+    seeds = range(len(layouts))
+    images: np.ndarray = pipe(layouts, seeds=seeds, steps=2, output_type="np", **options).images
+    return images
+
+
+def test_images_are_those_of_torch(model: Path, cache: Path, layout_of: LayoutOf) -> None:
+    """Of prompts of other lengths, with guidance of both kinds; two networks, whatever the words are."""
+    theirs, ours = load_pipeline(model), load_pipeline(model, device="openvino")
+    layouts = [layout_of(1), layout_of(30)]
+    for options in ({}, {"guidance_scale": 1.0}, {"attribute_guidance": 0.5}):
+        difference = abs(draw(theirs, layouts, **options) - draw(ours, layouts, **options)).max()
+        assert difference < SAME, options
+    assert ours.computed_in() == (theirs.computed_in()[0], "openvino")
+    assert len(list(cache.glob("*/seal.json"))) == 2
+
+
+def test_what_is_kept_is_read_again_and_what_is_damaged_made_again(
+    model: Path, cache: Path, layout_of: LayoutOf, capfd: pytest.CaptureFixture[str]
+) -> None:
+    layouts = [layout_of(2)]
+    first = draw(load_pipeline(model, device="openvino"), layouts)
+    capfd.readouterr()
+    assert np.array_equal(draw(load_pipeline(model, device="openvino"), layouts), first)
+    assert "preparing" not in capfd.readouterr().err
+    for weights in cache.glob("decoder-*/network.bin"):
+        content = bytearray(weights.read_bytes())
+        content[len(content) // 2] ^= 0x40
+        weights.write_bytes(content)
+    assert np.array_equal(draw(load_pipeline(model, device="openvino"), layouts), first)
+    assert "OpenVINO: preparing the decoder" in capfd.readouterr().err
+
+
+def test_a_controlnet_is_part_of_it_in_any_size(
+    make_pipeline: Callable[..., DetDiffusionPipeline], vocabulary: Vocabulary, cache: Path, layout_of: LayoutOf
+) -> None:
+    words, none = replace(vocabulary, padding=True), {"blueprint_config": None, "head_config": None}
+    pipe = make_pipeline(words, **none, control_config={"embedding_channels": (4, 4, 8, 8)})
+    layouts = [Layout(128, 64, layout_of(2).boxes)]
+    expected = draw(pipe, layouts)
+    pipe.draw_on("openvino", "a" * 64)
+    assert abs(draw(pipe, layouts) - expected).max() < SAME
+    pipe.draw_on("cpu", "a" * 64)
+    assert np.array_equal(draw(pipe, layouts), expected)
+
+
+def test_it_only_draws_and_says_what_is_missing(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="OpenVINO draws images and does nothing else here; use cpu"):
+        check_device("openvino")
+    monkeypatch.setattr(devices, "has_openvino", lambda: False)
+    with pytest.raises(ConfigError, match=r"pip install -r requirements-openvino\.txt"):
+        load_pipeline(model, device="openvino")
