@@ -41,6 +41,7 @@ class Reason(StrEnum):
     REPEATED_ID = "annotation id used for different objects, all kept"
     REPEATED_CATEGORY = "category id used before, the first name holds"
     UNEQUAL_NAMES = "picture with two file names, the first holds"
+    NO_LABELS = "picture without a label file, read as one of nothing"
     NO_MASK = "object without a usable mask, its box is the mask"
     DEEP_IMAGE = "picture of 16 bits a channel, read with the upper 8 (65535 is white)"
     BAD_MASK = "mask that cannot be decoded, the box stands in for it"

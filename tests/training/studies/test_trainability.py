@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.detectors.ultralytics.training import train_ultralytics
@@ -212,7 +213,11 @@ def test_torchvision_in_pieces(
     few = ("--real", real, "--synthetic", made, "--detector", "fasterrcnn_resnet18_fpn", "--seeds", "0", "--limit", 3)
     few = (*few, "--updates", 2, "--batch", 5, "--image-size", SIZE, "--out", tmp_path / "out")
     few = (*few, "--val-attributes", tmp_path / "val.jsonl")
+    made_updates: list[object] = []
+    counting = register_optimizer_step_post_hook(lambda *_: made_updates.append(1))
     assert ask(*few, "--most", 2) == 0
+    counting.remove()
+    assert len(made_updates) == 2 * 2, "two rows, two updates each"
     table = json.loads((tmp_path / "out" / command.RESULT).read_text())
     assert [len(row["seeds"]) for row in table["rows"]] == [1, 1, 0]
     done = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("result.json")}

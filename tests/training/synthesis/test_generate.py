@@ -17,14 +17,16 @@ import pytest
 import warm
 from pycocotools.coco import COCO
 
+from detdiffusion.core.files import read_json
 from detdiffusion.errors import ConfigError, DataError, DetectorError, LayoutError
 from detdiffusion.image_record import read_image
 from detdiffusion.layout import Attribute, Layout
+from detdiffusion.sampling_config import DEFAULT_GUIDANCE, DEFAULT_STEPS
 from detdiffusion.text.vocabulary import Vocabulary
 from training.data.datasets import open_dataset
 from training.data.papercut.classes import STUFF, THINGS
 from training.synthesis import command, verify, workers
-from training.synthesis.request import read_job
+from training.synthesis.request import ORDER, read_job
 from training.synthesis.store import Job, job_chunks, read_chunks
 from training.synthesis.workers import run_local, work
 
@@ -410,6 +412,20 @@ def test_a_model_without_detector_or_attributes(build_world_model: Any, tmp_path
     assert ask(bare, tmp_path / "out", "--strategy", "origin", "--count", 3) == 0
     for row in read_chunks(tmp_path / "out").all_rows():
         assert set(row["confidence"]) == {None} == set(row["true"])
+
+
+def test_what_the_model_recommends_is_kept_where_the_job_begins(
+    world_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The workers read it there: what a model recommends later changes no job."""
+    words = words_of(world_model, tmp_path / "out", "--detector", "none")
+    few = words.index("--steps")
+    command.begin(command.request_of(parse(words[:few] + words[few + 2 :])))
+    kept = read_json(tmp_path / "out" / ORDER, dict, DataError)
+    assert (kept["steps"], kept["guidance"]) == (DEFAULT_STEPS, DEFAULT_GUIDANCE)
+    assert "note: this model" not in capsys.readouterr().err
+    begun(world_model, tmp_path / "few", "--detector", "none")
+    assert "note: this model is asked for 1 step, where it needs at least 4" in capsys.readouterr().err
 
 
 def test_augmented_layouts_are_in_the_picture(world_model: Path, tmp_path: Path) -> None:

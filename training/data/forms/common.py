@@ -92,6 +92,20 @@ class Listing:
         return next((own for name in names for own in self.folders if own.lower() == name), None)
 
 
+def below(folder: Path, *names: str) -> Path:
+    """The folder below by these names: in another case where none has the stated one."""
+    for name in names:
+        stated = folder / name
+        folder = stated if stated.is_dir() else folder / (Listing.of(folder).folder(name.lower()) or name)
+    return folder
+
+
+def with_capitals(path: Path) -> Path:
+    """The file of this name; where there is none, the one whose suffix is in capitals, if that is there."""
+    capitals = path.with_name(f"{path.name.removesuffix(path.suffix)}{path.suffix.upper()}")
+    return capitals if not path.is_file() and capitals.is_file() else path
+
+
 def is_picture(name: str) -> bool:
     """By its suffix."""
     return Path(name).suffix.lower() in SUFFIXES

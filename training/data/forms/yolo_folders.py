@@ -223,12 +223,20 @@ def _missing(message: str) -> Source:
 
 
 def _source(data: YoloSplit) -> Source:
+    labels = data.label_files()
+    there = [(place, name) for place, name in data.pictures if is_file(place / name)] if not labels else []
+    if there:
+        wanted = data.label_file(*there[0]).relative_to(data.root).as_posix()
+        raise DataError(
+            f"{data.root}: none of {len(there)} pictures has a label file; looked for {wanted} and so on. Put them "
+            "there; an empty one says that there is nothing in a picture"
+        )
     plain = ((place, name) for place, name in data.pictures if not Path(name).is_absolute() and ".." not in name)
     folders = parents_of(data.root, [(place / name).relative_to(data.root).as_posix() for place, name in plain])
     return Source(
         form="YOLO",
         root=data.root,
-        files=(*data.about, *data.label_files()),
+        files=(*data.about, *labels),
         folders=tuple(place for place in folders if place != data.root and place.is_dir()),
         fill=data.fill,
     )

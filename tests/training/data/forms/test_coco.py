@@ -223,6 +223,12 @@ def test_pictures_are_found(place: str, tmp_path: Path) -> None:
     assert index.picture(0).path == f"{place}/1.png".removeprefix("./")
 
 
+def test_folders_are_found_in_capitals(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "data", "train", "Images/Train")
+    (root / "annotations").rename(root / "Annotations")
+    assert opened(root).picture(0).path == "Images/Train/1.png"
+
+
 def test_no_folder_with_pictures(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no picture \(1.png, 2.png, ...\) is in any of these folders: train2017, \."):
         opened(make_folder(tmp_path / "data", on_disk=()))
@@ -355,8 +361,10 @@ def write_many(path: Path, pictures: int, objects: int) -> None:
     polygon = [[round(4 + number * 0.17 % 15, 2) for number in range(160)]]
     with path.open("w") as file:
         file.write('{"annotations": [')
+        text = json.dumps(thing("ID", "IMAGE", segmentation=polygon))
         for number in range(pictures * objects):
-            file.write(", " * (number > 0) + json.dumps(thing(number, number % pictures, segmentation=polygon)))
+            row = text.replace('"ID"', str(number)).replace('"IMAGE"', str(number % pictures))
+            file.write(", " * (number > 0) + row)
         rows = ", ".join(json.dumps(picture(number)) for number in range(pictures))
         file.write(f'], "images": [{rows}], "categories": {json.dumps(CATEGORIES)}}}')
 
