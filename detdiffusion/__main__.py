@@ -283,7 +283,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.compare and (arguments.strategy is not None or arguments.seed is not None):
         parser.error("--compare draws easy and hard for all --seeds: leave --strategy and --seed out")
     if not arguments.compare and arguments.seeds is not None:
-        parser.error("--seeds belongs to --compare; use --seed for one picture")
+        parser.error("--seeds belongs to --compare; use --seed for one image")
     arguments.seed = 7 if arguments.seed is None else arguments.seed
     arguments.seeds = arguments.seeds or list(range(20))
     return arguments

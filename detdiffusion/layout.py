@@ -131,7 +131,7 @@ class EmptyLayout(Layout):
 
     def __post_init__(self) -> None:
         problems = _size_problems(self.width, self.height)
-        problems += [f"{len(self.boxes)} objects in a picture of nothing"] if self.boxes else []
+        problems += [f"{len(self.boxes)} objects in an image of nothing"] if self.boxes else []
         if problems:
             raise LayoutError(problems)
 
@@ -190,7 +190,7 @@ def _box_problem(corners: object) -> str | None:
     if x1 > x2 or y1 > y2:
         return f"box {shown} is inverted: it needs x1 < x2 and y1 < y2"
     if not (x1 >= 0 and y1 >= 0 and x2 <= 1 and y2 <= 1):
-        return f"box {shown} is outside the picture: it needs fractions from 0 to 1"
+        return f"box {shown} is outside the image: it needs fractions from 0 to 1"
     return None
 
 

@@ -49,7 +49,7 @@ def as_layouts(layouts: object, count: int) -> list[Layout]:
     else:
         raise LayoutError(f"layouts needs to be {_LAYOUT}, or a list of these, not {_kind(layouts)}")
     if not found or len(found) != count:
-        raise ConfigError(f"{len(found)} layouts with {count} seeds: give one seed a picture, and at least one")
+        raise ConfigError(f"{len(found)} layouts with {count} seeds: give one seed an image, and at least one")
     return found
 
 

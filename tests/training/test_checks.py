@@ -61,7 +61,7 @@ BAD_WORDS = (  # what is wrong -> what is said
     ("layouts --instances absent.json --out a.jsonl", "absent.json: no such file"),
     ("layouts --instances list.json --out a.jsonl", "not the JSON that is needed"),
     ("layouts --data here --out a.jsonl", "no data set in a known form"),
-    ("layouts --data data --out a.jsonl --min-objects 90", "no picture is left"),
+    ("layouts --data data --out a.jsonl --min-objects 90", "no image is left"),
     ("layouts --data data --instances list.json --out a.jsonl", "not allowed with"),
     ("loop --config absent.yaml", "absent.yaml"),
     ("pilots --samples absent --pilots file --minutes 1 --out r", "file"),

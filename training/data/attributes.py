@@ -101,7 +101,7 @@ def continue_file(path: Path, header: Mapping[str, Any], samples: Iterable[Sampl
     theirs = [(image_id, len(attributes)) for image_id, attributes in content.rows]
     ours = ((sample.image_id, len(sample.layout.boxes)) for sample in samples)
     if list(islice(ours, len(theirs))) != theirs:
-        raise DataError(f"{path} holds pictures that came, went or changed since; delete it or give another --out")
+        raise DataError(f"{path} holds images that came, went or changed since; delete it or give another --out")
     os.truncate(path, content.size)
     return len(theirs)
 
@@ -169,12 +169,12 @@ def read_attributes(path: Path, dataset: Dataset) -> dict[str, Attributes]:
     for sample, full in _side_by_side(dataset, whole, rows):
         found = _of_kept(full.layout.boxes, sample.layout.boxes, rows[sample.image_id])
         if found is None:
-            raise DataError(f"{path}: picture {sample.image_id} has other objects now; {_remedy(path, dataset)}")
+            raise DataError(f"{path}: image {sample.image_id} has other objects now; {_remedy(path, dataset)}")
         attributes[sample.image_id] = found
     if len(attributes) < len(dataset):
         missing = next(sample.image_id for sample in dataset if sample.image_id not in attributes)
         raise DataError(
-            f"{path} holds {len(attributes)} of {len(dataset)} pictures, not {missing}; {_remedy(path, dataset)}"
+            f"{path} holds {len(attributes)} of {len(dataset)} images, not {missing}; {_remedy(path, dataset)}"
         )
     return attributes
 

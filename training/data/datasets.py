@@ -267,7 +267,7 @@ def _checked(dataset: Dataset, index: Index, asked: Path, *, strict: bool) -> Da
         lines = index.tally.report(*_sizes(index)).lines()
         raise DataError(f"{asked}: not everything can be read, and --strict was given; {_on_one_line(lines)}")
     if not dataset.report.pictures:
-        raise NothingLeft(f"{asked}: no picture is left; {_on_one_line(dataset.report.lines())}", dataset.report)
+        raise NothingLeft(f"{asked}: no image is left; {_on_one_line(dataset.report.lines())}", dataset.report)
     return dataset
 
 

@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         return nothing_is_missing()
     with progress("subset") as report:
         print(write_subset(dataset, places, arguments.out, arguments.name, report))
-    print(f"{len(places)} of {len(dataset)} pictures", file=sys.stderr)
+    print(f"{len(places)} of {len(dataset)} images", file=sys.stderr)
     return 0
 
 
@@ -78,7 +78,7 @@ def choose(dataset: Dataset, count: int, seed: int) -> list[int]:
         DataError: there are fewer.
     """
     if count > len(dataset):
-        raise DataError(f"{dataset.root} has {len(dataset)} pictures, {count} were asked for")
+        raise DataError(f"{dataset.root} has {len(dataset)} images, {count} were asked for")
     if count == len(dataset):
         return list(range(count))
     from training.core.checkpoints import epoch_order

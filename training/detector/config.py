@@ -49,8 +49,8 @@ class DetectorTraining:
         shown = not self.updates or self.updates >= math.ceil(pictures / self.batch)
         if self.architecture in SSD and self.image_size <= _SSD_STRIDE and last == 1 and shown:
             raise ConfigError(
-                f"{self.architecture} needs two pictures or more in each batch; {pictures} in batches of {self.batch} "
-                "leave one alone: choose another --batch, or one picture more or less"
+                f"{self.architecture} needs two images or more in each batch; {pictures} in batches of {self.batch} "
+                "leave one alone: choose another --batch, or one image more or less"
             )
 
     def steps(self, an_epoch: int) -> int:

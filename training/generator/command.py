@@ -265,7 +265,7 @@ def _train(
         keep_settings(out / "config.json", _kept(request, dataset), added=ADDED)
         check_disk(out, needs(pipe, config, dataset))
         known = {"done": checkpoint_step(out / "checkpoints"), "total": config.steps}
-        status.say(RunState.PREPARING, "encoding the pictures", **known)
+        status.say(RunState.PREPARING, "encoding the images", **known)
     with _bar("latents", processes, "image") as report:
         encode_dataset(dataset, learned.attributes, pipe.vae, config, out / "latents", device, report, processes)
     store = SampleStore.load(out / "latents")

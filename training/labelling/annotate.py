@@ -340,7 +340,7 @@ def check_answers(detector: Detector, dataset: Dataset) -> None:
     if isinstance(detector, AnswersById) and not any(sample.image_id in detector.ids for sample in dataset):
         theirs, ours = next(iter(detector.ids)), dataset[0].image_id
         raise DetectorError(
-            f"{detector.name} is a file of results for other pictures: it has image ids such as {theirs}, and "
+            f"{detector.name} is a file of results for other images: it has image ids such as {theirs}, and "
             f"{dataset.name} has such as {ours}"
         )
 

@@ -107,7 +107,7 @@ class AttributeReport:
         share = "no things" if total.easy_share is None else f"{total.easy_share:.0%} of {total.things:,} things"
         sheet.text(_MARGIN, 38, f"What {_short(detector, 40)} finds: {share}", 22, _INK)
         note = (
-            f"{self.pictures:,} pictures, {len(rows):,} classes of things; {total.background:,} objects are background"
+            f"{self.pictures:,} images, {len(rows):,} classes of things; {total.background:,} objects are background"
         )
         if len(rows) > MAX_BARS:
             note += f". The {MAX_BARS} most frequent classes:"

@@ -250,7 +250,7 @@ def _check_origin(job: Job, detector: bool, *, attributes: bool) -> None:
     known = job.source.labelled or (job.source.pictured and detector)
     if job.strategy is Strategy.ORIGIN and attributes and not known:
         raise ConfigError(
-            "--strategy origin needs true attributes: give --detector, to look at the real pictures, or --attributes"
+            "--strategy origin needs true attributes: give --detector, to look at the real images, or --attributes"
         )
 
 

@@ -173,13 +173,13 @@ def test_star_delete_clean(history: History, entry: Entry) -> None:
     history.star(second, True)
     assert [one.starred for one in history.find()] == [False, True, False, False]
     (history.pictures / "0.png").unlink()
-    (history.pictures / "no picture of ours.txt").touch()
+    (history.pictures / "no image of ours.txt").touch()
     assert history.delete([last, 999]) == 1 and not (history.pictures / "3.png").exists()
     assert [one.id for one in history.get([third, second, last])] == [second, third]
     assert history.clean() == 1
     assert files(history.find()) == ["1"] and history.size() == (1, 10)
     assert history.clean(keep_starred=False) == 1 and history.size() == (0, 0)
-    assert [path.name for path in history.pictures.iterdir()] == ["no picture of ours.txt"]
+    assert [path.name for path in history.pictures.iterdir()] == ["no image of ours.txt"]
     assert sorted(path.name for path in history.trash.iterdir()) == ["1.png", "2.png", "3.png"]
     keep(history, entry)
     assert history.find()[0].id > last  # an old page does not mean a new picture

@@ -272,7 +272,7 @@ def test_rtdetr_gives_what_the_library_gives(transformer: Path) -> None:
     from ultralytics.models.rtdetr.predict import RTDETRPredictor
     from ultralytics.utils import ops
 
-    assert RTDETRPredictor.scale_fill, "the library stretches pictures"
+    assert RTDETRPredictor.scale_fill, "the library stretches images"
     detector: Any = load_detector(transformer / "last.pt")
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     (found,) = detector.detect([Image.fromarray(pixels)])

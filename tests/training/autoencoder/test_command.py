@@ -77,7 +77,7 @@ def folder(tmp_path: Path, at_home: None) -> Path:
         place.mkdir(parents=True, exist_ok=True)
         picture = Image.fromarray(lamp(60 + 15 * number)).resize((40 + number, 30))
         picture.convert("L" if number == 5 else "RGB").save(place / f"{number}.{'jpg' if number % 2 else 'PNG'}")
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
@@ -178,10 +178,10 @@ def test_a_cut_picture_is_left_out_by_name(folder: Path, tmp_path: Path, capsys:
     file.write_bytes(file.read_bytes()[:300])
     assert command.image_files(folder, None) == [path for path in whole if path != file]
     said = capsys.readouterr().err
-    assert "1 dropped: picture cannot be read" in said and "0/deep/3.jpg: " in said and ".dropped.csv" in said
+    assert "1 dropped: image cannot be read" in said and "0/deep/3.jpg: " in said and ".dropped.csv" in said
     with pytest.raises(DataError, match=r"--strict was given.*0/deep/3\.jpg"):
         command.image_files(folder, None, Reading(strict=True))
-    with pytest.raises(DataError, match=r"3\.jpg: picture cannot be read"):
+    with pytest.raises(DataError, match=r"3\.jpg: image cannot be read"):
         command.image_stack(whole, 16, tmp_path / "pictures.npy")
     assert not (tmp_path / "pictures.npy").exists(), "no half stack"
 
@@ -192,7 +192,7 @@ def test_a_full_disk_is_said(folder: Path, tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(command, "_write_stack", full)
-    with pytest.raises(DataError, match=r"pictures\.npy cannot be written .*the disk is full.* free some space"):
+    with pytest.raises(DataError, match=r"images\.npy cannot be written .*the disk is full.* free some space"):
         command.image_stack(command.image_files(folder, None), 16, tmp_path / "pictures.npy")
     assert not list(tmp_path.glob("pictures.*"))
 

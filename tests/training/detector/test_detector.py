@@ -348,7 +348,7 @@ def test_ssd_is_given_two_images_or_more(pictures: int, batch: int, updates: int
     if fits:
         config.check_batches(pictures)
     else:
-        with pytest.raises(ConfigError, match="needs two pictures or more in each batch"):
+        with pytest.raises(ConfigError, match="needs two images or more in each batch"):
             config.check_batches(pictures)
 
 

@@ -100,7 +100,7 @@ def test_measured_pictures_are_not_learned(folders: tuple[Path, Path], tmp_path:
     content = json.loads((real / "annotations" / "instances_val.json").read_text())
     shutil.copy(real / "train" / "000002.png", real / "val" / content["images"][0]["file_name"])
     train, validation, made = open_dataset(real, split="train"), open_dataset(real, split="val"), folders[1]
-    with pytest.raises(DataError, match="is among the pictures to learn from"):
+    with pytest.raises(DataError, match="is among the images to learn from"):
         make_plan(train, validation, [open_dataset(made)], range(4))
     assert make_plan(train, validation, [open_dataset(made)], [0, 1, 3])
 
@@ -285,7 +285,7 @@ def test_bad_arguments(folders: tuple[Path, Path], tmp_path: Path, at_home: None
     few = ("--real", real, "--detector", "yolo11n", "--out", tmp_path / "out")
     for more, error, reason in (
         (("--synthetic", made, "--share", "1"), ConfigError, "share 1"),
-        (("--synthetic", made, "--limit", 9), DataError, "has 4 pictures, 9 were asked for"),
+        (("--synthetic", made, "--limit", 9), DataError, "has 4 images, 9 were asked for"),
         (("--synthetic", made, "--val-split", "test"), DataError, "no split 'test' here; there are: train, val"),
         (("--synthetic", tmp_path), DataError, "no data set in a known form"),
     ):

@@ -84,7 +84,7 @@ def made(world_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_pictures_and_rows(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(made) == 0
-    assert "10 pictures: 10 whole, 0 missing, 0 double, 0 damaged; 0 other faults" in capsys.readouterr().out
+    assert "10 images: 10 whole, 0 missing, 0 double, 0 damaged; 0 other faults" in capsys.readouterr().out
     rows = list(read_chunks(made).all_rows())
     assert [row["source"] for row in rows] == [number % 6 for number in range(COUNT)]
     assert len({row["seed"] for row in rows}) == COUNT
@@ -171,7 +171,7 @@ def test_ultralytics_trains_on_it(made: Path, tmp_path: Path) -> None:
         "model.train(data=sys.argv[1], epochs=1, imgsz=64, batch=5, device='cpu', workers=0, plots=False, val=False,"
         " project=sys.argv[2], amp=False, save=False, cache=False)\n"
         "data = model.trainer.train_loader.dataset\n"
-        "print('pictures', len(data), 'objects', sum(len(one['cls']) for one in data.labels))"
+        "print('images', len(data), 'objects', sum(len(one['cls']) for one in data.labels))"
     )
     environment = {**os.environ, "YOLO_CONFIG_DIR": str(tmp_path), "YOLO_OFFLINE": "true"}
     words = [sys.executable, "-c", code, str(made / "data.yaml"), str(tmp_path / "runs")]
@@ -342,7 +342,7 @@ def test_damage_is_drawn_again(world_model: Path, made: Path, tmp_path: Path, ca
     assert check(out) == 1
     said = capsys.readouterr()
     assert (
-        "10 pictures: 9 whole, 0 missing, 0 double, 1 damaged; 0 other faults" in said.out
+        "10 images: 9 whole, 0 missing, 0 double, 1 damaged; 0 other faults" in said.out
         and "000006.png is damaged" in said.err
     )
     assert ask(world_model, out) == 0
@@ -357,7 +357,7 @@ def test_what_verify_finds(world_model: Path, tmp_path: Path, capsys: Any) -> No
     content = json.loads((out / "kept.json").read_text())
     content["images"].append(content["images"][0])
     (out / "annotations.json").write_text(json.dumps(content))
-    assert check(out) == 1 and "lists picture 0 2 times" in capsys.readouterr().err
+    assert check(out) == 1 and "lists image 0 2 times" in capsys.readouterr().err
     (out / "images" / "00002").rename(out / "images" / "00007")
     assert check(out) == 1
     said = capsys.readouterr()

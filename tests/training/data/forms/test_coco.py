@@ -230,7 +230,7 @@ def test_folders_are_found_in_capitals(tmp_path: Path) -> None:
 
 
 def test_no_folder_with_pictures(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no picture \(1.png, 2.png, ...\) is in any of these folders: train2017, \."):
+    with pytest.raises(DataError, match=r"no image \(1.png, 2.png, ...\) is in any of these folders: train2017, \."):
         opened(make_folder(tmp_path / "data", on_disk=()))
 
 
@@ -263,7 +263,7 @@ def test_splits(splits: list[str], wanted: str | None, expected: str | None, tmp
     ("fault", "reason"),
     [
         ("missing", ImageFault.MISSING),
-        ("no picture", ImageFault.UNREADABLE),
+        ("no image", ImageFault.UNREADABLE),
         ("size", ImageFault.OTHER_SIZE),
         ("large", ImageFault.TOO_LARGE),
         ("outside", ImageFault.OUTSIDE),
@@ -277,7 +277,7 @@ def test_pictures_that_cannot_be_used_are_counted(fault: str, reason: str, tmp_p
     write(root / "annotations" / "instances_train2017.json", pictures, [thing(1), thing(2, 2), thing(3, 2)])
     if fault == "missing":
         path.unlink()
-    elif fault == "no picture":
+    elif fault == "no image":
         path.write_text("x")
     elif fault == "size":
         Image.new("RGB", (WIDTH + 1, HEIGHT)).save(path)

@@ -65,7 +65,7 @@ def test_pictures_without_any_label_file_are_no_data_set(elsewhere: str, tmp_pat
     (root / elsewhere).mkdir()
     for stem in "ab":
         (root / elsewhere / f"{stem}.txt").write_text(ROW)
-    with pytest.raises(DataError, match=r"none of 2 pictures has a label file; looked for labels/a\.txt"):
+    with pytest.raises(DataError, match=r"none of 2 images has a label file; looked for labels/a\.txt"):
         opened(root)
     (root / "labels" / "a.txt").touch()
     assert labels(opened(root)) == {"images/a": [], "images/b": []}
@@ -191,7 +191,7 @@ def test_yolo_lists_as_tools_write_them(line: str, place: str, tmp_path: Path) -
     (root / place).write_text("\ufeff" + base + line.format(root=root) + "\r\n", encoding="utf-8")
     index = opened(root)
     assert labels(index) == {"images/sub/a": ["cat"]}
-    assert index.tally.pictures == {}, "b belongs to another split: its label file is not without a picture"
+    assert index.tally.pictures == {}, "b belongs to another split: its label file is not without an image"
 
 
 def test_a_yaml_elsewhere_leads_to_its_data(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_yolo_without_a_config_or_splits(tmp_path: Path) -> None:
         (f"names: [{'a' * 201}]\ntrain: images", None, "the name of class 0 is no text of at most 200"),
         ("names: [cat]\ntrain: images\nkpt_shape: 4", None, "kpt_shape '4' needs to be"),
         ("train: images\nnames: [cat]", "val", "no split 'val' here; there are: train"),
-        ("train: pictures\nnames: [cat]", None, "'pictures' is not found inside"),
+        ("train: images\nnames: [cat]", None, "'images' is not found inside"),
         ("train: ../..\nnames: [cat]\npath: /", None, None),
     ],
 )
