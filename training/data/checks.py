@@ -85,7 +85,7 @@ class DataReport:
 
     def lines(self) -> list[str]:
         """For people: one line a count, and the first ones of what was dropped."""
-        text = _part("pictures", self.pictures, self.dropped_images, self.first)
+        text = _part("images", self.pictures, self.dropped_images, self.first)
         text += _part("objects", self.objects, self.dropped_objects, self.first)
         return text + [f"note: {count:,} x {reason}" for reason, count in _largest_first(self.notes)]
 

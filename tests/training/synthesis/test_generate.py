@@ -178,7 +178,7 @@ def test_ultralytics_trains_on_it(made: Path, tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     objects = len(COCO(made / "annotations.json").anns)
-    assert f"pictures {COUNT} objects {objects}" in done.stdout
+    assert f"images {COUNT} objects {objects}" in done.stdout
 
 
 # --- workers --------------------------------------------------------------------------------------

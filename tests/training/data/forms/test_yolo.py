@@ -281,7 +281,7 @@ def test_yolo_without_a_config_or_splits(tmp_path: Path) -> None:
         (f"names: [{'a' * 201}]\ntrain: images", None, "the name of class 0 is no text of at most 200"),
         ("names: [cat]\ntrain: images\nkpt_shape: 4", None, "kpt_shape '4' needs to be"),
         ("train: images\nnames: [cat]", "val", "no split 'val' here; there are: train"),
-        ("train: images\nnames: [cat]", None, "'images' is not found inside"),
+        ("train: pictures\nnames: [cat]", None, "'pictures' is not found inside"),
         ("train: ../..\nnames: [cat]\npath: /", None, None),
     ],
 )
