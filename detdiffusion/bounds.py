@@ -29,3 +29,4 @@ YAML_CHARACTERS = 4_000_000  # characters of all values, those that aliases repe
 IMAGES_OF_A_JOB = 100_000_000  # that one `generate` makes
 JSON_ELEMENT = 33_554_432  # characters of one element of a large JSON list: an image's mask takes some thousands
 PATH_LENGTH = 4096  # characters of a path
+ZIP_FILES = 50_000  # files in a zip: of a checkpoint that is read, of a download that is written

@@ -73,6 +73,7 @@ def test_picture_carries_its_layout(tmp_path: Path) -> None:
     found, record = read_png(tmp_path / "a.png")
     assert found == layout
     how = {"seed": 7, "steps": 20, "guidance_scale": DEFAULT_GUIDANCE, "strategy": "origin", "model": "papercut"}
+    assert len(record.pop("pixels")) == 64
     assert record == {**how, "generated": True, "software": "DetDiffusion"}
     with Image.open(tmp_path / "a.png") as image:
         assert "generated" in image.info["Description"]

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from app.store.entries import Entry, Filter, Found
 from app.store.history import A_PAGE, FILE, History
 from app.store.history_export import coco, export_zip
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.image_record import ImageRecord, save_image
 from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import SamplingConfig
 
@@ -362,10 +364,12 @@ def test_export(history: History, entry: Entry, tmp_path: Path) -> None:
         entry,
         replace(entry, place=1, file="two.png", layout=layout, confidences=(0.7,), sampling=SamplingConfig(8)),
     )
+    for name in ("one.png", "two.png"):
+        save_image(history.pictures / name, Image.new("RGB", (8, 8), "teal"), ImageRecord(layout, SamplingConfig(8)))
     path = export_zip(history.find(), history.pictures, tmp_path / "out" / "some.zip")
     with zipfile.ZipFile(path) as file:
         assert set(file.namelist()) == {"annotations.json", "images/one.png", "images/two.png"}
-        assert file.read("images/one.png") == b"0123456789"
+        assert file.read("images/one.png") == (history.pictures / "one.png").read_bytes()
         written = json.loads(file.read("annotations.json"))
     kinds = {one["name"]: one["supercategory"] for one in written["categories"]}
     assert kinds == {"bus": "thing", "car": "thing", "cat": "thing", "road": "stuff"}
@@ -386,6 +390,11 @@ def test_an_export_that_cannot_be(history: History, entry: Entry, tmp_path: Path
     with pytest.raises(ConfigError, match="no image"):
         export_zip((), history.pictures, path)
     with pytest.raises(DataError, match="just been deleted"):
+        export_zip((entry,), history.pictures, path)
+    with pytest.raises(ConfigError, match="50,000 images are too many for a zip of 50,000 files: select fewer"):
+        export_zip((entry,) * 50_000, history.pictures, path)
+    keep(history, entry)
+    with pytest.raises(DataError, match=r"one\.png cannot be read as an image.*: delete it, or select others"):
         export_zip((entry,), history.pictures, path)
     assert [one.name for one in tmp_path.glob("some*")] == []
     assert coco((entry,))["images"][0]["strategy"] == "origin"

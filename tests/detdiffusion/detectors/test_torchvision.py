@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torchvision.models import detection
 
+from detdiffusion.core.files import checked
 from detdiffusion.detectors import detector_path, load_detector
 from detdiffusion.detectors import folder as form
 from detdiffusion.detectors.architectures import ARCHITECTURES, SMALL
@@ -242,7 +243,7 @@ def test_tensors_larger_than_a_file_are_cut_and_put_together(
 
 def describe(folder: Path, **changes: Any) -> None:
     about = json.loads((folder / "detector.json").read_text())
-    (folder / "detector.json").write_text(json.dumps({**about, **changes}))
+    (folder / "detector.json").write_text(json.dumps({**checked(about), **changes}))
 
 
 def flip_a_byte(folder: Path) -> None:

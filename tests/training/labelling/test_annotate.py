@@ -355,7 +355,6 @@ def test_the_command_writes_attributes_summary_and_chart(
         "attributes.jsonl",
         "attributes.png",
         "attributes.status.json",
-        "attributes.status.lock",
         "attributes.summary.json",
     ]
 

@@ -320,7 +320,7 @@ def test_a_damaged_index_is_made_anew(content: bytes, tmp_path: Path) -> None:
     root = make_folder(tmp_path / "data")
     (tmp_path / "index.sqlite").write_bytes(content)
     assert labels(opened(root)) == {"1": ["cat"], "2": ["cat"]}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "index.sha256", "index.sqlite"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "index.sqlite"]
 
 
 def test_an_index_of_another_version_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
