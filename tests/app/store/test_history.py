@@ -272,6 +272,18 @@ def test_a_history_of_an_older_studio_is_read_and_goes_on(
     assert history.delete([old.id]) == 1 and history.undo() == 1
 
 
+def test_a_star_is_sealed_and_heals_no_row(history: History, entry: Entry) -> None:
+    keep(history, entry, replace(entry, file="two.png", place=1))
+    first, second = history.find()
+    history.star(first.id, True)
+    assert [one.starred for one in history.find()] == [True, False]
+    with sqlite3.connect(history.path) as file:
+        file.execute("UPDATE pictures SET starred = 1, min_score = 0.4 WHERE id = ?", (second.id,))
+    file.close()
+    history.star(second.id, False)
+    assert files(history.find()) == ["one"]
+
+
 def test_columns_keep_the_names_of_version_0_1(history: History, entry: Entry) -> None:
     """Either version reads what the other wrote."""
     keep(history, replace(entry, sampling=SamplingConfig(8, 30, 4.5, -1.5, "euler")))
@@ -290,7 +302,7 @@ def spoil_all(path: Path) -> None:
 
 def spoil_version(path: Path) -> None:
     with sqlite3.connect(path) as file:
-        file.execute("PRAGMA user_version = 5")
+        file.execute("PRAGMA user_version = 6")
     file.close()
 
 
@@ -316,7 +328,7 @@ def spoil_place(path: Path) -> None:
     [
         (spoil_all, "is damaged.*move it away.*images stay"),
         (spoil_table, "is damaged.*move it away"),
-        (spoil_version, "is of version 5, and this studio reads up to 4: update"),
+        (spoil_version, "is of version 6, and this studio reads up to 5: update"),
         (spoil_place, "cannot be used.*check that"),
     ],
 )
