@@ -26,6 +26,7 @@ from detdiffusion.detectors.architectures import check_any
 from detdiffusion.errors import ConfigError, why
 from training.autoencoder import command as autoencoder
 from training.core.cli import check_there
+from training.core.orphans import bound_to_this
 from training.core.status import STATUS, RunState, StageStatus, StatusWriter, telling
 from training.data import subset
 from training.data.datasets import open_dataset
@@ -319,7 +320,7 @@ def perform(plan: Sequence[Stage], out: Path) -> int:
 
 def _run(command: Sequence[str]) -> int:
     """Its exit code. It is told to stop when this process is, and is waited for: a training writes its checkpoint."""
-    with subprocess.Popen(command) as child:
+    with subprocess.Popen(command, env=bound_to_this()) as child:
         before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
         try:
             return child.wait()
