@@ -90,8 +90,15 @@ def write_generation(folder: Path, layout: Layout) -> None:
     chunks = read_chunks(folder)
     for chunk in range(2):
         record = ImageRecord(layout, SamplingConfig(7))
-        row = {"seed": 1, "source": 0, "layout": layout.to_json(), "true": ["easy", "hard"], "confidence": [0.9, 0.2]}
-        chunks.commit(chunk, [partial(_save, record=record)] * 2, [row] * 2)
+        row: dict[str, Any] = {
+            "seed": 1,
+            "source": 0,
+            "layout": layout.to_json(),
+            "true": ["easy", "hard"],
+            "confidence": [0.9, 0.2],
+        }
+        rows = [row, {**row, "refused": [{"reason": "copy"}]}] if chunk else [row, row]
+        chunks.commit(chunk, [partial(_save, record=record)] * 2, rows)
     export(folder, yolo=True, captions=True, webdataset=True)
 
 
@@ -334,6 +341,18 @@ def test_every_stored_file_in_turn(
             continue
         tally(f"damage: {name}", "made again" if found == AGAIN else "as it was")
         assert found in (right, AGAIN), f"{file}: another result"
+
+
+def test_an_exported_file_that_is_gone_is_named(tmp_path: Path, scene: dict[str, Any]) -> None:
+    """A label file that is missing would make its image one of nothing."""
+    write_generation(tmp_path, Layout.from_json(scene))
+    assert look_at(read_chunks(tmp_path), lambda *_: None).lines() == []
+    for name in ("labels/00000/000001.txt", "accepted.txt", "shards/00000.tar"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).unlink()
+        (fault,) = look_at(read_chunks(tmp_path), lambda *_: None).lines()
+        assert f"{name} is missing: run generate again" in fault
+        (tmp_path / name).write_bytes(content)
 
 
 def test_every_kind_of_commit_is_looked_at(tmp_path: Path, scene: dict[str, Any]) -> None:
