@@ -3,6 +3,7 @@
 # --- over HTTP (app/serving) ---
 BODY_BYTES = 10_000_000  # of one request: a form, a layout, an uploaded file
 BODY_SECONDS = 60.0  # in which all of it has to come in
+HEAD_SECONDS = 20.0  # in which the head of a request has to come in
 PAGE_SESSIONS = 256  # that are remembered; the one that was used longest ago goes first
 CONNECTIONS = 500  # at once; more are answered with 503
 QUEUE_LENGTH = 16  # requests that wait for the model; more are refused with a message

@@ -20,6 +20,7 @@ from starlette.routing import Mount
 
 from app.serving.guards import KnownRoutes, LoggedIn, PageToken, Public, SameOrigin, SlowLogins, TokenInPage
 from app.serving.leaving import leave_later
+from app.serving.patience import Impatient
 from app.serving.place import Place
 from detdiffusion import bounds
 
@@ -110,7 +111,7 @@ def serve(app: FastAPI, place: Place, serving: Callable[[], None], closing: Call
         host=place.host,
         port=place.port,
         log_level="warning",
-        http="h11",  # which bounds the headers
+        http=Impatient,  # h11, which bounds the size of heads
         ws="none",
         limit_concurrency=bounds.CONNECTIONS,
         timeout_graceful_shutdown=1,
