@@ -200,7 +200,8 @@ class History:
         unseen = [row for row in rows if row["file"] not in there]
         lost = [row["id"] for row in unseen if not (self.pictures / row["file"]).exists()]  # it may be from just now
         if lost:
-            file.execute("DELETE FROM pictures WHERE id IN (SELECT value FROM json_each(?))", (_listed(lost),))
+            still = "deleted_at IS NULL AND id IN (SELECT value FROM json_each(?))"  # another studio may delete them
+            file.execute(f"DELETE FROM pictures WHERE {still}", (_listed(lost),))
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

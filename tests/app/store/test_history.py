@@ -200,6 +200,24 @@ def test_a_vanished_file_is_forgotten_a_vanished_folder_is_not(history: History,
     assert files(history.find()) == ["two"]
 
 
+def test_what_another_studio_deletes_meanwhile_is_in_the_trash(
+    history: History, entry: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(history, entry)
+    (kept,) = history.find()
+    other = History(history.path.parent)
+
+    def gone(_: Path) -> bool:
+        monkeypatch.undo()
+        other.delete([kept.id])
+        return False
+
+    monkeypatch.setattr("app.store.history.os.listdir", lambda _: [])
+    monkeypatch.setattr(Path, "exists", gone)
+    history.find()
+    assert history.files() == {"one.png": True} and history.undo() == 1
+
+
 def test_a_file_that_resists_stays_in_the_history(history: History, entry: Entry) -> None:
     keep(history, entry)
     history.trash.touch()  # no folder
