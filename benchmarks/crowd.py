@@ -65,7 +65,8 @@ def studio(model: Path) -> Iterator[tuple[psutil.Process, str]]:
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as workspace:
         words = [sys.executable, "-m", "app", "--port", str(port), "--workspace", workspace, "--model", str(model)]
-        process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}  # of a model that is asked for one step
+        process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=quiet)
         try:
             assert process.stdout is not None
             if "http://" not in process.stdout.readline():

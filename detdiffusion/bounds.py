@@ -20,6 +20,7 @@ LAYOUT_BYTES = 1_000_000  # of a layout as JSON
 LINK_BYTES = 100_000  # of a layout in a link, unpacked
 LAYOUT_NAME = 60  # characters of the name of a saved layout
 STUDIO_STEPS = 100  # of the sampler, for visitors of the studio; commands take more
+STUDIO_SIZE = 4  # times the pixels of the model's own size, of an image that is drawn for them
 STUDIO_GUIDANCE = 15.0  # the same of guidance
 STUDIO_ATTRIBUTE_GUIDANCE = 4.0  # the same of attribute guidance, in both directions
 

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from app.engine.detectors import DetectorRegistry
-from app.engine.limits import check_limits
+from app.engine.limits import check_limits, check_size
 from app.engine.models import Causes, Model, ModelRegistry
 from app.engine.own_detectors import NOTHING
 from app.engine.turns import Turns
@@ -244,6 +244,7 @@ class GenerationService:
     def _draw(self, model: Model, asked: Sequence[Ask], on_step: Callable[[StepInfo], None]) -> list["_Drawn"]:
         """Pictures that differ in layout and seed alone, and what detectors make of them."""
         layouts = [model.vocabulary.resolve(ask.layout) for ask in asked]
+        check_size(model.pipeline.image_size(layouts[0]), model.pipeline.native_size)  # one size: they are alike
         drawn = model.pipeline(
             layouts,
             seeds=[ask.recipe.seed for ask in asked],

@@ -28,6 +28,12 @@ def finish(news: Iterator[Progress | tuple[Result, ...]]) -> tuple[Result, ...]:
     return last
 
 
+def test_an_image_that_could_take_all_memory_is_refused(studio: Studio, layout: Layout) -> None:
+    height, width = studio.model.pipeline.native_size
+    with pytest.raises(LayoutError, match=r"the studio draws at most .* with this model, 4 times its own"):
+        studio.generation.results([Ask(replace(layout, width=8 * width, height=4 * height), QUICK)], "me")
+
+
 def test_progress_then_results(studio: Studio, layout: Layout) -> None:
     *steps, last = studio.generation.run([Ask(layout, QUICK)], "me")
     assert [(news.step, news.steps) for news in steps if isinstance(news, Progress)] == [(step, 3) for step in range(4)]
