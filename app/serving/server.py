@@ -22,6 +22,7 @@ from app.serving.guards import KnownRoutes, LoggedIn, PageToken, Public, SameOri
 from app.serving.leaving import leave_later
 from app.serving.patience import Impatient
 from app.serving.place import Place
+from app.serving.sessions import bound_sessions
 from detdiffusion import bounds
 
 
@@ -34,7 +35,7 @@ def guarded(page: gr.Blocks, place: Place, **options: Any) -> FastAPI:
             Middleware(SlowLogins),
             Middleware(LoggedIn, logged_in=lambda cookies: _logged_in(_of_gradio(outer), cookies)),
         ]
-    page.state_session_capacity = bounds.PAGE_SESSIONS
+    bound_sessions(page)
     outer: FastAPI = FastAPI(
         docs_url=None,
         redoc_url=None,
