@@ -27,6 +27,7 @@ from detdiffusion.core.arguments import (
 )
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.devices import device_of
+from detdiffusion.core.files import write_text
 from detdiffusion.core.loading import announced_imports
 from detdiffusion.detection import Detections
 from detdiffusion.detectors import BUNDLED, detector_path, load_detector
@@ -99,7 +100,7 @@ class _Job:
         size = {"width": self.layout.width, "height": self.layout.height}
         settings = {"model": self.model, "detector": detector, **self._settings(), **size}
         file = self.out / name
-        file.write_text(json.dumps({**values, **settings}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_text(file, json.dumps({**values, **settings}, indent=2, allow_nan=False) + "\n")
         return file
 
     def _settings(self) -> dict[str, Any]:

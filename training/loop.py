@@ -28,6 +28,7 @@ from detdiffusion.core.devices import check_device
 from detdiffusion.detectors.architectures import check_any
 from detdiffusion.errors import ConfigError, DataError, quoted, why
 from training.core.cli import check_there
+from training.core.orphans import bound_to_this
 from training.core.status import STATUS, RunState, StageStatus, StatusWriter, telling
 from training.data.request import Reading, SplitBy
 
@@ -344,7 +345,7 @@ def perform(plan: Sequence[Stage], out: Path) -> int:
 
 def _run(command: Sequence[str]) -> int:
     """Its exit code. It is told to stop when this process is, and is waited for: a training writes its checkpoint."""
-    with subprocess.Popen(command) as child:
+    with subprocess.Popen(command, env=bound_to_this()) as child:
         before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
         try:
             return child.wait()

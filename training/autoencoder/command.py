@@ -21,7 +21,7 @@ from PIL import Image
 from detdiffusion.core.arguments import add_device, add_old_name, out_folder, positive
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.devices import check_device, device_of
-from detdiffusion.core.files import bytes_hash, text_hash, write_json, written_aside
+from detdiffusion.core.files import bytes_hash, seal_file, sealed_file, text_hash, write_json, written_aside
 from detdiffusion.core.settings import check_settings, keep_settings
 from detdiffusion.detection import Detections, Detector, SeesFeatures
 from detdiffusion.detectors import detector_path, load_detector
@@ -302,10 +302,11 @@ def image_stack(files: Sequence[Path], size: int, path: Path) -> np.ndarray:
     Raises:
         DataError: an image cannot be read, or the disk is full.
     """
-    if not path.exists():
+    if not sealed_file(path):
         try:
             with written_aside(path) as aside:
                 _write_stack(files, size, aside)
+                seal_file(aside)
         except OSError as error:
             remedy = "free some space, or make --image-size smaller"
             raise DataError(f"{path} cannot be written ({why(error)}); {remedy}") from error

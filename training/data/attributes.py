@@ -3,7 +3,7 @@
 Header: `{"format": ..., "data": fingerprint, "detector": {"name", "sha256", ...}, "rule": {...}}`, with a list of
 detectors where several shared the pictures; of each also the library's version, its head, image size and thresholds.
 Lines: `{"image_id": "7", "attributes": ["easy", "background"]}`, attributes in the order of the objects of the
-picture's layout.
+picture's layout. Every line has a seal: the hash of what it says.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detdiffusion.attributes import AttributeRule
+from detdiffusion.core.files import checked, sealed
 from detdiffusion.detection import Detector, identity
 from detdiffusion.errors import DataError
 from detdiffusion.layout import Attribute, Box, Layout
@@ -135,17 +136,17 @@ def read_file(path: Path) -> Content:
 
 
 def _parsed_header(line: bytes) -> dict[str, Any]:
-    values = json.loads(line)
+    values = checked(json.loads(line))
     return {key: values[key] for key in ("format", "data", "detector", "rule")}
 
 
 def _parsed_row(line: bytes) -> tuple[str, Attributes]:
-    values = json.loads(line)
+    values = checked(json.loads(line))
     return str(values["image_id"]), tuple(Attribute(name) for name in values["attributes"])
 
 
 def _encoded(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value).encode() + b"\n"
+    return json.dumps(sealed(value)).encode() + b"\n"
 
 
 def read_attributes(path: Path, dataset: Dataset) -> dict[str, Attributes]:

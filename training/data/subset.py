@@ -20,7 +20,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from detdiffusion.core.arguments import fraction, natural, out_folder, positive
-from detdiffusion.core.files import written_aside
+from detdiffusion.core.files import hold, written_aside
 from detdiffusion.errors import ConfigError, DataError
 from training.core.cli import add_dry_run, nothing_is_missing, progress
 from training.core.schedule import OnStep
@@ -102,17 +102,18 @@ def write_subset(dataset: Dataset, places: Sequence[int], out: Path, split: str,
         ConfigError: the split is there already.
         DataError: a picture cannot be read.
     """
-    annotations = check_new(out, split)
-    names = dict(_names(dataset[place] for place in places))
-    folder = out / split
-    folder.mkdir(parents=True, exist_ok=True)
-    for done, place in enumerate(places, start=1):
-        _place(dataset[place], folder / names[dataset[place].image_id])
-        on_step(done, len(places), {})
-    annotations.parent.mkdir(exist_ok=True)
-    if dataset.stuff:
-        _write(dataset, places, names, dataset.stuff, annotations.with_name(f"stuff_{split}.json"))
-    _write(dataset, places, names, dataset.things, annotations)
+    with hold(out / f"{split}.lock", ConfigError, str(out / split)):
+        annotations = check_new(out, split)
+        names = dict(_names(dataset[place] for place in places))
+        folder = out / split
+        folder.mkdir(parents=True, exist_ok=True)
+        for done, place in enumerate(places, start=1):
+            _place(dataset[place], folder / names[dataset[place].image_id])
+            on_step(done, len(places), {})
+        annotations.parent.mkdir(exist_ok=True)
+        if dataset.stuff:
+            _write(dataset, places, names, dataset.stuff, annotations.with_name(f"stuff_{split}.json"))
+        _write(dataset, places, names, dataset.things, annotations)
     return annotations
 
 

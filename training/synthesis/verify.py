@@ -119,14 +119,16 @@ def _annotated(chunks: Chunks, missing: Collection[int], refused: Collection[int
 
 
 def _changed(chunks: Chunks) -> Iterator[str]:
-    """Exported files that say something else than the commits: they are made once more, and compared."""
+    """Exported files that are gone, or say something else than the commits: they are made once more, and compared."""
     settings = read_manifest(chunks.root)
     things = tuple(settings["classes"]["things"])
     with TemporaryDirectory() as scratch:
         for made in exported(chunks, settings, things, Path(scratch)):
             name = made.relative_to(scratch)
             found = chunks.root / name
-            if found.is_file() and not _same(made, found):
+            if not found.is_file():
+                yield f"{found} is missing: run generate again"
+            elif not _same(made, found):
                 yield f"{found} says something else than the commits: run generate again"
             made.unlink()
 

@@ -188,7 +188,6 @@ def test_torchvision_by_command(folder: Path, tmp_path: Path, capsys: pytest.Cap
         "metrics.jsonl",
         "report.json",
         "status.json",
-        "status.lock",
         "tensorboard",
     ]
     report = json.loads((out / "run" / "report.json").read_text())
@@ -214,7 +213,7 @@ def test_ultralytics_by_command(folder: Path, tmp_path: Path) -> None:
     assert command.run(parse(*words)) == 0
     detector = load_detector(out)
     assert (detector.name, detector.labels, detector.min_score) == ("mine", THINGS, 0.5)
-    written = ["config.json", "report.json", "status.json", "status.lock"]
+    written = ["config.json", "report.json", "status.json"]
     assert sorted(path.name for path in (out / "run").iterdir()) == written
     assert json.loads((out / "run" / "report.json").read_text())["trained_on"] == 4
     few = ("--image-size", "32", "--batch", "4", "--held-out", "2", "--epochs", "1", "--limit", "6", "--device", "cpu")

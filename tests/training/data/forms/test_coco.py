@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
+from copy import copy
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -326,7 +327,20 @@ def test_a_damaged_index_is_made_anew(content: bytes, tmp_path: Path) -> None:
     root = make_folder(tmp_path / "data")
     (tmp_path / "index.sqlite").write_bytes(content)
     assert labels(opened(root)) == {"1": ["cat"], "2": ["cat"]}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "index.sha256", "index.sqlite"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "index.sqlite"]
+
+
+def test_other_processes_read_no_other_index(tmp_path: Path) -> None:
+    """Whoever opens a copy (a process of its own) is told that the index was made of changed data meanwhile."""
+    root = make_folder(tmp_path / "data")
+    first = opened(root)
+    sent = copy(first)
+    assert labels(sent) == labels(first)
+    os.utime(root / "annotations" / "instances_train2017.json", (1, 1))
+    assert opened(root).made != first.made
+    assert labels(first) == {"1": ["cat"], "2": ["cat"]}, "who has it open keeps it"
+    with pytest.raises(DataError, match="changed data were read into it meanwhile; run the command again"):
+        labels(copy(first))
 
 
 def test_an_index_of_another_version_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
