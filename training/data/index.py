@@ -29,7 +29,6 @@ from training.data.checks import Drop, Reason, Tally
 from training.data.images import Corners, Frame, ImageError, Seen, look_at
 
 VERSION = 3  # of the tables below: an index of another version is made anew
-_VALIDATION = ("val", "valid", "validation", "dev")  # names of one thing
 _MANY, _AHEAD = 1000, 64  # pictures: with fewer nobody misses a progress bar; decoded before they are asked for
 
 _TABLES = """
@@ -99,24 +98,6 @@ class Source:
 
     def _name(self, path: Path) -> str:
         return (path.relative_to(self.root) if path.is_relative_to(self.root) else Path(path.name)).as_posix()
-
-
-def choose_split(found: Sequence[str], wanted: str | None, folder: Path) -> str:
-    """One split: the wanted one ("train" also finds "train2017", "valid" finds "val"), else the only one or train.
-
-    Raises:
-        DataError: there is no such split, or which one is meant is not clear.
-    """
-    name = "train" if wanted is None else wanted
-    if wanted is None and len(found) == 1:
-        return found[0]
-    if name in found:
-        return name
-    similar = [split for split in found if name and split.startswith(_VALIDATION if name in _VALIDATION else name)]
-    if len(similar) == 1:
-        return similar[0]
-    known = ", ".join(split or "(without a name)" for split in found) or "none"
-    raise DataError(f"{folder}: no split {name!r} here; there are: {known}")
 
 
 class IndexWriter:
