@@ -10,7 +10,6 @@ import shlex
 from pathlib import Path
 
 from training.loop.perform import perform
-from training.loop.rounds import PAGE, check_rounds, ending, round_stages
 from training.loop.stages import LoopConfig, Stage, check, check_inputs, stages
 
 
@@ -22,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
+    from training.loop.rounds import PAGE, check_rounds, ending
+
     config = LoopConfig.read(arguments.config)
     plan = plan_of(config)
     check(plan)
@@ -39,4 +40,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def plan_of(config: LoopConfig) -> list[Stage]:
     """All commands, in order; of rounds as many as there may be."""
+    from training.loop.rounds import round_stages
+
     return stages(config) if config.rounds is None else round_stages(config)

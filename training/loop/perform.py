@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from detdiffusion.errors import ConfigError
+from training.core.orphans import bound_to_this
 from training.core.status import STATUS, RunState, StageStatus, StatusWriter, telling
 from training.loop.stages import Stage
 
@@ -65,7 +66,7 @@ def _do(stage: Stage, plan: Sequence[Stage], record: _Record, status: StatusWrit
 
 def _run(command: Sequence[str]) -> int:
     """Its exit code. It is told to stop when this process is, and is waited for: a training writes its checkpoint."""
-    with subprocess.Popen(command) as child:
+    with subprocess.Popen(command, env=bound_to_this()) as child:
         before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
         try:
             return child.wait()

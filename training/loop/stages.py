@@ -6,51 +6,37 @@ Every stage is one of the other verbs, with what the config file says after its 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.arguments import out_folder
+from detdiffusion.core.devices import check_device
 from detdiffusion.detectors.architectures import check_any
-from detdiffusion.errors import ConfigError, why
-from training.autoencoder import command as autoencoder
+from detdiffusion.errors import ConfigError, DataError, quoted, why
 from training.core.cli import check_there
-from training.data import subset
-from training.data.datasets import open_dataset
-from training.data.filters import EVERYTHING
 from training.data.request import Reading, SplitBy
-from training.diagnosis import command as diagnose
-from training.diagnosis import plan_command as plan_verb
-from training.generator import command as train
-from training.labelling import annotate
 from training.loop.config import Rounds
-from training.report import command as report
-from training.studies import trainability
-from training.synthesis import command as generate
 
 TRAIN, VALIDATION, DIAGNOSED = "train", "val", "diagnosed"  # splits of the loop's own copy of the data
 GENERATOR, GEODIFFUSION = "generator", "geodiffusion"
 _VERBS = ("annotate", "autoencoder", "train", "generate", "trainability")
-_MODULES: Mapping[str, Any] = {
-    "subset": subset,
-    "annotate": annotate,
-    "autoencoder": autoencoder,
-    "train": train,
-    "diagnose": diagnose,
-    "plan": plan_verb,
-    "generate": generate,
-    "trainability": trainability,
-    "report": report,
-}
-_CHECKED = ("annotate", "autoencoder", "train", "trainability")  # whose request needs nothing that another stage makes
-# Stages that can be rehearsed on the user's own data, and what makes a dry run of each.
-_DRY: Mapping[str, bool | str] = {"annotate": True, "autoencoder": True, "train": train.BEFORE_ATTRIBUTES}
+_CHECKED = (
+    "annotate",
+    "autoencoder",
+    "train",
+    "generate",
+    "trainability",
+)  # whose request needs nothing that another stage makes
+_REHEARSED = ("annotate", "autoencoder", "train")  # on the user's own data
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +71,9 @@ class LoopConfig:
     def __post_init__(self) -> None:
         for name in ("data", "out", *_VERBS):
             if not isinstance(getattr(self, name), str):
-                raise ConfigError(f"{name} needs to be text, got {repr(getattr(self, name))[:50]}")
+                raise ConfigError(f"{name} needs to be text, got {quoted(getattr(self, name))}")
         if not isinstance(self.pictures, Mapping) or not isinstance(self.compare, Sequence):
-            raise ConfigError("pictures needs strategies with their numbers, and compare a list of folders")
+            raise ConfigError("images needs strategies with their numbers, and compare a list of folders")
         if any(not isinstance(value, int | float) for value in (self.fraction, self.seed)):
             raise ConfigError("fraction and seed need to be numbers")
         try:
@@ -115,7 +101,7 @@ class LoopConfig:
         known = (*Strategy, GEODIFFUSION)
         unknown = [name for name in self.pictures if name not in known]
         if not self.pictures or unknown:
-            raise ConfigError(f"pictures needs numbers of pictures for some of {', '.join(known)}; got {self.pictures}")
+            raise ConfigError(f"images needs numbers of images for some of {', '.join(known)}; got {self.pictures}")
         if any(not isinstance(count, int) or count < 1 for count in self.pictures.values()):
             raise ConfigError(f"pictures {dict(self.pictures)} needs whole numbers of 1 or more")
 
@@ -245,18 +231,36 @@ def _generator(pictures: str) -> str:
     return GEODIFFUSION if pictures == GEODIFFUSION else GENERATOR
 
 
+@cache
+def _modules() -> Mapping[str, Any]:
+    """The verbs that a loop runs: not imported for `--help`."""
+    from training.autoencoder import command as autoencoder
+    from training.data import subset
+    from training.diagnosis import command as diagnose
+    from training.diagnosis import plan_command as plan
+    from training.generator import command as train
+    from training.labelling import annotate
+    from training.report import command as report
+    from training.studies import trainability
+    from training.synthesis import command as generate
+
+    first = {"subset": subset, "annotate": annotate, "autoencoder": autoencoder, "train": train}
+    then = {"diagnose": diagnose, "plan": plan, "generate": generate}
+    return {**first, **then, "trainability": trainability, "report": report}
+
+
 def check(plan: Sequence[Stage]) -> None:
     """ConfigError if a command has arguments that its verb does not take: said before hours of work."""
     for stage in plan:
         arguments = parsed(stage.name, stage.words)
         if stage.words[0] in _CHECKED:
-            _MODULES[stage.words[0]].request_of(arguments)
+            _modules()[stage.words[0]].request_of(arguments)
 
 
 def parsed(name: str, words: Sequence[str]) -> argparse.Namespace:
     """The arguments of a stage's command, as its verb takes them."""
     parser = argparse.ArgumentParser(prog=f"python -m training {words[0]}")
-    _MODULES[words[0]].add_arguments(parser)
+    _modules()[words[0]].add_arguments(parser)
     try:
         return parser.parse_args(words[1:])
     except SystemExit as error:
@@ -269,18 +273,32 @@ def check_inputs(config: LoopConfig, plan: Sequence[Stage]) -> None:
     Raises:
         DataError, DetectorError, ConfigError: something is not, or it cannot be written to `out`.
     """
+    from training.data.datasets import open_dataset
+    from training.data.filters import EVERYTHING
+    from training.synthesis.request import NO_DETECTOR, check_request
+
     try:
         out_folder(config.out)
     except argparse.ArgumentTypeError as error:
         raise ConfigError(f"out: {error}") from error
-    for split in (config.split, config.validation):
+    learned, _ = (
         open_dataset(Path(config.data), filter=EVERYTHING, split=split, reading=config.reading)
+        for split in (config.split, config.validation)
+    )
     check_there(None if config.base is None else Path(config.base), *map(Path, config.compare), what="folder")
     asked = {stage.words[0]: parsed(stage.name, stage.words) for stage in plan}
     check_there(*(getattr(one, name, None) for one in asked.values() for name in ("start", "val_attributes")))
-    learner = asked["trainability"].detector
-    if not Path(learner).exists():
-        check_any(learner)
+    for verb, one in asked.items():
+        check_device(getattr(one, "device", None), draws=verb == "generate")
+    learner, count = asked["trainability"], math.ceil(len(learned) * config.fraction)
+    if not Path(learner.detector).exists():
+        check_any(learner.detector)
+    if learner.limit is not None and learner.limit > count:
+        raise DataError(f"trainability: {config.data} has {count} images to learn from, not --limit {learner.limit}")
+    pictures = _modules()["generate"].request_of(asked["generate"])
+    if asked["train"].detector == NO_DETECTOR and pictures.detector is None:  # the model then has none of its own
+        pictures = replace(pictures, detector=NO_DETECTOR)
+    check_request(pictures)
     rehearse(config, plan)
 
 
@@ -290,20 +308,32 @@ def rehearse(config: LoopConfig, plan: Sequence[Stage]) -> None:
     Raises:
         DetDiffusionError: what the stage would raise.
     """
+    train = _modules()["train"]
     for stage in plan:
         verb = stage.words[0]
-        if verb not in _DRY or stage.proof.exists() or (verb == "train" and config.base is None):
+        if verb not in _REHEARSED or stage.proof.exists():
             continue
-        rehearse_stage(config, stage, _DRY[verb])
+        if verb == "train" and config.base is None:  # its autoencoder is still to be trained
+            arguments = _on_user_data(config, stage)
+            arguments.base = None
+            train.check(train.request_of(arguments), attributes=False)
+            continue
+        rehearse_stage(config, stage, train.BEFORE_ATTRIBUTES if verb == "train" else True)
 
 
 def rehearse_stage(config: LoopConfig, stage: Stage, dry: bool | str = True) -> None:
     """A dry run of one stage, on the user's data in place of the loop's copy."""
-    arguments, reading = parsed(stage.name, stage.words), config.reading
-    arguments.data, arguments.split, arguments.dry_run = Path(config.data), config.split, dry
-    arguments.images, arguments.split_by = reading.images, reading.split_by
-    if stage.words[0] == "trainability":
-        arguments.val_split = config.validation
+    arguments = _on_user_data(config, stage)
+    arguments.dry_run = dry
     arguments.out = arguments.out.with_name(f"dry-run-{arguments.out.name}")  # what is there is of the loop's data
     with redirect_stdout(StringIO()):  # of what they print, the plan alone is asked for
-        _MODULES[stage.words[0]].run(arguments)
+        _modules()[stage.words[0]].run(arguments)
+
+
+def _on_user_data(config: LoopConfig, stage: Stage) -> argparse.Namespace:
+    arguments = parsed(stage.name, stage.words)
+    arguments.data, arguments.split = Path(config.data), config.split
+    arguments.images, arguments.split_by = config.reading.images, config.reading.split_by
+    if stage.words[0] == "trainability":
+        arguments.val_split = config.validation
+    return arguments

@@ -42,7 +42,7 @@ def ablation_sections(one: AblationTable) -> Iterator[Block]:
     yield Heading(f"Ablation, preset {one.preset}")
     yield Text(
         f"Trained alike but for the row's part: {generator.steps:,} steps of {generator.batch}, "
-        f"{width}x{height} pixels; scores in per cent of pictures asked to be easy, on "
+        f"{width}x{height} pixels; scores in per cent of images asked to be easy, on "
         f"{layouts} unseen layouts; confidence lost from easy to hard; the perception head's "
         "masks against the true ones; means over seeds with 95 % intervals (Student's t)."
     )

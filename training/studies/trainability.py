@@ -286,18 +286,21 @@ def check(request: TrainabilityRequest) -> None:
 
 
 def _check_weights(request: TrainabilityRequest, plan: Plan) -> None:
-    """DetectorError where a detector cannot start from the weights: said before the first training."""
-    if request.start is None:
+    """DetectorError where a detector cannot start from the weights, ConfigError where one of torchvision cannot learn
+    from the batches: said before the first training."""
+    if request.detector not in ARCHITECTURES:
+        if request.start is not None:
+            from detdiffusion.detectors.ultralytics.training import check_training
+
+            check_training(learner(request.detector)[0], request.start)
         return
-    if request.detector in ARCHITECTURES:
+    updates = request.config.updates
+    training = DetectorTraining(request.detector, request.config.image_size, 1, request.config.batch, updates=updates)
+    training.check_batches(plan.epoch)
+    if request.start is not None:
         from training.detector.recipe import new_model
 
-        training = DetectorTraining(request.detector, request.config.image_size, epochs=1)
         new_model(training, len(plan.union.things), device_of(request.device), request.start)
-    else:
-        from detdiffusion.detectors.ultralytics.training import check_training
-
-        check_training(learner(request.detector)[0], request.start)
 
 
 def rows_of(text: str) -> list[Kind]:
