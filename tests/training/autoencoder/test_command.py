@@ -192,7 +192,7 @@ def test_a_full_disk_is_said(folder: Path, tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(command, "_write_stack", full)
-    with pytest.raises(DataError, match=r"images\.npy cannot be written .*the disk is full.* free some space"):
+    with pytest.raises(DataError, match=r"pictures\.npy cannot be written .*the disk is full.* free some space"):
         command.image_stack(command.image_files(folder, None), 16, tmp_path / "pictures.npy")
     assert not list(tmp_path.glob("pictures.*"))
 

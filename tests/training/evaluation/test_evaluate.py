@@ -401,7 +401,7 @@ def test_results_file_is_waited_for_and_then_scored(model: Path, baseline: Path,
     plain = ask(model, tmp_path / "r.json", *few)
     report = (tmp_path / "r.json").read_bytes()
     wanted = (*few[:3], f"bundled,{tmp_path / 'theirs.json'}", *few[4:])
-    with pytest.raises(DetectorError, match=r"theirs\.json: no such file.*images\.json"):
+    with pytest.raises(DetectorError, match=r"theirs\.json: no such file.*pictures\.json"):
         ask(model, tmp_path / "r.json", *wanted)
     assert (tmp_path / "r.json").read_bytes() == report
     results_of(tmp_path / "r.work", tmp_path / "theirs.json", "tiny/easy")
