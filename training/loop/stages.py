@@ -73,7 +73,7 @@ class LoopConfig:
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"{name} needs to be text, got {quoted(getattr(self, name))}")
         if not isinstance(self.pictures, Mapping) or not isinstance(self.compare, Sequence):
-            raise ConfigError("images needs strategies with their numbers, and compare a list of folders")
+            raise ConfigError("pictures needs strategies with their numbers, and compare a list of folders")
         if any(not isinstance(value, int | float) for value in (self.fraction, self.seed)):
             raise ConfigError("fraction and seed need to be numbers")
         try:
@@ -101,7 +101,7 @@ class LoopConfig:
         known = (*Strategy, GEODIFFUSION)
         unknown = [name for name in self.pictures if name not in known]
         if not self.pictures or unknown:
-            raise ConfigError(f"images needs numbers of images for some of {', '.join(known)}; got {self.pictures}")
+            raise ConfigError(f"pictures needs numbers of images for some of {', '.join(known)}; got {self.pictures}")
         if any(not isinstance(count, int) or count < 1 for count in self.pictures.values()):
             raise ConfigError(f"pictures {dict(self.pictures)} needs whole numbers of 1 or more")
 
