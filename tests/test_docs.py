@@ -241,9 +241,10 @@ def test_inputs_are_read(block: Block, tmp_path: Path) -> None:
     file = tmp_path / "input.yaml"
     file.write_text(block.text, encoding="utf-8")
     if block.comment == "input of loop":
-        from training.loop import LoopConfig, stages
+        from training.loop.command import plan_of
+        from training.loop.stages import LoopConfig
 
-        for stage in stages(LoopConfig.read(file)):
+        for stage in plan_of(LoopConfig.read(file)):
             check(["python", "-m", "training", *stage.words])
     else:
         assert block.comment == "input of pilots"
@@ -279,7 +280,7 @@ def test_sentences_name_commands_and_options_that_are_there(page: Path) -> None:
         ("sh", "python -m training bundle --preset cpu --out o --set samples.scene=3", "scene"),
         ("sh", "make tests", "the Makefile makes no"),
         ("sh", "python -m app --colour red", "unrecognized arguments"),
-        ("sh", "python -m benchmarks.paste --fake DIR", "python -m benchmarks.paste"),
+        ("sh", "python -m benchmarks.steps --fake DIR", "python -m benchmarks.steps"),
         ("sh", "python -m benchmarks.nothing", "there is no module benchmarks.nothing"),
         ("sh", "python docs/nothing.py", "there is no docs/nothing.py"),
         ("sh", "curl https://example.org", "command not found|No such file"),

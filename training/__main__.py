@@ -124,7 +124,7 @@ VERBS: Mapping[str, Verb] = {
         "--data DATA --synthetic images --detector yolo11n --out table",
     ),
     "loop": Verb(
-        "loop",
+        "loop.command",
         "go from your data and detector to a better detector; resumable",
         "--config loop.yaml --dry-run",
         "of a command that failed: its own",

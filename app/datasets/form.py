@@ -23,7 +23,8 @@ from detdiffusion.detectors import BUNDLED
 from detdiffusion.errors import ConfigError
 from detdiffusion.sampling_config import MAX_SEED
 from training.core.status import STATUS
-from training.loop import LoopConfig, check, stages
+from training.loop.command import plan_of
+from training.loop.stages import LoopConfig, check
 from training.synthesis.store import REFINEMENTS
 
 SET, PAGE = "set", "page/report.html"
@@ -114,16 +115,15 @@ def make_loop(text: str, runs: Runs) -> RunPlan:
         raise ConfigError("name the loop's config file (docs/DATA_ENGINE.md has an example)")
     path = runs.places.readable(text)
     config = LoopConfig.read(path)
-    plan = stages(config)
+    plan = plan_of(config)
     for stage in plan:
         runs.places.check_command(stage.words)
     check(plan)
     name = runs.free_name(path.stem)
     page = runs.folder(name) / Path(PAGE).parent
     table = Path(config.out) / "trainability" / "trainability.json"
-    commands = (
-        (*TRAINING, "loop", "--config", str(path)),
-        (*TRAINING, "report", str(table), "--out", str(page)),
-    )
+    commands: tuple[tuple[str, ...], ...] = ((*TRAINING, "loop", "--config", str(path)),)
+    if config.rounds is None:  # with rounds each one has a report of its own
+        commands = (*commands, (*TRAINING, "report", str(table), "--out", str(page)))
     about = {"kind": Kind.LOOP, "data": Path(config.data).name, "out": config.out}
     return RunPlan(name, commands, about, (str(Path(config.out) / STATUS), f"{Path(PAGE).parent}/{STATUS}"))

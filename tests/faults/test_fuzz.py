@@ -37,7 +37,7 @@ from training.data.forms.yolo_config import read_config, read_names
 from training.data.images import read_image_file
 from training.data.layout_sources import open_source
 from training.generator.chunk import read_chunk
-from training.loop import LoopConfig
+from training.loop.stages import LoopConfig
 from training.report.data import read_report
 from training.synthesis.store import read_chunks
 
@@ -137,6 +137,8 @@ VOC = b"""<annotation><filename>a.png</filename><size><width>64</width><height>4
 YOLO = {"names": ["bus", "car"], "train": "images", "val": "images", "kpt_shape": [2, 3], "nc": 2}
 LOOP = {"data": "d", "out": "o", "pictures": {"hard": 9}, "annotate": "--detector x", "trainability": "--detector y",
         "fraction": 0.5, "split_by": 0.2, "compare": ["a"], "seed": 3}  # fmt: skip
+ROUNDS = {"data": "d", "out": "o", "model": "m", "trainability": "--detector y",
+          "rounds": {"most": 3, "images": 9, "diagnosed": 0.2, "plan": "--coverage 0.1"}}  # fmt: skip
 COMMITTED = [{"id": number, "layout": {}} for number in range(4)]
 GENERATION = {"format": "generation-1", "count": 8, "chunk": 4, "classes": {"things": ["bus"], "stuff": []}}
 
@@ -211,6 +213,7 @@ def make_readers(tmp: Path, scene: dict[str, Any]) -> dict[str, Reader]:
         "settings, JSON": Reader(read_settings, "s.json", {"steps": 3, "loss": {"a": 0.1}, "size": [64, 64]}),
         "settings, YAML": Reader(read_settings, "s.yaml", {"steps": 3, "loss": {"a": 0.1}, "size": [64, 64]}, as_yaml),
         "loop": Reader(LoopConfig.read, "loop.yaml", LOOP, as_yaml),
+        "loop with rounds": Reader(LoopConfig.read, "loop.yaml", ROUNDS, as_yaml),
         "YOLO's data.yaml": Reader(read_config, "data.yaml", YOLO, as_yaml),
         "list of classes": Reader(read_names, "classes.txt", ["bus", "car"], as_names),
         "YOLO data, labels": Reader(labels(yolo, "labels/a.txt"), "a.txt", b"0 0.5 0.5 0.2 0.2\n1 0.2 0.2 0.1 0.1\n"),
@@ -278,10 +281,10 @@ def _yaml(path: Path) -> object:
 
 NAMES = [
     "layout", "layout file", "image of the studio", "image file", "saved layouts", "vocabulary", "model's vocabulary",
-    "settings, JSON", "settings, YAML", "loop", "YOLO's data.yaml", "list of classes", "YOLO data, labels",
-    "YOLO data, data.yaml", "VOC data", "COCO data", "layouts in lines", "attributes", "results of a detector",
-    "detector folder", "status", "job", "status of a run", "metrics", "checkpoint", "latents' layouts",
-    "committed chunk", "generation", "report", "YAML",
+    "settings, JSON", "settings, YAML", "loop", "loop with rounds", "YOLO's data.yaml", "list of classes",
+    "YOLO data, labels", "YOLO data, data.yaml", "VOC data", "COCO data", "layouts in lines", "attributes",
+    "results of a detector", "detector folder", "status", "job", "status of a run", "metrics", "checkpoint",
+    "latents' layouts", "committed chunk", "generation", "report", "YAML",
 ]  # fmt: skip
 
 

@@ -3,6 +3,9 @@
 import json
 import os
 import shutil
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from tqdm import tqdm
 
 from detdiffusion.attributes import AttributeRule
 from detdiffusion.core.assets import BUNDLED_MODEL
@@ -209,6 +213,30 @@ def papercut(tmp_path_factory: pytest.TempPathFactory) -> Papercut:
         torch.manual_seed(0)
         SmallAutoencoder((8, 8, 8), (1, 1, 1), 4).save_pretrained(folder / "base" / "vae")
     return Papercut(folder / "data", folder / "attributes.jsonl", folder / "base")
+
+
+def kill_when(work: Callable[[], object], seen: Callable[[], bool]) -> None:
+    """Begins the work in a fork, which has everything loaded, and kills it (kill -9) as soon as something is seen."""
+    number = os.fork()
+    if not number:
+        try:
+            tqdm.set_lock(threading.RLock())  # its own is shared with the parent, which would wait for a killed child
+            work()
+        finally:
+            os._exit(0)
+    deadline = time.monotonic() + 120
+    while not seen():
+        ended, _ = os.waitpid(number, os.WNOHANG)
+        assert not ended and time.monotonic() < deadline, "it ended, or nothing was seen"
+        time.sleep(0.005)
+    os.kill(number, signal.SIGKILL)
+    os.waitpid(number, 0)
+
+
+@pytest.fixture(scope="session")
+def killed() -> Callable[[Callable[[], object], Callable[[], bool]], None]:
+    """killed(work, seen): the work is begun, and killed as soon as something is seen."""
+    return kill_when
 
 
 @pytest.fixture(scope="session")

@@ -153,7 +153,10 @@ BAD_WORDS = (  # what is wrong -> what is said
     ("trainability --data cats --synthetic cats --detector yolo11n --out r --limit 99", "99 were asked for"),
     ("trainability --data cats --synthetic cats --detector yolo11n --out r --val-split x", "no split 'x'"),
     ("trainability --data cats --synthetic cats --detector here --out r", "detector.json is missing"),
-    ("trainability --data cats --synthetic cats --detector yolo11n --weights file --out r", "is for torchvision"),
+    (
+        "trainability --data cats --synthetic cats --detector yolo11n --weights file --out r",
+        "starts from a detector",
+    ),
     ("verify here", "holds no job"),
     ("nonsense", "nonsense"),
     ("detdiffusion absent.json --out r", "absent.json: no such file"),

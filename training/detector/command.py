@@ -205,9 +205,6 @@ def choose_images(dataset: Dataset, limit: int | None, held_out: int | None, see
 
 def _settings(request: DetectorRequest, images: SplitImages) -> dict[str, Any]:
     """What the run is started with; ConfigError if `out` holds a detector that was not made here."""
-    from detdiffusion.core.files import file_hash
-    from detdiffusion.detectors.folder import read_description
-
     out = request.out
     if (out / DESCRIPTION_FILE).exists() and not (out / RUN / "config.json").exists():
         raise ConfigError(f"{out} holds a detector of another origin; give another --out")
@@ -216,10 +213,17 @@ def _settings(request: DetectorRequest, images: SplitImages) -> dict[str, Any]:
     for settings in request.settings.values():
         chosen |= settings
     counts = {"pictures": len(images.learned), "held_out": len(images.held_out)}
-    start = None
-    if request.start is not None:
-        start = read_description(request.start).sha256 if request.start.is_dir() else file_hash(request.start)
-    return {**chosen, **counts, "data": images.dataset.fingerprint, "start": start}
+    return {**chosen, **counts, "data": images.dataset.fingerprint, "start": weights_hash(request.start)}
+
+
+def weights_hash(start: Path | None) -> str | None:
+    """Of weights to start from: a file, or a detector folder."""
+    from detdiffusion.core.files import file_hash
+    from detdiffusion.detectors.folder import read_description
+
+    if start is None:
+        return None
+    return read_description(start).sha256 if start.is_dir() else file_hash(start)
 
 
 def _check_weights(request: DetectorRequest, images: SplitImages) -> None:

@@ -14,8 +14,8 @@ from training.core.status import STATUS, tells
 from training.report.blocks import Block, to_html, write_markdown
 from training.report.data import Evaluation, Report, read_report
 from training.report.sections import evaluation_sections
+from training.report.study_tables import AblationTable
 from training.report.tables import ablation_sections, trainability_sections
-from training.studies.tables import AblationTable
 
 TITLE = "DetDiffusion: evaluation"
 

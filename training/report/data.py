@@ -17,7 +17,7 @@ from detdiffusion.layout import Layout
 from training.evaluation.report import FORMAT as EVALUATION
 from training.evaluation.report import EvaluationReport, ObjectRow
 from training.evaluation.store import image_file
-from training.studies.tables import ABLATION, TRAINABILITY, AblationTable, TrainabilityTable
+from training.report.study_tables import ABLATION, TRAINABILITY, AblationTable, TrainabilityTable
 
 REAL = "real"
 

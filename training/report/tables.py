@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from math import isnan
 
 from training.report.blocks import Block, Heading, Plot, Table, Text
 from training.report.plots import Bar, bars
-from training.studies.tables import (
+from training.report.study_tables import (
     ABLATION_COLUMNS,
     TRAINABILITY_SCORES,
     AblationTable,
     SeedEstimate,
+    TrainabilityRow,
     TrainabilityTable,
     percent,
+    points,
 )
 
 # DetDiffusion, CVPR 2024: the supplement's Table 1, and the main paper's trainability on COCO (mAP).
@@ -63,11 +65,14 @@ def trainability_sections(one: TrainabilityTable) -> Iterator[Block]:
     counts = settings.pictures
     updates = round(counts.epochs * -(-counts.an_epoch // settings.batch))
     yield Heading(f"What {settings.detector} learns: {settings.real}")
+    if one.findings:
+        yield Heading("Findings")
+        yield Text(" ".join(one.findings))
     yield Text(
-        f"Trained on {counts.real:,} real images, and on generated ones beside them, with {updates:,} updates of "
+        f"Trained on {counts.real:,} real images, and on others beside them, with {updates:,} updates of "
         f"{settings.batch} in every row, {settings.image_size} pixels; scores in per cent on "
         f"{counts.validation:,} real images that no row has seen; means over seeds with 95 % intervals (Student's "
-        "t). Gains are over the first row, seed by seed."
+        "t). Gains are over the first row that starts alike, seed by seed."
     )
     cells = tuple(
         (
@@ -80,13 +85,20 @@ def trainability_sections(one: TrainabilityTable) -> Iterator[Block]:
         )
         for row in rows
     )
-    yield Table("", ("", "generated", *TRAINABILITY_SCORES, "gain, mAP", "gain, AP50", "seeds"), cells)
+    yield Table("", ("", "added", *TRAINABILITY_SCORES, "gain, mAP", "gain, AP50", "seeds"), cells)
     gains = [_bar(row.name, row.gain.mAP) for row in rows if row.gain.mAP is not None]
     if gains:
         yield Plot(f"{settings.real}-gain", "Gain over real only", bars(gains, "points of mAP"))
+    yield from _against(rows)
     labels = list(rows[0].by_class)
     by_class = tuple((row.name, *(_percent(row.by_class.get(label)) for label in labels)) for row in rows)
     yield Table("mAP by class", ("", *labels), by_class)
+    yield from _gains("Gain in mAP by class, over the same row without what is added", rows, "class_gains")
+    if one.slices:
+        heads = tuple(f"{name} ({count:,})" for name, count in one.slices.items())
+        found = tuple((row.name, *(_percent((row.by_slice or {}).get(name)) for name in one.slices)) for row in rows)
+        yield Table("Found, of the objects of each slice of the diagnosis", ("", *heads), found)
+        yield from _gains("Gain in what is found, by slice", rows, "slice_gains")
     if rows[0].recall50 is not None:
         found = tuple((row.name, *(_percent((row.recall50 or {}).get(k)) for k in ("easy", "hard"))) for row in rows)
         yield Table("Found, of the validation's objects", ("", "easy ones", "hard ones"), found)
@@ -94,6 +106,33 @@ def trainability_sections(one: TrainabilityTable) -> Iterator[Block]:
     yield Text(
         "The paper's rows are of Stable Diffusion v1.5 on COCO: they are in no ranking with those above.", note=True
     )
+
+
+def _against(rows: Sequence[TrainabilityRow]) -> Iterator[Block]:
+    """Each row against those that are simpler."""
+    cells = tuple(
+        (row.name, other, points(gain))
+        for row in rows
+        for other, gain in (row.against or {}).items()
+        if gain is not None
+    )
+    if cells:
+        yield Table("Against simpler rows, points of mAP", ("", "over", "gain"), cells)
+
+
+def _gains(title: str, rows: Sequence[TrainabilityRow], field: str) -> Iterator[Block]:
+    """By class or slice, of the rows that have such gains."""
+    known = [(row, getattr(row, field)) for row in rows if any((getattr(row, field) or {}).values())]
+    if known:
+        names = list(known[0][1])
+        cells = tuple((row.name, row.over[0] if row.over else "-", *_points(own, names)) for row, own in known)
+        yield Table(title, ("", "over", *names), cells)
+
+
+def _points(gains: Mapping[str, SeedEstimate | None], names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        gain = gains.get(name)
+        yield "-" if gain is None else points(gain)
 
 
 def _bar(name: str, gain: SeedEstimate) -> Bar:

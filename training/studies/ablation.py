@@ -30,8 +30,7 @@ from training.core.cli import add_dry_run, add_updates, nothing_is_missing, prog
 from training.core.status import STATUS, RunState, status_writer, tells
 from training.data.papercut.classes import HELD_OUT_SEED
 from training.generator.config import ADDED, VARIANTS, GeneratorConfig
-from training.studies.config import ABLATIONS, AblationConfig
-from training.studies.tables import (
+from training.report.study_tables import (
     ABLATION,
     ABLATION_COLUMNS,
     ABLATION_SCORES,
@@ -39,6 +38,7 @@ from training.studies.tables import (
     AblationTable,
     SeedEstimate,
 )
+from training.studies.config import ABLATIONS, AblationConfig
 
 if TYPE_CHECKING:
     import torch

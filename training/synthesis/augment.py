@@ -9,7 +9,7 @@ no side is left empty. And for detectors that miss whole classes: more of what t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import product
@@ -112,19 +112,26 @@ class Missed:
         """One to `count` things more, each in its own size, where little is; the same for the same seed."""
         rng, boxes = np.random.default_rng(seed), list(layout.boxes)
         for chosen in rng.choice(len(self.boxes), size=int(rng.integers(1, count + 1)), p=self.chances):
-            box = self._placed(self.boxes[chosen], boxes, rng)
+            others = [box for box in boxes if box.attribute is not Attribute.BACKGROUND]
+            box = free_place(self.boxes[chosen], others, rng)
             if box is not None and len(boxes) < MAX_OBJECTS:
                 boxes.append(box)
         return replace(layout, boxes=tuple(boxes))
 
-    def _placed(self, box: Box, others: list[Box], rng: np.random.Generator) -> Box | None:
-        x1, y1, x2, y2 = box.xyxy
-        width, height = x2 - x1, y2 - y1
-        for left, top in (rng.random((TRIES, 2)) * (1 - width, 1 - height)).tolist():
-            moved = replace(box, xyxy=(left, top, min(1.0, left + width), min(1.0, top + height)))
-            if all(_covered(moved, other) <= FREE for other in others if other.attribute is not Attribute.BACKGROUND):
-                return moved
-        return None
+
+def free_place(
+    box: Box, others: Sequence[Box], rng: np.random.Generator, reach: tuple[float, float] = (1.0, 1.0)
+) -> Box | None:
+    """The box where others cover little of it; None if there is no such place among `TRIES`. reach: shares of the width
+    and the height by which it may be moved."""
+    x1, y1, x2, y2 = box.xyxy
+    low = np.maximum(0, (x1 - reach[0], y1 - reach[1]))
+    high = np.minimum((1 - (x2 - x1), 1 - (y2 - y1)), (x1 + reach[0], y1 + reach[1]))
+    for left, top in (low + rng.random((TRIES, 2)) * (high - low)).tolist():
+        moved = replace(box, xyxy=(left, top, min(1.0, left + x2 - x1), min(1.0, top + y2 - y1)))
+        if all(_covered(moved, other) <= FREE for other in others):
+            return moved
+    return None
 
 
 def _covered(box: Box, other: Box) -> float:

@@ -16,13 +16,13 @@ from training.report.command import write_report
 from training.report.data import Evaluation, read_report
 from training.report.plots import Bar, Line, bars, curves, scatter
 from training.report.sections import evaluation_sections
-from training.report.tables import ablation_sections, trainability_sections
-from training.studies.tables import (
+from training.report.study_tables import (
     ABLATION_COLUMNS,
     ABLATION_SCORES,
     AblationTable,
     TrainabilityTable,
 )
+from training.report.tables import ablation_sections, trainability_sections
 
 IMAGES = 12
 DETECTOR, HELD_OUT = "yolo11n", "yolov5n"

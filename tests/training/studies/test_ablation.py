@@ -14,6 +14,7 @@ from detdiffusion.errors import ConfigError
 from training.__main__ import main
 from training.data.papercut.classes import HELD_OUT_SEED
 from training.generator.config import GeneratorConfig, SampleConfig
+from training.report.study_tables import SeedEstimate, percent
 from training.studies import ablation
 from training.studies.ablation import (
     ROWS,
@@ -23,7 +24,6 @@ from training.studies.ablation import (
     variant_config,
 )
 from training.studies.config import ABLATIONS, AblationConfig
-from training.studies.tables import SeedEstimate, percent
 
 CPU = torch.device("cpu")
 FEW = (ROWS[0], ROWS[-1])  # with everything, and with nothing

@@ -23,10 +23,11 @@ from training.data.attributes import encode_row, make_header
 from training.data.datasets import Dataset, open_dataset
 from training.data.papercut.coco_export import write_dataset
 from training.detector.recipe import DetectorTraining, Example, augmented
+from training.report.study_tables import TRAINABILITY_SCORES
 from training.studies import trainability as command
 from training.studies.config import TrainabilityConfig
-from training.studies.tables import TRAINABILITY_SCORES
-from training.studies.trainability_data import AUGMENTED, REAL, Row, Union, make_plan, repeated, write_repeats
+from training.studies.trainability_rows import AUGMENTED, REAL, Row, Union, Wanted, make_plan, repeated, write_repeats
+from training.studies.trainability_training import epochs_of, updates_of
 
 SIZE = 96
 
@@ -81,7 +82,7 @@ def test_rows_are_equally_long_and_fair(opened: tuple[Dataset, Dataset, Dataset]
     assert sorted(both.learned) == [0, 2, 3, *range(4, 10)]
     assert (both.real, both.synthetic) == (3, 6) and (alone.real, alone.synthetic) == (3, 0)
     assert not {place for row in plan.rows for place in row.learned} & set(plan.held_out)
-    half = make_plan(real, validation, [made], [0, 2, 3], share=0.5).rows[2]
+    half = make_plan(real, validation, [made], [0, 2, 3], Wanted(share=0.5)).rows[2]
     assert len(half.learned) == 9 and sum(place >= 4 for place in half.learned) == 4
 
 
@@ -119,14 +120,14 @@ def test_other_classes_are_refused(opened: tuple[Dataset, Dataset, Dataset], tmp
 def test_epochs_make_the_updates() -> None:
     plan: Any = SimpleNamespace(epoch=100)
     for updates, epochs in ((1000, 143), (7, 1), (1, 1), (70, 10)):
-        assert command.epochs_of(TrainabilityConfig(160, updates, batch=16), plan) == epochs
+        assert epochs_of(TrainabilityConfig(160, updates, batch=16), plan) == epochs
 
 
 def test_torchvision_makes_the_updates_that_are_asked_for() -> None:
     plan: Any = SimpleNamespace(epoch=100)
     for detector, updates, made in (("fasterrcnn_resnet18_fpn", 2, 2), ("yolo11n", 2, 7), ("yolo11n", 20, 21)):
         request: Any = SimpleNamespace(detector=detector, config=TrainabilityConfig(160, updates, batch=16))
-        assert command.updates_of(request, plan) == made
+        assert updates_of(request, plan) == made
 
 
 def test_updates_end_within_an_epoch() -> None:

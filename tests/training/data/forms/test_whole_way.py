@@ -8,8 +8,8 @@ import pytest
 import yaml
 from data_trees import TREES, Tree
 
-from training import loop as closed_loop
 from training.__main__ import main
+from training.loop import perform as closed_loop
 from training.synthesis import workers
 
 DETECTOR = "fasterrcnn_resnet18_fpn"

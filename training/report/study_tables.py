@@ -40,6 +40,12 @@ class SeedEstimate:
         return cls(mean, (mean - half, mean + half), tuple(known))
 
 
+def points(found: SeedEstimate) -> str:
+    """A gain: `+1.2 [0.4, 2.0]`."""
+    low, high = found.ci95
+    return f"{100 * found.mean:+.1f}" + ("" if math.isnan(low) else f" [{100 * low:.1f}, {100 * high:.1f}]")
+
+
 def percent(found: SeedEstimate | None, sign: str = "+-") -> str:
     """`31.0 +- 3.0`, or a dash."""
     if found is None:
@@ -49,6 +55,7 @@ def percent(found: SeedEstimate | None, sign: str = "+-") -> str:
 
 
 OverSeeds = Annotated[SeedEstimate, *MEASURED] | None
+Later = Annotated[Mapping[str, OverSeeds] | None, typed_json.left_out]  # by name; None: a file that has no such field
 
 
 # --- the ablation ---------------------------------------------------------------------------------
@@ -143,7 +150,9 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class TrainabilityRow:
-    """by_class: mAP; recall50: by attribute, None where the validation images have none."""
+    """by_class: mAP; recall50: by attribute, None where the validation images have none; by_slice: share found, of the
+    slices of a diagnosis. What older files lack is None: against: gains in mAP over the rows that are simpler, by their
+    names, the first one's first; class_gains, slice_gains: over the first of these."""
 
     name: str
     pictures: ImageCounts
@@ -156,6 +165,17 @@ class TrainabilityRow:
     gain: Gain
     by_class: Mapping[str, OverSeeds]
     recall50: Mapping[str, OverSeeds] | None
+    by_slice: Later = None
+    against: Later = None
+    class_gains: Later = None
+    slice_gains: Later = None
+
+    @property
+    def over(self) -> tuple[str, SeedEstimate] | None:
+        """The row that it is to be compared with first, and the gain over it; None where there is no such row, or none
+        that was trained."""
+        name, gain = next(iter((self.against or {}).items()), ("", None))
+        return None if gain is None else (name, gain)
 
 
 TRAINABILITY_SCORES = ("mAP", "AP50", "AP75", "APm", "APl")
@@ -184,11 +204,14 @@ class TrainabilitySettings:
 
 @dataclass(frozen=True, slots=True)
 class TrainabilityTable:
-    """`settings`: all that every training depends on, as JSON."""
+    """`settings`: all that every training depends on, as JSON. findings: sentences made from the numbers; slices: how
+    many objects each has; older files have neither."""
 
     format: str
     settings: Mapping[str, Any]
     rows: tuple[TrainabilityRow, ...]
+    findings: Annotated[tuple[str, ...] | None, typed_json.left_out] = None
+    slices: Annotated[Mapping[str, int] | None, typed_json.left_out] = None
 
     @property
     def learned(self) -> TrainabilitySettings:
@@ -207,8 +230,11 @@ class TrainabilityTable:
     def lines(self) -> list[str]:
         """As text, in per cent."""
         heads = (*TRAINABILITY_SCORES, "gain in mAP")
-        shown = [f"{'':26}" + "".join(f"{head:>15}" for head in heads) + f"{'seeds':>7}"]
+        width = max(26, *(len(row.name) + 1 for row in self.rows))
+        shown = [f"{'':{width}}" + "".join(f"{head:>15}" for head in heads) + f"{'seeds':>7}"]
         for row in self.rows:
             cells = [*(getattr(row, name) for name in TRAINABILITY_SCORES), row.gain.mAP]
-            shown.append(f"{row.name:26}" + "".join(f"{percent(one):>15}" for one in cells) + f"{len(row.seeds):>7}")
-        return shown
+            shown.append(
+                f"{row.name:{width}}" + "".join(f"{percent(one):>15}" for one in cells) + f"{len(row.seeds):>7}"
+            )
+        return [*shown, *(self.findings or ())]

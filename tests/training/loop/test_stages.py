@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from detdiffusion.errors import ConfigError, DataError, DetectorError
-from training import loop as closed_loop
 from training.core.status import STATUS, RunState, RunStatus
 from training.data.papercut.coco_export import write_dataset
-from training.loop import LoopConfig, Stage, perform, stages
+from training.loop import perform as performing
+from training.loop.perform import perform
+from training.loop.stages import LoopConfig, Stage, check, check_inputs, stages
 
 SMALL = LoopConfig(
     "data",
@@ -92,7 +93,7 @@ def test_data_in_one_piece_are_split(tmp_path: Path) -> None:
         assert option(stage.words, "--split-by") == "0.8"
         assert option(stage.words, "--images") == str(tmp_path / "pictures")
     assert option(plan[1].words, "--split") == "val"
-    closed_loop.check(plan[:2])
+    check(plan[:2])
 
 
 @pytest.mark.parametrize(
@@ -120,9 +121,9 @@ def test_bad_config_files(text: str, reason: str, tmp_path: Path) -> None:
 
 def test_wrong_arguments_are_said_before_the_work(capsys: pytest.CaptureFixture[str]) -> None:
     first = stages(SMALL)[2]
-    closed_loop.check([first])
+    check([first])
     with pytest.raises(ConfigError, match="what the config says for annotate is wrong"):
-        closed_loop.check([replace(first, words=(*first.words, "--speed", "3"))])
+        check([replace(first, words=(*first.words, "--speed", "3"))])
     assert "--speed" in capsys.readouterr().err
 
 
@@ -170,16 +171,16 @@ def test_what_is_missing_is_said_before_the_work(
     change: dict[str, Any], error: type[Exception], message: str, data: Path, tmp_path: Path
 ) -> None:
     config = replace(SMALL, data=str(data), out=str(tmp_path / "out"))
-    closed_loop.check_inputs(config, stages(config))
+    check_inputs(config, stages(config))
     wrong = replace(config, **change)
     with pytest.raises(error, match=message):
-        closed_loop.check_inputs(wrong, stages(wrong))
+        check_inputs(wrong, stages(wrong))
     assert not (tmp_path / "out").exists()
 
 
 def test_a_stage_that_version_0_1_finished_stays_finished(tmp_path: Path) -> None:
     done = Stage("table", ("trainability", "--data", "d"), tmp_path / "proof")
-    record = closed_loop._Record(tmp_path)
+    record = performing._Record(tmp_path)
     record.finish(replace(done, words=("trainability", "--real", "d")), 1.0)
     record.check([done])
     with pytest.raises(ConfigError, match="table was done with"):
@@ -199,7 +200,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Stage]:
     )
     (tmp_path / "program.py").write_text(program.replace("; ", "\n"))
 
-    monkeypatch.setattr(closed_loop, "COMMAND", (sys.executable, str(tmp_path / "program.py")))
+    monkeypatch.setattr(performing, "COMMAND", (sys.executable, str(tmp_path / "program.py")))
     return [Stage(name, (name, str(tmp_path / f"{name}.done")), tmp_path / f"{name}.done") for name in "abc"]
 
 
@@ -261,11 +262,12 @@ def test_what_runs_is_stopped_with_the_loop(tmp_path: Path) -> None:
     )
     loop = tmp_path / "loop.py"
     loop.write_text(
-        "import sys\nfrom pathlib import Path\nfrom training import loop as c\n"
+        "import sys\nfrom pathlib import Path\nfrom training.loop import perform as c\n"
+        "from training.loop.stages import Stage\n"
         f"c.COMMAND, here = (sys.executable, {str(stage)!r}), Path({str(tmp_path)!r})\n"
-        "sys.exit(c.perform([c.Stage('a', (str(here / 'pid'),), here / 'done')], here))"
+        "sys.exit(c.perform([Stage('a', (str(here / 'pid'),), here / 'done')], here))"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(closed_loop.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(performing.__file__).parents[2])}
     running = subprocess.Popen([sys.executable, str(loop)], env=environment, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():

@@ -1,7 +1,6 @@
-"""python -m training loop: the user's data and detector -> attributes, generator, hard images, a better detector.
+"""What a loop's config says, and its stages without rounds: data and detector -> attributes, generator, images, table.
 
-Every stage is one of the other verbs, with what the config file says after its name; `--dry-run` prints the commands. A
-finished stage is not done again, and one that was stopped goes on, because the verbs do.
+Every stage is one of the other verbs, with what the config file says after its name.
 """
 
 from __future__ import annotations
@@ -10,10 +9,6 @@ import argparse
 import math
 import os
 import shlex
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field, fields, replace
@@ -28,15 +23,11 @@ from detdiffusion.core.devices import check_device
 from detdiffusion.detectors.architectures import check_any
 from detdiffusion.errors import ConfigError, DataError, quoted, why
 from training.core.cli import check_there
-from training.core.orphans import bound_to_this
-from training.core.status import STATUS, RunState, StageStatus, StatusWriter, telling
 from training.data.request import Reading, SplitBy
+from training.loop.config import Rounds
 
-COMMAND = (sys.executable, "-m", "training")
-TRAIN, VALIDATION = "train", "val"  # splits of the loop's own copy of the data
-GEODIFFUSION = "geodiffusion"
-_STOPPED = (-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT)  # exit codes of a stage that was asked to end
-_RENAMED = {"--real": "--data"}  # what the loop of version 0.1 called its own words
+TRAIN, VALIDATION, DIAGNOSED = "train", "val", "diagnosed"  # splits of the loop's own copy of the data
+GENERATOR, GEODIFFUSION = "generator", "geodiffusion"
 _VERBS = ("annotate", "autoencoder", "train", "generate", "trainability")
 _CHECKED = (
     "annotate",
@@ -69,6 +60,8 @@ class LoopConfig:
     preset: str = "papercut-cpu"
     pictures: Mapping[str, int] = field(default_factory=dict)  # strategy, or geodiffusion -> how many are generated
     compare: Sequence[str] = ()  # folders of `generate`, of other models: rows of the table beside ours
+    model: str | None = None  # with rounds: a trained model; without it one is trained first
+    rounds: Rounds | None = None  # None: one pass, whose end is the table
     annotate: str = ""
     autoencoder: str = ""
     train: str = ""
@@ -87,20 +80,30 @@ class LoopConfig:
             words = {verb: shlex.split(getattr(self, verb)) for verb in _VERBS}
         except ValueError as error:
             raise ConfigError(f"one of {', '.join(_VERBS)} is no command line: {error}") from error
-        known = (*Strategy, GEODIFFUSION)
-        unknown = [name for name in self.pictures if name not in known]
-        if not self.pictures or unknown:
-            raise ConfigError(f"pictures needs numbers of images for some of {', '.join(known)}; got {self.pictures}")
-        if any(not isinstance(count, int) or count < 1 for count in self.pictures.values()):
-            raise ConfigError(f"pictures {dict(self.pictures)} needs whole numbers of 1 or more")
+        self._check_pictures()
         if isinstance(self.compare, str):
             raise ConfigError(f"compare needs a list of folders, got {self.compare!r}")
         if self.split_by is not None:
             SplitBy.parse(str(self.split_by))
         if not 0 < self.fraction <= 1:
             raise ConfigError(f"fraction {self.fraction} needs to be above 0 and at most 1")
-        if "--detector" not in words["annotate"] or "--detector" not in words["trainability"]:
+        labels = self.model is not None or "--detector" in words["annotate"]
+        if not labels or "--detector" not in words["trainability"]:
             raise ConfigError("annotate and trainability each need a --detector: who gives attributes, and who learns")
+
+    def _check_pictures(self) -> None:
+        if self.rounds is not None:
+            if self.pictures or self.compare:
+                raise ConfigError("with rounds each one says which images it makes: leave pictures and compare out")
+            return
+        if self.model is not None:
+            raise ConfigError("model goes with rounds; without them a generator is trained")
+        known = (*Strategy, GEODIFFUSION)
+        unknown = [name for name in self.pictures if name not in known]
+        if not self.pictures or unknown:
+            raise ConfigError(f"pictures needs numbers of images for some of {', '.join(known)}; got {self.pictures}")
+        if any(not isinstance(count, int) or count < 1 for count in self.pictures.values()):
+            raise ConfigError(f"pictures {dict(self.pictures)} needs whole numbers of 1 or more")
 
     @property
     def reading(self) -> Reading:
@@ -134,9 +137,11 @@ class LoopConfig:
             return os.path.normpath(path.parent / str(name))
 
         here: dict[str, Any] = {name: beside(values[name]) for name in ("data", "out")}
-        here |= {name: beside(values[name]) for name in ("base", "images") if values.get(name)}
+        here |= {name: beside(values[name]) for name in ("base", "images", "model") if values.get(name)}
         if isinstance(values.get("compare"), list):
             here["compare"] = tuple(map(beside, values["compare"]))
+        if values.get("rounds") is not None:
+            here["rounds"] = Rounds.of(values["rounds"])
         try:
             return cls(**{**values, **here})
         except TypeError as error:
@@ -152,54 +157,69 @@ class Stage:
     proof: Path
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `python -m training loop`."""
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML, see docs/DATA_ENGINE.md")
-    parser.add_argument("--dry-run", action="store_true", help="check everything and print the commands")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    config = LoopConfig.read(arguments.config)
-    plan = stages(config)
-    check(plan)
-    check_inputs(config, plan)
-    if arguments.dry_run:
-        print("\n".join(shlex.join(["python", "-m", "training", *stage.words]) for stage in plan))
-        return 0
-    return perform(plan, Path(config.out))
-
-
 def stages(config: LoopConfig) -> list[Stage]:
-    """All commands, in order."""
-    return list(_stages(config))
+    """All commands of a loop without rounds, in order."""
+    return [*data_stages(config), *generator_stages(config, list(config.pictures)), *_table_stages(config)]
 
 
-def _stages(config: LoopConfig) -> Iterator[Stage]:
+def data_stages(config: LoopConfig) -> Iterator[Stage]:
+    """The images to learn from, to diagnose on and to measure on, in a folder that holds no others."""
+    data = Path(config.out) / "data"
+    split = ("--split", config.split) if config.split else ()
+    given = {"--split-by": config.split_by, "--images": config.images}
+    how = tuple(word for name, value in given.items() if value is not None for word in (name, str(value)))
+    part = (*how, *split, "--fraction", str(config.fraction), "--seed", str(config.seed))
+    wanted: dict[str, tuple[str, ...]] = {TRAIN: part, VALIDATION: (*how, "--split", config.validation)}
+    sources: dict[str, str] = {}
+    diagnosed = None if config.rounds is None else config.rounds.diagnosed
+    if isinstance(diagnosed, str):
+        wanted[DIAGNOSED] = (*how, "--split", diagnosed)
+    elif diagnosed is not None:
+        pool = Path(config.out) / "pool"  # what is learned from and what is diagnosed on
+        yield _subset("pool", config.data, part, TRAIN, pool)
+        by = ("--split-by", str(SplitBy(round(1 - diagnosed, 6), config.seed)))
+        wanted |= {TRAIN: (*by, "--split", TRAIN), DIAGNOSED: (*by, "--split", VALIDATION)}
+        sources = dict.fromkeys((TRAIN, DIAGNOSED), str(pool))
+    for name, asked in wanted.items():
+        yield _subset(name, sources.get(name, config.data), asked, name, data)
+
+
+def _subset(stage: str, source: str, asked: Sequence[str], name: str, out: Path) -> Stage:
+    words = ("subset", "--data", source, *asked, "--name", name, "--out", str(out))
+    return Stage(f"data: {stage}", words, out / "annotations" / f"instances_{name}.json")
+
+
+def generator_stages(config: LoopConfig, pictures: Sequence[str]) -> Iterator[Stage]:
+    """Attributes, the autoencoder where there is no base, and the generators that these pictures need."""
     out = Path(config.out)
-    data, attributes = out / "data", out / "attributes.jsonl"
-    yield from _data_stages(config, data)
-    ours = ("--data", str(data), "--split", TRAIN)
+    ours = ("--data", str(out / "data"), "--split", TRAIN)
+    attributes = out / "attributes.jsonl"
     more = {verb: shlex.split(getattr(config, verb)) for verb in _VERBS}
-    words = ("annotate", *ours, "--out", str(attributes), *more["annotate"])
+    words: tuple[str, ...] = ("annotate", *ours, "--out", str(attributes), *more["annotate"])
     yield Stage("attributes", words, attributes.with_suffix(".summary.json"))
     base = config.base
     if base is None:
         words = ("autoencoder", *ours, "--out", str(out / "autoencoder"), *more["autoencoder"])
         yield Stage("autoencoder", words, out / "autoencoder" / "report.json")
         base = str(out / "autoencoder" / "model")
-    for name in dict.fromkeys(map(_generator, config.pictures)):
-        preset = config.preset if name == "generator" else f"{config.preset}-{GEODIFFUSION}"
+    for name in dict.fromkeys(map(_generator, pictures)):
+        preset = config.preset if name == GENERATOR else f"{config.preset}-{GEODIFFUSION}"
         run_folder = out / name
-        labelled = ("--attributes", str(attributes)) if name == "generator" else ()
+        labelled = ("--attributes", str(attributes)) if name == GENERATOR else ()
         words = ("train", "--preset", preset, *ours, *labelled, "--base", base, "--out", str(run_folder))
         yield Stage(name, (*words, *more["train"]), run_folder / "model" / "manifest.json")
+
+
+def _table_stages(config: LoopConfig) -> Iterator[Stage]:
+    out = Path(config.out)
+    data, attributes = out / "data", out / "attributes.jsonl"
+    more = {verb: shlex.split(getattr(config, verb)) for verb in _VERBS}
     for name, count in config.pictures.items():
         model, folder = out / _generator(name) / "model", out / "pictures" / name
         strategy = Strategy.ORIGIN if name == GEODIFFUSION else name
-        words = ("generate", "--model", str(model), "--layouts", str(data), "--split", TRAIN, "--strategy", strategy)
-        words = (*words, "--attributes", str(attributes), "--count", str(count), "--out", str(folder))
-        yield Stage(f"pictures: {name}", (*words, *more["generate"]), folder / "annotations.json")
+        of = ("--layouts", str(data), "--split", TRAIN, "--strategy", strategy, "--attributes", str(attributes))
+        drawn = ("generate", "--model", str(model), *of, "--count", str(count), "--out", str(folder))
+        yield Stage(f"pictures: {name}", (*drawn, *more["generate"]), folder / "annotations.json")
     made = ",".join([*(str(out / "pictures" / name) for name in config.pictures), *config.compare])
     words = ("trainability", "--data", str(data), "--synthetic", made, "--out", str(out / "trainability"))
     result = out / "trainability" / "trainability.json"
@@ -207,19 +227,8 @@ def _stages(config: LoopConfig) -> Iterator[Stage]:
     yield Stage("report", ("report", str(result), "--out", str(out / "report")), out / "report" / "report.html")
 
 
-def _data_stages(config: LoopConfig, data: Path) -> Iterator[Stage]:
-    """The pictures to learn from and to measure on, in a folder that holds no others."""
-    split = ("--split", config.split) if config.split else ()
-    part = ("--fraction", str(config.fraction), "--seed", str(config.seed))
-    given = {"--split-by": config.split_by, "--images": config.images}
-    how = tuple(word for name, value in given.items() if value is not None for word in (name, str(value)))
-    for name, asked in ((TRAIN, (*split, *part)), (VALIDATION, ("--split", config.validation))):
-        words = ("subset", "--data", config.data, *how, *asked, "--name", name, "--out", str(data))
-        yield Stage(f"data: {name}", words, data / "annotations" / f"instances_{name}.json")
-
-
 def _generator(pictures: str) -> str:
-    return GEODIFFUSION if pictures == GEODIFFUSION else "generator"
+    return GEODIFFUSION if pictures == GEODIFFUSION else GENERATOR
 
 
 @cache
@@ -227,6 +236,8 @@ def _modules() -> Mapping[str, Any]:
     """The verbs that a loop runs: not imported for `--help`."""
     from training.autoencoder import command as autoencoder
     from training.data import subset
+    from training.diagnosis import command as diagnose
+    from training.diagnosis import plan_command as plan
     from training.generator import command as train
     from training.labelling import annotate
     from training.report import command as report
@@ -234,18 +245,19 @@ def _modules() -> Mapping[str, Any]:
     from training.synthesis import command as generate
 
     first = {"subset": subset, "annotate": annotate, "autoencoder": autoencoder, "train": train}
-    return {**first, "generate": generate, "trainability": trainability, "report": report}
+    then = {"diagnose": diagnose, "plan": plan, "generate": generate}
+    return {**first, **then, "trainability": trainability, "report": report}
 
 
 def check(plan: Sequence[Stage]) -> None:
     """ConfigError if a command has arguments that its verb does not take: said before hours of work."""
     for stage in plan:
-        arguments = _parsed(stage.name, stage.words)
+        arguments = parsed(stage.name, stage.words)
         if stage.words[0] in _CHECKED:
             _modules()[stage.words[0]].request_of(arguments)
 
 
-def _parsed(name: str, words: Sequence[str]) -> argparse.Namespace:
+def parsed(name: str, words: Sequence[str]) -> argparse.Namespace:
     """The arguments of a stage's command, as its verb takes them."""
     parser = argparse.ArgumentParser(prog=f"python -m training {words[0]}")
     _modules()[words[0]].add_arguments(parser)
@@ -274,7 +286,7 @@ def check_inputs(config: LoopConfig, plan: Sequence[Stage]) -> None:
         for split in (config.split, config.validation)
     )
     check_there(None if config.base is None else Path(config.base), *map(Path, config.compare), what="folder")
-    asked = {stage.words[0]: _parsed(stage.name, stage.words) for stage in plan}
+    asked = {stage.words[0]: parsed(stage.name, stage.words) for stage in plan}
     check_there(*(getattr(one, name, None) for one in asked.values() for name in ("start", "val_attributes")))
     for verb, one in asked.items():
         check_device(getattr(one, "device", None), draws=verb == "generate")
@@ -296,105 +308,32 @@ def rehearse(config: LoopConfig, plan: Sequence[Stage]) -> None:
     Raises:
         DetDiffusionError: what the stage would raise.
     """
-    reading, train = config.reading, _modules()["train"]
+    train = _modules()["train"]
     for stage in plan:
         verb = stage.words[0]
         if verb not in _REHEARSED or stage.proof.exists():
             continue
-        arguments = _parsed(stage.name, stage.words)
-        arguments.data, arguments.split, arguments.dry_run = Path(config.data), config.split, True
-        arguments.images, arguments.split_by = reading.images, reading.split_by
-        if verb == "train":
-            arguments.dry_run = train.BEFORE_ATTRIBUTES
         if verb == "train" and config.base is None:  # its autoencoder is still to be trained
+            arguments = _on_user_data(config, stage)
             arguments.base = None
             train.check(train.request_of(arguments), attributes=False)
             continue
-        arguments.out = arguments.out.with_name(f"dry-run-{arguments.out.name}")  # what is there is of the loop's data
-        with redirect_stdout(StringIO()):  # of what they print, the plan alone is asked for
-            _modules()[verb].run(arguments)
+        rehearse_stage(config, stage, train.BEFORE_ATTRIBUTES if verb == "train" else True)
 
 
-def perform(plan: Sequence[Stage], out: Path) -> int:
-    """Runs what is not done, each command in a process of its own; returns the exit code of the first that failed.
-
-    Raises:
-        ConfigError: a finished stage was run with other arguments.
-    """
-    record = _Record(out)
-    record.check(plan)
-    with telling(out / STATUS, "stage") as status:
-        for stage in plan:
-            if record.done(stage):
-                continue
-            print("$", shlex.join(["python", "-m", "training", *stage.words]), file=sys.stderr, flush=True)
-            record.tell(status, plan, stage, RunState.RUNNING)
-            began = time.monotonic()
-            code = _run([*COMMAND, *stage.words])
-            if code or not stage.proof.exists():
-                said = f"{stage.name} ended with code {code}; the same command goes on from there"
-                record.tell(status, plan, stage, RunState.FAILED)
-                status.say(RunState.STOPPED if code in _STOPPED else RunState.FAILED, said)
-                print(f"error: {said}", file=sys.stderr)
-                return code or 1
-            record.finish(stage, time.monotonic() - began)
-        record.tell(status, plan, plan[-1], RunState.FINISHED)
-    print(plan[-1].proof)
-    return 0
+def rehearse_stage(config: LoopConfig, stage: Stage, dry: bool | str = True) -> None:
+    """A dry run of one stage, on the user's data in place of the loop's copy."""
+    arguments = _on_user_data(config, stage)
+    arguments.dry_run = dry
+    arguments.out = arguments.out.with_name(f"dry-run-{arguments.out.name}")  # what is there is of the loop's data
+    with redirect_stdout(StringIO()):  # of what they print, the plan alone is asked for
+        _modules()[stage.words[0]].run(arguments)
 
 
-def _run(command: Sequence[str]) -> int:
-    """Its exit code. It is told to stop when this process is, and is waited for: a training writes its checkpoint."""
-    with subprocess.Popen(command, env=bound_to_this()) as child:
-        before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-        try:
-            return child.wait()
-        except KeyboardInterrupt:  # which a terminal sends to both
-            child.wait()
-            raise
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-
-class _Record:
-    """What is done, in `out/stages/`, and where the whole stands, in `out/status.json`."""
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-
-    def check(self, plan: Sequence[Stage]) -> None:
-        for stage in plan:
-            before = self._read(stage)
-            if before is not None and [_RENAMED.get(word, word) for word in before["command"]] != list(stage.words):
-                raise ConfigError(
-                    f"{stage.name} was done with `{shlex.join(before['command'])}`, and the config now says "
-                    f"`{shlex.join(stage.words)}`: use the old config, give another out, or delete "
-                    f"{self._path(stage)} and what it made"
-                )
-
-    def done(self, stage: Stage) -> bool:
-        return self._read(stage) is not None and stage.proof.exists()
-
-    def finish(self, stage: Stage, seconds: float) -> None:
-        from detdiffusion.core.files import write_sealed
-
-        self._path(stage).parent.mkdir(parents=True, exist_ok=True)
-        write_sealed(self._path(stage), {"command": list(stage.words), "seconds": round(seconds)})
-
-    def tell(self, status: StatusWriter, plan: Sequence[Stage], now: Stage, state: RunState) -> None:
-        """Which stages are finished, and which one the loop is at."""
-        rows = [StageStatus(stage.name, state if stage is now else self._state(stage)) for stage in plan]
-        done = [row.state for row in rows].count(RunState.FINISHED)
-        status.say(state, stage=now.name, done=done, total=len(rows), stages=tuple(rows))
-
-    def _state(self, stage: Stage) -> RunState:
-        return RunState.FINISHED if self.done(stage) else RunState.WAITING
-
-    def _path(self, stage: Stage) -> Path:
-        return self.out / "stages" / f"{stage.name.replace(': ', '-')}.json"
-
-    def _read(self, stage: Stage) -> dict[str, Any] | None:
-        from detdiffusion.core.files import json_object, read_json
-
-        path, remedy = self._path(stage), "delete it, the stage is then done again"
-        return read_json(path, json_object, ConfigError, remedy) if path.exists() else None
+def _on_user_data(config: LoopConfig, stage: Stage) -> argparse.Namespace:
+    arguments = parsed(stage.name, stage.words)
+    arguments.data, arguments.split = Path(config.data), config.split
+    arguments.images, arguments.split_by = config.reading.images, config.reading.split_by
+    if stage.words[0] == "trainability":
+        arguments.val_split = config.validation
+    return arguments

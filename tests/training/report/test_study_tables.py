@@ -7,8 +7,8 @@ import pytest
 
 from detdiffusion.errors import DataError
 from training.report.data import read_report
+from training.report.study_tables import AblationTable, TrainabilityTable
 from training.report.tables import ablation_sections, trainability_sections
-from training.studies.tables import AblationTable, TrainabilityTable
 
 RESULTS = Path(__file__).resolve().parents[3] / "docs" / "results"
 ABLATIONS = [RESULTS / "ablation" / name for name in ("ablation.json", "words-alone.json")]
