@@ -26,13 +26,14 @@ Corners = tuple[float, float, float, float]
 class Cases:
     """C objects, or detections: image [C] (in order), label [C] (as the data, or the detector, call it), box [C, 4],
     confidence [C] (0: missed), overlap [C]: IoU of the detection and the object, or of a wrong detection and the object
-    nearest to it."""
+    nearest to it. objects: they are objects of the data."""
 
     image: Array
     label: Array
     box: Array
     confidence: Array
     overlap: Array
+    objects: bool
 
     def ranked(self, by: Array, *, lowest: bool) -> Array:
         """The first case of each image, images in order of a number [C] of their first case."""
@@ -43,9 +44,8 @@ class Cases:
     @classmethod
     def of_objects(cls, evidence: Evidence, places: Array) -> Cases:
         """Of boxes of the data."""
-        one = evidence
-        named = (one.image, one.label, one.box, one.confidence, one.overlap)
-        return cls(*(array[places] for array in named))
+        one, at = evidence, places
+        return cls(one.image[at], one.label[at], one.box[at], one.confidence[at], one.overlap[at], objects=True)
 
     @classmethod
     def of_slice(cls, found: Diagnosis, evidence: Evidence, wanted: Slice) -> Cases:
@@ -61,7 +61,7 @@ class Cases:
             return cls.of_objects(one, np.flatnonzero(one.counted)[one.errors().missed()])
         wrong = np.flatnonzero(is_kind(one.kind, kind))
         image, box = one.found_image[wrong], one.found_box[wrong]
-        return cls(image, one.found_label[wrong], box, one.score[wrong], _nearest(one, image, box))
+        return cls(image, one.found_label[wrong], box, one.score[wrong], _nearest(one, image, box), objects=False)
 
 
 def _nearest(evidence: Evidence, image: Array, box: Array) -> Array:
