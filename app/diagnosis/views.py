@@ -27,8 +27,8 @@ INTERVAL = Markup(
 )
 TITLE = Markup("<h3>{title}</h3><p class=note>{note}</p>")
 TILES = Markup(
-    "<p class=note>Green: found. Red: missed. Other colours: wrong. White frame: what this is about. Press one to open "
-    'it on the canvas.</p><div class="tiles">{}</div>'
+    "<p class=note>Green: found. Red: missed. Other colours: wrong. White frame: what it is about. A press opens it on "
+    'the canvas.</p><div class="tiles">{}</div>'
 )
 TILE = Markup(
     '<figure><button type="button" class="tile" data-name="image {number}" title="Open on the canvas: {name}">'
