@@ -1,11 +1,13 @@
 """How long does an easy / hard pair take, detected, model loaded: stock libraries, the full model, the fast one.
 
-python -m benchmarks.pair [--model DIR] [--fast DIR] [--repeats 10]; prints JSON: `stock`, `full`, `fast`, each with
-`seconds` (median), and how many times as fast as `stock` (`times_stock`). Let the machine idle before you run it.
+python -m benchmarks.pair [--model DIR] [--fast DIR] [--device openvino] [--repeats 10]; prints JSON: `stock`, `full`,
+`fast`, each with `seconds` (median), and how many times as fast as `stock` (`times_stock`). Let the machine idle before
+you run it.
 
 Stock: the same weights as people run them who take diffusers and ultralytics as they are: float32, its fused attention,
 one call an image, 20 steps of DPM-Solver++ with guidance at each, and ultralytics' own `predict` on each image.
-Full and fast: as the model folders recommend. `fast` is null where there is no such model.
+Full and fast: as the model folders recommend, on the device that is asked for. `fast` is null where there is no such
+model.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from PIL import Image
 
 from detdiffusion.attributes import Strategy, apply_strategy
+from detdiffusion.core.arguments import DRAWING_DEVICE, add_device
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.detectors.folder import fill, read_description, read_weights
 from detdiffusion.detectors.ultralytics.library import build, contained
@@ -44,10 +47,12 @@ def main() -> None:
     parser.add_argument("--fast", type=Path, default=MODELS / "papercut-fast")
     parser.add_argument("--layout", type=Path, default=ROOT / "assets" / "layouts" / "street.json")
     parser.add_argument("--repeats", type=int, default=10)
+    add_device(parser, DRAWING_DEVICE)
     arguments = parser.parse_args()
     layout = Layout.from_json(arguments.layout.read_bytes())
     began = time.perf_counter()
-    pipeline = load_pipeline(arguments.model)
+    device = arguments.device or "cpu"
+    pipeline = load_pipeline(arguments.model, device=device)
     loading = time.perf_counter() - began
     pair = pair_of(pipeline, layout)
     ways: dict[str, Draw] = {
@@ -55,13 +60,14 @@ def main() -> None:
         "full": ours(pipeline, arguments.model, pair),
     }
     if (arguments.fast / INDEX).is_file():
-        ways["fast"] = ours(load_pipeline(arguments.fast), arguments.model, pair)
+        ways["fast"] = ours(load_pipeline(arguments.fast, device=device), arguments.model, pair)
     found: dict[str, Any] = {name: timed(draw, arguments.repeats) for name, draw in ways.items()}
     for name in ("full", "fast"):
         if name in found:
             found[name]["times_stock"] = round(found["stock"]["seconds"] / found[name]["seconds"], 2)
     found.setdefault("fast", None)
     machine = {
+        "device": device,
         "loading_seconds": round(loading, 3),
         "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
         "cores": os.cpu_count(),

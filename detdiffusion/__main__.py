@@ -27,6 +27,7 @@ from detdiffusion.core.arguments import (
 )
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.devices import device_of
+from detdiffusion.core.files import write_text
 from detdiffusion.core.loading import announced_imports
 from detdiffusion.detection import Detections
 from detdiffusion.detectors import BUNDLED, detector_path, load_detector
@@ -99,7 +100,7 @@ class _Job:
         size = {"width": self.layout.width, "height": self.layout.height}
         settings = {"model": self.model, "detector": detector, **self._settings(), **size}
         file = self.out / name
-        file.write_text(json.dumps({**values, **settings}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_text(file, json.dumps({**values, **settings}, indent=2, allow_nan=False) + "\n")
         return file
 
     def _settings(self) -> dict[str, Any]:
@@ -283,7 +284,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.compare and (arguments.strategy is not None or arguments.seed is not None):
         parser.error("--compare draws easy and hard for all --seeds: leave --strategy and --seed out")
     if not arguments.compare and arguments.seeds is not None:
-        parser.error("--seeds belongs to --compare; use --seed for one picture")
+        parser.error("--seeds belongs to --compare; use --seed for one image")
     arguments.seed = 7 if arguments.seed is None else arguments.seed
     arguments.seeds = arguments.seeds or list(range(20))
     return arguments

@@ -46,7 +46,7 @@ def draw_layout(image: Image.Image, layout: Layout) -> Image.Image:
 def grid(images: Sequence[Image.Image], columns: int, gap: int = 4) -> Image.Image:
     """Pictures in rows, each cell as large as the largest of them. LayoutError without pictures."""
     if not images or columns < 1:
-        raise LayoutError(f"a grid needs pictures and columns, got {len(images)} and {columns}")
+        raise LayoutError(f"a grid needs images and columns, got {len(images)} and {columns}")
     width, height = max(image.width for image in images), max(image.height for image in images)
     rows = ceil(len(images) / columns)
     columns = min(columns, len(images))

@@ -76,6 +76,12 @@ def sentence(error: BaseException) -> str:
     return f"{error.filename}: {why(error)}{remedy}" if error.filename else f"{why(error)}{remedy}"
 
 
-def quoted(text: str) -> str:
-    """What somebody gave, in quotes, as a message repeats it: at most `QUOTED` letters."""
-    return repr(text if len(text) <= QUOTED else f"{text[:QUOTED]}...")
+def quoted(value: object) -> str:
+    """What somebody gave, as a message repeats it: at most `QUOTED` letters, text in quotes."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= QUOTED else f"{value[:QUOTED]}...")
+    try:
+        shown = repr(value)
+    except ValueError:  # Python refuses to write whole numbers of thousands of digits
+        return "a number of thousands of digits"
+    return shown if len(shown) <= QUOTED else f"{shown[:QUOTED]}..."

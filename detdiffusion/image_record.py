@@ -12,12 +12,13 @@ from typing import Any
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from detdiffusion.attributes import Strategy
-from detdiffusion.core.files import written_aside
+from detdiffusion.core.files import bytes_hash, written_aside
 from detdiffusion.errors import ConfigError, LayoutError, why
 from detdiffusion.layout import MAX_PIXELS, Layout, parse_object
 from detdiffusion.sampling_config import SamplingConfig
 
 PNG_KEY = "detdiffusion"
+_NO_IMAGE = (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ def save_image(path: str | os.PathLike[str], image: Image.Image, record: ImageRe
     durable: as `written_aside` has it; False where the file lies in a folder that is written aside as a whole.
     """
     how = {**record.to_json(), "generated": True, "software": "DetDiffusion", "layout": record.layout.to_json()}
+    how["pixels"] = _pixels(image)
     maker = record.model or "unknown"
     origin = f"This image is generated, not photographed: DetDiffusion, model {maker}."
     chunks = PngImagePlugin.PngInfo()
@@ -106,13 +108,15 @@ def read_image(path: str | os.PathLike[str]) -> ImageRecord:
     """How the image of `save_image`, or of version 0.1, was made.
 
     Raises:
-        LayoutError: the file is missing, is no image, is too large, or carries no layout of ours.
+        LayoutError: the file is missing, is no image, is too large, carries no layout of ours, or shows something else
+            than was saved.
     """
     file = Path(path)
     text = _text(file)
     if text is None:
         raise LayoutError(f"{file.name} carries no layout: use an image file saved by DetDiffusion, not a copy of it")
     values = parse_object(text)
+    _check_pixels(file, values)
     return ImageRecord.from_json(Layout.from_json(values.pop("layout", {})), values)
 
 
@@ -140,6 +144,34 @@ def has_record(path: Path) -> bool:
         return False
 
 
+def image_fault(path: Path) -> str:
+    """Why an image is not as `save_image` left it; empty where it is, or where that cannot be known."""
+    try:
+        if (text := _text(path)) is not None:
+            _check_pixels(path, parse_object(text))
+    except LayoutError as error:
+        return str(error)
+    return ""
+
+
+def _pixels(image: Image.Image) -> str:
+    """SHA-256 of what an image shows."""
+    return bytes_hash(f"{image.mode} {image.width} {image.height}\n".encode() + image.tobytes())
+
+
+def _check_pixels(path: Path, values: Mapping[str, Any]) -> None:
+    """LayoutError where the record has a hash of other pixels. Version 0.1 wrote none."""
+    if "pixels" not in values:
+        return
+    try:
+        with Image.open(path) as image:
+            same = _pixels(image) == values["pixels"]
+    except _NO_IMAGE as error:
+        raise LayoutError(f"{path.name} cannot be read as an image: {why(error)}") from error
+    if not same:
+        raise LayoutError(f"{path.name} is damaged, or was edited: it shows something else than was saved")
+
+
 def _text(path: Path) -> str | None:
     """The record's text; None for other images. LayoutError for what is no image, or too large."""
     try:
@@ -147,6 +179,6 @@ def _text(path: Path) -> str | None:
             if image.width * image.height > MAX_PIXELS:
                 raise LayoutError(f"{path.name}: {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are read")
             text = dict(image.info).get(PNG_KEY)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+    except _NO_IMAGE as error:
         raise LayoutError(f"{path.name} cannot be read as an image: {why(error)}") from error
     return text if isinstance(text, str) else None

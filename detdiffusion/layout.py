@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from detdiffusion import bounds
-from detdiffusion.errors import LayoutError
+from detdiffusion.errors import LayoutError, quoted
 
 MAX_OBJECTS, MAX_PIXELS, MAX_CAPTION = bounds.LAYOUT_OBJECTS, bounds.LAYOUT_PIXELS, bounds.LAYOUT_CAPTION
 
@@ -39,12 +39,12 @@ class Box:
 
     def __post_init__(self) -> None:
         if not _is_name(self.label):
-            raise LayoutError(f"label {str(self.label)[:50]!r} {_NEEDS_NAME}")
+            raise LayoutError(f"label {quoted(self.label)} {_NEEDS_NAME}")
         problem = _box_problem(self.xyxy)
         if problem:
             raise LayoutError(f"{self.label}: {problem}")
         if not _is_attribute(self.attribute):
-            raise LayoutError(f"{self.label}: attribute {self.attribute!r} needs to be one of Attribute, or None")
+            raise LayoutError(f"{self.label}: attribute {quoted(self.attribute)} needs to be one of Attribute, or None")
 
     @property
     def area(self) -> float:
@@ -131,7 +131,7 @@ class EmptyLayout(Layout):
 
     def __post_init__(self) -> None:
         problems = _size_problems(self.width, self.height)
-        problems += [f"{len(self.boxes)} objects in a picture of nothing"] if self.boxes else []
+        problems += [f"{len(self.boxes)} objects in an image of nothing"] if self.boxes else []
         if problems:
             raise LayoutError(problems)
 
@@ -163,7 +163,7 @@ def _box_from_json(item: object) -> Box:
         problems.append(f"label {_NEEDS_NAME}")
     problems += [problem] if (problem := _box_problem(corners)) else []
     if name is not None and name not in tuple(Attribute):
-        problems.append(f"attribute {repr(name)[:50]} needs to be easy, hard or background")
+        problems.append(f"attribute {quoted(name)} needs to be easy, hard or background")
     if problems:
         raise LayoutError(problems)
     x1, y1, x2, y2 = (float(value) for value in corners)  # type: ignore[union-attr]  # _box_problem checked it
@@ -178,9 +178,9 @@ def _box_to_json(box: Box) -> dict[str, Any]:
 def _box_problem(corners: object) -> str | None:
     """What is wrong with four corner coordinates, in one line; None if nothing is."""
     if not isinstance(corners, Sequence) or isinstance(corners, str) or len(corners) != 4:
-        return f"box {repr(corners)[:80]} needs four numbers: x1, y1, x2, y2"
+        return f"box {quoted(corners)} needs four numbers: x1, y1, x2, y2"
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in corners):
-        return f"box {repr(list(corners))[:80]} needs four numbers: x1, y1, x2, y2"
+        return f"box {quoted(list(corners))} needs four numbers: x1, y1, x2, y2"
     x1, y1, x2, y2 = map(_float, corners)
     shown = f"[{x1:g}, {y1:g}, {x2:g}, {y2:g}]"
     if not all(map(math.isfinite, (x1, y1, x2, y2))):
@@ -190,7 +190,7 @@ def _box_problem(corners: object) -> str | None:
     if x1 > x2 or y1 > y2:
         return f"box {shown} is inverted: it needs x1 < x2 and y1 < y2"
     if not (x1 >= 0 and y1 >= 0 and x2 <= 1 and y2 <= 1):
-        return f"box {shown} is outside the picture: it needs fractions from 0 to 1"
+        return f"box {shown} is outside the image: it needs fractions from 0 to 1"
     return None
 
 
@@ -206,15 +206,15 @@ def _size_problems(width: object, height: object) -> list[str]:
     sides = (("width", width), ("height", height))
     wrong = [(name, side) for name, side in sides if type(side) is not int or side <= 0]
     if wrong:
-        return [f"{name} {repr(side)[:50]} needs to be a positive whole number" for name, side in wrong]
+        return [f"{name} {quoted(side)} needs to be a positive whole number" for name, side in wrong]
     pixels = math.prod(side for _, side in sides if isinstance(side, int))
-    shown = "x".join(f"{side}"[:20] for side in (width, height))
+    shown = "x".join(map(quoted, (width, height)))
     return [f"{shown} pixels; at most {MAX_PIXELS:,} are possible"] if pixels > MAX_PIXELS else []
 
 
 def _caption_problems(caption: object) -> list[str]:
     if not isinstance(caption, str):
-        return [f"caption {repr(caption)[:50]} needs to be text"]
+        return [f"caption {quoted(caption)} needs to be text"]
     return [f"the caption has {len(caption)} characters; at most {MAX_CAPTION}"] if len(caption) > MAX_CAPTION else []
 
 
@@ -225,7 +225,7 @@ def _is_attribute(value: object) -> bool:
 
 def _boxes_problems(boxes: object) -> list[str]:
     if not isinstance(boxes, Sequence) or not all(isinstance(box, Box) for box in boxes):
-        return [f"boxes needs to be a tuple of Box, not {repr(boxes)[:60]}"]
+        return [f"boxes needs to be a tuple of Box, not {quoted(boxes)}"]
     return _count_problems(len(boxes))
 
 

@@ -9,7 +9,7 @@ from numbers import Real
 from types import MappingProxyType
 from typing import Any
 
-from detdiffusion.errors import ConfigError
+from detdiffusion.errors import ConfigError, quoted
 
 # 48 bits: what `generate` gives each image, and whole in JavaScript's numbers (53 bits). Torch's generator on the CPU
 # reads the lowest 32 bits: seeds that differ above them alone start from the same noise.
@@ -41,7 +41,7 @@ SAMPLER_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 def check_sampler(name: str) -> None:
     """ConfigError if there is no such sampler."""
     if not isinstance(name, str) or name not in SAMPLERS:
-        raise ConfigError(f"there is no sampler {repr(name)[:50]}; choose one of {', '.join(SAMPLERS)}")
+        raise ConfigError(f"there is no sampler {quoted(name)}; choose one of {', '.join(SAMPLERS)}")
 
 
 def in_interval(timestep: float, timesteps: int, interval: tuple[float, float]) -> bool:
@@ -87,13 +87,13 @@ class SamplingConfig:
         if self.sampler:
             check_sampler(self.sampler)
         if not _is_whole(self.seed) or not 0 <= self.seed <= MAX_SEED:
-            raise ConfigError(f"seed {repr(self.seed)[:50]} needs to be a whole number from 0 to {MAX_SEED}")
+            raise ConfigError(f"seed {quoted(self.seed)} needs to be a whole number from 0 to {MAX_SEED}")
         if not _is_whole(self.steps) or not 1 <= self.steps <= MAX_STEPS:
-            raise ConfigError(f"{repr(self.steps)[:50]} steps; choose 1 to {MAX_STEPS}")
+            raise ConfigError(f"{quoted(self.steps)} steps; choose 1 to {MAX_STEPS}")
         if not _is_finite(self.guidance_scale):
-            raise ConfigError(f"guidance {repr(self.guidance_scale)[:50]} needs to be a number")
+            raise ConfigError(f"guidance {quoted(self.guidance_scale)} needs to be a number")
         if not _is_finite(self.attribute_guidance):
-            raise ConfigError(f"attribute guidance {repr(self.attribute_guidance)[:50]} needs to be a number")
+            raise ConfigError(f"attribute guidance {quoted(self.attribute_guidance)} needs to be a number")
 
     def options(self) -> dict[str, Any]:
         """All but the seed, by the names that `DetDiffusionPipeline` takes; what is off is left out."""
@@ -128,8 +128,8 @@ class Recommended:
         bounds = (self.fewest_steps, self.most_steps)
         if not all(_is_whole(bound) for bound in bounds) or not 1 <= bounds[0] <= self.steps <= bounds[1] <= MAX_STEPS:
             raise ConfigError(
-                f"{self.steps} steps are recommended, of {bounds[0]!r} to {bounds[1]!r}: these need to be whole "
-                f"numbers from 1 to {MAX_STEPS}, with the recommended one between them"
+                f"{self.steps} steps are recommended, of {quoted(bounds[0])} to {quoted(bounds[1])}: these need to be "
+                f"whole numbers from 1 to {MAX_STEPS}, with the recommended one between them"
             )
 
     @classmethod
@@ -140,7 +140,7 @@ class Recommended:
         known = [field.name for field in fields(cls)]
         if not isinstance(values, Mapping) or (strange := [name for name in values if name not in known]):
             what = strange if isinstance(values, Mapping) else values
-            raise ConfigError(f"sampling names {what!r}: it is an object of {', '.join(known)}")
+            raise ConfigError(f"sampling names {quoted(what)}: it is an object of {', '.join(known)}")
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
@@ -166,15 +166,22 @@ class Recommended:
 
 @dataclass(frozen=True, slots=True)
 class SamplingRequest:
-    """What somebody asks of sampling, whatever the model; None: as each model recommends it. Else `SamplingConfig`."""
+    """What somebody asks of sampling, whatever the model; None: as each model recommends it. Else `SamplingConfig`.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
 
     steps: int | None = None
     guidance_scale: float | None = None
     attribute_guidance: float = 0.0
     sampler: str = ""
 
+    def __post_init__(self) -> None:
+        self.of(Recommended())
+
     def of(self, model: Recommended, seed: int = 0) -> SamplingConfig:
-        """For one model. ConfigError: a value is out of range."""
+        """For one model. ConfigError: the seed is out of range."""
         steps = model.steps if self.steps is None else self.steps
         scale = model.guidance_scale if self.guidance_scale is None else self.guidance_scale
         return SamplingConfig(seed, steps, scale, self.attribute_guidance, self.sampler)
@@ -188,3 +195,6 @@ def _is_whole(value: object) -> bool:
 def _is_finite(value: object) -> bool:
     """Whole numbers beyond all floats are as good as infinite."""
     return not isinstance(value, bool) and isinstance(value, Real) and abs(value) <= sys.float_info.max  # type: ignore[operator]  # numpy's, too
+
+
+AS_RECOMMENDED = SamplingRequest()

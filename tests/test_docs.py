@@ -43,7 +43,7 @@ TINY: Mapping[str, Sequence[str]] = {
     "generate": ("--count", "2", "--steps", "1", "--workers", "1"),
     "verify": (),
     "detector": ("--epochs", "1", "--image-size", "64", "--batch", "4", "--held-out", "2", "--device", "cpu"),
-    "evaluate": ("--layouts", "papercut:2@900000", "--steps", "1", "--device", "cpu"),
+    "evaluate": ("--layouts", "papercut:1@900000", "--steps", "1", "--device", "cpu"),
     "report": (),
     "diagnose": ("--device", "cpu"),
     "plan": ("--count", "2"),

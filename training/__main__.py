@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from detdiffusion.core.loading import announced_imports
 from detdiffusion.errors import DetDiffusionError, sentence
+from training.core.orphans import end_with_starter
 
 
 class Verb(NamedTuple):
@@ -134,6 +135,7 @@ _CODES = "exit codes: 0: done; 2: bad input, with the reason on standard error; 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 on success, 2 on bad input with a one-line reason on standard error, 130 after Ctrl-C."""
+    end_with_starter()
     words = sys.argv[1:] if argv is None else list(argv)
     arguments = build_parser(words[0] if words else None).parse_args(words)
     try:

@@ -7,6 +7,7 @@ finished stage is not done again, and one that was stopped goes on, because the 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import signal
@@ -15,27 +16,21 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.arguments import out_folder
+from detdiffusion.core.devices import check_device
 from detdiffusion.detectors.architectures import check_any
-from detdiffusion.errors import ConfigError, why
-from training.autoencoder import command as autoencoder
+from detdiffusion.errors import ConfigError, DataError, quoted, why
 from training.core.cli import check_there
+from training.core.orphans import bound_to_this
 from training.core.status import STATUS, RunState, StageStatus, StatusWriter, telling
-from training.data import subset
-from training.data.datasets import open_dataset
-from training.data.filters import EVERYTHING
 from training.data.request import Reading, SplitBy
-from training.generator import command as train
-from training.labelling import annotate
-from training.report import command as report
-from training.studies import trainability
-from training.synthesis import command as generate
 
 COMMAND = (sys.executable, "-m", "training")
 TRAIN, VALIDATION = "train", "val"  # splits of the loop's own copy of the data
@@ -43,18 +38,14 @@ GEODIFFUSION = "geodiffusion"
 _STOPPED = (-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT)  # exit codes of a stage that was asked to end
 _RENAMED = {"--real": "--data"}  # what the loop of version 0.1 called its own words
 _VERBS = ("annotate", "autoencoder", "train", "generate", "trainability")
-_MODULES: Mapping[str, Any] = {
-    "subset": subset,
-    "annotate": annotate,
-    "autoencoder": autoencoder,
-    "train": train,
-    "generate": generate,
-    "trainability": trainability,
-    "report": report,
-}
-_CHECKED = ("annotate", "autoencoder", "train", "trainability")  # whose request needs nothing that another stage makes
-# Stages that can be rehearsed on the user's own data, and what makes a dry run of each.
-_DRY: Mapping[str, bool | str] = {"annotate": True, "autoencoder": True, "train": train.BEFORE_ATTRIBUTES}
+_CHECKED = (
+    "annotate",
+    "autoencoder",
+    "train",
+    "generate",
+    "trainability",
+)  # whose request needs nothing that another stage makes
+_REHEARSED = ("annotate", "autoencoder", "train")  # on the user's own data
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +78,9 @@ class LoopConfig:
     def __post_init__(self) -> None:
         for name in ("data", "out", *_VERBS):
             if not isinstance(getattr(self, name), str):
-                raise ConfigError(f"{name} needs to be text, got {repr(getattr(self, name))[:50]}")
+                raise ConfigError(f"{name} needs to be text, got {quoted(getattr(self, name))}")
         if not isinstance(self.pictures, Mapping) or not isinstance(self.compare, Sequence):
-            raise ConfigError("pictures needs strategies with their numbers, and compare a list of folders")
+            raise ConfigError("images needs strategies with their numbers, and compare a list of folders")
         if any(not isinstance(value, int | float) for value in (self.fraction, self.seed)):
             raise ConfigError("fraction and seed need to be numbers")
         try:
@@ -99,7 +90,7 @@ class LoopConfig:
         known = (*Strategy, GEODIFFUSION)
         unknown = [name for name in self.pictures if name not in known]
         if not self.pictures or unknown:
-            raise ConfigError(f"pictures needs numbers of pictures for some of {', '.join(known)}; got {self.pictures}")
+            raise ConfigError(f"images needs numbers of images for some of {', '.join(known)}; got {self.pictures}")
         if any(not isinstance(count, int) or count < 1 for count in self.pictures.values()):
             raise ConfigError(f"pictures {dict(self.pictures)} needs whole numbers of 1 or more")
         if isinstance(self.compare, str):
@@ -231,18 +222,33 @@ def _generator(pictures: str) -> str:
     return GEODIFFUSION if pictures == GEODIFFUSION else "generator"
 
 
+@cache
+def _modules() -> Mapping[str, Any]:
+    """The verbs that a loop runs: not imported for `--help`."""
+    from training.autoencoder import command as autoencoder
+    from training.data import subset
+    from training.generator import command as train
+    from training.labelling import annotate
+    from training.report import command as report
+    from training.studies import trainability
+    from training.synthesis import command as generate
+
+    first = {"subset": subset, "annotate": annotate, "autoencoder": autoencoder, "train": train}
+    return {**first, "generate": generate, "trainability": trainability, "report": report}
+
+
 def check(plan: Sequence[Stage]) -> None:
     """ConfigError if a command has arguments that its verb does not take: said before hours of work."""
     for stage in plan:
         arguments = _parsed(stage.name, stage.words)
         if stage.words[0] in _CHECKED:
-            _MODULES[stage.words[0]].request_of(arguments)
+            _modules()[stage.words[0]].request_of(arguments)
 
 
 def _parsed(name: str, words: Sequence[str]) -> argparse.Namespace:
     """The arguments of a stage's command, as its verb takes them."""
     parser = argparse.ArgumentParser(prog=f"python -m training {words[0]}")
-    _MODULES[words[0]].add_arguments(parser)
+    _modules()[words[0]].add_arguments(parser)
     try:
         return parser.parse_args(words[1:])
     except SystemExit as error:
@@ -255,18 +261,32 @@ def check_inputs(config: LoopConfig, plan: Sequence[Stage]) -> None:
     Raises:
         DataError, DetectorError, ConfigError: something is not, or it cannot be written to `out`.
     """
+    from training.data.datasets import open_dataset
+    from training.data.filters import EVERYTHING
+    from training.synthesis.request import NO_DETECTOR, check_request
+
     try:
         out_folder(config.out)
     except argparse.ArgumentTypeError as error:
         raise ConfigError(f"out: {error}") from error
-    for split in (config.split, config.validation):
+    learned, _ = (
         open_dataset(Path(config.data), filter=EVERYTHING, split=split, reading=config.reading)
+        for split in (config.split, config.validation)
+    )
     check_there(None if config.base is None else Path(config.base), *map(Path, config.compare), what="folder")
     asked = {stage.words[0]: _parsed(stage.name, stage.words) for stage in plan}
     check_there(*(getattr(one, name, None) for one in asked.values() for name in ("start", "val_attributes")))
-    learner = asked["trainability"].detector
-    if not Path(learner).exists():
-        check_any(learner)
+    for verb, one in asked.items():
+        check_device(getattr(one, "device", None), draws=verb == "generate")
+    learner, count = asked["trainability"], math.ceil(len(learned) * config.fraction)
+    if not Path(learner.detector).exists():
+        check_any(learner.detector)
+    if learner.limit is not None and learner.limit > count:
+        raise DataError(f"trainability: {config.data} has {count} images to learn from, not --limit {learner.limit}")
+    pictures = _modules()["generate"].request_of(asked["generate"])
+    if asked["train"].detector == NO_DETECTOR and pictures.detector is None:  # the model then has none of its own
+        pictures = replace(pictures, detector=NO_DETECTOR)
+    check_request(pictures)
     rehearse(config, plan)
 
 
@@ -276,17 +296,23 @@ def rehearse(config: LoopConfig, plan: Sequence[Stage]) -> None:
     Raises:
         DetDiffusionError: what the stage would raise.
     """
-    reading = config.reading
+    reading, train = config.reading, _modules()["train"]
     for stage in plan:
         verb = stage.words[0]
-        if verb not in _DRY or stage.proof.exists() or (verb == "train" and config.base is None):
+        if verb not in _REHEARSED or stage.proof.exists():
             continue
         arguments = _parsed(stage.name, stage.words)
-        arguments.data, arguments.split, arguments.dry_run = Path(config.data), config.split, _DRY[verb]
+        arguments.data, arguments.split, arguments.dry_run = Path(config.data), config.split, True
         arguments.images, arguments.split_by = reading.images, reading.split_by
+        if verb == "train":
+            arguments.dry_run = train.BEFORE_ATTRIBUTES
+        if verb == "train" and config.base is None:  # its autoencoder is still to be trained
+            arguments.base = None
+            train.check(train.request_of(arguments), attributes=False)
+            continue
         arguments.out = arguments.out.with_name(f"dry-run-{arguments.out.name}")  # what is there is of the loop's data
         with redirect_stdout(StringIO()):  # of what they print, the plan alone is asked for
-            _MODULES[verb].run(arguments)
+            _modules()[verb].run(arguments)
 
 
 def perform(plan: Sequence[Stage], out: Path) -> int:
@@ -319,7 +345,7 @@ def perform(plan: Sequence[Stage], out: Path) -> int:
 
 def _run(command: Sequence[str]) -> int:
     """Its exit code. It is told to stop when this process is, and is waited for: a training writes its checkpoint."""
-    with subprocess.Popen(command) as child:
+    with subprocess.Popen(command, env=bound_to_this()) as child:
         before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
         try:
             return child.wait()

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from app.runs.form import model_name
 from app.runs.handlers import RunScreen
 from app.runs.jobs import Runs, State, Status
 from app.runs.views import report_frame
+from detdiffusion.bounds import ZIP_FILES
 from detdiffusion.core.files import written_aside
 from detdiffusion.drawing import draw_layout
 from detdiffusion.errors import ConfigError, DataError, DetDiffusionError, why
@@ -118,19 +120,21 @@ def download(runs: Runs, chosen: str, into: Path) -> Path:
     """The finished data set as a zip file in a folder: pictures are stored as they are, one after the other.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or it has too many files.
         DataError: the disk is full.
     """
     name = shared.current(runs, chosen).name
     folder, path = runs.folder(name) / SET, into / f"{name}.zip"
     if not (folder / MANIFEST).is_file():
         raise ConfigError(f"{name} holds no data set")
+    inside = (part.relative_to(folder) for part in folder.rglob("*") if part.is_file())
+    parts = sorted(islice((part for part in inside if part.parts[0] not in NOT_DATA), ZIP_FILES + 1))
+    if len(parts) > ZIP_FILES:
+        raise ConfigError(f"{name} has more than {ZIP_FILES:,} files, too many for a zip: copy {folder}")
     try:
         with written_aside(path) as aside, zipfile.ZipFile(aside, "w") as file:
-            for part in sorted(folder.rglob("*")):
-                inside = part.relative_to(folder)
-                if part.is_file() and inside.parts[0] not in NOT_DATA:
-                    file.write(part, Path(name) / inside)
+            for part in parts:
+                file.write(folder / part, Path(name) / part)
     except OSError as error:
         raise DataError(f"{path} cannot be written ({why(error)}): free some space") from error
     return path

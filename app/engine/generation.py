@@ -9,6 +9,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -18,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from app.engine.detectors import DetectorRegistry
-from app.engine.limits import check_limits
+from app.engine.limits import check_limits, check_size
 from app.engine.models import Causes, Model, ModelRegistry
 from app.engine.own_detectors import NOTHING
 from app.engine.turns import Turns
@@ -37,7 +38,7 @@ from detdiffusion.sampling_config import SamplingConfig
 
 PREVIEW_EVERY = 3  # steps: a preview costs about as much as a step
 PASSING, MOST_PASSING = "passing", 64  # folder of images that nobody keeps; the oldest of more is deleted
-WORKER = "drawing"  # name of the threads
+WORKER, MOST_WORKERS = "drawing", 64  # threads: their name, and more than ever wait at once
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +142,7 @@ class GenerationService:
         self._passing: deque[Path] = deque()
         self._stops: dict[str, threading.Event] = {}
         self._closed = threading.Event()
+        self._workers = ThreadPoolExecutor(MOST_WORKERS, WORKER)  # used again: a thread of torch's leaves some memory
 
     def run(
         self, asked: Sequence[Ask], user: str, *, kept: bool = True
@@ -160,9 +162,8 @@ class GenerationService:
         """
         stop = threading.Event()
         news: queue.SimpleQueue[Progress | tuple[Result, ...] | Exception] = queue.SimpleQueue()
-        worker = threading.Thread(target=self._work, args=(tuple(asked), stop, news, kept), name=WORKER)
         self._stops[user] = stop
-        worker.start()
+        worker = self._workers.submit(self._work, tuple(asked), stop, news, kept)
         try:
             while isinstance(item := news.get(), Progress):
                 yield item
@@ -171,7 +172,7 @@ class GenerationService:
             yield item
         finally:
             stop.set()
-            worker.join()
+            worker.result()
             if self._stops.get(user) is stop:
                 del self._stops[user]
 
@@ -244,6 +245,7 @@ class GenerationService:
     def _draw(self, model: Model, asked: Sequence[Ask], on_step: Callable[[StepInfo], None]) -> list["_Drawn"]:
         """Pictures that differ in layout and seed alone, and what detectors make of them."""
         layouts = [model.vocabulary.resolve(ask.layout) for ask in asked]
+        check_size(model.pipeline.image_size(layouts[0]), model.pipeline.native_size)  # one size: they are alike
         drawn = model.pipeline(
             layouts,
             seeds=[ask.recipe.seed for ask in asked],

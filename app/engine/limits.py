@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from detdiffusion import bounds
-from detdiffusion.errors import ConfigError
+from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.sampling_config import SamplingConfig
 
 MAX_STEPS, MAX_GUIDANCE = bounds.STUDIO_STEPS, bounds.STUDIO_GUIDANCE
@@ -40,6 +40,17 @@ def beyond_limits(asked: SamplingConfig) -> list[Beyond]:
         for what, words, value, low, high in settings
         if not low <= value <= high
     ]
+
+
+def check_size(size: tuple[int, int], native: tuple[int, int]) -> None:
+    """LayoutError for an image that is so large that it could take all memory. size, native: (height, width) in pixels,
+    as a model would draw it, and its own."""
+    (height, width), most = size, bounds.STUDIO_SIZE * native[0] * native[1]
+    if height * width > most:
+        raise LayoutError(
+            f"{width}x{height} pixels; the studio draws at most {most:,} with this model, {bounds.STUDIO_SIZE} times "
+            f"its own {native[1]}x{native[0]}"
+        )
 
 
 def check_limits(asked: SamplingConfig) -> None:

@@ -22,7 +22,7 @@ from app.store.entries import EVERYTHING, Entry, Filter
 from app.store.history import A_PAGE, TRASH_DAYS, History
 from app.store.history_export import export_zip
 from detdiffusion.errors import ConfigError, DataError, LayoutError
-from detdiffusion.image_record import ImageRecord, read_image
+from detdiffusion.image_record import ImageRecord, image_fault, read_image
 
 NONE_YET = "No images yet: every image made in the Studio is kept here, with its layout and detections."
 NONE_SUCH = "No image matches: choose another filter."
@@ -81,7 +81,8 @@ def look(history: History, form: Form, page: int = 0, selected: Sequence[int] = 
     if not chosen:
         return screen
     large = there[chosen[-1]]
-    return replace(screen, shown=large_view(large, history.pictures), facts=facts_html(large))
+    fault = image_fault(history.pictures / large.file)
+    return replace(screen, shown=large_view(large, history.pictures), facts=facts_html(large, fault))
 
 
 def has_news(history: History, newest: int) -> bool:

@@ -13,6 +13,7 @@ from app.components.html import flag
 from app.components.images import ImageView, Mark, data_address
 from app.store.entries import Entry
 from detdiffusion.attributes import Strategy
+from detdiffusion.image_record import image_fault
 from training.core.markup import joined
 
 SIDE = 200  # pixels of a tile's picture, at most
@@ -101,8 +102,8 @@ def large_view(entry: Entry, pictures: Path) -> ImageView:
     return ImageView(file=pictures / entry.file, marks=marks, caption=f"Seed {entry.sampling.seed}", ratio=ratio)
 
 
-def facts_html(entry: Entry) -> Markup:
-    """What is known of a picture, a line each."""
+def facts_html(entry: Entry, fault: str = "") -> Markup:
+    """What is known of a picture, a line each. fault: what is wrong with its file."""
     sampling = entry.sampling
     settings = [f"{sampling.steps} steps", f"guidance {sampling.guidance_scale:g}"]
     how = [entry.model, *settings, STRATEGIES[entry.strategy]]
@@ -113,8 +114,8 @@ def facts_html(entry: Entry) -> Markup:
     seen = [_found(entry)]
     if entry.mean_confidence is not None:
         seen += [f"mean confidence {entry.mean_confidence:.2f}", f"by {entry.detector} at {entry.min_score:.2f}"]
-    lines = (" · ".join(how), " · ".join(seen), time.strftime("%d %b %Y, %H:%M", time.localtime(entry.made_at)))
-    return joined(Markup("<p>{}</p>").format(line) for line in lines)
+    lines = (fault, " · ".join(how), " · ".join(seen), time.strftime("%d %b %Y, %H:%M", time.localtime(entry.made_at)))
+    return joined(Markup("<p>{}</p>").format(line) for line in lines if line)
 
 
 def storage_html(pictures: int, size: int) -> Markup:
@@ -147,7 +148,9 @@ def size_text(size: int) -> str:
 
 @lru_cache(maxsize=512)
 def _thumbnail(path: Path) -> str:
-    """As a data address; empty where the file is no picture (any more). A file of a name never changes."""
+    """As a data address; empty where the file is not (any more) what was saved. A file of a name never changes."""
+    if image_fault(path):
+        return ""
     try:
         with Image.open(path) as image:
             small = image.convert("RGB")

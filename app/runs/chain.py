@@ -13,6 +13,7 @@ from pathlib import Path
 from app.runs.files import JOB
 from detdiffusion.core.files import read_json, write_sealed
 from detdiffusion.errors import DataError
+from training.core.orphans import bound_to_this
 
 DONE = "chain.json"
 
@@ -24,7 +25,7 @@ def main(run: Path) -> int:
         if number <= _finished(run):
             continue
         _announce(command)
-        if code := subprocess.run(command, check=False).returncode:
+        if code := subprocess.run(command, env=bound_to_this(), check=False).returncode:
             return code
         write_sealed(run / DONE, {"finished": number})
     _announce(last)

@@ -20,7 +20,9 @@ from starlette.routing import Mount
 
 from app.serving.guards import KnownRoutes, LoggedIn, PageToken, Public, SameOrigin, SlowLogins, TokenInPage
 from app.serving.leaving import leave_later
+from app.serving.patience import Impatient
 from app.serving.place import Place
+from app.serving.sessions import bound_sessions
 from detdiffusion import bounds
 
 
@@ -33,7 +35,7 @@ def guarded(page: gr.Blocks, place: Place, **options: Any) -> FastAPI:
             Middleware(SlowLogins),
             Middleware(LoggedIn, logged_in=lambda cookies: _logged_in(_of_gradio(outer), cookies)),
         ]
-    page.state_session_capacity = bounds.PAGE_SESSIONS
+    bound_sessions(page)
     outer: FastAPI = FastAPI(
         docs_url=None,
         redoc_url=None,
@@ -110,7 +112,7 @@ def serve(app: FastAPI, place: Place, serving: Callable[[], None], closing: Call
         host=place.host,
         port=place.port,
         log_level="warning",
-        http="h11",  # which bounds the headers
+        http=Impatient,  # h11, which bounds the size of heads
         ws="none",
         limit_concurrency=bounds.CONNECTIONS,
         timeout_graceful_shutdown=1,

@@ -154,13 +154,27 @@ _PLAIN = (
 )
 
 
-_SEALED = (*_PLAIN, "seed", "steps", "guidance", "difficulty", "sampler", "strategy", "layout", "confidences", "found")
+_SEALED = (
+    *_PLAIN,
+    "seed",
+    "steps",
+    "guidance",
+    "difficulty",
+    "sampler",
+    "strategy",
+    "layout",
+    "confidences",
+    "found",
+    "confidence_drop",
+    "starred",
+)
+_REALS = ("made_at", "guidance", "difficulty", "min_score", "confidence_drop")  # SQLite gives 3 back as 3.0
 
 
-def _seal(row: Any) -> str:
-    """SHA-256 of what a row says of its image; stars and the trash may change."""
-    reals = ("made_at", "guidance", "difficulty", "min_score")  # SQLite gives 3 back as 3.0
-    return json_hash({name: float(row[name]) if name in reals else row[name] for name in _SEALED})
+def seal_of(row: Any) -> str:
+    """SHA-256 of what a row says of its image; whether that is in the trash is another matter."""
+    values = {name: row[name] for name in _SEALED}
+    return json_hash({name: float(one) if name in _REALS and one is not None else one for name, one in values.items()})
 
 
 def row_of(entry: Entry) -> dict[str, Any]:
@@ -177,15 +191,15 @@ def row_of(entry: Entry) -> dict[str, Any]:
         "confidences": json.dumps(entry.confidences),
         "found": None if entry.found is None else json.dumps(entry.found),
         "confidence_drop": entry.drop,
-        "starred": entry.starred,
+        "starred": int(entry.starred),
     }
-    return {**row, "seal": _seal(row)}
+    return {**row, "seal": seal_of(row)}
 
 
 def entry_of(row: sqlite3.Row) -> Entry:
     """ValueError, TypeError, LayoutError or ConfigError for a row that nobody wrote like this. Rows of older studios
     have no seal."""
-    if row["seal"] is not None and row["seal"] != _seal(row):
+    if row["seal"] is not None and row["seal"] != seal_of(row):
         raise ValueError("it says something else than what was written")
     return Entry(
         **{name: row[name] for name in _PLAIN},

@@ -12,12 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from app.store.entries import EVERYTHING, Entry, Filter, entry_of, is_name, row_of, with_drops
+from app.store.entries import EVERYTHING, Entry, Filter, entry_of, is_name, row_of, seal_of, with_drops
 from detdiffusion.errors import DataError, DetDiffusionError, why
 
 log = logging.getLogger(__name__)
 FILE = "history.sqlite3"
-VERSION = 4
+VERSION = 5
 A_PAGE = 24  # pictures
 BUSY_SECONDS = 3.0  # that another program may hold the file
 TRASH_DAYS = 30  # what was deleted longer ago goes for good with the next deletion
@@ -104,7 +104,11 @@ class History:
     def star(self, number: int, starred: bool) -> None:
         """Stars an image, or takes its star away."""
         with self._open() as file:
-            file.execute("UPDATE pictures SET starred = ? WHERE id = ?", (starred, number))
+            for row in file.execute("SELECT * FROM pictures WHERE id = ?", (number,)).fetchall():
+                changed = {**row, "starred": int(starred)}
+                seal = seal_of(changed) if row["seal"] == seal_of(row) else row["seal"]
+                question = "UPDATE pictures SET starred = ?, seal = ? WHERE id = ?"
+                file.execute(question, (int(starred), seal, number))
 
     def delete(self, ids: Sequence[int]) -> int:
         """Moves images to the trash; returns how many there were. A file that is gone already is as good."""
@@ -196,7 +200,8 @@ class History:
         unseen = [row for row in rows if row["file"] not in there]
         lost = [row["id"] for row in unseen if not (self.pictures / row["file"]).exists()]  # it may be from just now
         if lost:
-            file.execute("DELETE FROM pictures WHERE id IN (SELECT value FROM json_each(?))", (_listed(lost),))
+            still = "deleted_at IS NULL AND id IN (SELECT value FROM json_each(?))"  # another studio may delete them
+            file.execute(f"DELETE FROM pictures WHERE {still}", (_listed(lost),))
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -237,6 +242,7 @@ class History:
                 file.execute("ALTER TABLE pictures ADD COLUMN deleted_at REAL")
             if version in (1, 2, 3):
                 file.execute("ALTER TABLE pictures ADD COLUMN seal TEXT")
+            file.execute("UPDATE pictures SET seal = NULL")  # that of version 4 was of less
             file.execute(f"PRAGMA user_version = {VERSION}")
 
     def _damaged(self, error: Exception) -> DataError:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from app.store.entries import Entry
+from detdiffusion.bounds import ZIP_FILES
 from detdiffusion.core.files import written_aside
 from detdiffusion.errors import ConfigError, DataError, why
+from detdiffusion.image_record import image_fault
 from detdiffusion.layout import Attribute
 from training.synthesis.exports import ANNOTATIONS, caption
 
@@ -17,16 +19,22 @@ def export_zip(entries: Sequence[Entry], pictures: Path, path: Path) -> Path:
     """Writes `annotations.json` and `images/`: pictures as they are, with their layouts inside.
 
     Raises:
-        ConfigError: there are no pictures.
-        DataError: a picture has vanished, or the disk is full.
+        ConfigError: there are no pictures, or too many.
+        DataError: a picture has vanished or is damaged, or the disk is full.
     """
     if not entries:
         raise ConfigError("no image is shown: choose another filter, or generate some")
+    if len(entries) >= ZIP_FILES:
+        raise ConfigError(
+            f"{len(entries):,} images are too many for a zip of {ZIP_FILES:,} files: select fewer, or copy {pictures}"
+        )
     try:
         with written_aside(path) as aside, zipfile.ZipFile(aside, "w") as file:  # stored: a PNG does not become smaller
             file.writestr(ANNOTATIONS, json.dumps(coco(entries), indent=1))
             for entry in entries:
                 file.write(pictures / entry.file, f"images/{entry.file}")
+                if fault := image_fault(pictures / entry.file):
+                    raise DataError(f"{fault}: delete it, or select others")
     except FileNotFoundError as error:
         raise DataError("an image has just been deleted: select again") from error
     except OSError as error:

@@ -12,7 +12,7 @@ from PIL import Image
 from app.store.entries import Entry
 from app.store.history import History
 from detdiffusion.core.files import sweep
-from detdiffusion.errors import DetDiffusionError
+from detdiffusion.errors import DetDiffusionError, LayoutError
 from detdiffusion.image_record import has_record, read_image
 
 log = logging.getLogger(__name__)
@@ -57,16 +57,16 @@ def _take_up(history: History, path: Path) -> None:
             image.verify()
         with Image.open(path) as image:
             image.load()
-        ours = has_record(path)
+        record = read_image(path) if has_record(path) else None
+    except LayoutError as error:
+        log.warning("%s; it has no row in the history, and stays", error)
+        return
     except Exception as error:  # Pillow raises whatever a damaged file makes it raise
         if _is_ours(path):
             path.unlink()
             log.warning("%s was cut short while it was written (%s), and is removed", path.name, error)
         return
-    if ours:
-        record = read_image(path)
-        if record.sampling is None:
-            return  # another version's: nobody can say how it was made
+    if record is not None and record.sampling is not None:  # else another version's: nobody can say how it was made
         unknown = (None,) * len(record.layout.boxes)
         made_by = (record.model, record.model_sha256, record.sampling, record.strategy, record.detector, UNSEEN)
         made_at = path.stat().st_mtime

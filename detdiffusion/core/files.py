@@ -28,6 +28,7 @@ from detdiffusion.errors import DetDiffusionError, why
 
 STALE_SECONDS = 86_400.0  # after which a half-written file of another machine has no writer any more
 _FOLDERS = 1024  # that a process remembers to have swept
+_PART = 2**20  # bytes that are hashed at once
 _LONGEST = 100  # bytes of a name that are kept in the name of its half-written file
 _ASIDE = re.compile(r"\..+~(?P<host>[^~]+)~(?P<process>\d+)(\.\d+)?")
 
@@ -202,6 +203,32 @@ def unsealed(values: Any) -> dict[str, Any]:
     return content
 
 
+def checked(value: Any) -> Any:
+    """A value as it was read: an object that has a seal is checked, and comes without it. Raises as `unsealed`."""
+    return unsealed(value) if isinstance(value, dict) and "seal" in value else value
+
+
+def seal_file(path: Path) -> None:
+    """Puts the hash of a file at its end, for forms whose readers do not look there."""
+    seal = file_hash(path).encode()
+    with path.open("ab") as file:
+        file.write(seal)
+
+
+def sealed_file(path: Path) -> bool:
+    """Whether a file is as `seal_file` left it."""
+    found = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            left = os.fstat(file.fileno()).st_size - 2 * found.digest_size
+            while left > 0 and (part := file.read(min(left, _PART))):
+                found.update(part)
+                left -= len(part)
+            return file.read() == found.hexdigest().encode()
+    except OSError:
+        return False
+
+
 def hash_number(text: str, size: int = 8) -> int:
     """A number of `size` bytes that belongs to a text (BLAKE2b): a seed, or a place, that nothing else depends on."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=size).digest(), "big")
@@ -219,8 +246,7 @@ def read_json(path: Path, parse: Callable[[Any], Content], error: type[DetDiffus
     """
     hint = f"; {remedy}" if remedy else ""
     try:
-        value = json.loads(path.read_bytes())
-        return parse(unsealed(value) if isinstance(value, dict) and "seal" in value else value)
+        return parse(checked(json.loads(path.read_bytes())))
     except OSError as reason:
         raise error(f"{path} cannot be read ({why(reason)}){hint}") from reason
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, OverflowError) as reason:
@@ -265,12 +291,13 @@ def _why(error: BaseException) -> str:
 
 @contextmanager
 def claim(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Whether what this file stands for is ours now; it is until the end, or until the process dies.
+    """Whether what this file stands for is ours now; it is until the end, or until the process dies. The file is gone
+    when nobody has it; who dies leaves it to the next.
 
     wait: until it is, instead of False at once.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
+    lock = FileLock(path)  # takes no file that was removed while it waited for it
     try:
         lock.acquire(blocking=wait)
     except Timeout:
@@ -279,6 +306,8 @@ def claim(path: Path, *, wait: bool = False) -> Iterator[bool]:
     try:
         yield True
     finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
         lock.release()
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detdiffusion.bounds import ZIP_FILES
 from detdiffusion.detectors.architectures import ARCHITECTURES, check_architecture, with_yaml
 from detdiffusion.errors import DetectorError
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 BUNDLED = "bundled"  # gave the attributes that the model learned
 HELD_OUT = "held-out"  # never gave attributes: checks that hard objects are there
+_ZIP_END = 70_000  # bytes in which a zip file says how many files are in it
 HELD_OUT_FOLDER = "judge"  # its folder in a model, and its name in version 0.1
 KINDS = (
     "a detector folder, a .pt file of ultralytics (YOLO, RT-DETR), ARCHITECTURE=WEIGHTS of torchvision (such as "
@@ -82,13 +85,34 @@ def detector_path(path_or_name: str, model_folder: Path) -> str:
 
 
 def check_weights_file(path: Path) -> None:
-    """DetectorError where a checkpoint does not begin as torch writes them: a zip file, or version 0.4's pickle. It is
-    seen without torch, and not opened."""
+    """DetectorError where a checkpoint is not as torch writes them: a zip file of bounded size, or version 0.4's
+    pickle. It is seen without torch, and nothing in it is read."""
     if path.suffix.lower() not in (".pt", ".pth") or not path.is_file():
         return
     with path.open("rb") as file:
-        if not file.read(2).startswith((b"PK", b"\x80")):
-            raise DetectorError(f"{path} is not a checkpoint of torch, or it is cut off")
+        begin = file.read(2)
+    if begin == b"PK":
+        _check_zip(path)
+    elif not begin.startswith(b"\x80"):
+        raise DetectorError(f"{path} is not a checkpoint of torch, or it is cut off")
+
+
+def _check_zip(path: Path) -> None:
+    """DetectorError where reading it would take more than it is; that it is cut off is seen then."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _ZIP_END))
+            end = file.read()
+        at, at64 = end.rfind(b"PK\5\6"), end.rfind(b"PK\6\6")
+        count = int.from_bytes(end[at64 + 32 : at64 + 40] if at64 >= 0 else end[at + 10 : at + 12], "little")
+        if count > ZIP_FILES:
+            raise DetectorError(f"{path} is refused: {count:,} files in it, a checkpoint has at most {ZIP_FILES:,}")
+        with zipfile.ZipFile(path) as opened:
+            if sum(part.file_size for part in opened.infolist()) > size:
+                raise DetectorError(f"{path} is refused: it is compressed, which no checkpoint of torch is")
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return
 
 
 def architecture_of(weights: Path) -> str | None:

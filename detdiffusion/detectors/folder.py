@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from detdiffusion.core.files import file_hash, hash_of_hashes, one_line, read_json, write_json, written_aside
+from detdiffusion.core.files import file_hash, hash_of_hashes, one_line, read_json, write_sealed, written_aside
 from detdiffusion.errors import DetectorError
 
 if TYPE_CHECKING:  # commands read descriptions without torch
@@ -76,7 +76,7 @@ def set_min_score(folder: Path, min_score: float) -> None:
 
 def _write_description(folder: Path, about: Description) -> None:
     values = {key: value for key, value in asdict(about).items() if key != "files" or value}
-    write_json(folder / DESCRIPTION_FILE, values)
+    write_sealed(folder / DESCRIPTION_FILE, values)
 
 
 def read_description(folder: Path) -> Description:
@@ -84,7 +84,7 @@ def read_description(folder: Path) -> Description:
     path = folder / DESCRIPTION_FILE
     if not path.is_file():
         raise DetectorError(f"{path} is missing: this is not a detector folder, or not all of it")
-    about = read_json(path, _described, DetectorError)
+    about = read_json(path, _described, DetectorError, 'if you have changed it yourself, take the line "seal" out')
     outside = [name for name in about.files if Path(name).name != name]
     if outside or (about.files and _hash_of(about.files) != about.sha256):
         raise DetectorError(f"{path} is damaged: its files and their SHA-256 are not those that were written")

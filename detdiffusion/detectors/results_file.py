@@ -63,7 +63,7 @@ class ResultsFile:
     def detect(self, images: Sequence[Image.Image]) -> list[Detections]:
         """DetectorError: there is no detector here that could look."""
         raise DetectorError(
-            f"{self.name} is a file of results: it knows the pictures of its data set by their ids, and cannot look at "
+            f"{self.name} is a file of results: it knows the images of its data set by their ids, and cannot look at "
             "new ones; give a detector that can (a folder, a .pt file, ARCHITECTURE=WEIGHTS)"
         )
 

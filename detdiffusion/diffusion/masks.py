@@ -81,7 +81,7 @@ def look(
         The text condition, and (height, width) of the latents.
     """
     if len(pictures) != len(layouts):
-        raise ConfigError(f"{len(pictures)} pictures, {len(layouts)} layouts: give one of each")
+        raise ConfigError(f"{len(pictures)} images, {len(layouts)} layouts: give one of each")
     device = pipe.unet.device
     schedule = DDPMScheduler.from_config(pipe.scheduler.config)
     t = torch.full((len(layouts),), round(noise * schedule.config.num_train_timesteps), device=device)

@@ -90,7 +90,7 @@ class DetDiffusionPipeline(Denoiser, DiffusionPipeline):  # type: ignore[misc]
         if vocabulary is None:
             raise ConfigError(f"a DetDiffusionPipeline needs its vocabulary ({VOCABULARY_FILE} of the model's folder)")
         if safety_checker is not None and feature_extractor is None:
-            raise ConfigError("a safety checker needs the feature_extractor that prepares its pictures")
+            raise ConfigError("a safety checker needs the feature_extractor that prepares its images")
         if blueprint is not None and controlnet is not None:
             raise ConfigError("a model reads its layouts through a blueprint or through a controlnet, not through both")
         if controlnet is not None:
@@ -186,7 +186,7 @@ class DetDiffusionPipeline(Denoiser, DiffusionPipeline):  # type: ignore[misc]
             near = [max(1, round(side / multiple)) * multiple for side in (layout.width, layout.height)]
             own = "square" if width == height else f"{width}x{height}"
             raise LayoutError(
-                f"{layout.width}x{layout.height} pixels: this model draws {own} pictures, and others whose sides are "
+                f"{layout.width}x{layout.height} pixels: this model draws {own} images, and others whose sides are "
                 f"multiples of {multiple}, such as {near[0]}x{near[1]}"
             )
         return layout.height, layout.width
@@ -281,7 +281,7 @@ class DetDiffusionPipeline(Denoiser, DiffusionPipeline):  # type: ignore[misc]
     def _latent_size(self, layouts: Sequence[Layout]) -> tuple[int, int]:
         (height, width), *others = sorted({self.image_size(layout) for layout in layouts})
         if others:
-            raise LayoutError(f"one batch draws pictures of one size, not of {(height, width)} and {others}")
+            raise LayoutError(f"one batch draws images of one size, not of {(height, width)} and {others}")
         return height // self.downsample, width // self.downsample
 
     def _predictor(self, layouts: Sequence[Layout], size: tuple[int, int], *, guided: bool, contrast: bool) -> Predict:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
+from detdiffusion.errors import CheckpointError, ConfigError, LayoutError, quoted
 from detdiffusion.image_record import read_layout
 from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import MAX_SEED, Recommended, SamplingConfig, SamplingRequest
@@ -49,7 +49,7 @@ def as_layouts(layouts: object, count: int) -> list[Layout]:
     else:
         raise LayoutError(f"layouts needs to be {_LAYOUT}, or a list of these, not {_kind(layouts)}")
     if not found or len(found) != count:
-        raise ConfigError(f"{len(found)} layouts with {count} seeds: give one seed a picture, and at least one")
+        raise ConfigError(f"{len(found)} layouts with {count} seeds: give one seed an image, and at least one")
     return found
 
 
@@ -67,7 +67,9 @@ def as_seeds(seeds: object) -> list[int]:
             whole = []
         if len(whole) == len(given):
             return whole
-    raise ConfigError(f"seeds needs to be a list of whole numbers from 0 to {MAX_SEED}, one an image, not {seeds!r}")
+    raise ConfigError(
+        f"seeds needs to be a list of whole numbers from 0 to {MAX_SEED}, one an image, not {quoted(seeds)}"
+    )
 
 
 def sampling_of(
@@ -89,15 +91,17 @@ def check_output(on_step: object, output_type: object) -> None:
     if on_step is not None and not callable(on_step):
         raise ConfigError(f"on_step needs to be a function that takes a StepInfo, not {_kind(on_step)}")
     if output_type not in OUTPUT_TYPES:
-        raise ConfigError(f"output_type needs to be {', '.join(OUTPUT_TYPES)}, not {output_type!r}")
+        raise ConfigError(f"output_type needs to be {', '.join(OUTPUT_TYPES)}, not {quoted(output_type)}")
 
 
 def as_folder(value: object) -> Path:
     """The path of a model folder, given as text or as a path. CheckpointError: it is something else."""
     if isinstance(value, str | os.PathLike) and str(value):
         return Path(value)
-    raise CheckpointError(f"a model needs to be named by the path of its folder, as text or as a Path, not {value!r}")
+    raise CheckpointError(
+        f"a model needs to be named by the path of its folder, as text or as a Path, not {quoted(value)}"
+    )
 
 
 def _kind(value: object) -> str:
-    return "None" if value is None else f"{type(value).__name__} ({repr(value)[:60]})"
+    return "None" if value is None else f"{type(value).__name__} ({quoted(value)})"

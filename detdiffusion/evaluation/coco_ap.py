@@ -120,7 +120,7 @@ def class_statistics(truth: BoxesOfClass, found: BoxesOfClass) -> Statistics:
 def _evaluated(layouts: Sequence[Layout], detections: Sequence[Detections], index: dict[str, int]) -> Any | None:
     """A finished evaluation of faster-coco-eval; None if the layouts hold no object that counts."""
     if len(layouts) != len(detections):
-        raise ConfigError(f"{len(layouts)} layouts, {len(detections)} detections: give one of each a picture")
+        raise ConfigError(f"{len(layouts)} layouts, {len(detections)} detections: give one of each an image")
     if not index:
         return None
     return _evaluation(_truth(layouts, index), _results(layouts, detections, index))

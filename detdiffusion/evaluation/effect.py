@@ -157,7 +157,7 @@ def numbers(values: dict[str, Any], digits: int = 6) -> dict[str, Any]:
 
 def _losses(before: Block, after: Block) -> tuple[Samples, Counts]:
     if [len(row) for row in before.confidences] != [len(row) for row in after.confidences]:
-        raise ConfigError("a drop needs two sets of pictures of the same layouts")
+        raise ConfigError("a drop needs two sets of images of the same layouts")
     pairs = zip(before.confidences, after.confidences, strict=True)
     return np.concatenate([np.subtract(b, a) for b, a in pairs]), owners_of(before.confidences)
 

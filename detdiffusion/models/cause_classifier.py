@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from detdiffusion.core.files import one_line, read_json, write_json, written_aside
+from detdiffusion.core.files import file_hash, one_line, read_json, write_sealed, written_aside
 from detdiffusion.errors import CheckpointError, ConfigError
 from detdiffusion.layout import Layout
 from detdiffusion.models.cause_network import CONTEXT, EMBEDDING, SIDE, WIDTHS, CauseNetwork
@@ -113,7 +113,8 @@ class CauseClassifier:
         try:
             with written_aside(folder / WEIGHTS_FILE) as aside:
                 save_file(halves, aside)
-            write_json(folder / CONFIG_FILE, asdict(self.config))
+            written = {**asdict(self.config), "sha256": file_hash(folder / WEIGHTS_FILE)}
+            write_sealed(folder / CONFIG_FILE, written)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{folder} cannot be written ({one_line(error)}); free some space") from error
 
@@ -121,9 +122,14 @@ class CauseClassifier:
     def load(cls, folder: Path, device: torch.device | None = None) -> CauseClassifier:
         """Raises CheckpointError: a file is missing or damaged, or the weights are of other sizes than config.json
         says."""
-        config = read_json(folder / CONFIG_FILE, _configured, CheckpointError, "copy the model folder again")
+        remedy = "copy the model folder again"
+        config, sha256 = read_json(
+            folder / CONFIG_FILE, lambda values: (_configured(values), values.get("sha256")), CheckpointError, remedy
+        )
         network = config.network()
         try:
+            if sha256 not in (None, file_hash(folder / WEIGHTS_FILE)):  # None: of version 0.1
+                raise CheckpointError(f"{folder / WEIGHTS_FILE} is damaged: it has another SHA-256; {remedy}")
             network.load_state_dict(load_file(folder / WEIGHTS_FILE))  # half -> single precision
         except (OSError, SafetensorError, RuntimeError) as error:
             raise CheckpointError(f"{folder / WEIGHTS_FILE} cannot be loaded: {one_line(error)}") from error

@@ -204,9 +204,9 @@ def _check_kinds(vocabulary: Vocabulary) -> None:
         raise ConfigError(f"a vocabulary of {len(words):,} words; at most {bounds.CLASSES:,} classes are possible")
     grid = vocabulary.grid
     if not isinstance(grid, tuple) or len(grid) != 2 or not all(type(side) is int for side in grid):
-        raise ConfigError(f"location grid {repr(grid)[:50]} needs to be two whole numbers: columns, rows")
+        raise ConfigError(f"location grid {quoted(grid)} needs to be two whole numbers: columns, rows")
     if not isinstance(vocabulary.padding, bool):
-        raise ConfigError(f"padding {repr(vocabulary.padding)[:50]} needs to be true or false")
+        raise ConfigError(f"padding {quoted(vocabulary.padding)} needs to be true or false")
 
 
 def _is_word(text: object) -> bool:

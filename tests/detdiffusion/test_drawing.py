@@ -41,7 +41,7 @@ def test_grid_places_pictures_in_rows() -> None:
     assert sheet.size == (132, 132)
     assert [sheet.getpixel(at) for at in ((5, 5), (70, 5), (5, 70))] == [(255, 0, 0), (0, 128, 0), (0, 0, 255)]
     assert grid([paper()], columns=8).size == (64, 64)
-    with pytest.raises(LayoutError, match="needs pictures"):
+    with pytest.raises(LayoutError, match="needs images"):
         grid([], columns=2)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from detdiffusion.errors import DataError, sentence, why
+from detdiffusion.errors import DataError, quoted, sentence, why
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,20 @@ def test_sentences(error: Exception, said: str) -> None:
 
 def test_a_message_that_names_the_file_says_why_alone() -> None:
     assert why(OSError(errno.ENOSPC, "No space left on device", "a")) == "the disk is full"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("a", "'a'"),
+        ("a" * 61, f"'{'a' * 60}...'"),
+        (None, "None"),
+        ([1] * 100, f"[{'1, ' * 19}1,..."),
+        ([10**5000], "a number of thousands of digits"),  # which Python refuses to write
+    ],
+)
+def test_what_was_given_is_repeated_in_short(value: object, said: str) -> None:
+    assert quoted(value) == said
 
 
 def test_no_number_of_the_system_is_shown(tmp_path: Path) -> None:

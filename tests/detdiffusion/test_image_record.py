@@ -9,7 +9,7 @@ from PIL import Image, PngImagePlugin
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import LayoutError
-from detdiffusion.image_record import ImageRecord, has_record, read_image, save_image
+from detdiffusion.image_record import PNG_KEY, ImageRecord, has_record, image_fault, read_image, save_image
 from detdiffusion.layout import Attribute, Box, Layout
 from detdiffusion.sampling_config import DEFAULT_GUIDANCE, MAX_SEED, SamplingConfig
 
@@ -73,10 +73,28 @@ def test_picture_carries_its_layout(tmp_path: Path) -> None:
     found, record = read_png(tmp_path / "a.png")
     assert found == layout
     how = {"seed": 7, "steps": 20, "guidance_scale": DEFAULT_GUIDANCE, "strategy": "origin", "model": "papercut"}
+    assert len(record.pop("pixels")) == 64
     assert record == {**how, "generated": True, "software": "DetDiffusion"}
     with Image.open(tmp_path / "a.png") as image:
         assert "generated" in image.info["Description"]
         assert "papercut" in image.info["Comment"]
+
+
+def test_other_pixels_are_refused(tmp_path: Path) -> None:
+    save_image(tmp_path / "a.png", IMAGE, ImageRecord(LAYOUT, SamplingConfig(7)))
+    assert image_fault(tmp_path / "a.png") == ""
+    with Image.open(tmp_path / "a.png") as image:
+        kept = PngImagePlugin.PngInfo()
+        kept.add_text(PNG_KEY, image.info[PNG_KEY])
+        image.putpixel((0, 0), (1, 2, 3))
+        image.save(tmp_path / "b.png", pnginfo=kept)
+    said = "b.png is damaged, or was edited: it shows something else than was saved"
+    assert image_fault(tmp_path / "b.png") == said
+    with pytest.raises(LayoutError, match=said):
+        read_image(tmp_path / "b.png")
+    IMAGE.save(tmp_path / "c.png")
+    assert image_fault(tmp_path / "c.png") == "", "nobody knows what it was"
+    assert "cannot be read" in image_fault(tmp_path / "none.png")
 
 
 @pytest.mark.parametrize(

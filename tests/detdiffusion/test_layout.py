@@ -36,8 +36,8 @@ def test_json_goes_round() -> None:
         ([0.5, 0.2, 0.1, 0.6], "inverted"),
         ([0.1, 0.6, 0.5, 0.2], "inverted"),
         ([0.1, 0.2, 0.1, 0.6], "empty"),
-        ([-0.1, 0.2, 0.5, 0.6], "outside the picture"),
-        ([0.1, 0.2, 0.5, 1.01], "outside the picture"),
+        ([-0.1, 0.2, 0.5, 0.6], "outside the image"),
+        ([0.1, 0.2, 0.5, 1.01], "outside the image"),
         ([0.1, float("nan"), 0.5, 0.6], "not finite"),
         ([0.1, 0.2, float("inf"), 0.6], "not finite"),
         ([0.1, 0.2, 0.5], "four numbers"),
@@ -128,7 +128,7 @@ def test_a_picture_of_nothing_has_a_layout_of_its_own() -> None:
     assert (nothing.labels, nothing.mirrored(), nothing.with_attributes(())) == ((), nothing, nothing)
     with pytest.raises(LayoutError, match="no objects"):
         Layout(64, 48, ())
-    with pytest.raises(LayoutError, match="1 objects in a picture of nothing"):
+    with pytest.raises(LayoutError, match="1 objects in an image of nothing"):
         EmptyLayout(64, 48, (Box("car", (0, 0, 1, 1)),))
     with pytest.raises(LayoutError, match="width 0"):
         EmptyLayout(0, 48, ())

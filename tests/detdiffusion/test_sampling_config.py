@@ -49,7 +49,7 @@ def test_what_is_not_asked_for_is_the_models_own() -> None:
         Recommended(), 7
     ) == SamplingConfig(7, 20, 3.0, 1.0, "ddim")
     with pytest.raises(ConfigError, match="0 steps; choose 1 to 1000"):
-        SamplingRequest(steps=0).of(STUDENT, 7)
+        SamplingRequest(steps=0)
 
 
 def test_recommendations_come_back_from_json() -> None:

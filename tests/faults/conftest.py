@@ -55,6 +55,6 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
     return random.Random(request.node.name)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def scene() -> dict[str, Any]:
-    return json.loads(json.dumps(SCENE))  # type: ignore[no-any-return]
+    return SCENE

@@ -2,32 +2,38 @@
 or made again. It is never something else."""
 
 import random
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from app.runs.jobs import Job, Leader, Runs
 from app.store.entries import Entry
 from app.store.history import History
 from app.store.layout_store import LayoutStore
 from app.store.recovery import recover
-from detdiffusion.attributes import Strategy
-from detdiffusion.core.files import read_json, write_sealed
+from detdiffusion.attributes import AttributeRule, Strategy
+from detdiffusion.core.files import read_json, sealed_file, write_sealed
 from detdiffusion.core.settings import keep_settings
+from detdiffusion.detectors.folder import Description, read_description, read_weights, save_detector
 from detdiffusion.diffusion.manifest import INDEX, verify, write_manifest
 from detdiffusion.errors import DetDiffusionError
-from detdiffusion.image_record import ImageRecord, save_image
-from detdiffusion.layout import Layout
+from detdiffusion.image_record import ImageRecord, read_image, save_image
+from detdiffusion.layout import Attribute, Layout
+from detdiffusion.models.cause_classifier import CauseClassifier, CauseConfig
 from detdiffusion.sampling_config import SamplingConfig
+from training.autoencoder.command import image_stack
+from training.core.arrays import load_arrays, save_arrays
 from training.core.checkpoints import latest_checkpoint, save_checkpoint
 from training.core.chunks import Chunks
-from training.data.datasets import open_dataset
+from training.data.attributes import encode_row, make_header, read_attributes, read_file, write_header
+from training.data.datasets import Dataset, open_dataset
 from training.generator.batch import SampleStore
 from training.generator.chunk import write_chunk
 from training.synthesis.exports import export
@@ -84,8 +90,15 @@ def write_generation(folder: Path, layout: Layout) -> None:
     chunks = read_chunks(folder)
     for chunk in range(2):
         record = ImageRecord(layout, SamplingConfig(7))
-        row = {"seed": 1, "source": 0, "layout": layout.to_json(), "true": ["easy", "hard"], "confidence": [0.9, 0.2]}
-        chunks.commit(chunk, [partial(_save, record=record)] * 2, [row] * 2)
+        row: dict[str, Any] = {
+            "seed": 1,
+            "source": 0,
+            "layout": layout.to_json(),
+            "true": ["easy", "hard"],
+            "confidence": [0.9, 0.2],
+        }
+        rows = [row, {**row, "refused": [{"reason": "copy"}]}] if chunk else [row, row]
+        chunks.commit(chunk, [partial(_save, record=record)] * 2, rows)
     export(folder, yolo=True, captions=True, webdataset=True)
 
 
@@ -156,20 +169,85 @@ def read_model(folder: Path, _: Layout) -> object:
     }
 
 
-def write_index(folder: Path, _: Layout) -> None:
+def data_beside(folder: Path, index: str = "../index.sqlite") -> Dataset:
+    """A data set beside a folder; index: where it is, seen from the folder."""
     data = folder.parent / "data"
     if not data.exists():
         (data / "images").mkdir(parents=True)
-        image().save(data / "images/a.png")
+        for name in "ab":
+            image().save(data / f"images/{name}.png")
         (data / "data.yaml").write_text("names: [bus, car]\ntrain: images\n")
         (data / "labels").mkdir()
-        (data / "labels/a.txt").write_text("0 0.5 0.5 0.2 0.2\n1 0.25 0.25 0.125 0.125\n")
-    read_index(folder, _)
+        for name in "ab":
+            (data / f"labels/{name}.txt").write_text("0 0.5 0.5 0.2 0.2\n1 0.25 0.25 0.125 0.125\n")
+    return open_dataset(data, index=folder / index)
+
+
+def write_index(folder: Path, _: Layout) -> None:
+    data_beside(folder, "index.sqlite")
 
 
 def read_index(folder: Path, _: Layout) -> object:
-    data = open_dataset(folder.parent / "data", index=folder / "index.sqlite")
-    return data.things, [(sample.image_id, sample.layout) for sample in data]
+    whole = sealed_file(folder / "index.sqlite")
+    data = data_beside(folder, "index.sqlite")
+    assert (data.things, [sample.image_id for sample in data]) == (("bus", "car"), ["images/a", "images/b"])
+    assert len({sample.layout for sample in data}) == 1
+    return [sample.layout for sample in data] if whole else AGAIN
+
+
+def write_attributes(folder: Path, _: Layout) -> None:
+    data = data_beside(folder)
+    somebody = type("Somebody", (), {"name": "somebody", "sha256": "5" * 64})()
+    path = folder / "attributes.jsonl"
+    write_header(path, make_header(data, AttributeRule(), [somebody]))
+    tags = (Attribute.EASY, Attribute.HARD)
+    rows = [encode_row(sample.image_id, sample.layout.with_attributes(tags)) for sample in data]
+    path.write_bytes(path.read_bytes() + b"".join(rows))
+
+
+def read_tags(folder: Path, _: Layout) -> object:
+    path = folder / "attributes.jsonl"
+    return read_attributes(path, data_beside(folder)), read_file(path).header
+
+
+def write_detector(folder: Path, _: Layout) -> None:
+    save_detector(nn.Linear(8, 8), folder, Description("mine", "yolo11n.yaml", ("bus",), 64, 0.5, ""))
+
+
+def read_detector(folder: Path, _: Layout) -> object:
+    about = read_description(folder)
+    return about, {name: tensor.tolist() for name, tensor in read_weights(folder, about).items()}
+
+
+def write_causes(folder: Path, _: Layout) -> None:
+    about = CauseConfig(("bus",), {"fog": "fog"}, {"fog": 0.5}, side=16, widths=(4, 4), embedding=4)
+    CauseClassifier(about, about.network()).save(folder)
+
+
+def read_causes(folder: Path, _: Layout) -> object:
+    found = CauseClassifier.load(folder)
+    return found.config, {name: tensor.tolist() for name, tensor in found.network.state_dict().items()}
+
+
+def write_arrays(folder: Path, _: Layout) -> None:
+    save_arrays(folder / "evidence.npz", {"ids": np.array(["a", "b"]), "scores": np.arange(9.0)})
+
+
+def read_arrays(folder: Path, _: Layout) -> object:
+    return {name: array.tolist() for name, array in load_arrays(folder / "evidence.npz").items()}
+
+
+def write_stack(folder: Path, _: Layout) -> None:
+    data_beside(folder)
+    read_stack(folder, _)
+
+
+def read_stack(folder: Path, _: Layout) -> object:
+    """Pixels that are read for the autoencoder, as they are in the files of the data."""
+    whole, files = sealed_file(folder / "images.npy"), [folder.parent / f"data/images/{name}.png" for name in "ab"]
+    stack = image_stack(files, 96, folder / "images.npy")
+    assert all((one == np.asarray(Image.open(file))).all() for one, file in zip(stack, files, strict=True))
+    return "the images" if whole else AGAIN
 
 
 def write_studio(folder: Path, layout: Layout) -> None:
@@ -182,15 +260,19 @@ def write_studio(folder: Path, layout: Layout) -> None:
         history.record([Entry("run", number, name, 100.0 + number, *made_by, layout, (0.9, None))])
 
 
-def read_studio(folder: Path, _: Layout) -> object:
-    """Of every image that is shown: what was kept, or (where its row was lost) what its own file says of it."""
+def read_studio(folder: Path, layout: Layout) -> object:
+    """Of every image that is shown: what was kept, or (where its row was lost) what its own file says of it. What is
+    not shown any more was named in the log."""
     history = History(folder)
     recover(history)
-    found = {entry.file: (entry.sampling, entry.layout, entry.confidences) for entry in history.find()}
-    whole = len(found) == 3 and all(confidences == (0.9, None) for *_, confidences in found.values())
-    for file, (sampling, *_) in found.items():
-        assert sampling.seed == int(file[0])
-    return "as it was" if whole else AGAIN
+    found = history.find()
+    for entry in found:
+        read_image(history.pictures / entry.file)
+        assert (entry.layout, entry.sampling, entry.starred) == (layout, SamplingConfig(int(entry.file[0])), False)
+    if len(found) < 3:
+        raise DetDiffusionError("left out, and named in the log")
+    kept = [(entry.file, entry.confidences, entry.made_at, entry.drop) for entry in found]
+    return AGAIN if any(entry.confidences == (None, None) for entry in found) else kept
 
 
 KINDS = {
@@ -203,6 +285,11 @@ KINDS = {
     "reports": Kind(write_report, read_report),
     "model folders": Kind(write_model, read_model),
     "indexes": Kind(write_index, read_index),
+    "attributes": Kind(write_attributes, read_tags),
+    "detector folders": Kind(write_detector, read_detector),
+    "classifiers of causes": Kind(write_causes, read_causes),
+    "arrays of runs": Kind(write_arrays, read_arrays),
+    "cached images": Kind(write_stack, read_stack),
     "history": Kind(write_studio, read_studio),
 }
 
@@ -215,24 +302,37 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
     return bytes(data)
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def restore(folder: Path, whole: dict[Path, bytes]) -> None:
+    """As it was written; only what differs is touched."""
+    there = contents(folder)
+    for path in there.keys() - whole.keys():
+        (folder / path).unlink()
+    for path, content in whole.items():
+        if there.get(path) != content:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_every_stored_file_in_turn(
     name: str, tmp_path: Path, scene: dict[str, Any], tally: Any, times: int, chance: random.Random
 ) -> None:
-    kind, layout, whole, folder = KINDS[name], Layout.from_json(scene), tmp_path / "whole", tmp_path / "kept"
-    whole.mkdir()
-    kind.write(whole, layout)
-    shutil.copytree(whole, folder)
+    kind, layout, folder = KINDS[name], Layout.from_json(scene), tmp_path / "kept"
+    folder.mkdir()
+    kind.write(folder, layout)
+    whole = contents(folder)
     right = kind.read(folder, layout)
-    files = [path.relative_to(whole) for path in sorted(whole.rglob("*")) if path.is_file()]
-    files = [path for path in files if not path.name.endswith(UNREAD) and "claims" not in path.parts]
+    files = [path for path in whole if not path.name.endswith(UNREAD) and "claims" not in path.parts]
     assert files and right != AGAIN
     for file in files * (DAMAGES * times):
-        shutil.rmtree(folder)
-        shutil.copytree(whole, folder)
-        content = damaged((whole / file).read_bytes(), chance)
-        if content == (whole / file).read_bytes():
+        content = damaged(whole[file], chance)
+        if content == whole[file]:
             continue
+        restore(folder, whole)
         (folder / file).write_bytes(content)
         try:
             found = kind.read(folder, layout)
@@ -241,6 +341,18 @@ def test_every_stored_file_in_turn(
             continue
         tally(f"damage: {name}", "made again" if found == AGAIN else "as it was")
         assert found in (right, AGAIN), f"{file}: another result"
+
+
+def test_an_exported_file_that_is_gone_is_named(tmp_path: Path, scene: dict[str, Any]) -> None:
+    """A label file that is missing would make its image one of nothing."""
+    write_generation(tmp_path, Layout.from_json(scene))
+    assert look_at(read_chunks(tmp_path), lambda *_: None).lines() == []
+    for name in ("labels/00000/000001.txt", "accepted.txt", "shards/00000.tar"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).unlink()
+        (fault,) = look_at(read_chunks(tmp_path), lambda *_: None).lines()
+        assert f"{name} is missing: run generate again" in fault
+        (tmp_path / name).write_bytes(content)
 
 
 def test_every_kind_of_commit_is_looked_at(tmp_path: Path, scene: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from app.runs.files import log_tail, read_object, read_rows
 from app.runs.jobs import Job, Leader, Runs
+from app.runs.processes import Table, living
 from app.store.layout_store import LayoutStore
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.files import sealed
@@ -188,7 +189,8 @@ def make_readers(tmp: Path, scene: dict[str, Any]) -> dict[str, Reader]:
     (voc / "images/a.png").rename(voc / "JPEGImages/a.png")
     vocabulary = Vocabulary(things=("bus", "car"), stuff=("road",), grid=(8, 8))
     job = Job((("python", "-m", "x"),), {"a": "b"}, 1.0, False, process=Leader(99_999_999, "1"), status=(STATUS,))
-    runs, commit = Runs(tmp / "runs"), {"pictures": COMMITTED}
+    processes = living()
+    jobs, runs, commit = Runs(tmp / "jobs"), Runs(tmp / "runs"), {"pictures": COMMITTED}
     status = RunStatus(RunState.RUNNING, "s", 1, 9, seconds_left=3.0).to_json()
     attributes = [
         {"format": "attributes-1", "data": {}, "detector": "x", "rule": {}},
@@ -226,9 +228,13 @@ def make_readers(tmp: Path, scene: dict[str, Any]) -> dict[str, Reader]:
             {"kind": "torchvision", "labels": ["a"]},
         ),
         "status": Reader(lambda path: RunStatus.read(path), "status.json", status),
-        "job": Reader(placed(runs.folder("one"), "job.json", lambda _: runs.statuses()), "job.json", job.to_json()),
+        "job": Reader(
+            placed(jobs.folder("one"), "job.json", lambda _: jobs._status("one", processes)), "job.json", job.to_json()
+        ),
         "status of a run": Reader(
-            placed(runs.folder("two"), STATUS, lambda folder: _with_job(runs, folder, job)), "status.json", status
+            placed(runs.folder("two"), STATUS, lambda folder: _with_job(runs, folder, job, processes)),
+            "status.json",
+            status,
         ),
         "metrics": Reader(_rows, "metrics.jsonl", [{"step": n, "loss": 0.5} for n in range(9)], in_lines),
         "checkpoint": Reader(
@@ -238,21 +244,23 @@ def make_readers(tmp: Path, scene: dict[str, Any]) -> dict[str, Reader]:
         ),
         "latents' layouts": Reader(read_chunk, "chunk-00000.json", sealed({"layouts": [scene], "sha256": "0" * 64})),
         "committed chunk": Reader(
-            placed(tmp / "job", "images/00000/commit.json", lambda folder: Chunks(folder, "images", 4, 4).faults(0)),
+            placed(tmp / "chunks", "images/00000/commit.json", lambda folder: Chunks(folder, "images", 4, 4).faults(0)),
             "commit.json",
             commit,
         ),
         "generation": Reader(
-            placed(tmp / "job", "manifest.json", lambda folder: read_chunks(folder).missing()), "m.json", GENERATION
+            placed(tmp / "generation", "manifest.json", lambda folder: read_chunks(folder).missing()),
+            "m.json",
+            GENERATION,
         ),
         "report": Reader(read_report, "r.json", {"format": "trainability-2", "settings": {}, "rows": []}),
         "YAML": Reader(_yaml, "y.yaml", {"a": [1, "x", {"b": None}]}, as_yaml),
     }
 
 
-def _with_job(runs: Runs, folder: Path, job: Job) -> object:
+def _with_job(runs: Runs, folder: Path, job: Job, processes: Table) -> object:
     (folder / "job.json").write_text(json.dumps(job.to_json()))
-    return runs.status(folder.name)
+    return runs._status(folder.name, processes)
 
 
 def _rows(path: Path) -> object:
@@ -277,16 +285,21 @@ NAMES = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="session")
+def readers(tmp_path_factory: pytest.TempPathFactory, scene: dict[str, Any]) -> dict[str, Reader]:
+    made = make_readers(tmp_path_factory.mktemp("readers"), scene)
+    assert list(made) == NAMES
+    return made
+
+
 OPENS_DATA = ("YOLO data, labels", "YOLO data, data.yaml", "VOC data", "COCO data")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_reader_refuses_in_words_of_ours(
-    name: str, tmp_path: Path, scene: dict[str, Any], tally: Any, times: int, chance: random.Random
+    name: str, tmp_path: Path, readers: dict[str, Reader], tally: Any, times: int, chance: random.Random
 ) -> None:
-    (tmp_path / "work").mkdir()
-    reader = make_readers(tmp_path, scene)[name]
-    path = tmp_path / "work" / reader.name
+    reader, path = readers[name], tmp_path / readers[name].name
     path.write_bytes(reader.content if isinstance(reader.content, bytes) else reader.write(reader.content))
     warnings.simplefilter("ignore")
     for number in range(times * (CASES_OF_DATA if name in OPENS_DATA else CASES)):

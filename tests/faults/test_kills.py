@@ -1,29 +1,34 @@
-"""kill -9 at random instants, no space, and two at once: what is durable is there as a whole, or it is not there."""
+"""kill -9 at random instants, no space, folders that are read-only, and two at once: what is durable is there as a
+whole, or it is not there."""
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import forks
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from app.store.entries import Entry
 from app.store.history import History
 from app.store.layout_store import LayoutStore
 from app.store.recovery import recover
 from detdiffusion.attributes import Strategy
-from detdiffusion.core.files import hold, read_json, write_json
-from detdiffusion.errors import DataError
+from detdiffusion.core.files import hold, read_json, sealed_file, write_json, write_sealed
+from detdiffusion.detectors.folder import Description, read_description, read_weights, save_detector
+from detdiffusion.errors import DataError, DetectorError
 from detdiffusion.image_record import ImageRecord, read_image, save_image
 from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import SamplingConfig
+from training.core.arrays import load_arrays, save_arrays
 from training.core.checkpoints import latest_checkpoint, save_checkpoint
 from training.core.chunks import Chunks
 from training.data.datasets import open_dataset
@@ -31,20 +36,13 @@ from training.data.index import Index
 from training.generator.chunk import read_chunk, write_chunk
 
 pytestmark = pytest.mark.slow
-KILLS = 6  # of each writer
+KILLS = 4  # of each writer
+LATEST = 0.12  # seconds after which a writer is killed
 LIMITS = 4  # sizes of the disk, for each writer
+ROUNDS = 6  # of each of two writers
 
 Writer = Callable[[Path, Layout], Iterator[None]]  # writes on and on
 Check = Callable[[Path, Layout], int]  # how many whole things are there; raises where one is not
-
-
-@pytest.fixture(scope="session")
-def forks() -> ModuleType:
-    spec = spec_from_file_location("forks", Path(__file__).with_name("forks.py"))
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def image() -> Image.Image:
@@ -149,23 +147,57 @@ def check_layouts(folder: Path, layout: Layout) -> int:
 
 
 def indexes(folder: Path, _: Layout) -> Iterator[None]:
-    data = folder / "data"
-    (data / "images").mkdir(parents=True, exist_ok=True)
-    image().save(data / "images/a.png")
-    row = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [4, 5, 20, 20], "area": 400, "iscrowd": 0}
-    coco: dict[str, Any] = {"images": [{"id": 1, "file_name": "images/a.png", "width": 96, "height": 96}]}
-    coco |= {"annotations": [row], "categories": [{"id": 1, "name": "bus"}]}
+    """The data lie beside it, whole from the start; a new time of their file makes them new: they are read again."""
+    data = folder.parent / "data"
+    if not data.exists():
+        (data / "images").mkdir(parents=True)
+        image().save(data / "images/a.png")
+        row = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [4, 5, 20, 20], "area": 400, "iscrowd": 0}
+        coco: dict[str, Any] = {"images": [{"id": 1, "file_name": "images/a.png", "width": 96, "height": 96}]}
+        write_json(data / "annotations.json", coco | {"annotations": [row], "categories": [{"id": 1, "name": "bus"}]})
     for _number in range(1000):
-        write_json(data / "annotations.json", coco)  # it is new, and read again
-        open_dataset(data, index=folder / "index.sqlite")
+        os.utime(data / "annotations.json")
+        found = open_dataset(data, index=folder / "index.sqlite")
+        assert [sample.layout.labels for sample in found] == [("bus",)]
         yield
 
 
 def check_indexes(folder: Path, _: Layout) -> int:
     path = folder / "index.sqlite"
     if path.exists():
-        assert [len(entries) for _number, entries in Index(path).walk()] == [1]
+        assert sealed_file(path) and [len(entries) for _number, entries in Index(path).walk()] == [1]
     return int(path.exists())
+
+
+def detectors(folder: Path, _: Layout) -> Iterator[None]:
+    about = Description("mine", "yolo11n.yaml", ("bus",), 64, 0.5, "")
+    for number in range(1000):
+        model = nn.Linear(40, 40)
+        nn.init.constant_(model.weight, number)
+        save_detector(model, folder, about)
+        yield
+
+
+def check_detectors(folder: Path, _: Layout) -> int:
+    """The description comes last: without one there is no detector."""
+    with suppress(DetectorError):
+        weights = read_weights(folder, read_description(folder))["weight"]
+        assert len(set(weights.flatten().tolist())) == 1
+        return 1
+    return 0
+
+
+def reports(folder: Path, _: Layout) -> Iterator[None]:
+    for number in range(1000):
+        write_sealed(folder / "report.json", {"rows": [number] * 2000})
+        save_arrays(folder / "evidence.npz", {"scores": np.full(2000, number)})
+        yield
+
+
+def check_reports(folder: Path, _: Layout) -> int:
+    rows = read_json(folder / "report.json", lambda values: values["rows"], DataError)
+    assert len(set(rows)) == len(set(load_arrays(folder / "evidence.npz")["scores"].tolist())) == 1
+    return 1
 
 
 WRITERS: dict[str, tuple[Writer, Check]] = {
@@ -175,7 +207,10 @@ WRITERS: dict[str, tuple[Writer, Check]] = {
     "images of the studio": (studio, check_studio),
     "layouts": (layouts, check_layouts),
     "indexes": (indexes, check_indexes),
+    "detectors": (detectors, check_detectors),
+    "reports": (reports, check_reports),
 }
+ALONE = ("checkpoints", "detectors")  # a run, and what trains a detector, hold their folder: the second is refused
 
 
 def on_and_on(writer: Writer, folder: Path, layout: Layout, count: int = 1000) -> None:
@@ -183,64 +218,83 @@ def on_and_on(writer: Writer, folder: Path, layout: Layout, count: int = 1000) -
         pass
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.fixture(params=WRITERS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def folder(name: str, tmp_path: Path, scene: dict[str, Any]) -> Path:
+    """Something whole is in it."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    on_and_on(WRITERS[name][0], kept, Layout.from_json(scene), 3)
+    return kept
+
+
 def test_a_kill_at_any_instant(
-    name: str, tmp_path: Path, scene: dict[str, Any], forks: ModuleType, tally: Any, times: int, chance: random.Random
+    name: str, folder: Path, scene: dict[str, Any], tally: Any, times: int, chance: random.Random
 ) -> None:
-    writer, check = WRITERS[name]
-    layout, folder, most = Layout.from_json(scene), tmp_path / "kept", 0
-    folder.mkdir()
-    on_and_on(writer, folder, layout, 1)
+    (writer, check), layout, said = WRITERS[name], Layout.from_json(scene), folder.with_name("said")
     for _ in range(KILLS * times):
-        number = forks.child(partial(on_and_on, writer, folder, layout), tmp_path / "said")
-        assert forks.kill_after(number, chance.uniform(0.01, 0.25)) == -9, (tmp_path / "said").read_text()
-        most = max(most, check(folder, layout))
+        number = forks.child(partial(on_and_on, writer, folder, layout), said)
+        assert forks.kill_after(number, chance.uniform(0.01, LATEST)) == -9, said.read_text()
+        check(folder, layout)
         tally(f"kill: {name}", "whole")
-    assert most
     on_and_on(writer, folder, layout, 2)  # and it goes on
-    check(folder, layout)
+    assert check(folder, layout)
 
 
-@pytest.mark.parametrize("name", WRITERS)
 def test_no_space(
-    name: str, tmp_path: Path, scene: dict[str, Any], forks: ModuleType, tally: Any, times: int, chance: random.Random
+    name: str, folder: Path, scene: dict[str, Any], tally: Any, times: int, chance: random.Random
 ) -> None:
     """A file may not grow beyond some bytes: the error says so, and what is there stays whole."""
-    writer, check = WRITERS[name]
-    layout, folder = Layout.from_json(scene), tmp_path / "kept"
-    folder.mkdir()
-    on_and_on(writer, folder, layout, 3)
+    (writer, check), layout, said = WRITERS[name], Layout.from_json(scene), folder.with_name("said")
     for _ in range(LIMITS * times):
         before, largest = check(folder, layout), chance.choice((1, 100, 1000, 4000, 20_000))
-        number = forks.child(partial(on_and_on, writer, folder, layout, 3), tmp_path / "said", largest)
-        code = forks.ended(number)
-        said = (tmp_path / "said").read_text()
-        assert code in (forks.FINE, forks.OURS, forks.SYSTEM), said
-        assert code == forks.FINE or "refused:" in said
-        assert check(folder, layout) >= min(before, 1)
+        code = forks.ended(forks.child(partial(on_and_on, writer, folder, layout, 3), said, largest))
+        assert code in (forks.FINE, forks.OURS, forks.SYSTEM), said.read_text()
+        assert code == forks.FINE or "refused:" in said.read_text()
+        assert check(folder, layout) >= min(before, 1) or name == "detectors"
         tally(f"no space: {name}", "refused by name" if code else "went on")
 
 
-@pytest.mark.parametrize("name", [name for name in WRITERS if name != "checkpoints"])
-def test_two_at_once(
-    name: str, tmp_path: Path, scene: dict[str, Any], forks: ModuleType, tally: Any, times: int
-) -> None:
-    writer, check = WRITERS[name]
-    layout, folder = Layout.from_json(scene), tmp_path / "kept"
-    folder.mkdir()
-    on_and_on(writer, folder, layout, 1)
+@pytest.fixture
+def sealed_off(folder: Path) -> Iterator[Path]:
+    """Nothing in it may be changed, by those whom permissions stop."""
+    parts = [folder, *folder.rglob("*")]
+    for part in parts:
+        part.chmod(0o555 if part.is_dir() else 0o444)
+    yield folder
+    for part in parts:
+        part.chmod(0o755 if part.is_dir() else 0o644)
+
+
+def test_a_folder_that_is_read_only(name: str, sealed_off: Path, scene: dict[str, Any], tally: Any, times: int) -> None:
+    """The error says so, and every byte stays."""
+    (writer, _), layout, said = WRITERS[name], Layout.from_json(scene), sealed_off.with_name("said")
+    before = {path: path.read_bytes() for path in sealed_off.rglob("*") if path.is_file()}
     for _ in range(times):
-        both = [
-            forks.child(partial(on_and_on, writer, folder, layout, 6), tmp_path / f"said-{number}")
-            for number in range(2)
-        ]
+        code = forks.ended(forks.child(partial(on_and_on, writer, sealed_off, layout, 3), said, mighty=False))
+        assert code in (forks.OURS, forks.SYSTEM) and "refused:" in said.read_text(), said.read_text()
+        assert {path: path.read_bytes() for path in sealed_off.rglob("*") if path.is_file()} == before
+        tally(f"read-only: {name}", "refused by name")
+
+
+@pytest.mark.parametrize("name", [name for name in WRITERS if name not in ALONE])
+def test_two_at_once(name: str, folder: Path, scene: dict[str, Any], tally: Any, times: int) -> None:
+    (writer, check), layout = WRITERS[name], Layout.from_json(scene)
+    said = [folder.with_name(f"said-{number}") for number in range(2)]
+    for _ in range(times):
+        both = [forks.child(partial(on_and_on, writer, folder, layout, ROUNDS), path) for path in said]
         codes = [forks.ended(number) for number in both]
-        assert codes == [forks.FINE] * 2, [(tmp_path / f"said-{number}").read_text() for number in range(2)]
+        assert codes == [forks.FINE] * 2, [path.read_text() for path in said]
         assert check(folder, layout)
+        assert not list(folder.rglob("*.lock")), "who has done with a folder leaves no lock in it"
         tally(f"two at once: {name}", "whole")
 
 
-def test_what_one_alone_may_do(tmp_path: Path, forks: ModuleType) -> None:
+def test_what_one_alone_may_do(tmp_path: Path) -> None:
     """The second says who holds it; a kill lets go of it."""
     lock, ready = tmp_path / "status.lock", tmp_path / "ready"
 
@@ -258,4 +312,4 @@ def test_what_one_alone_may_do(tmp_path: Path, forks: ModuleType) -> None:
     forks.kill_after(first, 0)
     with hold(lock, DataError, "the run"):
         assert read_json(tmp_path / "status.holder", lambda by: by["process"], DataError) != first
-    assert not (tmp_path / "status.holder").exists()
+    assert not list(tmp_path.glob("status.*")), "nothing stays among a person's files"

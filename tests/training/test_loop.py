@@ -43,7 +43,7 @@ def test_commands_hand_on_what_they_make() -> None:
         "attributes",
         "autoencoder",
         "generator",
-        "pictures: hard",
+        "images: hard",
         "trainability",
         "report",
     ]
@@ -53,8 +53,8 @@ def test_commands_hand_on_what_they_make() -> None:
         assert option(plan[name], "--data") == "out/data" and option(plan[name], "--split") == "train"
     assert option(plan["generator"], "--attributes") == option(plan["attributes"], "--out") == "out/attributes.jsonl"
     assert option(plan["generator"], "--base") == "out/autoencoder/model" and "steps=5" in plan["generator"]
-    assert option(plan["pictures: hard"], "--model") == "out/generator/model"
-    assert option(plan["pictures: hard"], "--count") == "40" and option(plan["pictures: hard"], "--steps") == "4"
+    assert option(plan["images: hard"], "--model") == "out/generator/model"
+    assert option(plan["images: hard"], "--count") == "40" and option(plan["images: hard"], "--steps") == "4"
     assert option(plan["trainability"], "--synthetic") == "out/pictures/hard"
 
 
@@ -63,8 +63,8 @@ def test_a_baseline_and_a_base() -> None:
     assert "autoencoder" not in plan and option(plan["generator"], "--base") == "sd15"
     assert option(plan["geodiffusion"], "--preset") == "sd15-512-geodiffusion"
     assert "--attributes" not in plan["geodiffusion"]
-    assert option(plan["pictures: geodiffusion"], "--strategy") == "origin"
-    assert option(plan["pictures: geodiffusion"], "--model") == "out/geodiffusion/model"
+    assert option(plan["images: geodiffusion"], "--strategy") == "origin"
+    assert option(plan["images: geodiffusion"], "--model") == "out/geodiffusion/model"
     made = [f"out/pictures/{name}" for name in ("hard", "origin", "geodiffusion")]
     assert option(plan["trainability"], "--synthetic").split(",") == made
 
@@ -86,7 +86,7 @@ def test_config_file(tmp_path: Path) -> None:
 
 
 def test_data_in_one_piece_are_split(tmp_path: Path) -> None:
-    (tmp_path / "loop.yaml").write_text(CONFIG + "split_by: 0.8\nimages: pictures\n")
+    (tmp_path / "loop.yaml").write_text(CONFIG + "split_by: 0.8\nimages: images\n")
     plan = stages(LoopConfig.read(tmp_path / "loop.yaml"))
     for stage in plan[:2]:
         assert option(stage.words, "--split-by") == "0.8"
@@ -104,7 +104,7 @@ def test_data_in_one_piece_are_split(tmp_path: Path) -> None:
         (CONFIG.replace("data: world\n", ""), "needs data and out"),
         (CONFIG.replace("hard", "odd"), "origin, easy, hard, geodiffusion"),
         (CONFIG.replace("{hard: 4}", "{hard: 0}"), "whole numbers of 1 or more"),
-        (CONFIG.replace("{hard: 4}", "{}"), "pictures needs numbers"),
+        (CONFIG.replace("{hard: 4}", "{}"), "images needs numbers"),
         (CONFIG + "fraction: 0\n", "fraction 0"),
         (CONFIG + "split_by: 80\n", "--split-by 80.0 needs to be above 0 and below 1"),
         (CONFIG + "split_by: most\n", "--split-by 'most' needs the form"),
@@ -152,6 +152,17 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({"annotate": "--detector yolo11n.yaml"}, DetectorError, "no detector at .*yolo11n"),
         ({"trainability": "--detector yolo0n"}, DetectorError, "is no built-in architecture"),
         ({"trainability": "--detector yolo11n --weights absent.pth"}, DataError, "absent.pth: no such file"),
+        ({"trainability": "--detector yolo11n --limit 9"}, DataError, "has 2 images to learn from, not --limit 9"),
+        ({"trainability": "--detector yolo11n --device cuda:99"}, ConfigError, "--device cuda:99"),
+        ({"train": "--detector absent.pt"}, DetectorError, "no detector at .*absent"),
+        ({"train": "--device cuda:99"}, ConfigError, "--device cuda:99"),
+        ({"train": "--detector none", "generate": "--snap"}, ConfigError, "ask a detector what is there"),
+        ({"generate": "--detector none --refine drop"}, ConfigError, "ask a detector what is there"),
+        ({"generate": "--detector absent.pt"}, DetectorError, "no detector at .*absent"),
+        ({"generate": "--check --check-by absent.pt"}, DetectorError, "no detector at .*absent"),
+        ({"generate": "--check --originals absent"}, DataError, "absent: no such folder"),
+        ({"generate": "--originals here"}, ConfigError, "say how --check works"),
+        ({"generate": "--device cuda:99"}, ConfigError, "--device cuda:99"),
         ({"out": __file__}, ConfigError, "out: .* is a file, and a folder is needed"),
     ],
 )

@@ -21,7 +21,7 @@ from PIL import Image
 from detdiffusion.core.arguments import add_device, add_old_name, out_folder, positive
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.devices import check_device, device_of
-from detdiffusion.core.files import bytes_hash, text_hash, write_json, written_aside
+from detdiffusion.core.files import bytes_hash, seal_file, sealed_file, text_hash, write_json, written_aside
 from detdiffusion.core.settings import check_settings, keep_settings
 from detdiffusion.detection import Detections, Detector, SeesFeatures
 from detdiffusion.detectors import detector_path, load_detector
@@ -44,9 +44,9 @@ from training.core.cli import (
 from training.core.reading import read_ahead
 from training.core.settings import read_settings, with_fields, with_settings
 from training.core.status import STATUS, tells
-from training.data.datasets import open_dataset
+from training.data.datasets import open_dataset, open_images
 from training.data.forms.recognise import check_data, recognise
-from training.data.images import SUFFIXES, read_image_file
+from training.data.images import read_image_file
 from training.data.request import AS_IT_IS, Reading, add_data_arguments, reading_of
 
 if TYPE_CHECKING:
@@ -275,14 +275,12 @@ def image_files(folder: Path, split: str | None, reading: Reading = AS_IT_IS) ->
     """
     if recognise(folder, reading.images) is not None:
         dataset = open_dataset(folder, split=split, reading=reading)
-        print("\n".join(dataset.describe()), file=sys.stderr)
-        return [sample.path for sample in dataset]
-    if split is not None:
+    elif split is None and reading.split_by is None:
+        dataset = open_images(folder, strict=reading.strict)
+    else:
         raise DataError(f"{folder}: only data sets have splits, and this is just a folder; leave --split out")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not found:
-        raise DataError(f"{folder}: no images ({', '.join(SUFFIXES)}) below this folder")
-    return found
+    print("\n".join(dataset.describe()), file=sys.stderr)
+    return [sample.path for sample in dataset]
 
 
 def split_files(files: Sequence[Path], held_out: int | None, seed: int) -> Parts:
@@ -304,10 +302,11 @@ def image_stack(files: Sequence[Path], size: int, path: Path) -> np.ndarray:
     Raises:
         DataError: an image cannot be read, or the disk is full.
     """
-    if not path.exists():
+    if not sealed_file(path):
         try:
             with written_aside(path) as aside:
                 _write_stack(files, size, aside)
+                seal_file(aside)
         except OSError as error:
             remedy = "free some space, or make --image-size smaller"
             raise DataError(f"{path} cannot be written ({why(error)}); {remedy}") from error

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from detdiffusion.core.files import written_aside
+from detdiffusion.core.files import sealed_file
 from detdiffusion.models.cause_classifier import NONE, CauseConfig, view
+from training.core.arrays import load_arrays, save_arrays
 from training.core.cli import progress
 from training.data.papercut.causes import Cause
 from training.data.papercut.classes import THINGS
@@ -70,7 +70,7 @@ def read_or_make_objects(
         restored: share of the scenes that `restore` (an autoencoder) passes on; None: none does.
         workers: processes that make scenes, where there are many; 0: this one.
     """
-    if not path.exists():
+    if not sealed_file(path):
         rows: list[Objects] = []
         with progress(path.stem, "scene", tell=False) as report:
             made = scenes(seeds, size, hard_share, workers if len(seeds) > FEW else 0, cause)
@@ -80,9 +80,8 @@ def read_or_make_objects(
                 images = _images(group, chosen, restore)
                 rows += [_rows(*one, config) for one in zip(group, images, chosen, strict=True)]
                 report(len(rows), len(seeds), {})
-        with written_aside(path) as aside:
-            save_file(Objects.join(rows).tensors(), aside)
-    return Objects(**load_file(path))
+        save_arrays(path, {name: tensor.numpy() for name, tensor in Objects.join(rows).tensors().items()})
+    return Objects(**{name: torch.from_numpy(array) for name, array in load_arrays(path).items()})
 
 
 def _drawn(seed: int) -> float:

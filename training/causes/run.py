@@ -65,17 +65,17 @@ def train_causes(
         restore=None if autoencoder is None else partial(reconstruct, autoencoder.to(device)),
         workers=workers,
     )
-    learned = [objects(out / "objects.safetensors", config.seeds())]
+    learned = [objects(out / "objects.npz", config.seeds())]
     for cause in Cause if config.alone_scenes else ():
-        learned.append(objects(out / f"objects-{cause}.safetensors", config.seeds(cause), cause=cause))
+        learned.append(objects(out / f"objects-{cause}.npz", config.seeds(cause), cause=cause))
     with progress("causes") as report:
         network = train_network(Objects.join(learned), about, config, out, device, report)
-    held_out = objects(out / "held-out.safetensors", config.held_out_seeds)
+    held_out = objects(out / "held-out.npz", config.held_out_seeds)
     draft = CauseClassifier(about, network)
     thresholds = find_thresholds(about.outputs, answers(draft, held_out), held_out.truth.numpy(), config.precision)
     CauseClassifier(replace(about, sure=thresholds), network).save(out / "model")
     classifier = CauseClassifier.load(out / "model", device)
-    unseen = objects(out / "unseen.safetensors", range(HELD_OUT_SEED, HELD_OUT_SEED + config.unseen_scenes))
+    unseen = objects(out / "unseen.npz", range(HELD_OUT_SEED, HELD_OUT_SEED + config.unseen_scenes))
     found = _report(classifier, unseen, config)
     write_json(out / "report.json", to_json(found))
     return found

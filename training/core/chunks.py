@@ -107,7 +107,7 @@ class Chunks:
             return [str(error)]
         wanted = list(self.numbers(chunk))
         if [row.get("id") for row in rows] != wanted:
-            return [f"{self.folder(chunk) / COMMIT} lists other pictures than {wanted[0]} to {wanted[-1]}"]
+            return [f"{self.folder(chunk) / COMMIT} lists other images than {wanted[0]} to {wanted[-1]}"]
         return [fault for row in rows if (fault := self.fault(row))]
 
     def repair(self, chunk: int) -> str | None:

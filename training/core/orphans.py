@@ -7,6 +7,18 @@ import threading
 import time
 
 LOOK_SECONDS = 0.5
+STARTER = "DETDIFFUSION_STARTER"  # variable: the number of the process that a command ends with
+
+
+def bound_to_this() -> dict[str, str]:
+    """The environment of a command that is to end with this process."""
+    return {**os.environ, STARTER: str(os.getpid())}
+
+
+def end_with_starter() -> None:
+    """Ends this process when the one is gone that started it with `bound_to_this`; what it starts itself is free."""
+    if starter := os.environ.pop(STARTER, ""):
+        end_with(int(starter))
 
 
 def end_with(parent: int) -> None:

@@ -3,7 +3,7 @@
 Header: `{"format": ..., "data": fingerprint, "detector": {"name", "sha256", ...}, "rule": {...}}`, with a list of
 detectors where several shared the pictures; of each also the library's version, its head, image size and thresholds.
 Lines: `{"image_id": "7", "attributes": ["easy", "background"]}`, attributes in the order of the objects of the
-picture's layout.
+picture's layout. Every line has a seal: the hash of what it says.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detdiffusion.attributes import AttributeRule
+from detdiffusion.core.files import checked, sealed
 from detdiffusion.detection import Detector, identity
 from detdiffusion.errors import DataError
 from detdiffusion.layout import Attribute, Box, Layout
@@ -101,7 +102,7 @@ def continue_file(path: Path, header: Mapping[str, Any], samples: Iterable[Sampl
     theirs = [(image_id, len(attributes)) for image_id, attributes in content.rows]
     ours = ((sample.image_id, len(sample.layout.boxes)) for sample in samples)
     if list(islice(ours, len(theirs))) != theirs:
-        raise DataError(f"{path} holds pictures that came, went or changed since; delete it or give another --out")
+        raise DataError(f"{path} holds images that came, went or changed since; delete it or give another --out")
     os.truncate(path, content.size)
     return len(theirs)
 
@@ -135,17 +136,17 @@ def read_file(path: Path) -> Content:
 
 
 def _parsed_header(line: bytes) -> dict[str, Any]:
-    values = json.loads(line)
+    values = checked(json.loads(line))
     return {key: values[key] for key in ("format", "data", "detector", "rule")}
 
 
 def _parsed_row(line: bytes) -> tuple[str, Attributes]:
-    values = json.loads(line)
+    values = checked(json.loads(line))
     return str(values["image_id"]), tuple(Attribute(name) for name in values["attributes"])
 
 
 def _encoded(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value).encode() + b"\n"
+    return json.dumps(sealed(value)).encode() + b"\n"
 
 
 def read_attributes(path: Path, dataset: Dataset) -> dict[str, Attributes]:
@@ -169,12 +170,12 @@ def read_attributes(path: Path, dataset: Dataset) -> dict[str, Attributes]:
     for sample, full in _side_by_side(dataset, whole, rows):
         found = _of_kept(full.layout.boxes, sample.layout.boxes, rows[sample.image_id])
         if found is None:
-            raise DataError(f"{path}: picture {sample.image_id} has other objects now; {_remedy(path, dataset)}")
+            raise DataError(f"{path}: image {sample.image_id} has other objects now; {_remedy(path, dataset)}")
         attributes[sample.image_id] = found
     if len(attributes) < len(dataset):
         missing = next(sample.image_id for sample in dataset if sample.image_id not in attributes)
         raise DataError(
-            f"{path} holds {len(attributes)} of {len(dataset)} pictures, not {missing}; {_remedy(path, dataset)}"
+            f"{path} holds {len(attributes)} of {len(dataset)} images, not {missing}; {_remedy(path, dataset)}"
         )
     return attributes
 

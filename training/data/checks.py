@@ -21,28 +21,29 @@ _LONGEST = 200  # characters of a value in the list
 class Reason(StrEnum):
     """Why pictures and objects are left out of an index, or what was put right; the text stands in the report."""
 
-    BAD_IMAGE = "picture entry without id, file name or size"
-    REPEATED_IMAGE = "picture id used before"
-    NO_ANNOTATIONS = "picture without an annotation file"
+    BAD_IMAGE = "image entry without id, file name or size"
+    REPEATED_IMAGE = "image id used before"
+    NO_ANNOTATIONS = "image without an annotation file"
     BAD_FILE = "annotation file cannot be read"
     ENTITIES = "annotation file defines entities, which can grow without bounds"
     BAD_OBJECT = "annotation without a box of four finite numbers"
     BAD_ROW = "row whose number of columns fits no box, polygon or set of key points"
     REPEATED_OBJECT = "annotation given before"
-    ORPHAN = "annotation of a picture that is not listed"
-    IN_DROPPED = "in a picture that was dropped"
+    ORPHAN = "annotation of an image that is not listed"
+    IN_DROPPED = "in an image that was dropped"
     UNKNOWN_CATEGORY = "unknown category"
     NAMELESS_CATEGORY = "category without a name"
     EMPTY_BOX = "empty box"
-    OUTSIDE_BOX = "box outside the picture"
-    ALL_LOST = "none of its objects is left, and it is no picture of nothing"
+    OUTSIDE_BOX = "box outside the image"
+    ALL_LOST = "none of its objects is left, and it is no image of nothing"
     # Notes: the object or category stays.
-    CUT_BOX = "box reached outside the picture and was cut"
+    CUT_BOX = "box reached outside the image and was cut"
     REPEATED_ID = "annotation id used for different objects, all kept"
     REPEATED_CATEGORY = "category id used before, the first name holds"
-    UNEQUAL_NAMES = "picture with two file names, the first holds"
+    UNEQUAL_NAMES = "image with two file names, the first holds"
+    NO_LABELS = "image without a label file, read as one of nothing"
     NO_MASK = "object without a usable mask, its box is the mask"
-    DEEP_IMAGE = "picture of 16 bits a channel, read with the upper 8 (65535 is white)"
+    DEEP_IMAGE = "image of 16 bits a channel, read with the upper 8 (65535 is white)"
     BAD_MASK = "mask that cannot be decoded, the box stands in for it"
 
 
@@ -84,7 +85,7 @@ class DataReport:
 
     def lines(self) -> list[str]:
         """For people: one line a count, and the first ones of what was dropped."""
-        text = _part("pictures", self.pictures, self.dropped_images, self.first)
+        text = _part("images", self.pictures, self.dropped_images, self.first)
         text += _part("objects", self.objects, self.dropped_objects, self.first)
         return text + [f"note: {count:,} x {reason}" for reason, count in _largest_first(self.notes)]
 

@@ -18,10 +18,11 @@ from detdiffusion.errors import DataError
 from detdiffusion.layout import Box, Layout
 from training.data.checks import DataReport, Drop, NothingLeft, Tally
 from training.data.drop_list import write_list
-from training.data.filters import NO_FILTER, LayoutFilter, layout_of, selections
+from training.data.filters import EVERYTHING, NO_FILTER, LayoutFilter, layout_of, selections
 from training.data.forms.coco import read_coco
 from training.data.forms.coco_masks import unpack
 from training.data.forms.common import Way
+from training.data.forms.images import images_source
 from training.data.forms.recognise import find_source, recognise, source_of, unknown_form
 from training.data.images import TURNS, ImageError, ImageFault, Mask, read_image_file
 from training.data.index import Index, Source, open_index
@@ -144,7 +145,8 @@ class Dataset(Sequence[Sample]):
         part = "" if self.part is None else f", part {self.part.name} of --split-by {self.part.split}"
         head = f"data set {self.name}: {self._index.about or 'an index'}{part}"
         listed = [] if self.dropped_list is None else [f"all that was dropped: {self.dropped_list}"]
-        return [head, *self.report.lines(), *listed, classes, masks[self.mask_source]]
+        what = [classes, masks[self.mask_source]] if self.things or self.stuff else []
+        return [head, *self.report.lines(), *listed, *what]
 
     def layouts(self) -> Iterator[tuple[int | str, Layout]]:
         """Of every image: its id as the data give it, and its layout."""
@@ -248,13 +250,24 @@ def open_annotations(
     return _checked(Dataset(source.root, found, filter), found, instances, strict=strict)
 
 
+def open_images(folder: Path, *, strict: bool = False) -> Dataset:
+    """Every image below a folder of no known form: a data set without classes.
+
+    Raises:
+        DataError: there is none, none can be read, or with `strict` something was dropped.
+    """
+    source = images_source(folder)
+    found = open_index(_cached_index(source, folder, None), source)
+    return _checked(Dataset(folder, found, EVERYTHING), found, folder, strict=strict)
+
+
 def _checked(dataset: Dataset, index: Index, asked: Path, *, strict: bool) -> Dataset:
     """DataError where nothing is left, or where something was dropped that was to stay."""
     if strict and (index.tally.pictures or index.tally.objects):
         lines = index.tally.report(*_sizes(index)).lines()
         raise DataError(f"{asked}: not everything can be read, and --strict was given; {_on_one_line(lines)}")
     if not dataset.report.pictures:
-        raise NothingLeft(f"{asked}: no picture is left; {_on_one_line(dataset.report.lines())}", dataset.report)
+        raise NothingLeft(f"{asked}: no image is left; {_on_one_line(dataset.report.lines())}", dataset.report)
     return dataset
 
 

@@ -51,7 +51,7 @@ class LayoutFilter:
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_area < 1:
-            raise ConfigError(f"min_area {self.min_area} needs to be a share of the picture: 0 <= min_area < 1")
+            raise ConfigError(f"min_area {self.min_area} needs to be a share of the image: 0 <= min_area < 1")
         if not 0 <= self.min_objects <= self.max_objects <= MAX_OBJECTS or not self.max_objects:
             raise ConfigError(
                 f"min_objects {self.min_objects} and max_objects {self.max_objects} need "
@@ -83,7 +83,7 @@ class LayoutFilter:
         if entry.crowd and not self.crowds:
             return "crowd"
         if entry.area <= self.min_area * (1 + _ROUNDING):
-            return f"box of {self.min_area:.4g} of the picture or less"
+            return f"box of {self.min_area:.4g} of the image or less"
         return None
 
 

@@ -29,13 +29,13 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 class ImageFault(StrEnum):
     """Why a picture cannot be used; the text stands in messages and reports."""
 
-    MISSING = "picture file not found"
-    OUTSIDE = "picture file outside the data folder"
-    UNREADABLE = "picture cannot be read"
-    TOO_LARGE = f"picture over {MAX_PIXELS // 1_000_000} megapixels"
-    DEEP = "picture of 32 bits a channel, whose range nobody states"
-    NO_SIZE = "picture of unknown size"
-    OTHER_SIZE = "picture of another size than its annotations say"
+    MISSING = "image file not found"
+    OUTSIDE = "image file outside the data folder"
+    UNREADABLE = "image cannot be read"
+    TOO_LARGE = f"image over {MAX_PIXELS // 1_000_000} megapixels"
+    DEEP = "image of 32 bits a channel, whose range nobody states"
+    NO_SIZE = "image of unknown size"
+    OTHER_SIZE = "image of another size than its annotations say"
 
 
 class ImageError(DataError):

@@ -18,17 +18,17 @@ from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from uuid import uuid4
 
 from tqdm import tqdm
 
-from detdiffusion.core.files import file_hash, put_in_place, scratch_beside, text_hash, write_text
+from detdiffusion.core.files import claim, file_hash, put_in_place, scratch_beside, seal_file, sealed_file, text_hash
 from detdiffusion.errors import DataError
 from training.core.reading import read_ahead
 from training.data.checks import Drop, Reason, Tally
 from training.data.images import Corners, Frame, ImageError, Seen, look_at
 
 VERSION = 3  # of the tables below: an index of another version is made anew
-_VALIDATION = ("val", "valid", "validation", "dev")  # names of one thing
 _MANY, _AHEAD = 1000, 64  # pictures: with fewer nobody misses a progress bar; decoded before they are asked for
 
 _TABLES = """
@@ -98,24 +98,6 @@ class Source:
 
     def _name(self, path: Path) -> str:
         return (path.relative_to(self.root) if path.is_relative_to(self.root) else Path(path.name)).as_posix()
-
-
-def choose_split(found: Sequence[str], wanted: str | None, folder: Path) -> str:
-    """One split: the wanted one ("train" also finds "train2017", "valid" finds "val"), else the only one or train.
-
-    Raises:
-        DataError: there is no such split, or which one is meant is not clear.
-    """
-    name = "train" if wanted is None else wanted
-    if wanted is None and len(found) == 1:
-        return found[0]
-    if name in found:
-        return name
-    similar = [split for split in found if name and split.startswith(_VALIDATION if name in _VALIDATION else name)]
-    if len(similar) == 1:
-        return similar[0]
-    known = ", ".join(split or "(without a name)" for split in found) or "none"
-    raise DataError(f"{folder}: no split {name!r} here; there are: {known}")
 
 
 class IndexWriter:
@@ -211,6 +193,7 @@ class IndexWriter:
             self.tally.notes[Reason.NO_MASK] = objects - masks
         meta = {
             "version": VERSION,
+            "made": uuid4().hex,
             "stamp": stamp,
             "contents": contents,
             "about": about,
@@ -238,6 +221,7 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.made = ""
         self._held: tuple[int, sqlite3.Connection] | None = None
         try:
             meta = {key: json.loads(value) for key, value in self._rows("SELECT key, value FROM meta")}
@@ -245,6 +229,7 @@ class Index:
             raise DataError(f"{path}: not an index of a data set ({error})") from error
         if meta.get("version") != VERSION:
             raise DataError(f"{path}: an index of version {meta.get('version')}; this is version {VERSION}")
+        self.made = meta.get("made", "")
         self.stamp: str = meta["stamp"]
         self.contents: str = meta["contents"]
         self.about: str = meta["about"]
@@ -308,23 +293,38 @@ class Index:
         if self._held is None or self._held[0] != os.getpid():
             # A connection does not cross a fork. The file never changes (a new index takes its name), so no locks.
             address = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1"
-            self._held = os.getpid(), sqlite3.connect(address, uri=True, check_same_thread=False)
+            database = sqlite3.connect(address, uri=True, check_same_thread=False)
+            made = "SELECT value FROM meta WHERE key = 'made'"
+            if self.made and database.execute(made).fetchone() != (json.dumps(self.made),):
+                raise DataError(f"{self.path}: changed data were read into it meanwhile; run the command again")
+            self._held = os.getpid(), database
         return self._held[1].execute(question, values)
 
 
 def open_index(path: Path, source: Source) -> Index:
-    """The index at `path` if it was made of these very files, else a new one in its place.
+    """The index at `path` if it was made of these very files, else a new one in its place. Where another process makes
+    it, this one waits: no two make one, and each gets what it asked for, whatever others put there afterwards.
 
     Raises:
         DataError: the data cannot be read, or the index cannot be written (disk full).
     """
-    stamp = source.stamp()
-    try:
-        found = Index(path) if _is_whole(path) else None
-    except DataError:
-        found = None
-    if found is not None and found.stamp == stamp and found.is_of_today(source.root):
+    if (found := _found(path, source)) is not None:
         return found
+    with claim(path.with_suffix(".lock"), wait=True):
+        return _found(path, source) or _made(path, source)
+
+
+def _found(path: Path, source: Source) -> Index | None:
+    """The index that is there, if it is whole and the data are as they were."""
+    try:
+        found = Index(path) if sealed_file(path) else None
+    except DataError:
+        return None
+    same = found is not None and found.stamp == source.stamp() and found.is_of_today(source.root)
+    return found if same else None
+
+
+def _made(path: Path, source: Source) -> Index:
     print(f"{source.root}: reading its {source.form} annotations into {path}", file=sys.stderr)
 
     def fill(writer: IndexWriter) -> None:
@@ -332,14 +332,15 @@ def open_index(path: Path, source: Source) -> Index:
         if source.has_images:
             writer.look(source.root)
 
-    build_index(path, fill, stamp, source.contents(), source.about)
+    build_index(path, fill, source.stamp(), source.contents(), source.about)
     return Index(path)
 
 
 def build_index(
     path: Path, fill: Callable[[IndexWriter], None], stamp: str = "", contents: str = "", about: str = ""
 ) -> None:
-    """Writes an index aside and renames it, so that others see the old one or the new one.
+    """Writes an index aside and renames it, so that others see the old one or the new one. Its seal stands in its last
+    bytes, which SQLite does not read: an index and its seal cannot be of two writers.
 
     Raises:
         DataError: the data cannot be read, or the index cannot be written (disk full).
@@ -349,24 +350,12 @@ def build_index(
             with IndexWriter(work / "index.sqlite") as writer:
                 fill(writer)
                 writer.finish(stamp, contents, about)
-            write_text(_seal_of(path), file_hash(work / "index.sqlite"))
+            seal_file(work / "index.sqlite")
             put_in_place(work / "index.sqlite", path)
     except UnicodeEncodeError as error:
         raise DataError(f"{path.stem}: a name holds a character that is none ({error.reason}); rename it") from error
     except sqlite3.Error as error:
         raise DataError(f"{path}: the index cannot be written ({error}); is the disk full?") from error
-
-
-def _seal_of(path: Path) -> Path:
-    return path.with_suffix(".sha256")
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether it is as it was written. One without a seal is of version 0.1, and made anew."""
-    try:
-        return file_hash(path) == _seal_of(path).read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return False
 
 
 def connect_for_writing(path: Path) -> sqlite3.Connection:

@@ -20,7 +20,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from detdiffusion.core.arguments import fraction, natural, out_folder, positive
-from detdiffusion.core.files import written_aside
+from detdiffusion.core.files import hold, written_aside
 from detdiffusion.errors import ConfigError, DataError
 from training.core.cli import add_dry_run, nothing_is_missing, progress
 from training.core.schedule import OnStep
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         return nothing_is_missing()
     with progress("subset") as report:
         print(write_subset(dataset, places, arguments.out, arguments.name, report))
-    print(f"{len(places)} of {len(dataset)} pictures", file=sys.stderr)
+    print(f"{len(places)} of {len(dataset)} images", file=sys.stderr)
     return 0
 
 
@@ -78,7 +78,7 @@ def choose(dataset: Dataset, count: int, seed: int) -> list[int]:
         DataError: there are fewer.
     """
     if count > len(dataset):
-        raise DataError(f"{dataset.root} has {len(dataset)} pictures, {count} were asked for")
+        raise DataError(f"{dataset.root} has {len(dataset)} images, {count} were asked for")
     if count == len(dataset):
         return list(range(count))
     from training.core.checkpoints import epoch_order
@@ -102,17 +102,18 @@ def write_subset(dataset: Dataset, places: Sequence[int], out: Path, split: str,
         ConfigError: the split is there already.
         DataError: a picture cannot be read.
     """
-    annotations = check_new(out, split)
-    names = dict(_names(dataset[place] for place in places))
-    folder = out / split
-    folder.mkdir(parents=True, exist_ok=True)
-    for done, place in enumerate(places, start=1):
-        _place(dataset[place], folder / names[dataset[place].image_id])
-        on_step(done, len(places), {})
-    annotations.parent.mkdir(exist_ok=True)
-    if dataset.stuff:
-        _write(dataset, places, names, dataset.stuff, annotations.with_name(f"stuff_{split}.json"))
-    _write(dataset, places, names, dataset.things, annotations)
+    with hold(out / f"{split}.lock", ConfigError, str(out / split)):
+        annotations = check_new(out, split)
+        names = dict(_names(dataset[place] for place in places))
+        folder = out / split
+        folder.mkdir(parents=True, exist_ok=True)
+        for done, place in enumerate(places, start=1):
+            _place(dataset[place], folder / names[dataset[place].image_id])
+            on_step(done, len(places), {})
+        annotations.parent.mkdir(exist_ok=True)
+        if dataset.stuff:
+            _write(dataset, places, names, dataset.stuff, annotations.with_name(f"stuff_{split}.json"))
+        _write(dataset, places, names, dataset.things, annotations)
     return annotations
 
 

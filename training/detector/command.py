@@ -223,7 +223,8 @@ def _settings(request: DetectorRequest, images: SplitImages) -> dict[str, Any]:
 
 
 def _check_weights(request: DetectorRequest, images: SplitImages) -> None:
-    """That weights can be started from, and that ultralytics takes its settings: said before images are copied.
+    """That weights can be started from, and that ultralytics or the batches take the settings: said before images are
+    copied.
 
     Raises:
         DetectorError, ConfigError: they cannot, or it does not.
@@ -233,10 +234,13 @@ def _check_weights(request: DetectorRequest, images: SplitImages) -> None:
 
         sizes = {"imgsz": request.image_size, "epochs": request.epochs, "batch": request.batch, "seed": request.seed}
         check_training(_yaml(request.architecture), request.start, **sizes, **_numbers(request.settings))
-    elif request.start is not None:
+        return
+    config = _config(request)
+    config.check_batches(len(images.learned))
+    if request.start is not None:
         from training.detector.recipe import new_model
 
-        new_model(_config(request), len(images.dataset.things), device_of(request.device), request.start)
+        new_model(config, len(images.dataset.things), device_of(request.device), request.start)
 
 
 def _yaml(architecture: str) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from detdiffusion.detectors.architectures import check_architecture
+from detdiffusion.detectors.architectures import SSD, check_architecture
 from detdiffusion.errors import ConfigError
+
+_SSD_STRIDE = 512  # pixels of a cell in the last of its maps
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,17 @@ class DetectorTraining:
                 raise ConfigError(f"{name} {getattr(self, name)} needs to be a number above 0")
         if not (0 <= self.momentum < 1 and 0 <= self.weight_decay < 1):
             raise ConfigError(f"momentum {self.momentum} and weight_decay {self.weight_decay} need 0 <= value < 1")
+
+    def check_batches(self, pictures: int) -> None:
+        """For epochs of that many pictures. ConfigError where a batch is of one, from which SSD's norms cannot learn:
+        each sees a single cell of it."""
+        last = pictures % self.batch or min(pictures, self.batch)
+        shown = not self.updates or self.updates >= math.ceil(pictures / self.batch)
+        if self.architecture in SSD and self.image_size <= _SSD_STRIDE and last == 1 and shown:
+            raise ConfigError(
+                f"{self.architecture} needs two images or more in each batch; {pictures} in batches of {self.batch} "
+                "leave one alone: choose another --batch, or one image more or less"
+            )
 
     def steps(self, an_epoch: int) -> int:
         """Updates of the whole training, where an epoch has `an_epoch`."""

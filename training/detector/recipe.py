@@ -76,9 +76,11 @@ def train_torchvision(
         start: weights to start from, where they fit (`start_from`).
 
     Raises:
+        ConfigError: a batch is of one image, and the detector cannot learn from it.
         DetectorError: `start` cannot be used, or the folder cannot be written.
         DataError: an image cannot be read, the loss is not finite, or a checkpoint could not be written.
     """
+    config.check_batches(len(images.learned))
     labels = images.dataset.things
     model = new_model(config, len(labels), device, start)
     optimizer = new_optimizer(model, config)

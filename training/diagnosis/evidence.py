@@ -5,7 +5,6 @@ Memory is about 60 bytes an object and 40 a detection; images are not held.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
@@ -15,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detdiffusion.core.files import written_aside
 from detdiffusion.detection import Detections
 from detdiffusion.errors import DataError, why
 from detdiffusion.evaluation.coco_ap import BoxesOfClass, ClassMatches
 from detdiffusion.evaluation.tide import RIGHT, Errors, Labelled, is_kind, match_image
 from detdiffusion.layout import Box
+from training.core.arrays import load_arrays, save_arrays
 from training.core.schedule import OnStep
 from training.data.datasets import Dataset, MaskSource, Sample
 
@@ -121,16 +120,14 @@ class Evidence:
 
     def save(self, path: Path) -> None:
         """Whole or not at all."""
-        with written_aside(path) as aside, aside.open("wb") as file:
-            np.savez(file, **{field.name: getattr(self, field.name) for field in fields(self)})
+        save_arrays(path, {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def load(cls, path: Path) -> Evidence:
-        """DataError: missing or damaged. Nothing in it is unpickled."""
+        """DataError: missing or damaged."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls(**{field.name: arrays[field.name] for field in fields(cls)})
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            return cls(**load_arrays(path))
+        except (DataError, TypeError) as error:
             raise DataError(f"{path} is no evidence of `python -m training diagnose` ({why(error)})") from error
 
 

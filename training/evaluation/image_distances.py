@@ -29,8 +29,8 @@ CROP = 224  # pixels, the side of an object's crop (as in SceneFID: Sylvain et a
 CROPS_A_PASS = 16
 FID, DETECTOR, SCENES = "fid", "detector_feature_distance", "scene_fid"  # as the report names them
 NO_FILE = "no --inception FILE was given"
-NO_IMAGES = "the layouts have no pictures"
-TOO_FEW = "it needs two pictures or more"
+NO_IMAGES = "the layouts have no images"
+TOO_FEW = "it needs two images or more"
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class Distances:
 
     def _measure(self, real: SeenImages, drawn: SeenImages, name: str) -> Distance:
         if self._real is None:
-            self._real = self._moments(real, "real pictures, features")
+            self._real = self._moments(real, "real images, features")
         here = self._moments(drawn, name)
         found = {key: frechet_distance(self._real[key], moments) for key, moments in here.items()}
         fid, seen, scenes = (found.get(key, math.nan) for key in (FID, DETECTOR, SCENES))

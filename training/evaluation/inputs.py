@@ -13,7 +13,7 @@ from detdiffusion.detection import Detector
 from detdiffusion.detectors import BUNDLED, detector_path, load_detector, own_detectors
 from detdiffusion.detectors.names import check_knows, remap_labels
 from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
-from detdiffusion.sampling_config import Recommended, SamplingConfig, SamplingRequest
+from detdiffusion.sampling_config import AS_RECOMMENDED, Recommended, SamplingConfig, SamplingRequest
 from training.data.layout_sources import LayoutSource, PapercutLayouts, Size
 from training.evaluation.scoring import RESULTS_SUFFIX
 from training.evaluation.variants import Variant, variants_of
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from detdiffusion.evaluation.fid import Inception
     from detdiffusion.text.vocabulary import Vocabulary
 
-AS_RECOMMENDED = SamplingRequest()
 BATCH = 16  # pictures a chunk
 REAL = "real"  # folder beside those of the systems
 

@@ -108,7 +108,7 @@ def evaluate(plan: Plan, work: Path) -> EvaluationReport:
         missing = [str(path) for name, path in inputs.results.items() if name not in scorer.detectors]
         if missing:
             raise DetectorError(
-                f"{', '.join(missing)}: no such file. The pictures are drawn: let your detector look at those that "
+                f"{', '.join(missing)}: no such file. The images are drawn: let your detector look at those that "
                 f"{work / INDEX} lists (COCO annotations, file names relative to it), write its results there, and run "
                 "the same command again"
             )
@@ -304,7 +304,7 @@ def _look_at_real(
             layouts = _labelled(layouts, images, inputs.labeller, vocabulary)
         return Detected(images, {name: one.detect(images) for name, one in inputs.detectors.items()}, layouts)
 
-    _fill(pictures, look, _save_plain, "real pictures", meter)
+    _fill(pictures, look, _save_plain, "real images", meter)
 
 
 def _labelled(

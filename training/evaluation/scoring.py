@@ -96,7 +96,7 @@ def _read_results(files: Mapping[str, Path], index: Path, labels: Sequence[str])
             continue
         results = load_results(path, index)
         if not known & results.ids:
-            raise DetectorError(f"{path} tells nothing of the pictures of this evaluation; they are listed in {index}")
+            raise DetectorError(f"{path} tells nothing of the images of this evaluation; they are listed in {index}")
         yield name, remap_labels(results, labels)[0]
 
 

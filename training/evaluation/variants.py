@@ -63,7 +63,7 @@ def variants_of(
     if not attributes:
         return [Variant(Strategy.ORIGIN)]
     if one_hard and Strategy.EASY not in strategies:
-        raise ConfigError("--one-hard compares with the pictures of easy: add easy to --strategies")
+        raise ConfigError("--one-hard compares with the images of easy: add easy to --strategies")
     variants = [Variant(strategy.value) for strategy in strategies]
     variants += [Variant(Strategy.ORIGIN.value, amount) for amount in attribute_guidances]
     return list(dict.fromkeys([*variants, *([Variant(ONE_HARD)] if one_hard else [])]))

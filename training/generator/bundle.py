@@ -17,7 +17,7 @@ import torch
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
-from detdiffusion.core.files import write_json, written_aside
+from detdiffusion.core.files import seal_file, sealed_file, write_json, written_aside
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors import BUNDLED, HELD_OUT_FOLDER, load_detector
 from detdiffusion.detectors.ultralytics.calibration import centre_scores
@@ -190,7 +190,7 @@ def validation_scenes(config: DetectorConfig, size: int, workers: int) -> Iterat
 
 def render_images(config: AutoencoderConfig, image_size: int, path: Path, workers: int) -> np.ndarray:
     """Scenes as one memory map [N, H, W, 3] uint8."""
-    if not path.exists():
+    if not sealed_file(path):
         seeds = range(config.first_scene, config.first_scene + config.scenes)
         made = scenes(seeds, size=image_size, workers=workers)
         with written_aside(path) as aside:
@@ -198,6 +198,7 @@ def render_images(config: AutoencoderConfig, image_size: int, path: Path, worker
             for row, scene in enumerate(tqdm(made, "autoencoder: scenes", config.scenes, mininterval=5)):
                 stack[row] = np.asarray(scene.image)
             stack.flush()
+            seal_file(aside)
     pictures: np.ndarray = np.load(path, mmap_mode="r")
     return pictures
 

@@ -125,7 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_data(arguments.data)
     request = request_of(arguments)
     whole = arguments.dry_run != BEFORE_ATTRIBUTES
-    _check(request, attributes=whole)
+    check(request, attributes=whole)
     if arguments.dry_run:
         return _dry_run(request, Learned.of(request, attributes=whole))
     leads = os.environ.get("RANK", "0") == "0"  # of several processes; torch is not imported yet
@@ -186,10 +186,13 @@ def request_of(arguments: argparse.Namespace) -> TrainRequest:
     )
 
 
-def _check(request: TrainRequest, *, attributes: bool) -> None:
+def check(request: TrainRequest, *, attributes: bool) -> None:
     """What can be seen to be wrong before the data are read and libraries are loaded.
 
     attributes: whether they have to be there.
+
+    Raises:
+        DetDiffusionError: a file or folder is missing, or belongs to something else.
     """
     annotate = f"python -m training annotate {shlex.join(data_words(request.data, request.split, request.reading))}"
     if attributes and request.config.attributes and request.attributes is None:
@@ -262,7 +265,7 @@ def _train(
         keep_settings(out / "config.json", _kept(request, dataset), added=ADDED)
         check_disk(out, needs(pipe, config, dataset))
         known = {"done": checkpoint_step(out / "checkpoints"), "total": config.steps}
-        status.say(RunState.PREPARING, "encoding the pictures", **known)
+        status.say(RunState.PREPARING, "encoding the images", **known)
     with _bar("latents", processes, "image") as report:
         encode_dataset(dataset, learned.attributes, pipe.vae, config, out / "latents", device, report, processes)
     store = SampleStore.load(out / "latents")

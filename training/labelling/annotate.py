@@ -7,6 +7,7 @@ and the attribute would mean nothing (`--folds` trains detectors that have not s
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -123,6 +124,7 @@ def annotate_shares(
                     things = counts[Attribute.EASY] + counts[Attribute.HARD]
                     on_step(done, len(order), {"easy_share": counts[Attribute.EASY] / max(1, things)})
                 skip = max(0, skip - len(places))
+            os.fsync(file.fileno())
     except OSError as error:
         raise DataError(f"{out} cannot be written ({why(error)}); free some space, then run the same again") from error
     return out
@@ -340,7 +342,7 @@ def check_answers(detector: Detector, dataset: Dataset) -> None:
     if isinstance(detector, AnswersById) and not any(sample.image_id in detector.ids for sample in dataset):
         theirs, ours = next(iter(detector.ids)), dataset[0].image_id
         raise DetectorError(
-            f"{detector.name} is a file of results for other pictures: it has image ids such as {theirs}, and "
+            f"{detector.name} is a file of results for other images: it has image ids such as {theirs}, and "
             f"{dataset.name} has such as {ours}"
         )
 

@@ -103,7 +103,7 @@ def split_folds(dataset: Dataset, config: FoldConfig) -> dict[int, list[int]]:
     for place, sample in enumerate(dataset):
         folds.setdefault(fold_of(config.seed, sample.image_id, config.folds), []).append(place)
     if len(folds) < 2:
-        raise DataError(f"{dataset.root}: {len(dataset)} pictures do not fill two of {config.folds} folds")
+        raise DataError(f"{dataset.root}: {len(dataset)} images do not fill two of {config.folds} folds")
     return dict(sorted(folds.items()))
 
 
@@ -187,7 +187,7 @@ def _copy_images(dataset: Dataset, places: Sequence[int], folder: Path) -> None:
 
     if (folder / "written").exists():
         return
-    with progress(f"pictures of {folder.name}", "image") as report:
+    with progress(f"images of {folder.name}", "image") as report:
 
         def pairs() -> Iterator[tuple[Image.Image, Layout]]:
             read = read_ahead((dataset[place] for place in places), Sample.load_image, AHEAD)

@@ -106,9 +106,7 @@ class AttributeReport:
         total = self.total
         share = "no things" if total.easy_share is None else f"{total.easy_share:.0%} of {total.things:,} things"
         sheet.text(_MARGIN, 38, f"What {_short(detector, 40)} finds: {share}", 22, _INK)
-        note = (
-            f"{self.pictures:,} pictures, {len(rows):,} classes of things; {total.background:,} objects are background"
-        )
+        note = f"{self.pictures:,} images, {len(rows):,} classes of things; {total.background:,} objects are background"
         if len(rows) > MAX_BARS:
             note += f". The {MAX_BARS} most frequent classes:"
         sheet.text(_MARGIN, 66, note, 14, _SOFT)

@@ -13,7 +13,7 @@ from pathlib import Path
 from markupsafe import Markup
 from PIL import Image
 
-from detdiffusion.core.files import write_text
+from detdiffusion.core.files import write_text, written_aside
 from training.core.markup import element, joined
 
 FILES = "files"  # beside the Markdown
@@ -188,7 +188,8 @@ def _save(block: Plot | ImageBlock, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(block, ImageBlock):
         name = f"{_file_name(block.name)}.jpg"
-        (folder / name).write_bytes(_jpeg(block.image))
+        with written_aside(folder / name) as aside:
+            aside.write_bytes(_jpeg(block.image))
         return name
     name = f"{_file_name(block.name)}.svg"
     # Alone, a drawing has no page to take its colours from.

@@ -73,7 +73,7 @@ def _what_was_run(one: Evaluation) -> Iterator[Block]:
     names = [labeller.name for labeller in one.report.labellers]
     by = f"by {', '.join(names)}" if names else "they came with the layouts"
     yield Text(
-        f"{layouts.objects:,} objects, {layouts.things:,} of them things{share} (attributes: {by}). Pictures of "
+        f"{layouts.objects:,} objects, {layouts.things:,} of them things{share} (attributes: {by}). Images of "
         f"{width}x{height} pixels, {_way(sampler)}; every system and view "
         "draws a layout from the same noise."
     )
@@ -93,7 +93,7 @@ def _scores(one: Evaluation) -> Iterator[Block]:
             for system, view in views
         ]
         if one.report.real is not None:
-            rows.insert(0, ("real pictures", "", *_score_cells(one.report.real.scores[detector])))
+            rows.insert(0, ("real images", "", *_score_cells(one.report.real.scores[detector])))
         columns = ("", "blueprint", "AP50", "mAP", "AP75", "found", "confidence")
         yield Table(f"By {detector}", columns, tuple(rows))
     yield Text(
@@ -110,7 +110,7 @@ def _scores(one: Evaluation) -> Iterator[Block]:
         )
         for system, view in views
     )
-    yield Table("Distance to the real pictures", ("", "detector feature distance", "FID", "FID of objects"), distances)
+    yield Table("Distance to the real images", ("", "detector feature distance", "FID", "FID of objects"), distances)
     yield Text(
         f"Detector feature distance: Frechet distance of the features of {one.lead}, a figure of our own that compares "
         "with nothing but itself.",
@@ -143,7 +143,7 @@ def _effect(one: Evaluation) -> Iterator[Block]:
         yield Table("From easy to hard, same layouts and noises", columns, tuple(gaps))
         yield Text(
             f"The paper's gap is {PAPER_GAP} points of mAP. Hard ones found: recall on objects asked to be hard, as a "
-            "share of that on truly hard objects of real pictures, by detectors that gave no attributes; far below "
+            "share of that on truly hard objects of real images, by detectors that gave no attributes; far below "
             "100 % would mean that hard objects were left out.",
             note=True,
         )
@@ -152,9 +152,7 @@ def _effect(one: Evaluation) -> Iterator[Block]:
         yield Table("One object of each layout asked to be hard, the others easy", heads, tuple(transfers))
     shapes = [(system.name, _estimate(system.mask_iou)) for system in one.report.systems if system.mask_iou]
     if shapes:
-        yield Table(
-            "Masks of the perception head on real pictures", ("", "mean IoU with the true masks"), tuple(shapes)
-        )
+        yield Table("Masks of the perception head on real images", ("", "mean IoU with the true masks"), tuple(shapes))
 
 
 def _causes(one: Evaluation) -> Iterator[Block]:
@@ -328,7 +326,7 @@ def _masks(one: Evaluation) -> Iterator[Block]:
     for system in one.report.systems:
         masks = one.masks(system.name)
         if masks:
-            title = f"{system.name}: what the perception head sees in generated pictures"
+            title = f"{system.name}: what the perception head sees in generated images"
             yield ImageBlock(f"{system.name}-masks", title, grid([_scaled(mask) for mask in masks], 4))
 
 

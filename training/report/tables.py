@@ -40,7 +40,7 @@ def ablation_sections(one: AblationTable) -> Iterator[Block]:
     yield Heading(f"Ablation, preset {one.preset}")
     yield Text(
         f"Trained alike but for the row's part: {generator.steps:,} steps of {generator.batch}, "
-        f"{width}x{height} pixels; scores in per cent of pictures asked to be easy, on "
+        f"{width}x{height} pixels; scores in per cent of images asked to be easy, on "
         f"{layouts} unseen layouts; confidence lost from easy to hard; the perception head's "
         "masks against the true ones; means over seeds with 95 % intervals (Student's t)."
     )
@@ -64,9 +64,9 @@ def trainability_sections(one: TrainabilityTable) -> Iterator[Block]:
     updates = round(counts.epochs * -(-counts.an_epoch // settings.batch))
     yield Heading(f"What {settings.detector} learns: {settings.real}")
     yield Text(
-        f"Trained on {counts.real:,} real pictures, and on generated ones beside them, with {updates:,} updates of "
+        f"Trained on {counts.real:,} real images, and on generated ones beside them, with {updates:,} updates of "
         f"{settings.batch} in every row, {settings.image_size} pixels; scores in per cent on "
-        f"{counts.validation:,} real pictures that no row has seen; means over seeds with 95 % intervals (Student's "
+        f"{counts.validation:,} real images that no row has seen; means over seeds with 95 % intervals (Student's "
         "t). Gains are over the first row, seed by seed."
     )
     cells = tuple(

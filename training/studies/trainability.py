@@ -196,11 +196,16 @@ def check(request: TrainabilityRequest) -> None:
 
 
 def _check_weights(request: TrainabilityRequest, plan: Plan) -> None:
-    """DetectorError where a detector of torchvision cannot start from the weights: said before the first training."""
+    """DetectorError where a detector of torchvision cannot start from the weights, ConfigError where it cannot learn
+    from the batches: said before the first training."""
+    if request.detector not in ARCHITECTURES:
+        return
+    updates = request.config.updates
+    training = DetectorTraining(request.detector, request.config.image_size, 1, request.config.batch, updates=updates)
+    training.check_batches(plan.epoch)
     if request.start is not None:
         from training.detector.recipe import new_model
 
-        training = DetectorTraining(request.detector, request.config.image_size, epochs=1)
         new_model(training, len(plan.union.things), device_of(request.device), request.start)
 
 

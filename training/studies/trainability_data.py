@@ -144,7 +144,7 @@ def check_apart(real: Dataset, chosen: Sequence[int], validation: Dataset) -> No
     hashes = {file_hash(real[place].path) for place in chosen}
     for sample in suspects:
         if file_hash(sample.path) in hashes:
-            raise DataError(f"{sample.path} is to be measured on, and is among the pictures to learn from")
+            raise DataError(f"{sample.path} is to be measured on, and is among the images to learn from")
 
 
 def write_repeats(folder: Path, split: str, slots: Sequence[int]) -> None:

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from detdiffusion.core.files import claim, written_aside
+from detdiffusion.core.files import claim, sealed_file
 from detdiffusion.detection import Detections, Detector, iou
-from detdiffusion.errors import DataError
 from detdiffusion.evaluation.comparison import MIN_IOU, object_confidences
 from detdiffusion.evaluation.fid import FeatureTeller
 from detdiffusion.layout import Attribute, Layout
+from training.core.arrays import load_arrays, save_arrays
 from training.core.cli import progress
 from training.core.reading import read_ahead
 from training.data.datasets import Dataset, Sample
@@ -75,10 +75,10 @@ def read_originals(dataset: Dataset, detector: FeatureTeller, path: Path) -> Ori
     """The originals of a data set; kept in `path`, where the first of several workers puts them.
 
     Raises:
-        DataError: an image cannot be read, or what is kept is damaged.
+        DataError: an image cannot be read.
     """
     with claim(path.with_suffix(".lock"), wait=True):
-        if not path.is_file():
+        if not sealed_file(path):
             files, rows = [], []
             read = read_ahead(iter(dataset), Sample.load_image, _BATCH)
             with progress("originals", "image", tell=False) as report:
@@ -86,13 +86,9 @@ def read_originals(dataset: Dataset, detector: FeatureTeller, path: Path) -> Ori
                     files.append(sample.path.relative_to(dataset.root).as_posix())
                     rows.append(detector.features([image])[0])
                     report(done, len(dataset), {})
-            with written_aside(path) as aside, aside.open("wb") as file:
-                np.savez(file, files=np.array(files), features=np.stack(rows))
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            return Originals.of(kept["files"].tolist(), kept["features"])
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path} is damaged ({error}): delete it, the same command makes it anew") from error
+            save_arrays(path, {"files": np.array(files), "features": np.stack(rows)})
+        kept = load_arrays(path)
+    return Originals.of(kept["files"].tolist(), kept["features"])
 
 
 @dataclass(frozen=True, slots=True)

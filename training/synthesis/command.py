@@ -23,7 +23,7 @@ from detdiffusion.core.arguments import (
     positive,
     seed_number,
 )
-from detdiffusion.sampling_config import Recommended, SamplingRequest
+from detdiffusion.sampling_config import SamplingRequest
 from training.core.cli import add_dry_run, nothing_is_missing
 from training.core.status import STATUS, tells
 from training.data.filters import add_filter_arguments, filter_of
@@ -156,17 +156,10 @@ def _add_exports(parser: argparse.ArgumentParser) -> None:
 
 def request_of(arguments: argparse.Namespace) -> Request:
     """The request that the arguments are."""
-    from detdiffusion.diffusion.manifest import INDEX, read_recommended
-
     names = {field.name for field in fields(Request)} - {"bounds", "sampling", "reading"}
     asked = SamplingRequest(arguments.steps, arguments.guidance, arguments.attribute_guidance, arguments.sampler)
-    there = (arguments.model / INDEX).is_file()  # a loop is checked before it has made its model
-    recommended = read_recommended(arguments.model) if there else Recommended()
-    how = asked.of(recommended, arguments.seed)
-    if advice := recommended.advice(how):
-        print(f"note: {advice}", file=sys.stderr)
     given = {name: getattr(arguments, name) for name in names}
-    return Request(bounds=filter_of(arguments), sampling=how, reading=reading_of(arguments), **given)
+    return Request(bounds=filter_of(arguments), sampling=asked, reading=reading_of(arguments), **given)
 
 
 @tells(lambda arguments: arguments.out / STATUS, "image", shared=True)

@@ -70,7 +70,7 @@ def exported(chunks: Chunks, settings: Mapping[str, Any], things: Sequence[str],
         yield scratch / CARD
     if (chunks.root / YOLO).exists():
         write_yolo(chunks, things, scratch)
-        yield from (scratch / YOLO, *sorted((scratch / "labels").rglob("*.txt")))
+        yield from (scratch / YOLO, *scratch.glob(ACCEPTED), *sorted((scratch / "labels").rglob("*.txt")))
     if (chunks.root / SHARDS).exists():
         yield from write_shards(chunks, scratch / SHARDS)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,9 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.core.devices import check_device
 from detdiffusion.core.files import claim, read_json, write_sealed
 from detdiffusion.core.settings import check_settings, keep_settings
-from detdiffusion.detectors import BUNDLED, HELD_OUT, own_detectors
+from detdiffusion.detectors import BUNDLED, HELD_OUT, detector_path, own_detectors
 from detdiffusion.errors import ConfigError, DataError, LayoutError
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import AS_RECOMMENDED, SamplingRequest
 from training.data.datasets import open_dataset
 from training.data.filters import EVERYTHING, NO_FILTER, LayoutFilter
 from training.data.forms.recognise import check_data
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ORDER = "order.json"  # the request
 NO_DETECTOR = "none"
+_NOBODY_LOOKS = "--refine, --snap and --check ask a detector what is there: give one with --detector"
 _FILES = ("out", "model", "attributes", "originals")
 _OLD_BOUNDS = {  # fields of LayoutFilter, as version 0.1 kept them
     "min_area": "min_area",
@@ -53,7 +54,8 @@ class Request:
     layouts: str
     strategy: Strategy
     count: int
-    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(0))
+    seed: int = 0
+    sampling: SamplingRequest = AS_RECOMMENDED
     bounds: LayoutFilter = NO_FILTER  # of a data set's objects
     split: str | None = None
     attributes: Path | None = None  # a file of `annotate`
@@ -75,15 +77,19 @@ class Request:
         """The job, with its layouts opened.
 
         Raises:
+            CheckpointError: there is no such model.
             DataError: the layouts cannot be read.
         """
-        shared = {field.name for field in fields(Job)} & {field.name for field in fields(self)} - {"detector"}
-        given = {name: getattr(self, name) for name in shared}
+        from detdiffusion.diffusion.manifest import read_recommended
+
+        shared = {field.name for field in fields(Job)} & {field.name for field in fields(self)}
+        given = {name: getattr(self, name) for name in shared - {"detector", "sampling"}}
         if self.check:  # what it stands on: objects are looked for, images drawn again, boxes moved
             given |= {"refine": REDRAW, "snap": True, "check_by": self.check_by or _second(self.model)}
         return Job(
             source=open_source(self.layouts, self.bounds, self.split, self.attributes, self.reading),
             detector=_detector(self.detector, self.model),
+            sampling=self.sampling.of(read_recommended(self.model), self.seed),
             **given,
         )
 
@@ -119,6 +125,27 @@ class Request:
         return cls(**known)
 
 
+def check_request(request: Request) -> None:
+    """What can be seen to be wrong before the model is there, whose own detectors may then have any name.
+
+    Raises:
+        ConfigError: options contradict each other, or there is no such device.
+        DataError: there is no such folder of originals.
+        DetectorError: there is no such detector.
+    """
+    check_device(request.device, draws=True)
+    own = () if request.model.is_dir() else (BUNDLED, HELD_OUT)
+    for name in (request.detector, request.check_by):
+        if name not in (None, NO_DETECTOR, *own):
+            detector_path(str(name), request.model)
+    if not request.check and (request.check_by is not None or request.originals is not None):
+        raise ConfigError("--check-by and --originals say how --check works: give it, too")
+    if request.originals is not None:
+        check_data(request.originals)
+    if request.detector == NO_DETECTOR and (request.refine or request.snap or request.check):
+        raise ConfigError(_NOBODY_LOOKS)
+
+
 def begin(request: Request, *, dry: bool = False) -> Job:
     """The job that is asked for: checks all that can be seen to be wrong, keeps the request and the settings, and
     clears away what was damaged.
@@ -132,28 +159,22 @@ def begin(request: Request, *, dry: bool = False) -> Job:
         DataError: the layouts cannot be read.
         LayoutError: the model does not know a class of the layouts.
     """
-    from detdiffusion.detectors import detector_path, load_detector
+    from detdiffusion.detectors import load_detector
     from detdiffusion.detectors.names import check_knows, remap_labels
-    from detdiffusion.diffusion.manifest import check_model, model_hash, read_vocabulary, verify
+    from detdiffusion.diffusion.manifest import check_model, model_hash, read_recommended, read_vocabulary, verify
 
-    check_device(request.device, draws=True)
     check_model(request.model)
-    if request.detector not in (None, NO_DETECTOR):
-        detector_path(str(request.detector), request.model)
-    if request.check_by is not None:
-        detector_path(request.check_by, request.model)
-    if not request.check and (request.check_by is not None or request.originals is not None):
-        raise ConfigError("--check-by and --originals say how --check works: give it, too")
-    if request.originals is not None:
-        check_data(request.originals)
+    check_request(request)
     job = request.job()
     print(f"checking the model {job.model}", file=sys.stderr)
     verify(job.model)
+    if advice := read_recommended(job.model).advice(job.sampling):
+        print(f"note: {advice}", file=sys.stderr)
     vocabulary = read_vocabulary(job.model)
     if not vocabulary.attribute_words and (job.strategy is not Strategy.ORIGIN or job.sampling.attribute_guidance):
         raise ConfigError(f"{job.model} knows no easy and hard objects: use --strategy origin")
     if (job.refine or job.snap) and job.detector is None:
-        raise ConfigError("--refine, --snap and --check ask a detector what is there: give one with --detector")
+        raise ConfigError(_NOBODY_LOOKS)
     _check_origin(job, job.detector is not None, attributes=bool(vocabulary.attribute_words))
     _check_classes(job, vocabulary)
     if job.add_missed:
@@ -168,7 +189,7 @@ def begin(request: Request, *, dry: bool = False) -> Job:
         return job
     with alone(job.out):  # only now: bad input leaves no trace
         keep_settings(job.out / MANIFEST, settings)
-        write_sealed(job.out / ORDER, request.to_json())
+        write_sealed(job.out / ORDER, {**request.to_json(), **sampling_to_json(job.sampling)})
         chunks = job.chunks
         chunks.sweep()
         for chunk in range(len(chunks)):
@@ -229,7 +250,7 @@ def _check_origin(job: Job, detector: bool, *, attributes: bool) -> None:
     known = job.source.labelled or (job.source.pictured and detector)
     if job.strategy is Strategy.ORIGIN and attributes and not known:
         raise ConfigError(
-            "--strategy origin needs true attributes: give --detector, to look at the real pictures, or --attributes"
+            "--strategy origin needs true attributes: give --detector, to look at the real images, or --attributes"
         )
 
 

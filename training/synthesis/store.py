@@ -12,7 +12,7 @@ from detdiffusion.bounds import IMAGES_OF_A_JOB
 from detdiffusion.core.devices import OPENVINO, device_of
 from detdiffusion.core.files import hash_number, read_json
 from detdiffusion.errors import DataError
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import SamplingConfig, SamplingRequest
 from training.core.chunks import Chunks, Save
 from training.data.layout_sources import LayoutSource
 from training.synthesis.augment import Augmentation, Missed
@@ -74,6 +74,7 @@ class Job:
             "layouts": source,
             "strategy": self.strategy.value,
             "count": self.count,
+            "seed": self.sampling.seed,
             **sampling_to_json(self.sampling),
             **{name: getattr(self, name) for name in names},
             "detector": detector,
@@ -90,21 +91,21 @@ class Job:
         return hash_number(text, 6)
 
 
-def sampling_to_json(sampling: SamplingConfig) -> dict[str, Any]:
-    """By the names of version 0.1, so that its jobs go on."""
+def sampling_to_json(sampling: SamplingConfig | SamplingRequest) -> dict[str, Any]:
+    """All but the seed, by the names of version 0.1, so that its jobs go on."""
     sampler = {"sampler": sampling.sampler} if sampling.sampler else {}
     strength = {"difficulty": sampling.attribute_guidance}
-    return {"seed": sampling.seed, "steps": sampling.steps, "guidance": sampling.guidance_scale, **strength, **sampler}
+    return {"steps": sampling.steps, "guidance": sampling.guidance_scale, **strength, **sampler}
 
 
-def sampling_from_json(values: Mapping[str, Any]) -> SamplingConfig:
+def sampling_from_json(values: Mapping[str, Any]) -> SamplingRequest:
     """The inverse of `sampling_to_json`.
 
     Raises:
         KeyError, ConfigError: a value is missing or out of range.
     """
-    seed, steps, guidance, strength = (values[name] for name in ("seed", "steps", "guidance", "difficulty"))
-    return SamplingConfig(seed, steps, guidance, strength, values.get("sampler", ""))
+    steps, guidance, strength = (values[name] for name in ("steps", "guidance", "difficulty"))
+    return SamplingRequest(steps, guidance, strength, values.get("sampler", ""))
 
 
 def missed_things(source: LayoutSource) -> Missed:

@@ -63,14 +63,14 @@ class Found:
         """The counts; the first four add up to the pictures."""
         whole = self.count - len(self.missing) - len(self.double) - len(self.damaged)
         return (
-            f"{self.count} pictures: {whole} whole, {len(self.missing)} missing, {len(self.double)} double, "
+            f"{self.count} images: {whole} whole, {len(self.missing)} missing, {len(self.double)} double, "
             f"{len(self.damaged)} damaged; {len(self.others)} other faults"
         )
 
     def lines(self) -> list[str]:
         """Every fault, one a line."""
-        missing = [f"picture {number} is missing" for number in self.missing]
-        double = [f"picture {number} is there {times} times" for number, times in self.double.items()]
+        missing = [f"image {number} is missing" for number in self.missing]
+        double = [f"image {number} is there {times} times" for number, times in self.double.items()]
         return [*missing, *double, *dict.fromkeys(self.damaged.values()), *self.others]
 
 
@@ -92,11 +92,11 @@ def look_at(chunks: Chunks, on_step: OnStep) -> Found:
         seen.update(int(row["id"]) for row in rows)
         refused |= {int(row["id"]) for row in rows if row.get("refused")}
         if [row["id"] for row in rows] != list(chunks.numbers(int(name))):
-            others.append(f"{commit} lists other pictures than those of its chunk")
+            others.append(f"{commit} lists other images than those of its chunk")
         damaged |= {int(row["id"]): fault for row in rows if (fault := chunks.fault(row))}
     missing = tuple(number for number in range(chunks.count) if not seen[number] and number not in damaged)
     double = {number: times for number, times in sorted(seen.items()) if times > 1 and number not in damaged}
-    stray = [f"picture {number} is not of this job" for number in seen if not 0 <= number < chunks.count]
+    stray = [f"image {number} is not of this job" for number in seen if not 0 <= number < chunks.count]
     damaged = {number: fault for number, fault in damaged.items() if 0 <= number < chunks.count}
     return Found(chunks.count, missing, double, damaged, (*others, *stray, *_annotated(chunks, missing, refused)))
 
@@ -113,20 +113,22 @@ def _annotated(chunks: Chunks, missing: Collection[int], refused: Collection[int
     there = (number for number in range(chunks.count) if number not in missing)
     wrong = [number for number in there if listed[number] != (number not in refused)]
     extra = sorted(set(listed) - set(range(chunks.count)))
-    faults = [f"{path} lists picture {number} {listed[number]} times" for number in wrong]
-    faults += [f"{path} lists picture {number}, which this job does not have" for number in extra]
+    faults = [f"{path} lists image {number} {listed[number]} times" for number in wrong]
+    faults += [f"{path} lists image {number}, which this job does not have" for number in extra]
     return faults or ([] if missing else list(_changed(chunks)))
 
 
 def _changed(chunks: Chunks) -> Iterator[str]:
-    """Exported files that say something else than the commits: they are made once more, and compared."""
+    """Exported files that are gone, or say something else than the commits: they are made once more, and compared."""
     settings = read_manifest(chunks.root)
     things = tuple(settings["classes"]["things"])
     with TemporaryDirectory() as scratch:
         for made in exported(chunks, settings, things, Path(scratch)):
             name = made.relative_to(scratch)
             found = chunks.root / name
-            if found.is_file() and not _same(made, found):
+            if not found.is_file():
+                yield f"{found} is missing: run generate again"
+            elif not _same(made, found):
                 yield f"{found} says something else than the commits: run generate again"
             made.unlink()
 

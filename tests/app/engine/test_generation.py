@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.engine import generation
 from app.engine.generation import Ask, GenerationService, Progress, Result
 from app.engine.studio import Studio
 from detdiffusion.attributes import Strategy
@@ -26,6 +25,12 @@ def finish(news: Iterator[Progress | tuple[Result, ...]]) -> tuple[Result, ...]:
     *_, last = news
     assert isinstance(last, tuple)
     return last
+
+
+def test_an_image_that_could_take_all_memory_is_refused(studio: Studio, layout: Layout) -> None:
+    height, width = studio.model.pipeline.native_size
+    with pytest.raises(LayoutError, match=r"the studio draws at most .* with this model, 4 times its own"):
+        studio.generation.results([Ask(replace(layout, width=8 * width, height=4 * height), QUICK)], "me")
 
 
 def test_progress_then_results(studio: Studio, layout: Layout) -> None:
@@ -103,9 +108,10 @@ def test_whoever_waits_sees_it_and_may_cancel(studio: Studio, layout: Layout) ->
 def test_leaving_the_iterator_stops_the_work(studio: Studio, layout: Layout) -> None:
     news = studio.generation.run([Ask(layout, SamplingConfig(seed=1, steps=100))], "me")
     next(news)
-    assert generation.WORKER in [thread.name for thread in threading.enumerate()]
+    line = studio.generation._turns._line
+    assert len(line) == 1
     news.close()  # type: ignore[attr-defined]  # a generator
-    assert generation.WORKER not in [thread.name for thread in threading.enumerate()]
+    assert not line, "the next one has its turn"
 
 
 def test_closed_studio_starts_nothing(studio: Studio, layout: Layout) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.engine.limits import beyond_limits, check_limits
-from detdiffusion.errors import ConfigError
+from app.engine.limits import beyond_limits, check_limits, check_size
+from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.sampling_config import SamplingConfig
 
 
@@ -21,6 +21,14 @@ def test_more_than_the_studio_draws_is_refused(values: dict[str, float], message
     config = SamplingConfig(1, **values)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=message):
         check_limits(config)
+
+
+def test_images_that_could_take_all_memory_are_refused() -> None:
+    check_size((512, 512), (256, 256))
+    with pytest.raises(
+        LayoutError, match="5056x4992 pixels; the studio draws at most 262,144 with this model, 4 times"
+    ):
+        check_size((4992, 5056), (256, 256))
 
 
 def test_all_that_is_beyond_is_named() -> None:

@@ -194,10 +194,10 @@ def test_children_of_a_dead_leader_still_count_and_are_stopped(runs: Runs) -> No
 
 
 def test_failed_run_shows_the_last_line_of_its_log(runs: Runs) -> None:
-    bad = "import sys; print('reading'); print('error: no pictures in here', file=sys.stderr); sys.exit(2)"
+    bad = "import sys; print('reading'); print('error: no images in here', file=sys.stderr); sys.exit(2)"
     start(runs, "empty", python(bad), python("print('never')"))
     failed = reach(runs, "empty", State.FAILED)
-    assert failed.message == "no pictures in here"
+    assert failed.message == "no images in here"
     assert "never" not in (runs.folder("empty") / "log.txt").read_text()
 
 

@@ -170,6 +170,23 @@ def test_bodies_are_bounded_before_they_are_parsed(studio: TestClient) -> None:
     assert studio.post("/gradio_api/upload", files=file, headers={TOKEN: headers[TOKEN]}).status_code == 413
 
 
+def test_sessions_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "PAGE_SESSIONS", 8)
+    page = make_page()
+    with TestClient(
+        guarded(page, Place("127.0.0.1", 7860), ssr_mode=False, run_history=False), base_url=HERE
+    ) as client:
+        call = number(client, PUBLIC)
+        for session in range(20):
+            body = {"data": [], "fn_index": call, "session_hash": f"session-{session}"}
+            assert client.post(JOIN, json=body).status_code == 200
+            told = client.get(f"/gradio_api/queue/data?session_hash=session-{session}").text
+            assert '"data":["yes"]' in told.replace(" ", "")
+    queue = page._queue
+    kept = (queue.pending_messages_per_session, queue.pending_event_ids_session, queue.event_analytics)
+    assert [len(one) <= 8 for one in kept] == [True] * 3
+
+
 def test_without_login_only_the_login_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "LOGIN_SECONDS", 0.2)
     with serving(Place("127.0.0.1", 7860, (("ada", "right"),))) as studio:

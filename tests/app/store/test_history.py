@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from app.store.entries import Entry, Filter, Found
 from app.store.history import A_PAGE, FILE, History
 from app.store.history_export import coco, export_zip
 from detdiffusion.attributes import Strategy
 from detdiffusion.errors import ConfigError, DataError
+from detdiffusion.image_record import ImageRecord, save_image
 from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import SamplingConfig
 
@@ -173,13 +175,13 @@ def test_star_delete_clean(history: History, entry: Entry) -> None:
     history.star(second, True)
     assert [one.starred for one in history.find()] == [False, True, False, False]
     (history.pictures / "0.png").unlink()
-    (history.pictures / "no picture of ours.txt").touch()
+    (history.pictures / "no image of ours.txt").touch()
     assert history.delete([last, 999]) == 1 and not (history.pictures / "3.png").exists()
     assert [one.id for one in history.get([third, second, last])] == [second, third]
     assert history.clean() == 1
     assert files(history.find()) == ["1"] and history.size() == (1, 10)
     assert history.clean(keep_starred=False) == 1 and history.size() == (0, 0)
-    assert [path.name for path in history.pictures.iterdir()] == ["no picture of ours.txt"]
+    assert [path.name for path in history.pictures.iterdir()] == ["no image of ours.txt"]
     assert sorted(path.name for path in history.trash.iterdir()) == ["1.png", "2.png", "3.png"]
     keep(history, entry)
     assert history.find()[0].id > last  # an old page does not mean a new picture
@@ -196,6 +198,24 @@ def test_a_vanished_file_is_forgotten_a_vanished_folder_is_not(history: History,
         history.find()
     history.pictures.with_name("away").rename(history.pictures)
     assert files(history.find()) == ["two"]
+
+
+def test_what_another_studio_deletes_meanwhile_is_in_the_trash(
+    history: History, entry: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(history, entry)
+    (kept,) = history.find()
+    other = History(history.path.parent)
+
+    def gone(_: Path) -> bool:
+        monkeypatch.undo()
+        other.delete([kept.id])
+        return False
+
+    monkeypatch.setattr("app.store.history.os.listdir", lambda _: [])
+    monkeypatch.setattr(Path, "exists", gone)
+    history.find()
+    assert history.files() == {"one.png": True} and history.undo() == 1
 
 
 def test_a_file_that_resists_stays_in_the_history(history: History, entry: Entry) -> None:
@@ -270,6 +290,18 @@ def test_a_history_of_an_older_studio_is_read_and_goes_on(
     assert history.delete([old.id]) == 1 and history.undo() == 1
 
 
+def test_a_star_is_sealed_and_heals_no_row(history: History, entry: Entry) -> None:
+    keep(history, entry, replace(entry, file="two.png", place=1))
+    first, second = history.find()
+    history.star(first.id, True)
+    assert [one.starred for one in history.find()] == [True, False]
+    with sqlite3.connect(history.path) as file:
+        file.execute("UPDATE pictures SET starred = 1, min_score = 0.4 WHERE id = ?", (second.id,))
+    file.close()
+    history.star(second.id, False)
+    assert files(history.find()) == ["one"]
+
+
 def test_columns_keep_the_names_of_version_0_1(history: History, entry: Entry) -> None:
     """Either version reads what the other wrote."""
     keep(history, replace(entry, sampling=SamplingConfig(8, 30, 4.5, -1.5, "euler")))
@@ -288,7 +320,7 @@ def spoil_all(path: Path) -> None:
 
 def spoil_version(path: Path) -> None:
     with sqlite3.connect(path) as file:
-        file.execute("PRAGMA user_version = 5")
+        file.execute("PRAGMA user_version = 6")
     file.close()
 
 
@@ -314,7 +346,7 @@ def spoil_place(path: Path) -> None:
     [
         (spoil_all, "is damaged.*move it away.*images stay"),
         (spoil_table, "is damaged.*move it away"),
-        (spoil_version, "is of version 5, and this studio reads up to 4: update"),
+        (spoil_version, "is of version 6, and this studio reads up to 5: update"),
         (spoil_place, "cannot be used.*check that"),
     ],
 )
@@ -362,10 +394,12 @@ def test_export(history: History, entry: Entry, tmp_path: Path) -> None:
         entry,
         replace(entry, place=1, file="two.png", layout=layout, confidences=(0.7,), sampling=SamplingConfig(8)),
     )
+    for name in ("one.png", "two.png"):
+        save_image(history.pictures / name, Image.new("RGB", (8, 8), "teal"), ImageRecord(layout, SamplingConfig(8)))
     path = export_zip(history.find(), history.pictures, tmp_path / "out" / "some.zip")
     with zipfile.ZipFile(path) as file:
         assert set(file.namelist()) == {"annotations.json", "images/one.png", "images/two.png"}
-        assert file.read("images/one.png") == b"0123456789"
+        assert file.read("images/one.png") == (history.pictures / "one.png").read_bytes()
         written = json.loads(file.read("annotations.json"))
     kinds = {one["name"]: one["supercategory"] for one in written["categories"]}
     assert kinds == {"bus": "thing", "car": "thing", "cat": "thing", "road": "stuff"}
@@ -386,6 +420,11 @@ def test_an_export_that_cannot_be(history: History, entry: Entry, tmp_path: Path
     with pytest.raises(ConfigError, match="no image"):
         export_zip((), history.pictures, path)
     with pytest.raises(DataError, match="just been deleted"):
+        export_zip((entry,), history.pictures, path)
+    with pytest.raises(ConfigError, match="50,000 images are too many for a zip of 50,000 files: select fewer"):
+        export_zip((entry,) * 50_000, history.pictures, path)
+    keep(history, entry)
+    with pytest.raises(DataError, match=r"one\.png cannot be read as an image.*: delete it, or select others"):
         export_zip((entry,), history.pictures, path)
     assert [one.name for one in tmp_path.glob("some*")] == []
     assert coco((entry,))["images"][0]["strategy"] == "origin"

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from app.store.entries import Entry
 from app.store.history import History
 from app.store.recovery import recover
 from detdiffusion.attributes import Strategy
-from detdiffusion.image_record import ImageRecord, save_image
+from detdiffusion.image_record import PNG_KEY, ImageRecord, save_image
 from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import SamplingConfig
 
@@ -47,11 +47,21 @@ def test_images_without_a_row(history: History, record: ImageRecord, caplog: pyt
     (history.pictures / "3-seed7-flipped.png").write_bytes(flipped)
     Image.new("RGB", (8, 8)).save(history.pictures / "holiday.png")
     (history.pictures / "torn.png").write_bytes(b"\x89PNG")
+    kept = PngImagePlugin.PngInfo()
+    with Image.open(history.pictures / "1-seed7-whole.png") as image:
+        kept.add_text(PNG_KEY, image.info[PNG_KEY])
+        image.rotate(90).save(history.pictures / "0-seed7-edited.png", pnginfo=kept)
     recover(history)
     (found,) = history.find()
     assert (found.file, found.layout, found.sampling) == ("1-seed7-whole.png", record.layout, record.sampling)
     assert (found.strategy, found.confidences) == (Strategy.HARD, (None, None, None))
-    assert {path.name for path in history.pictures.iterdir()} == {found.file, "holiday.png", "torn.png"}
+    assert {path.name for path in history.pictures.iterdir()} == {
+        found.file,
+        "holiday.png",
+        "torn.png",
+        "0-seed7-edited.png",
+    }
+    assert caplog.text.count("shows something else than was saved; it has no row in the history, and stays") == 1
     assert caplog.text.count("is removed") == 5 and caplog.text.count("has one now") == 1
     recover(history)
     assert len(history.find()) == 1

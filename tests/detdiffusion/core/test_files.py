@@ -312,6 +312,7 @@ def test_what_is_claimed_is_claimed_once(tmp_path: Path) -> None:
         assert (mine, again, other) == (True, False, True)
     with claim(path) as mine:
         assert mine, "whoever is done lets go of it"
+    assert not path.exists(), "and leaves nothing behind"
 
 
 HOLDS = """

@@ -3,30 +3,18 @@
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
+from checkpoints import save_ultralytics
 from PIL import Image
 
 from detdiffusion.detection import identity
 from detdiffusion.detectors import load_detector
 from detdiffusion.detectors.names import remap_labels
-from detdiffusion.detectors.ultralytics.library import contained
 from detdiffusion.errors import DetectorError
 
 LABELS = ("car", "cup")
-
-
-def save(kind: str, architecture: str, path: Path) -> Path:
-    """A checkpoint with random weights, as the library writes one."""
-    with contained():
-        from ultralytics.nn import tasks
-
-        model: Any = getattr(tasks, kind)(architecture, nc=len(LABELS), verbose=False)
-        model.names = dict(enumerate(LABELS))
-        torch.save({"model": model, "train_args": {"imgsz": 64}}, path)
-    return path
 
 
 @pytest.mark.parametrize(
@@ -39,7 +27,7 @@ def save(kind: str, architecture: str, path: Path) -> Path:
     ],
 )
 def test_every_head_that_finds_upright_boxes(kind: str, architecture: str, head: str, tmp_path: Path) -> None:
-    detector = load_detector(save(kind, architecture, tmp_path / "w.pt"))
+    detector = load_detector(save_ultralytics(kind, architecture, LABELS, tmp_path / "w.pt"))
     (found,) = detector.detect([Image.new("RGB", (64, 48), "grey")])
     assert len(found) <= 100 and set(found.labels) <= set(LABELS) == set(detector.labels)
     about = identity(detector)
@@ -50,7 +38,7 @@ def test_every_head_that_finds_upright_boxes(kind: str, architecture: str, head:
 
 def test_turned_boxes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DetectorError, match=r"w\.pt holds OBBModel; a detector needs .* upright boxes"):
-        load_detector(save("OBBModel", "yolo11n-obb.yaml", tmp_path / "w.pt"))
+        load_detector(save_ultralytics("OBBModel", "yolo11n-obb.yaml", LABELS, tmp_path / "w.pt"))
 
 
 @pytest.mark.parametrize(

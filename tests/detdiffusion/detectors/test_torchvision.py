@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torchvision.models import detection
 
-from detdiffusion.detectors import detector_path, load_detector
+from detdiffusion.core.files import checked
+from detdiffusion.detectors import check_weights_file, detector_path, load_detector
 from detdiffusion.detectors import folder as form
 from detdiffusion.detectors.architectures import ARCHITECTURES, SMALL
 from detdiffusion.detectors.folder import Description, read_weights, save_detector
@@ -100,6 +102,20 @@ def test_own_weights_give_what_torchvision_gives(coco_model: torch.nn.Module, su
     assert found.labels == tuple(NAMES[label] for label in reference["labels"][rows].tolist())
     np.testing.assert_allclose(found.scores, reference["scores"][rows], rtol=1e-5)
     np.testing.assert_allclose(found.boxes_xyxy * [60, 40, 60, 40], reference["boxes"][rows], atol=1e-3)
+
+
+def test_a_checkpoint_may_not_grow_when_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = {f"layer{number}": torch.zeros(1000) for number in range(9)}
+    torch.save(state, tmp_path / "w.pth")
+    check_weights_file(tmp_path / "w.pth")
+    with zipfile.ZipFile(tmp_path / "w.pth") as whole, zipfile.ZipFile(tmp_path / "bomb.pth", "w", 8) as packed:
+        for name in whole.namelist():
+            packed.writestr(name, whole.read(name))
+    with pytest.raises(DetectorError, match=r"bomb\.pth is refused: it is compressed"):
+        check_weights_file(tmp_path / "bomb.pth")
+    monkeypatch.setattr("detdiffusion.detectors.ZIP_FILES", 10)
+    with pytest.raises(DetectorError, match=r"is refused: 1[0-9] files in it, a checkpoint has at most 10"):
+        check_weights_file(tmp_path / "w.pth")
 
 
 def saved(architecture: str, rows: int, path: Path) -> Path:
@@ -242,7 +258,7 @@ def test_tensors_larger_than_a_file_are_cut_and_put_together(
 
 def describe(folder: Path, **changes: Any) -> None:
     about = json.loads((folder / "detector.json").read_text())
-    (folder / "detector.json").write_text(json.dumps({**about, **changes}))
+    (folder / "detector.json").write_text(json.dumps({**checked(about), **changes}))
 
 
 def flip_a_byte(folder: Path) -> None:

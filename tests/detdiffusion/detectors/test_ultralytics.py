@@ -19,6 +19,7 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
+from detdiffusion.core.files import checked
 from detdiffusion.detection import SeesFeatures
 from detdiffusion.detectors import load_detector
 from detdiffusion.detectors.folder import Description, save_detector
@@ -94,7 +95,7 @@ def test_yolo_folder_holds_things_only(yolo_folder: Path) -> None:
 
 @pytest.mark.slow
 def test_trained_folder_is_half_precision_and_hashed(trained: Path) -> None:
-    about = json.loads((trained / "detector.json").read_text())
+    about = checked(json.loads((trained / "detector.json").read_text()))
     digest = hashlib.sha256((trained / "model.safetensors").read_bytes()).hexdigest()
     expected = {
         "name": "yolo11n",
@@ -220,7 +221,7 @@ def replace_weights(folder: Path, tensors: dict[str, torch.Tensor] | bytes) -> N
 
 def describe(folder: Path, **changes: Any) -> None:
     about = json.loads((folder / "detector.json").read_text())
-    (folder / "detector.json").write_text(json.dumps({**about, **changes}))
+    (folder / "detector.json").write_text(json.dumps({**checked(about), **changes}))
 
 
 @pytest.mark.parametrize(
@@ -272,7 +273,7 @@ def test_rtdetr_gives_what_the_library_gives(transformer: Path) -> None:
     from ultralytics.models.rtdetr.predict import RTDETRPredictor
     from ultralytics.utils import ops
 
-    assert RTDETRPredictor.scale_fill, "the library stretches pictures"
+    assert RTDETRPredictor.scale_fill, "the library stretches images"
     detector: Any = load_detector(transformer / "last.pt")
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     (found,) = detector.detect([Image.fromarray(pixels)])

@@ -95,7 +95,7 @@ def test_manifest_holds_every_file_but_notes_and_pictures(model: Path) -> None:
     assert not names & {"README.md", "grid.png", "manifest.json"}
     verify(model)
     assert model_hash(model) == before  # the generator is the same without them
-    edit(model / "vocabulary.json", template="A picture with {objects}")
+    edit(model / "vocabulary.json", template="An image with {objects}")
     write_manifest(model)
     assert model_hash(model) != before
 

@@ -82,7 +82,7 @@ def test_what_cannot_be_drawn(
     vocabulary: Vocabulary,
     layout_of: Callable[..., Layout],
 ) -> None:
-    with pytest.raises(ConfigError, match="1 pictures, 2 layouts"):
+    with pytest.raises(ConfigError, match="1 images, 2 layouts"):
         object_masks(tiny_pipeline, [Image.new("RGB", (64, 64))], [layout_of(1)] * 2)
     with pytest.raises(ConfigError, match="no perception head"):
         object_masks(make_pipeline(vocabulary, head_config=None), [Image.new("RGB", (64, 64))], [layout_of(1)])

@@ -202,12 +202,12 @@ def test_bad_calls_say_what_is_needed(tiny_pipeline: DetDiffusionPipeline, layou
     square, wide = layout_of(1), Layout(128, 64, layout_of(1).boxes)
     with pytest.raises(LayoutError, match=r"800x450 pixels: .* multiples of 64, such as 768x448"):
         tiny_pipeline(Layout(800, 450, square.boxes), seeds=[1])
-    with pytest.raises(LayoutError, match="one batch draws pictures of one size"):
+    with pytest.raises(LayoutError, match="one batch draws images of one size"):
         tiny_pipeline([square, wide], seeds=[1, 2])
     with pytest.raises(LayoutError, match=r"unknown class 'cars'.*nearest first: car"):
         tiny_pipeline(Layout(64, 64, (Box("cars", (0, 0, 1, 1)),)), seeds=[1])
     for layouts, seeds in (([square], [1, 2]), ([], []), (square, [])):
-        with pytest.raises(ConfigError, match="one seed a picture"):
+        with pytest.raises(ConfigError, match="one seed an image"):
             tiny_pipeline(layouts, seeds=seeds)
 
 

@@ -185,7 +185,7 @@ def test_a_model_of_800x456(base: Path) -> None:
     wide = pipe.vocabulary.resolve(Layout(800, 456, LAYOUT.boxes))
     assert pipe.image_size(wide) == pipe.image_size(Layout(1600, 912, LAYOUT.boxes)) == (456, 800)
     assert pipe.image_size(Layout(512, 512, LAYOUT.boxes)) == (512, 512)
-    with pytest.raises(LayoutError, match="this model draws 800x456 pictures, and others"):
+    with pytest.raises(LayoutError, match="this model draws 800x456 images, and others"):
         pipe.image_size(Layout(800, 450, LAYOUT.boxes))
     raw = pipe.draw_layouts([wide], (57, 100))
     assert raw is not None and raw.shape[-2:] == (57, 100)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from detdiffusion.core.files import checked
 from detdiffusion.errors import CheckpointError, ConfigError
 from detdiffusion.layout import Box, Layout
 from detdiffusion.models.cause_classifier import CauseClassifier, CauseConfig, counted, load_causes, view
@@ -119,7 +120,7 @@ def test_a_model_need_not_have_one(tmp_path: Path) -> None:
         ("config.json", "{", "config.json is damaged"),
         ("config.json", '{"classes": ["car"]}', "'causes' is missing"),
         ("config.json", None, "config.json cannot be read"),
-        ("model.safetensors", "no weights", "model.safetensors cannot be loaded"),
+        ("model.safetensors", "no weights", "model.safetensors is damaged: it has another SHA-256"),
         ("model.safetensors", None, "model.safetensors cannot be loaded"),
     ],
 )
@@ -144,7 +145,7 @@ def test_a_damaged_folder(tmp_path: Path, name: str, content: str | None, messag
 def test_a_config_that_does_not_fit(tmp_path: Path, change: dict[str, object], message: str) -> None:
     classifier().save(tmp_path / "causes")
     path = tmp_path / "causes" / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(json.dumps(checked(json.loads(path.read_text())) | change))
     with pytest.raises(CheckpointError, match=message):
         load_causes(tmp_path)
 

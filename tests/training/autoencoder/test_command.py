@@ -21,6 +21,7 @@ from training.autoencoder import command
 from training.autoencoder.config import OF_SCENES, AutoencoderConfig
 from training.core.settings import with_settings
 from training.data.papercut.coco_export import write_dataset
+from training.data.request import Reading
 
 FIELDS = (
     *("batch=2", "crop=16", "block_out_channels=[8,8]", "layers_per_block=[1,1]", "latent_channels=4"),
@@ -68,7 +69,7 @@ def lamp(level: int, side: int = 32) -> np.ndarray:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, at_home: None) -> Path:
     """Twelve pictures of several sizes and kinds, in folders of folders, and something else."""
     folder = tmp_path / "pictures"
     for number in range(12):
@@ -76,7 +77,7 @@ def folder(tmp_path: Path) -> Path:
         place.mkdir(parents=True, exist_ok=True)
         picture = Image.fromarray(lamp(60 + 15 * number)).resize((40 + number, 30))
         picture.convert("L" if number == 5 else "RGB").save(place / f"{number}.{'jpg' if number % 2 else 'PNG'}")
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
@@ -172,12 +173,17 @@ def test_pictures_are_stretched_and_in_order(folder: Path, tmp_path: Path) -> No
     assert [path.name for path in tmp_path.glob("*.npy*")] == ["pictures.npy"]
 
 
-def test_a_cut_picture_is_named_and_leaves_no_half_stack(folder: Path, tmp_path: Path) -> None:
-    file = folder / "0" / "deep" / "3.jpg"
+def test_a_cut_picture_is_left_out_by_name(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, file = command.image_files(folder, None), folder / "0" / "deep" / "3.jpg"
     file.write_bytes(file.read_bytes()[:300])
-    with pytest.raises(DataError, match=r"3\.jpg: picture cannot be read"):
-        command.image_stack(command.image_files(folder, None), 16, tmp_path / "pictures.npy")
-    assert not (tmp_path / "pictures.npy").exists()
+    assert command.image_files(folder, None) == [path for path in whole if path != file]
+    said = capsys.readouterr().err
+    assert "1 dropped: image cannot be read" in said and "0/deep/3.jpg: " in said and ".dropped.csv" in said
+    with pytest.raises(DataError, match=r"--strict was given.*0/deep/3\.jpg"):
+        command.image_files(folder, None, Reading(strict=True))
+    with pytest.raises(DataError, match=r"3\.jpg: image cannot be read"):
+        command.image_stack(whole, 16, tmp_path / "pictures.npy")
+    assert not (tmp_path / "pictures.npy").exists(), "no half stack"
 
 
 def test_a_full_disk_is_said(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +192,7 @@ def test_a_full_disk_is_said(folder: Path, tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(command, "_write_stack", full)
-    with pytest.raises(DataError, match=r"pictures\.npy cannot be written .*the disk is full.* free some space"):
+    with pytest.raises(DataError, match=r"images\.npy cannot be written .*the disk is full.* free some space"):
         command.image_stack(command.image_files(folder, None), 16, tmp_path / "pictures.npy")
     assert not list(tmp_path.glob("pictures.*"))
 

@@ -99,7 +99,7 @@ def read(path: Path, restored: float = 0.0) -> Objects:
 
 
 def test_objects_are_the_things_of_scenes(tmp_path: Path) -> None:
-    made = read(tmp_path / "objects.safetensors")
+    made = read(tmp_path / "objects.npz")
     scenes = [scene(seed, 64, 0.9) for seed in range(3)]
     things = [
         (box, causes)
@@ -111,11 +111,11 @@ def test_objects_are_the_things_of_scenes(tmp_path: Path) -> None:
     assert [THINGS[number] for number in made.labels.tolist()] == [box.label for box, _ in things]
     wanted = [[not causes, *(cause in causes for cause in Cause)] for _, causes in things]
     assert made.truth.bool().tolist() == wanted and not made.restored.any()
-    assert torch.equal(read(tmp_path / "objects.safetensors").crops, made.crops), "read, not made again"
+    assert torch.equal(read(tmp_path / "objects.npz").crops, made.crops), "read, not made again"
 
 
 def test_a_scene_may_have_no_thing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = read(tmp_path / "whole.safetensors")
+    whole = read(tmp_path / "whole.npz")
 
     def emptied(seeds: Sequence[int], *how: Any) -> Iterator[Scene]:
         for one in scenes(seeds, *how):
@@ -126,13 +126,13 @@ def test_a_scene_may_have_no_thing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             )
 
     monkeypatch.setattr("training.causes.objects.scenes", emptied)
-    none = read(tmp_path / "none.safetensors")
+    none = read(tmp_path / "none.npz")
     assert len(none) == 0
     assert torch.equal(Objects.join([none, whole]).crops, whole.crops)
 
 
 def test_a_share_of_the_scenes_is_restored(tmp_path: Path) -> None:
-    plain, half, all_of_them = (read(tmp_path / f"{share}.safetensors", share) for share in (0.0, 0.5, 1.0))
+    plain, half, all_of_them = (read(tmp_path / f"{share}.npz", share) for share in (0.0, 0.5, 1.0))
     grey = all_of_them.crops.float().std(3).amax((1, 2)) == 0
     assert all_of_them.restored.all() and grey.all()
     assert torch.equal(half.crops[~half.restored], plain.crops[~half.restored])

@@ -129,7 +129,7 @@ def test_what_was_found_and_dropped_is_described(papercut: Path, tmp_path: Path)
     lines = dataset.describe()
     assert lines[:2] == [
         "data set data: COCO-Thing-Stuff by annotations/instances.json",
-        "pictures: 4 found, 4 kept, 0 dropped",
+        "images: 4 found, 4 kept, 0 dropped",
     ]
     assert lines[-2:] == [f"classes: {len(THINGS)} of things, {len(STUFF) - 1} of stuff", "masks: the objects' own"]
 
@@ -152,7 +152,7 @@ def test_folders_that_hold_no_data_set(papercut: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"it is empty\. Looked for COCO .*data\.yaml.*XML.*DATA_FOLDERS"):
         open_dataset(tmp_path)
     too_tight = LayoutFilter(min_objects=99, max_objects=100)
-    with pytest.raises(DataError, match=r"no picture is left; pictures: 4 found, 0 kept.*fewer than 99 objects left"):
+    with pytest.raises(DataError, match=r"no image is left; images: 4 found, 0 kept.*fewer than 99 objects left"):
         open_dataset(papercut, filter=too_tight, index=tmp_path / "index.sqlite")
 
 

@@ -54,7 +54,7 @@ def test_images_of_16_bits_stay_with_a_note(root: Path) -> None:
     (root / "images" / "a.jpg").unlink()
     dataset = opened(root)
     assert np.unique(dataset[0].load_image()).tolist() == [40_000 >> 8]
-    assert any(line.startswith("note: 1 x picture of 16 bits a channel") for line in dataset.describe())
+    assert any(line.startswith("note: 1 x image of 16 bits a channel") for line in dataset.describe())
 
 
 def test_everything_is_listed(root: Path) -> None:
@@ -89,7 +89,7 @@ def test_the_list_is_of_the_filter_and_of_today(root: Path) -> None:
     first = opened(root)
     small = opened(root, LayoutFilter(0.3, 1, 100, ignored=()))
     assert small.dropped_list != first.dropped_list
-    assert ["images/b.jpg", "object 1", "box of 0.3 of the picture or less", "cat"] in listed(small)
+    assert ["images/b.jpg", "object 1", "box of 0.3 of the image or less", "cat"] in listed(small)
     (root / "labels" / "e.txt").write_text(ROW)
     assert "images/e.jpg" not in {row[0] for row in listed(opened(root))}
 
@@ -104,7 +104,7 @@ def test_nothing_dropped_needs_no_list(root: Path) -> None:
 
 def test_strict_stops(root: Path) -> None:
     reading = Reading(strict=True)
-    with pytest.raises(DataError, match=r"--strict was given; .*picture cannot be read; images/c\.jpg"):
+    with pytest.raises(DataError, match=r"--strict was given; .*image cannot be read; images/c\.jpg"):
         open_dataset(root, filter=EVERYTHING, index=root.parent / "index.sqlite", reading=reading)
     for stem in "bce":
         (root / "images" / f"{stem}.jpg").unlink()

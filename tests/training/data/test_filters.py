@@ -19,7 +19,7 @@ from training.data.filters import (
 )
 from training.data.index import Entry
 
-SMALL = "box of 0.02 of the picture or less"
+SMALL = "box of 0.02 of the image or less"
 
 
 def entries(*sides: float, label: str = "cat", crowd: bool = False) -> list[Entry]:

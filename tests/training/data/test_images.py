@@ -92,7 +92,7 @@ def spoil(path: Path, fault: str) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         Image.fromarray(noise).save(path)
         path.write_bytes(path.read_bytes()[:-2000])
-    elif fault == "no picture":
+    elif fault == "no image":
         path.write_text("x" * 1000)
     elif fault == "folder":
         path.mkdir()
@@ -105,9 +105,9 @@ def spoil(path: Path, fault: str) -> None:
 @pytest.mark.parametrize(
     ("fault", "expected", "text"),
     [
-        ("missing", ImageFault.MISSING, "picture file not found"),
+        ("missing", ImageFault.MISSING, "image file not found"),
         ("cut short", ImageFault.UNREADABLE, "truncated"),
-        ("no picture", ImageFault.UNREADABLE, "cannot be read"),
+        ("no image", ImageFault.UNREADABLE, "cannot be read"),
         ("folder", ImageFault.UNREADABLE, "cannot be read"),
         ("large", ImageFault.TOO_LARGE, "over 25 megapixels (5001x5000)"),
         ("deep", ImageFault.DEEP, "32 bits a channel"),

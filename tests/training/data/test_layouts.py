@@ -51,11 +51,11 @@ def test_rows_are_layouts_in_the_public_form(tmp_path: Path, capsys: pytest.Capt
     *_, head, pictures, why, which, objects, gone, listed, _, _, count = said.err.splitlines()
     assert [head.partition(": ")[2], pictures, why, which, objects, gone, count] == [
         "COCO by i.json and s.json, without the images",
-        "pictures: 3 found, 2 kept, 1 dropped",
+        "images: 3 found, 2 kept, 1 dropped",
         "  1 dropped: fewer than 3 objects left",
         "    9.jpg",
         "objects: 8 found, 6 kept, 2 dropped",
-        "  2 dropped: in a picture that was dropped",
+        "  2 dropped: in an image that was dropped",
         "2 layouts",
     ]
     with open(listed.removeprefix("all that was dropped: "), encoding="utf-8") as file:  # noqa: PTH123
@@ -99,7 +99,7 @@ def test_a_data_set_is_read_as_by_every_verb(tmp_path: Path) -> None:
 def test_bounds_are_options(options: tuple[object, ...], pictures: int | None, tmp_path: Path) -> None:
     instances, out = write(tmp_path / "i.json", "cat", {1: 3, 2: 2}), tmp_path / "layouts.jsonl"
     if pictures is None:
-        with pytest.raises(DataError, match=r"i\.json: no picture is left"):
+        with pytest.raises(DataError, match=r"i\.json: no image is left"):
             layouts("--instances", instances, "--out", out, *options)
         assert not out.exists()
     else:
@@ -131,7 +131,7 @@ def test_real_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     words = ["--instances", files[0], "--stuff", files[1], "--out", out, "--filter", "protocol"]
     assert layouts(*words) == 0
     said = capsys.readouterr().err
-    assert "pictures: 100 found, 56 kept, 44 dropped" in said
+    assert "images: 100 found, 56 kept, 44 dropped" in said
     assert "objects: 1,333 found, 308 kept, 1,025 dropped" in said
 
     expected: dict[int, Counter[str]] = {}

@@ -45,7 +45,7 @@ def test_same_objects_and_masks(world: Path, tmp_path: Path) -> None:
         order = [sample.layout.boxes.index(box) for box in original.layout.boxes]
         assert sorted(order) == list(range(len(sample.layout.boxes)))
         np.testing.assert_array_equal(sample.masks.decode()[order], original.masks.decode())
-    assert len(list((tmp_path / "part" / "train").iterdir())) == 5, "no other picture is in the folder"
+    assert len(list((tmp_path / "part" / "train").iterdir())) == 5, "no other image is in the folder"
 
 
 @pytest.mark.usefixtures("at_home")
@@ -63,7 +63,7 @@ def test_smaller_parts_lie_in_larger_ones(world: Path) -> None:
     parts = [set(command.choose(dataset, count, 0)) for count in (2, 5, 8)]
     assert parts[0] < parts[1] < parts[2] == set(range(8))
     assert command.choose(dataset, 5, 1) != command.choose(dataset, 5, 0)
-    with pytest.raises(DataError, match="has 8 pictures, 9 were asked for"):
+    with pytest.raises(DataError, match="has 8 images, 9 were asked for"):
         command.choose(dataset, 9, 0)
 
 

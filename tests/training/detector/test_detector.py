@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from detdiffusion.detectors import load_detector
-from detdiffusion.detectors.torchvision import SMALL, squared
+from detdiffusion.detectors.architectures import SSD
+from detdiffusion.detectors.torchvision import SMALL, build_model, squared
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Box, Layout
 from training.core.checkpoints import latest_checkpoint
@@ -187,7 +188,6 @@ def test_torchvision_by_command(folder: Path, tmp_path: Path, capsys: pytest.Cap
         "metrics.jsonl",
         "report.json",
         "status.json",
-        "status.lock",
         "tensorboard",
     ]
     report = json.loads((out / "run" / "report.json").read_text())
@@ -213,7 +213,7 @@ def test_ultralytics_by_command(folder: Path, tmp_path: Path) -> None:
     assert command.run(parse(*words)) == 0
     detector = load_detector(out)
     assert (detector.name, detector.labels, detector.min_score) == ("mine", THINGS, 0.5)
-    written = ["config.json", "report.json", "status.json", "status.lock"]
+    written = ["config.json", "report.json", "status.json"]
     assert sorted(path.name for path in (out / "run").iterdir()) == written
     assert json.loads((out / "run" / "report.json").read_text())["trained_on"] == 4
     few = ("--image-size", "32", "--batch", "4", "--held-out", "2", "--epochs", "1", "--limit", "6", "--device", "cpu")
@@ -334,3 +334,25 @@ def test_settings_are_numbers(words: list[str], numbers: dict[str, Any]) -> None
     settings = parse_settings(words)
     assert settings == numbers
     assert all(type(value) is type(numbers[name]) for name, value in settings.items())
+
+
+@pytest.mark.parametrize(
+    ("pictures", "batch", "updates", "fits"),
+    [(4, 4, 0, True), (5, 4, 0, False), (5, 4, 1, True), (5, 4, 2, False), (1, 4, 0, False), (3, 1, 0, False)],
+)
+def test_ssd_is_given_two_images_or_more(pictures: int, batch: int, updates: int, fits: bool) -> None:
+    config = DetectorTraining(SSD[0], 320, 3, batch, updates=updates)
+    replace(config, architecture=SMALL).check_batches(pictures)
+    replace(config, image_size=544).check_batches(pictures)
+    if fits:
+        config.check_batches(pictures)
+    else:
+        with pytest.raises(ConfigError, match="needs two images or more in each batch"):
+            config.check_batches(pictures)
+
+
+def test_a_single_image_is_too_few_for_ssd_up_to_512_pixels() -> None:
+    model = build_model(SSD[0], 2, None).backbone.train()
+    with pytest.raises(ValueError, match="more than 1 value"):
+        model(torch.zeros(1, 3, 512, 512))
+    assert [one.shape[-1] for one in model(torch.zeros(1, 3, 544, 544)).values()][-1] == 2

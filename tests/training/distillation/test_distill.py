@@ -1,11 +1,8 @@
 """`python -m training distill`, whole: a student of a model of one's own, and of one of the built-in world."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import warm
 from diffusers import DDIMScheduler
 from safetensors.torch import load_file
 
@@ -91,25 +89,23 @@ def test_what_does_not_fit_is_refused(
 
 @pytest.mark.slow
 @pytest.mark.process
+@pytest.mark.usefixtures("at_home")
 def test_a_killed_distillation_goes_on_to_the_bit(
     taught: Path, papercut: Any, tmp_path: Path, cache: dict[str, str]
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     asked = ["training.steps=8", "training.checkpoint_steps=2", "training.precision=fp32"]
 
-    def start(run: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "training", *words(taught, run, papercut, *asked)]
-        return subprocess.Popen(command, env=cache, stderr=subprocess.DEVNULL)
-
-    assert start(whole).wait(timeout=PATIENCE) == 0
-    process = start(killed)
+    assert main(words(taught, whole, papercut, *asked)) == 0
+    process = warm.training(words(taught, killed, papercut, *asked), tmp_path / "said", cache)
     deadline = time.monotonic() + PATIENCE
-    while not list((killed / "checkpoints").glob("*")) and process.poll() is None:
+    while not list((killed / "checkpoints").glob("*")) and process.is_alive():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert start(killed).wait(timeout=PATIENCE) == 0
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, (tmp_path / "said").read_text()
+    assert main(words(taught, killed, papercut, *asked)) == 0
     ours, theirs = student_weights(killed), student_weights(whole)
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
     shutil.rmtree(whole)

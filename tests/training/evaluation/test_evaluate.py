@@ -3,11 +3,7 @@
 import argparse
 import json
 import math
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import warm
 from PIL import Image
 
 from detdiffusion.attributes import Strategy
@@ -40,7 +37,6 @@ from training.evaluation.store import stable_name
 
 BuildWorldModel = Callable[..., Path]
 
-ROOT = Path(__file__).resolve().parents[3]
 COUNT, FIRST = 5, 900_000
 SCENES = f"papercut:{COUNT}@{FIRST}"
 
@@ -361,7 +357,7 @@ def test_layouts_of_a_file_keep_their_attributes(model: Path, tmp_path: Path) ->
     assert (report["real"], report["attributes_by"], report["layouts"]["spec"]) == (None, None, "some.jsonl")
     assert (report["layouts"]["source"], report["layouts"]["hard_share"]) == ("file", 0.5)
     (view,) = report["systems"][0]["views"]
-    assert (view["fid_note"], view["detector_feature_distance"]) == ("the layouts have no pictures", None)
+    assert (view["fid_note"], view["detector_feature_distance"]) == ("the layouts have no images", None)
     assert report["systems"][0]["autoencoder"] is None
     assert json.loads((tmp_path / "r.work" / "layouts.jsonl").read_text().splitlines()[0])["image"] is None
     with Image.open(tmp_path / "sheet.jpg") as picture:
@@ -405,7 +401,7 @@ def test_results_file_is_waited_for_and_then_scored(model: Path, baseline: Path,
     plain = ask(model, tmp_path / "r.json", *few)
     report = (tmp_path / "r.json").read_bytes()
     wanted = (*few[:3], f"bundled,{tmp_path / 'theirs.json'}", *few[4:])
-    with pytest.raises(DetectorError, match=r"theirs\.json: no such file.*pictures\.json"):
+    with pytest.raises(DetectorError, match=r"theirs\.json: no such file.*images\.json"):
         ask(model, tmp_path / "r.json", *wanted)
     assert (tmp_path / "r.json").read_bytes() == report
     results_of(tmp_path / "r.work", tmp_path / "theirs.json", "tiny/easy")
@@ -425,7 +421,7 @@ def test_results_files_alone(baseline: Path, papercut: Any, tmp_path: Path, at_h
     with pytest.raises(ConfigError, match="give them with --attributes"):
         ask(baseline, tmp_path / "r.json", *bounds, *theirs)
     known = (*bounds, *theirs, "--attributes", papercut.attributes)
-    with pytest.raises(DetectorError, match="The pictures are drawn"):
+    with pytest.raises(DetectorError, match="The images are drawn"):
         ask(baseline, tmp_path / "r.json", *known)
     results_of(tmp_path / "r.work", tmp_path / "theirs.json", "real")
     report = ask(baseline, tmp_path / "r.json", *known)
@@ -438,7 +434,7 @@ def test_results_files_alone(baseline: Path, papercut: Any, tmp_path: Path, at_h
 
 def test_results_of_other_pictures_are_refused(model: Path, tmp_path: Path) -> None:
     (tmp_path / "odd.json").write_text('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 8, 8], "score": 0.5}]')
-    with pytest.raises(DetectorError, match="tells nothing of the pictures of this evaluation"):
+    with pytest.raises(DetectorError, match="tells nothing of the images of this evaluation"):
         ask(model, tmp_path / "r.json", "--detector", f"bundled,{tmp_path / 'odd.json'}")
 
 
@@ -494,18 +490,17 @@ def test_killed_and_resumed_is_the_uninterrupted_report(model: Path, tmp_path: P
     """kill -9 in the middle of the first view; what was committed is not drawn again, and the bytes are the same."""
     words = ["--model", model, "--layouts", SCENES, "--steps", "1", "--batch", "2", "--strategies", "easy,hard"]
     killed, whole = tmp_path / "killed.json", tmp_path / "whole.json"
-    line = [sys.executable, "-m", "training", "evaluate", *map(str, words), "--out", str(killed)]
-    process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = warm.training(["evaluate", *words, "--out", killed], tmp_path / "printed")
     mark = tmp_path / "killed.work" / "tiny" / "easy" / "00000" / "commit.json"
     deadline = time.monotonic() + 300
     while not mark.exists():
-        assert process.poll() is None and time.monotonic() < deadline, "it ended before it could be killed"
+        assert process.is_alive() and time.monotonic() < deadline, "it ended before it could be killed"
         time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert not killed.exists()
     committed = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed.work").rglob("commit.json")}
-    assert len(committed) >= 3 + 1, "all real pictures, and a chunk of easy"
+    assert len(committed) >= 3 + 1, "all real images, and a chunk of easy"
 
     for out in (killed, whole):
         assert command.run(parse(*words, "--out", out)) == 0

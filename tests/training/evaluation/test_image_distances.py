@@ -100,7 +100,7 @@ def test_crops_are_those_of_every_object(real: SeenImages, drawn: SeenImages) ->
     [
         (Colours(), None, COUNT, "no --inception FILE was given"),
         (Blind(), None, COUNT, "no --inception FILE was given"),
-        (Colours(), Colours(), 1, "it needs two pictures or more"),
+        (Colours(), Colours(), 1, "it needs two images or more"),
     ],
 )
 def test_what_cannot_be_told_is_null(
@@ -114,7 +114,7 @@ def test_what_cannot_be_told_is_null(
 
 def test_without_real_pictures(drawn: SeenImages) -> None:
     found = to_json(distances(None, Colours(), Colours()).of(drawn, "easy"))
-    assert set(found.values()) == {None, "the layouts have no pictures"}
+    assert set(found.values()) == {None, "the layouts have no images"}
 
 
 def test_kept_until_something_changes(real: SeenImages, drawn: SeenImages, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_kept_until_something_changes(real: SeenImages, drawn: SeenImages, tmp_p
     both.of(other, "hard")
     stored(tmp_path / "third", pictures(3))
     both.of(SeenImages(Chunks(tmp_path, "third", COUNT, 2)), "third")
-    assert eyes.seen == 5 * COUNT, "the real pictures are looked at once for all views"
+    assert eyes.seen == 5 * COUNT, "the real images are looked at once for all views"
     assert not math.isnan(distances(real, eyes, Colours()).of(drawn, "easy").fid)
     drawn.chunks.take_away(1)
     stored(drawn.folder, pictures(4))

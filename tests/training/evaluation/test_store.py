@@ -179,7 +179,7 @@ def test_detections_alone(tmp_path: Path) -> None:
         return Detected(None, {"eyes": [seen(number) for number in chunk]})
 
     for _ in range(2):
-        chunks.fill(look, lambda *_: pytest.fail("there is no picture to save"), lambda *_: None)
+        chunks.fill(look, lambda *_: pytest.fail("there is no image to save"), lambda *_: None)
     assert calls == [0, 2] and len(chunks.detections("eyes")) == 3
 
 

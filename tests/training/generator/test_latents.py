@@ -222,7 +222,7 @@ def test_a_picture_cut_short_since_it_was_opened_is_named_and_what_is_finished_s
     picture = spoiled / "images" / "000003.jpg"
     whole = picture.read_bytes()
     picture.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"000003\.jpg: picture cannot be read"):
+    with pytest.raises(DataError, match=r"000003\.jpg: image cannot be read"):
         encode(opened, tiny, out)
     assert sorted(path.name for path in out.iterdir()) == ["chunk-00000.json", "chunk-00000.safetensors"]
     picture.write_bytes(whole)
@@ -236,10 +236,10 @@ def test_a_picture_that_went_is_named(
 ) -> None:
     opened = open_dataset(spoiled, index=tmp_path / "index.sqlite")
     (spoiled / "images" / "000002.jpg").unlink()
-    with pytest.raises(DataError, match=r"000002\.jpg: picture file not found"):
+    with pytest.raises(DataError, match=r"000002\.jpg: image file not found"):
         encode(opened, tiny, tmp_path / "latents")
     assert main(words(papercut, spoiled, tmp_path / "run")) == 0, "opened anew, the others are trained on"
-    assert "1 dropped: picture file not found" in capsys.readouterr().err, "and it is counted"
+    assert "1 dropped: image file not found" in capsys.readouterr().err, "and it is counted"
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -253,7 +253,7 @@ def test_no_object_behind_the_filter_is_said(papercut: Any, tmp_path: Path, caps
     command = [*papercut.words(tmp_path / "run"), "--min-area", "0.99"]
     assert main(command) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("error: ") and "no picture is left" in said and "0.99 of the picture or less" in said
+    assert said.startswith("error: ") and "no image is left" in said and "0.99 of the image or less" in said
     assert not (tmp_path / "run").exists()
 
 

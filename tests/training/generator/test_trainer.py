@@ -5,8 +5,6 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import warm
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
@@ -35,7 +34,6 @@ from training.generator.trainer import MAX_BAD_STEPS, train_generator
 pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).resolve().parents[3]
 MakeModel = Callable[..., DetDiffusionPipeline]
 Metrics = list[dict[str, float]]
 
@@ -423,34 +421,31 @@ def test_twenty_bad_steps_have_to_be_in_a_row(
 
 # --- kill -9 --------------------------------------------------------------------------------------
 
-DIES_IN_ITS_SECOND_CHECKPOINT = """
-import os, pathlib, signal, sys
-from training.__main__ import main
 
-replace, written = pathlib.Path.replace, []
+def die_in_the_second_checkpoint(words: list[str]) -> int:
+    replace, written = Path.replace, list[Path]()
 
-def die(self, target):
-    if self.name.startswith(".step-"):
-        written.append(self)
-        if len(written) == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return replace(self, target)
+    def die(self: Path, target: Path) -> Path:
+        if self.name.startswith(".step-"):
+            written.append(self)
+            if len(written) == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return replace(self, target)
 
-pathlib.Path.replace = die
-sys.exit(main(sys.argv[1:]))
-"""
+    Path.replace = die  # type: ignore[method-assign, assignment]
+    return main(words)
 
 
 def kill_after(rows_seen: int, words: list[str], out: Path, environment: dict[str, str]) -> None:
     """Starts `python -m training` and kills it as soon as that many steps are in its log."""
-    command = [sys.executable, "-m", "training", *words]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    said = out.with_name("said")
+    process = warm.training(words, said, environment)
     log = out / "metrics.jsonl"
-    while process.poll() is None and (not log.exists() or len(log.read_bytes().splitlines()) < rows_seen):
+    while process.is_alive() and (not log.exists() or len(log.read_bytes().splitlines()) < rows_seen):
         time.sleep(0.005)
     process.kill()
-    _, said = process.communicate()
-    assert process.returncode == -signal.SIGKILL, said.decode()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, said.read_text()
 
 
 @pytest.mark.usefixtures("at_home")
@@ -460,9 +455,9 @@ def test_kill_9_anywhere_changes_nothing(papercut: Any, cache: dict[str, str], t
     assert main(papercut.words(whole, "steps=20")) == 0
     words = papercut.words(out, "steps=20")
     kill_after(2, words, out, cache)  # before the first checkpoint, or behind it: as it comes
-    command = [sys.executable, "-c", DIES_IN_ITS_SECOND_CHECKPOINT, *words]
-    died = subprocess.run(command, cwd=ROOT, env=cache, capture_output=True, text=True, check=False)
-    assert died.returncode == -signal.SIGKILL, died.stderr
+    died = warm.fork(die_in_the_second_checkpoint, words, said=tmp_path / "said", environment=cache)
+    died.join()
+    assert died.exitcode == -signal.SIGKILL, (tmp_path / "said").read_text()
     torn, *finished = sorted(path.name for path in (out / "checkpoints").iterdir())
     assert torn.startswith(".step-") and int(torn[6:14]) == int(finished[-1][-8:]) + 3, "written, not yet renamed"
     kill_after(13, words, out, cache)

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from detdiffusion.attributes import AttributeRule
+from detdiffusion.core.files import unsealed
 from detdiffusion.detection import Detections
 from detdiffusion.errors import ConfigError, DataError, DetectorError
 from detdiffusion.layout import Attribute
@@ -110,7 +111,7 @@ def made(dataset: Dataset, tmp_path: Path) -> Path:
 
 
 def test_found_is_easy_missed_is_hard_unknown_things_and_all_stuff_are_background(dataset: Dataset, made: Path) -> None:
-    header, *rows = map(json.loads, made.read_text().splitlines())
+    header, *rows = (unsealed(json.loads(line)) for line in made.read_text().splitlines())
     assert header == {
         "format": FORMAT,
         "data": dataset.fingerprint,
@@ -164,7 +165,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_file(
 def test_a_kill_within_the_header_is_survived(dataset: Dataset, made: Path, tmp_path: Path, length: int) -> None:
     cut = tmp_path / "cut.jsonl"
     cut.write_bytes(made.read_bytes()[:length])
-    with pytest.raises(DataError, match="holds 0 of 6 pictures, not 10"):
+    with pytest.raises(DataError, match="holds 0 of 6 images, not 10"):
         read_attributes(cut, dataset)
     annotate_dataset(dataset, ColourDetector(), cut, AttributeRule())
     assert cut.read_bytes() == made.read_bytes()
@@ -214,7 +215,7 @@ def test_a_cut_picture_stops_the_run_which_goes_on_when_it_is_whole(
     picture, out = folder / "images" / "13.png", tmp_path / "a.jsonl"
     whole = picture.read_bytes()
     picture.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"13\.png: picture cannot be read"):
+    with pytest.raises(DataError, match=r"13\.png: image cannot be read"):
         annotate_dataset(dataset, ColourDetector(), out, AttributeRule(), batch=1)
     picture.write_bytes(whole)
     annotate_dataset(dataset, ColourDetector(), out, AttributeRule(), batch=1)
@@ -285,7 +286,7 @@ def test_an_unfinished_or_absent_file_names_the_command(dataset: Dataset, made: 
     command = f"python -m training annotate --data {dataset.root} "
     with pytest.raises(DataError) as unfinished:
         read_attributes(made, dataset)
-    assert f"holds 4 of 6 pictures, not 14; make or finish it with: {command}" in str(unfinished.value)
+    assert f"holds 4 of 6 images, not 14; make or finish it with: {command}" in str(unfinished.value)
     with pytest.raises(DataError) as absent:
         read_attributes(tmp_path / "absent.jsonl", dataset)
     assert f"no such file; make or finish it with: {command}" in str(absent.value)
@@ -303,7 +304,7 @@ def test_a_line_of_another_length_is_refused(dataset: Dataset, made: Path) -> No
     lines = made.read_text().splitlines()
     lines[3] = '{"image_id": "12", "attributes": ["easy"]}'
     made.write_text("\n".join(lines) + "\n")
-    with pytest.raises(DataError, match="picture 12 has other objects now"):
+    with pytest.raises(DataError, match="image 12 has other objects now"):
         read_attributes(made, dataset)
 
 
@@ -355,7 +356,6 @@ def test_the_command_writes_attributes_summary_and_chart(
         "attributes.jsonl",
         "attributes.png",
         "attributes.status.json",
-        "attributes.status.lock",
         "attributes.summary.json",
     ]
 
@@ -426,9 +426,7 @@ def test_a_results_file_stands_in_for_the_detector(
     assert json.loads(out.read_text().splitlines()[0])["detector"]["name"] == "results"
     assert "results does not know 1 of the 2 classes of things" in capsys.readouterr().err
     results.write_text(results.read_text().replace('"image_id": 1', '"image_id": 99'))
-    with pytest.raises(
-        DetectorError, match=r"results for other pictures: it has image ids such as 99\d, and data .* 10"
-    ):
+    with pytest.raises(DetectorError, match=r"results for other images: it has image ids such as 99\d, and data .* 10"):
         annotate.run(parse("--data", folder, "--detector", results, "--out", tmp_path / "b.jsonl"))
 
 

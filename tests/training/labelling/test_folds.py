@@ -55,12 +55,12 @@ def test_every_picture_is_in_one_fold(dataset: Dataset) -> None:
     assert split_folds(dataset, TINY) == FOLDS
     many = split_folds(dataset, replace(TINY, folds=50))
     assert sorted(place for places in many.values() for place in places) == list(range(len(dataset)))
-    assert all(many.values()), "folds without pictures are left out"
+    assert all(many.values()), "folds without images are left out"
 
 
 def test_too_little_data_is_said(dataset: Dataset, tmp_path: Path) -> None:
     write_dataset(tmp_path / "one", SEEDS[:1], size=64, workers=1)
-    with pytest.raises(DataError, match="1 pictures do not fill two of 2 folds"):
+    with pytest.raises(DataError, match="1 images do not fill two of 2 folds"):
         split_folds(open_dataset(tmp_path / "one", index=tmp_path / "one.sqlite"), TINY)
     no_things = LayoutFilter(min_area=0, min_objects=1, max_objects=100, crowds=True, ignored=THINGS)
     stuff = open_dataset(dataset.root, filter=no_things, index=tmp_path / "stuff.sqlite")
@@ -158,7 +158,7 @@ def test_nobody_labels_what_he_has_seen(dataset: Dataset, tmp_path: Path, monkey
     hashes = [share.detector.sha256 for share in shares]
     assert [share.detector.sha256 for share in again] == hashes and len(set(hashes)) == 2
     assert sorted(path.name for path in work.iterdir()) == ["config.json", "detector-0", "detector-1"]
-    assert not list(work.rglob("data")), "the copies of the pictures are gone"
+    assert not list(work.rglob("data")), "the copies of the images are gone"
     with pytest.raises(ConfigError, match="epochs was 1, is 2"):
         train_folds(dataset, replace(TINY, epochs=2), work, 0.5)
 

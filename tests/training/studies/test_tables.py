@@ -47,5 +47,5 @@ def test_settings_that_a_page_needs_are_named() -> None:
         list(ablation_sections(AblationTable.from_json(table)))
     table = json.loads(TRAINABILITIES[0].read_text())
     table["settings"]["pictures"]["epochs"] = "many"
-    with pytest.raises(DataError, match=r"settings of trainability: pictures\.epochs: .*valid number"):
+    with pytest.raises(DataError, match=r"settings of trainability: images\.epochs: .*valid number"):
         list(trainability_sections(TrainabilityTable.from_json(table)))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.detectors.ultralytics.training import train_ultralytics
@@ -99,7 +100,7 @@ def test_measured_pictures_are_not_learned(folders: tuple[Path, Path], tmp_path:
     content = json.loads((real / "annotations" / "instances_val.json").read_text())
     shutil.copy(real / "train" / "000002.png", real / "val" / content["images"][0]["file_name"])
     train, validation, made = open_dataset(real, split="train"), open_dataset(real, split="val"), folders[1]
-    with pytest.raises(DataError, match="is among the pictures to learn from"):
+    with pytest.raises(DataError, match="is among the images to learn from"):
         make_plan(train, validation, [open_dataset(made)], range(4))
     assert make_plan(train, validation, [open_dataset(made)], [0, 1, 3])
 
@@ -212,7 +213,11 @@ def test_torchvision_in_pieces(
     few = ("--real", real, "--synthetic", made, "--detector", "fasterrcnn_resnet18_fpn", "--seeds", "0", "--limit", 3)
     few = (*few, "--updates", 2, "--batch", 5, "--image-size", SIZE, "--out", tmp_path / "out")
     few = (*few, "--val-attributes", tmp_path / "val.jsonl")
+    made_updates: list[object] = []
+    counting = register_optimizer_step_post_hook(lambda *_: made_updates.append(1))
     assert ask(*few, "--most", 2) == 0
+    counting.remove()
+    assert len(made_updates) == 2 * 2, "two rows, two updates each"
     table = json.loads((tmp_path / "out" / command.RESULT).read_text())
     assert [len(row["seeds"]) for row in table["rows"]] == [1, 1, 0]
     done = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("result.json")}
@@ -280,7 +285,7 @@ def test_bad_arguments(folders: tuple[Path, Path], tmp_path: Path, at_home: None
     few = ("--real", real, "--detector", "yolo11n", "--out", tmp_path / "out")
     for more, error, reason in (
         (("--synthetic", made, "--share", "1"), ConfigError, "share 1"),
-        (("--synthetic", made, "--limit", 9), DataError, "has 4 pictures, 9 were asked for"),
+        (("--synthetic", made, "--limit", 9), DataError, "has 4 images, 9 were asked for"),
         (("--synthetic", made, "--val-split", "test"), DataError, "no split 'test' here; there are: train, val"),
         (("--synthetic", tmp_path), DataError, "no data set in a known form"),
     ):

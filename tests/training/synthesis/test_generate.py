@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from pycocotools.coco import COCO
 
+from detdiffusion.core.files import read_json
 from detdiffusion.errors import ConfigError, DataError, DetectorError, LayoutError
 from detdiffusion.image_record import read_image
 from detdiffusion.layout import Attribute, Layout
+from detdiffusion.sampling_config import DEFAULT_GUIDANCE, DEFAULT_STEPS
 from detdiffusion.text.vocabulary import Vocabulary
 from training.data.datasets import open_dataset
 from training.data.papercut.classes import STUFF, THINGS
 from training.synthesis import command, verify, workers
-from training.synthesis.request import read_job
+from training.synthesis.request import ORDER, read_job
 from training.synthesis.store import Job, job_chunks, read_chunks
 from training.synthesis.workers import run_local, work
 
@@ -81,7 +84,7 @@ def made(world_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_pictures_and_rows(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(made) == 0
-    assert "10 pictures: 10 whole, 0 missing, 0 double, 0 damaged; 0 other faults" in capsys.readouterr().out
+    assert "10 images: 10 whole, 0 missing, 0 double, 0 damaged; 0 other faults" in capsys.readouterr().out
     rows = list(read_chunks(made).all_rows())
     assert [row["source"] for row in rows] == [number % 6 for number in range(COUNT)]
     assert len({row["seed"] for row in rows}) == COUNT
@@ -168,14 +171,14 @@ def test_ultralytics_trains_on_it(made: Path, tmp_path: Path) -> None:
         "model.train(data=sys.argv[1], epochs=1, imgsz=64, batch=5, device='cpu', workers=0, plots=False, val=False,"
         " project=sys.argv[2], amp=False, save=False, cache=False)\n"
         "data = model.trainer.train_loader.dataset\n"
-        "print('pictures', len(data), 'objects', sum(len(one['cls']) for one in data.labels))"
+        "print('images', len(data), 'objects', sum(len(one['cls']) for one in data.labels))"
     )
     environment = {**os.environ, "YOLO_CONFIG_DIR": str(tmp_path), "YOLO_OFFLINE": "true"}
     words = [sys.executable, "-c", code, str(made / "data.yaml"), str(tmp_path / "runs")]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     objects = len(COCO(made / "annotations.json").anns)
-    assert f"pictures {COUNT} objects {objects}" in done.stdout
+    assert f"images {COUNT} objects {objects}" in done.stdout
 
 
 # --- workers --------------------------------------------------------------------------------------
@@ -219,25 +222,25 @@ def workers_of(process: int) -> list[int]:
 
 
 @pytest.mark.process
-def test_killed_workers_change_nothing(world_model: Path, made: Path, tmp_path: Path, start: Start) -> None:
+def test_killed_workers_change_nothing(world_model: Path, made: Path, tmp_path: Path) -> None:
     """kill -9 of both workers, then of the coordinator: the pictures are those of one worker without a kill."""
     out = tmp_path / "killed"
-    line = [sys.executable, "-m", "training", "generate", *words_of(world_model, out, "--workers", 2, "--chunk", 2)]
-    process = start(line)
+    words = ["generate", *words_of(world_model, out, "--workers", 2, "--chunk", 2)]
+    process = warm.training(words, tmp_path / "said")
     chunks = job_chunks(out, COUNT, 2)
-    wait(lambda: len(workers_of(process.pid)) == 2 or process.poll() is not None)
+    wait(lambda: len(workers_of(process.pid)) == 2 or not process.is_alive())
     first = workers_of(process.pid)
     for worker in first:
         os.kill(worker, signal.SIGKILL)
-    wait(lambda: set(workers_of(process.pid)) - set(first) or process.poll() is not None)
+    wait(lambda: set(workers_of(process.pid)) - set(first) or not process.is_alive())
     second = workers_of(process.pid)
     assert len(first) == 2 and second and not set(first) & set(second), "others took their place"
-    wait(lambda: chunks.done() or process.poll() is not None)
+    wait(lambda: chunks.done() or not process.is_alive())
     process.kill()
     for worker in second:
         with suppress(ProcessLookupError):
             os.kill(worker, signal.SIGKILL)
-    process.wait()
+    process.join()
     before = {path: path.read_bytes() for chunk in chunks.done() for path in chunks.folder(chunk).iterdir()}
     assert ask(world_model, out, "--chunk", 2) == 0
     assert before and {path: path.read_bytes() for path in before} == before, "what was committed stays"
@@ -264,14 +267,14 @@ def test_a_worker_leaves_with_who_started_it(world_model: Path, tmp_path: Path, 
 
 
 @pytest.mark.process
-def test_two_jobs_at_once_share_the_work(world_model: Path, made: Path, tmp_path: Path, start: Start) -> None:
+def test_two_jobs_at_once_share_the_work(world_model: Path, made: Path, tmp_path: Path) -> None:
     """The same command, in this process and in another."""
     out = tmp_path / "two"
-    line = [sys.executable, "-m", "training", "generate", *words_of(world_model, out)]
-    other = start(line)
-    wait(lambda: workers_of(other.pid) or other.poll() is not None)
+    other = warm.training(["generate", *words_of(world_model, out)], tmp_path / "said")
+    wait(lambda: workers_of(other.pid) or not other.is_alive())
     assert ask(world_model, out) == 0
-    assert other.wait() == 0
+    other.join()
+    assert other.exitcode == 0, (tmp_path / "said").read_text()
     assert check(out) == 0 and pictures(out) == pictures(made)
 
 
@@ -339,7 +342,7 @@ def test_damage_is_drawn_again(world_model: Path, made: Path, tmp_path: Path, ca
     assert check(out) == 1
     said = capsys.readouterr()
     assert (
-        "10 pictures: 9 whole, 0 missing, 0 double, 1 damaged; 0 other faults" in said.out
+        "10 images: 9 whole, 0 missing, 0 double, 1 damaged; 0 other faults" in said.out
         and "000006.png is damaged" in said.err
     )
     assert ask(world_model, out) == 0
@@ -354,7 +357,7 @@ def test_what_verify_finds(world_model: Path, tmp_path: Path, capsys: Any) -> No
     content = json.loads((out / "kept.json").read_text())
     content["images"].append(content["images"][0])
     (out / "annotations.json").write_text(json.dumps(content))
-    assert check(out) == 1 and "lists picture 0 2 times" in capsys.readouterr().err
+    assert check(out) == 1 and "lists image 0 2 times" in capsys.readouterr().err
     (out / "images" / "00002").rename(out / "images" / "00007")
     assert check(out) == 1
     said = capsys.readouterr()
@@ -409,6 +412,20 @@ def test_a_model_without_detector_or_attributes(build_world_model: Any, tmp_path
     assert ask(bare, tmp_path / "out", "--strategy", "origin", "--count", 3) == 0
     for row in read_chunks(tmp_path / "out").all_rows():
         assert set(row["confidence"]) == {None} == set(row["true"])
+
+
+def test_what_the_model_recommends_is_kept_where_the_job_begins(
+    world_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The workers read it there: what a model recommends later changes no job."""
+    words = words_of(world_model, tmp_path / "out", "--detector", "none")
+    few = words.index("--steps")
+    command.begin(command.request_of(parse(words[:few] + words[few + 2 :])))
+    kept = read_json(tmp_path / "out" / ORDER, dict, DataError)
+    assert (kept["steps"], kept["guidance"]) == (DEFAULT_STEPS, DEFAULT_GUIDANCE)
+    assert "note: this model" not in capsys.readouterr().err
+    begun(world_model, tmp_path / "few", "--detector", "none")
+    assert "note: this model is asked for 1 step, where it needs at least 4" in capsys.readouterr().err
 
 
 def test_augmented_layouts_are_in_the_picture(world_model: Path, tmp_path: Path) -> None:

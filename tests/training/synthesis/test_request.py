@@ -10,8 +10,8 @@ import pytest
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.files import write_json
-from detdiffusion.errors import DataError
-from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
+from detdiffusion.errors import CheckpointError, DataError
+from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig, SamplingRequest
 from training.data.filters import NO_FILTER, LayoutFilter
 from training.data.request import Reading, SplitBy
 from training.synthesis import command
@@ -58,7 +58,8 @@ ASKED = Request(
     layouts="papercut:3@900000",
     strategy=Strategy.HARD,
     count=5,
-    sampling=SamplingConfig(2, 4, 2.0, 0.5),
+    seed=2,
+    sampling=SamplingRequest(4, 2.0, 0.5),
     bounds=LayoutFilter(0.01, 1, 9, False, ("other",)),
     detector="none",
     chunk=8,
@@ -80,11 +81,9 @@ def test_a_request_is_read_as_it_was_kept() -> None:
 
 @pytest.mark.parametrize("sampler", ["", "euler"])
 def test_how_a_job_draws_is_kept_by_the_names_of_version_0_1(sampler: str) -> None:
-    how = SamplingConfig(2, 4, 2.0, 0.5, sampler)
+    how = SamplingRequest(4, 2.0, 0.5, sampler)
     kept = sampling_to_json(how)
-    assert kept == {"seed": 2, "steps": 4, "guidance": 2.0, "difficulty": 0.5} | (
-        {"sampler": sampler} if sampler else {}
-    )
+    assert kept == {"steps": 4, "guidance": 2.0, "difficulty": 0.5} | ({"sampler": sampler} if sampler else {})
     assert sampling_from_json(json.loads(json.dumps(kept))) == how
 
 
@@ -104,28 +103,34 @@ def test_paths_mean_the_same_in_every_folder(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("flag", ["--attribute-guidance", "--difficulty"])
-def test_the_arguments_become_a_request(
-    flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_json(tmp_path / "m/model_index.json", {"sampling": {"steps": 2, "fewest_steps": 2, "most_steps": 4}})
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
+def test_the_arguments_become_a_request(flag: str) -> None:
     words = "--model m --layouts papercut:3@900000 --strategy easy --count 1 --out o --min-area 0.1 --seed 3"
     words += f" --steps 5 --guidance 2 {flag} -1.5 --sampler ddpm"
-    request = command.request_of(parser.parse_args(words.split()))
-    assert request == Request(
+    assert asked(words) == Request(
         Path("o"),
         Path("m"),
         "papercut:3@900000",
         Strategy.EASY,
         1,
-        SamplingConfig(3, 5, 2.0, -1.5, "ddpm"),
+        3,
+        SamplingRequest(5, 2.0, -1.5, "ddpm"),
         bounds=LayoutFilter(0.1, 1, NO_FILTER.max_objects, True, ()),
     )
-    assert "note: this model is asked for 5 steps, where it needs at most 4" in capsys.readouterr().err
-    words = "--model m --layouts papercut:3@900000 --strategy easy --count 1 --out o --seed 3"
-    assert command.request_of(parser.parse_args(words.split())).sampling == SamplingConfig(3, 2, DEFAULT_GUIDANCE)
+
+
+def asked(words: str) -> Request:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.request_of(parser.parse_args(words.split()))
+
+
+def test_what_is_not_asked_for_is_settled_where_the_job_begins(tmp_path: Path) -> None:
+    request = asked(f"--model {tmp_path} --layouts papercut:3@900000 --strategy easy --count 1 --out o --seed 3")
+    assert request.sampling == SamplingRequest()
+    with pytest.raises(CheckpointError):
+        request.job()
+    write_json(tmp_path / "model_index.json", {"sampling": {"steps": 2, "fewest_steps": 2, "most_steps": 4}})
+    assert request.job().sampling == SamplingConfig(3, 2, DEFAULT_GUIDANCE)
 
 
 @pytest.mark.parametrize(

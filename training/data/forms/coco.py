@@ -141,12 +141,12 @@ def _stage_image(
     width, height = side(item.get("width")), side(item.get("height"))
     unsized = width is None or height is None
     if key is None or name is None or (sized and unsized):
-        where.drop_picture(f"picture {number}", Reason.BAD_IMAGE, item)
+        where.drop_picture(f"image {number}", Reason.BAD_IMAGE, item)
         return
     numeric = isinstance(number, int | float)
     row = (file, key, numeric, name, *((None, None) if unsized else (width, height)))
     if not database.execute("INSERT OR IGNORE INTO picture VALUES (NULL, ?, ?, ?, ?, ?, ?)", row).rowcount:
-        where.drop_picture(f"picture {key}", Reason.REPEATED_IMAGE, name)
+        where.drop_picture(f"image {key}", Reason.REPEATED_IMAGE, name)
 
 
 def _name_of_url(url: object) -> str | None:
@@ -193,7 +193,7 @@ def _box(bbox: object, segmentation: object) -> tuple[float, ...]:
 
 def _count_odd_rows(database: sqlite3.Connection, tally: Tally) -> None:
     for row in database.execute(_ORPHANS):
-        Where(row["name"], tally).drop_object(f"annotation {row['key']}", Reason.ORPHAN, f"picture {row['picture']}")
+        Where(row["name"], tally).drop_object(f"annotation {row['key']}", Reason.ORPHAN, f"image {row['picture']}")
     questions = {
         Reason.REPEATED_ID: "SELECT SUM(uses - 1) FROM "
         "(SELECT COUNT(*) AS uses FROM object WHERE key IS NOT NULL GROUP BY file, key)",
@@ -301,6 +301,6 @@ def _place(database: sqlite3.Connection, root: Path, places: Sequence[Path], tal
             return place
     names = [name for (name,) in database.execute("SELECT name FROM picture ORDER BY number LIMIT 3")]
     if not names:
-        raise DataError(f"{root}: the annotations list no pictures{_why_none(tally)}")
+        raise DataError(f"{root}: the annotations list no images{_why_none(tally)}")
     looked = ", ".join(str(place.relative_to(root)) for place in places)
-    raise DataError(f"{root}: no picture ({', '.join(names)}, ...) is in any of these folders: {looked}")
+    raise DataError(f"{root}: no image ({', '.join(names)}, ...) is in any of these folders: {looked}")

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from training.data.forms.coco import read_coco
-from training.data.forms.common import SPLIT, Listing, Way
+from training.data.forms.common import SPLIT, Listing, Way, below
 from training.data.index import Source
 
 _FOLDERS = ("annotations", "annotation", "annots")
@@ -106,8 +106,9 @@ def _source(root: Path, instances: Path, split: str | None, *, given: bool = Fal
     stuff = _stuff_of(instances)
     home = instances.parent
     beside = (home,) if home != root and home.is_relative_to(root) and home.name.lower() not in _FOLDERS else ()
-    known = (root / split, root / "images" / split, root / "images", root / split / "images", root / split / "data")
-    candidates = (root, *known) if given else (*known, *beside, root / "data", root)
+    names = ((split,), ("images", split), ("images",), (split, "images"), (split, "data"))
+    known = tuple(below(root, *one) for one in names)
+    candidates = (root, *known) if given else (*known, *beside, below(root, "data"), root)
     places = tuple(place for place in dict.fromkeys(candidates) if place.is_dir())
     files = (instances,) if stuff is None else (instances, stuff)
     fill = partial(read_coco, instances=instances, stuff=stuff, root=root, places=places)

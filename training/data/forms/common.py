@@ -11,7 +11,9 @@ from pathlib import Path
 
 from detdiffusion.errors import DataError
 from training.data.images import SUFFIXES
-from training.data.index import Source, choose_split
+from training.data.index import Source
+
+_VALIDATION = ("val", "valid", "validation", "dev")  # names of one thing
 
 SPLIT = re.compile(r"(train|val|valid|validation|test|dev|trainval|train_?val|eval)[-_]?\d*", re.IGNORECASE)
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -92,6 +94,20 @@ class Listing:
         return next((own for name in names for own in self.folders if own.lower() == name), None)
 
 
+def below(folder: Path, *names: str) -> Path:
+    """The folder below by these names: in another case where none has the stated one."""
+    for name in names:
+        stated = folder / name
+        folder = stated if stated.is_dir() else folder / (Listing.of(folder).folder(name.lower()) or name)
+    return folder
+
+
+def with_capitals(path: Path) -> Path:
+    """The file of this name; where there is none, the one whose suffix is in capitals, if that is there."""
+    capitals = path.with_name(f"{path.name.removesuffix(path.suffix)}{path.suffix.upper()}")
+    return capitals if not path.is_file() and capitals.is_file() else path
+
+
 def is_picture(name: str) -> bool:
     """By its suffix."""
     return Path(name).suffix.lower() in SUFFIXES
@@ -120,3 +136,21 @@ def read_lines(path: Path) -> list[str]:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
     encoding = "utf-16" if content.startswith(_UTF16) else "utf-8-sig"
     return content.decode(encoding, errors="replace").splitlines()
+
+
+def choose_split(found: Sequence[str], wanted: str | None, folder: Path) -> str:
+    """One split: the wanted one ("train" also finds "train2017", "valid" finds "val"), else the only one or train.
+
+    Raises:
+        DataError: there is no such split, or which one is meant is not clear.
+    """
+    name = "train" if wanted is None else wanted
+    if wanted is None and len(found) == 1:
+        return found[0]
+    if name in found:
+        return name
+    similar = [split for split in found if name and split.startswith(_VALIDATION if name in _VALIDATION else name)]
+    if len(similar) == 1:
+        return similar[0]
+    known = ", ".join(split or "(without a name)" for split in found) or "none"
+    raise DataError(f"{folder}: no split {name!r} here; there are: {known}")

@@ -14,7 +14,7 @@ from training.data.forms.yolo_folders import yolo_file, yolo_ways
 from training.data.index import Source
 
 DATA_FILES = (".json", *YAML, DARKNET, ".names", ".xml")  # that --data takes; a list of classes (.txt), too
-_FORMS = "COCO (JSON), YOLO (data.yaml, or pictures with .txt labels and the classes in classes.txt), Pascal VOC (XML)"
+_FORMS = "COCO (JSON), YOLO (data.yaml, or images with .txt labels and the classes in classes.txt), Pascal VOC (XML)"
 
 
 def recognise(data: Path, images: Path | None = None) -> Way | None:
@@ -31,7 +31,7 @@ def recognise(data: Path, images: Path | None = None) -> Way | None:
     if images is not None and (data.is_dir() or data.suffix.lower() != ".json"):
         raise ConfigError(f"--images {images} goes with a COCO file as --data; {data} is none")
     if images is not None and not images.is_dir():
-        raise DataError(f"{images}: no such folder; --images is the folder of the pictures")
+        raise DataError(f"{images}: no such folder; --images is the folder of the images")
     if data.is_file():
         return _of_file(data, images)
     check_data(data)
@@ -101,7 +101,7 @@ def _of_file(path: Path, images: Path | None) -> Way:
         return yolo_file(path)
     found = voc_file(path) if kind == ".xml" else None
     if found is None:
-        raise DataError(f"{path}: not a file that names what is in pictures; give the data set's folder, or {_kinds()}")
+        raise DataError(f"{path}: not a file that names what is in images; give the data set's folder, or {_kinds()}")
     return found
 
 

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from detdiffusion.core.files import one_line
 from training.data.checks import Drop, Dropped, Reason, Tally, finite_numbers, placed
-from training.data.forms.common import pictures_below
+from training.data.forms.common import pictures_below, with_capitals
 from training.data.images import SUFFIXES, Frame, ImageError, ImageFault, locate
 from training.data.index import Entry, ImageEntry, IndexWriter
 
@@ -38,7 +38,7 @@ class VocSplit:
 
     def annotation(self, stem: str) -> Path:
         """The file of a stem."""
-        return self.annotations / f"{stem}.xml"
+        return with_capitals(self.annotations / f"{stem}.xml")
 
     def annotation_files(self) -> list[Path]:
         """Those that are there."""

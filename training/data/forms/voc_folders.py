@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from training.data.forms.common import SPLIT, Listing, Way, is_picture, parents_of, read_lines
+from training.data.forms.common import SPLIT, Listing, Way, is_picture, parents_of, read_lines, with_capitals
 from training.data.forms.voc import VocSplit, is_plain
 from training.data.index import Source
 
 _ANNOTATIONS = ("annotations", "annotation", "annots", "xmls", "xml", "labels")
 _PICTURES = ("jpegimages", "images", "image", "imgs", "img", "pictures", "photos")
+_XML = "*.[xX][mM][lL]"
 
 Places = tuple[Path, Path]  # folder of XML files, folder of pictures
 
@@ -55,7 +56,7 @@ def _splits(folder: Path) -> dict[str | None, Places]:
 
 def _places(folder: Path, listing: Listing) -> Places | None:
     own, pictures = listing.folder(*_ANNOTATIONS), listing.folder(*_PICTURES)
-    if own and (any((folder / own).rglob("*.xml")) or (pictures == "JPEGImages" and own == "Annotations")):
+    if own and (any((folder / own).rglob(_XML)) or (pictures == "JPEGImages" and own == "Annotations")):
         inside = (folder / own,) if Listing.of(folder / own).pictures else (folder,)
         return folder / own, folder / pictures if pictures else inside[0]
     if listing.with_suffix(".xml") and listing.pictures:
@@ -94,7 +95,7 @@ def _stem(annotations: Path, line: str) -> str:
     for words in (line, line.split()[0]):
         plain = words.replace("\\", "/")
         for stem in (plain, str(Path(plain).with_suffix("")) if _has_suffix(plain) else plain, Path(plain).stem):
-            if is_plain(plain) and (annotations / f"{stem}.xml").is_file():
+            if is_plain(plain) and with_capitals(annotations / f"{stem}.xml").is_file():
                 return stem
     first = line.split()[0]
     return str(Path(first).with_suffix("")) if _has_suffix(first) else first
@@ -106,7 +107,7 @@ def _has_suffix(name: str) -> bool:
 
 def _of_folder(root: Path, splits: Mapping[str | None, Places], split: str | None) -> Source:
     annotations, pictures = splits[split]
-    found = annotations.glob("*.xml") if annotations == pictures else annotations.rglob("*.xml")
+    found = annotations.glob(_XML) if annotations == pictures else annotations.rglob(_XML)
     stems = sorted(path.relative_to(annotations).with_suffix("").as_posix() for path in found)
     return _source(VocSplit(root, annotations, pictures, tuple(stems), all_pictures=True))
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from training.data.checks import Drop, Dropped, Reason, Tally, finite_numbers, placed
 from training.data.forms.coco_masks import pack
-from training.data.forms.common import Listing, is_picture, read_lines
+from training.data.forms.common import Listing, is_picture, read_lines, with_capitals
 from training.data.images import Frame, ImageError, ImageFault, locate
 from training.data.index import Entry, ImageEntry, IndexWriter
 
@@ -44,12 +44,12 @@ class YoloSplit:
         """images/train/a.jpg -> labels/train/a.txt; where there is no such folder, beside the picture."""
         path = (place.relative_to(self.root) / name).with_suffix(".txt")
         parts = [part for part in path.parts if part not in ("/", "..")]  # never outside the root
-        beside = self.root.joinpath(*parts)
         at = next((at for at in reversed(range(len(parts) - 1)) if parts[at].lower() in IMAGES), None)
-        if at is None:
-            return beside
-        parts[at] = LABELS
-        return self.root.joinpath(*parts) if self.root.joinpath(*parts[: at + 1]).is_dir() else beside
+        if at is not None:
+            above = self.root.joinpath(*parts[:at])
+            spelled = (LABELS, LABELS.title(), LABELS.upper())
+            parts[at] = next((name for name in spelled if (above / name).is_dir()), parts[at])
+        return with_capitals(self.root.joinpath(*parts))
 
     def label_files(self) -> list[Path]:
         """Those of its pictures that are there."""
@@ -72,6 +72,8 @@ class YoloSplit:
             shared = stems[_stem(place / name)] > 1  # a.jpg and a.png: the suffix tells them apart
             image_id = path if shared else PurePosixPath(path).with_suffix("").as_posix()
             objects = list(self._objects(label, rows, frame, writer.tally))
+            if not label.is_file():
+                writer.tally.notes[Reason.NO_LABELS] += 1
             writer.add(ImageEntry(image_id, path, frame), objects, len(rows) - len(objects))
         for label in self._orphans():
             shown = label.relative_to(self.root).as_posix()

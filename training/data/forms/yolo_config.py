@@ -17,7 +17,7 @@ import yaml  # type: ignore[import-untyped]
 from detdiffusion.bounds import CLASS_NAME, CLASSES
 from detdiffusion.core.files import one_line
 from detdiffusion.core.yaml_files import BoundedLoader, load_yaml
-from detdiffusion.errors import DataError
+from detdiffusion.errors import DataError, quoted
 from training.data.forms.common import read_lines
 from training.data.images import is_file
 
@@ -130,5 +130,5 @@ def _key_points(path: Path, values: Mapping[str, Any]) -> int | None:
     if not shape:
         return None
     if not isinstance(shape, list) or not all(re.fullmatch(r"\d{1,4}", str(side)) for side in shape) or len(shape) != 2:
-        raise DataError(f"{path}: kpt_shape {repr(shape)[:40]} needs to be [points, 2] or [points, 3]")
+        raise DataError(f"{path}: kpt_shape {quoted(shape)} needs to be [points, 2] or [points, 3]")
     return math.prod(map(int, shape))

@@ -40,7 +40,7 @@ def yolo_ways(folder: Path) -> list[Way]:
     found = complete or _from_folders(folder, configs[0] if configs else None)
     if found or own is None:
         return found
-    lacking = f"{folder / own}: it names no pictures; set train: (and val:) to their places within {folder}"
+    lacking = f"{folder / own}: it names no images; set train: (and val:) to their places within {folder}"
     return [Way("YOLO", folder, folder / own, (), lambda _: _missing(lacking), lacking)]
 
 
@@ -58,7 +58,7 @@ def yolo_file(path: Path) -> Way:
     root = path.parent.parent if path.parent.name.lower() == LABELS else path.parent
     found = _from_folders(root, config or YoloConfig(path, read_names(path), {}))
     if not found:
-        raise DataError(f"{path}: there are no pictures with labels beside it; the data set's folder holds this file")
+        raise DataError(f"{path}: there are no images with labels beside it; the data set's folder holds this file")
     return found[0]
 
 
@@ -112,7 +112,7 @@ def _inside(folder: Path, config: YoloConfig, entry: str) -> Path:
             return candidate
         if candidate.resolve().is_relative_to(home):
             return folder / candidate.resolve().relative_to(home)
-    raise DataError(f"{config.file}: {entry[:300]!r} is not found inside {folder}; set it to the place of the pictures")
+    raise DataError(f"{config.file}: {entry[:300]!r} is not found inside {folder}; set it to the place of the images")
 
 
 def _listed(root: Path, config: YoloConfig | None, place: Path) -> Iterator[tuple[Path, str]]:
@@ -223,12 +223,20 @@ def _missing(message: str) -> Source:
 
 
 def _source(data: YoloSplit) -> Source:
+    labels = data.label_files()
+    there = [(place, name) for place, name in data.pictures if is_file(place / name)] if not labels else []
+    if there:
+        wanted = data.label_file(*there[0]).relative_to(data.root).as_posix()
+        raise DataError(
+            f"{data.root}: none of {len(there)} images has a label file; looked for {wanted} and so on. Put them "
+            "there; an empty one says that there is nothing in an image"
+        )
     plain = ((place, name) for place, name in data.pictures if not Path(name).is_absolute() and ".." not in name)
     folders = parents_of(data.root, [(place / name).relative_to(data.root).as_posix() for place, name in plain])
     return Source(
         form="YOLO",
         root=data.root,
-        files=(*data.about, *data.label_files()),
+        files=(*data.about, *labels),
         folders=tuple(place for place in folders if place != data.root and place.is_dir()),
         fill=data.fill,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from detdiffusion.core.files import write_text, written_aside
 from detdiffusion.layout import Box
 from training.data.papercut.causes import Cause
 from training.data.papercut.classes import STUFF_IDS, THING_IDS
@@ -25,10 +26,12 @@ def write_dataset(
 ) -> None:
     """Writes images/SEED.png, annotations/instances.json and annotations/stuff.json; calls on_progress(done, total).
 
-    Beside COCO's own keys, the annotation of a difficult thing has `causes`, for analysis.
+    Beside COCO's own keys, the annotation of a difficult thing has `causes`, for analysis. Annotations come last, those
+    of things at the very end: what a kill leaves is no data set.
     """
     (out / "images").mkdir(parents=True, exist_ok=True)
-    (out / "annotations").mkdir(exist_ok=True)
+    for name in ("instances", "stuff"):
+        (out / "annotations" / f"{name}.json").unlink(missing_ok=True)
     images: list[dict[str, object]] = []
     things: list[dict[str, object]] = []
     stuff: list[dict[str, object]] = []
@@ -36,7 +39,8 @@ def write_dataset(
         zip(seeds, scenes(seeds, size, hard_share, workers, cause), strict=True), start=1
     ):
         name = f"{seed:06d}.png"
-        made.image.save(out / "images" / name)
+        with written_aside(out / "images" / name, durable=False) as aside:
+            made.image.save(aside, format="PNG")
         images.append({"id": seed, "file_name": name, "width": size, "height": size})
         for box, mask, causes in zip(made.layout.boxes, made.masks, made.causes, strict=True):
             rows = things if box.label in THING_IDS else stuff
@@ -44,8 +48,8 @@ def write_dataset(
             rows.append(_annotation(len(rows) + 1, seed, box, mask, size) | extra)
         if on_progress is not None:
             on_progress(done, len(seeds))
-    _write_coco(out / "annotations" / "instances.json", "thing", THING_IDS, images, things)
     _write_coco(out / "annotations" / "stuff.json", "stuff", STUFF_IDS, images, stuff)
+    _write_coco(out / "annotations" / "instances.json", "thing", THING_IDS, images, things)
 
 
 def _write_coco(
@@ -57,7 +61,7 @@ def _write_coco(
         "annotations": annotations,
         "categories": [{"id": number, "name": name, "supercategory": kind} for name, number in ids.items()],
     }
-    path.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8", newline="\n")
+    write_text(path, json.dumps(content, separators=(",", ":")))
 
 
 def _annotation(number: int, image: int, box: Box, mask: Mask, size: int) -> dict[str, object]:

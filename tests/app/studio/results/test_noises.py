@@ -23,7 +23,7 @@ def test_many_noises_show_how_confidence_is_spread(studio: Studio, street: dict[
     assert shares == sorted(shares)
     assert (shares[0], shares[-1], last.progress) == (0.0, 1.0, None)
     assert [table.pairs for table in busy if table.progress in (4 / 6, 1.0)][-1] == 6
-    assert {table.pairs for table in busy} == {0, 4, 6}, "the numbers grow while pictures are made"
+    assert {table.pairs for table in busy} == {0, 4, 6}, "the numbers grow while images are made"
     assert [(row.label, len(row.a), len(row.b)) for row in last.rows] == [("bus", 6, 6), ("car", 6, 6)]
     car = last.rows[1]
     drops = [a - b for a, b in zip(car.a, car.b, strict=True)]

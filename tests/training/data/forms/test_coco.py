@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
+from copy import copy
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -223,8 +224,14 @@ def test_pictures_are_found(place: str, tmp_path: Path) -> None:
     assert index.picture(0).path == f"{place}/1.png".removeprefix("./")
 
 
+def test_folders_are_found_in_capitals(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "data", "train", "Images/Train")
+    (root / "annotations").rename(root / "Annotations")
+    assert opened(root).picture(0).path == "Images/Train/1.png"
+
+
 def test_no_folder_with_pictures(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no picture \(1.png, 2.png, ...\) is in any of these folders: train2017, \."):
+    with pytest.raises(DataError, match=r"no image \(1.png, 2.png, ...\) is in any of these folders: train2017, \."):
         opened(make_folder(tmp_path / "data", on_disk=()))
 
 
@@ -257,7 +264,7 @@ def test_splits(splits: list[str], wanted: str | None, expected: str | None, tmp
     ("fault", "reason"),
     [
         ("missing", ImageFault.MISSING),
-        ("no picture", ImageFault.UNREADABLE),
+        ("no image", ImageFault.UNREADABLE),
         ("size", ImageFault.OTHER_SIZE),
         ("large", ImageFault.TOO_LARGE),
         ("outside", ImageFault.OUTSIDE),
@@ -271,7 +278,7 @@ def test_pictures_that_cannot_be_used_are_counted(fault: str, reason: str, tmp_p
     write(root / "annotations" / "instances_train2017.json", pictures, [thing(1), thing(2, 2), thing(3, 2)])
     if fault == "missing":
         path.unlink()
-    elif fault == "no picture":
+    elif fault == "no image":
         path.write_text("x")
     elif fault == "size":
         Image.new("RGB", (WIDTH + 1, HEIGHT)).save(path)
@@ -320,7 +327,20 @@ def test_a_damaged_index_is_made_anew(content: bytes, tmp_path: Path) -> None:
     root = make_folder(tmp_path / "data")
     (tmp_path / "index.sqlite").write_bytes(content)
     assert labels(opened(root)) == {"1": ["cat"], "2": ["cat"]}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "index.sha256", "index.sqlite"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "index.sqlite"]
+
+
+def test_other_processes_read_no_other_index(tmp_path: Path) -> None:
+    """Whoever opens a copy (a process of its own) is told that the index was made of changed data meanwhile."""
+    root = make_folder(tmp_path / "data")
+    first = opened(root)
+    sent = copy(first)
+    assert labels(sent) == labels(first)
+    os.utime(root / "annotations" / "instances_train2017.json", (1, 1))
+    assert opened(root).made != first.made
+    assert labels(first) == {"1": ["cat"], "2": ["cat"]}, "who has it open keeps it"
+    with pytest.raises(DataError, match="changed data were read into it meanwhile; run the command again"):
+        labels(copy(first))
 
 
 def test_an_index_of_another_version_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,8 +375,10 @@ def write_many(path: Path, pictures: int, objects: int) -> None:
     polygon = [[round(4 + number * 0.17 % 15, 2) for number in range(160)]]
     with path.open("w") as file:
         file.write('{"annotations": [')
+        text = json.dumps(thing("ID", "IMAGE", segmentation=polygon))
         for number in range(pictures * objects):
-            file.write(", " * (number > 0) + json.dumps(thing(number, number % pictures, segmentation=polygon)))
+            row = text.replace('"ID"', str(number)).replace('"IMAGE"', str(number % pictures))
+            file.write(", " * (number > 0) + row)
         rows = ", ".join(json.dumps(picture(number)) for number in range(pictures))
         file.write(f'], "images": [{rows}], "categories": {json.dumps(CATEGORIES)}}}')
 

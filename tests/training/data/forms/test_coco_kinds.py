@@ -109,9 +109,7 @@ def test_images_without_a_name_are_the_reason(tmp_path: Path) -> None:
     root = changed(
         make_folder(tmp_path / "data"), lambda content: [image.pop("file_name") for image in content["images"]]
     )
-    with pytest.raises(
-        DataError, match=r"list no pictures; 2 x picture entry without id, file name or size: .*picture 1"
-    ):
+    with pytest.raises(DataError, match=r"list no images; 2 x image entry without id, file name or size: .*image 1"):
         opened(root)
 
 

@@ -150,13 +150,6 @@ def test_voc_entities_are_refused_in_every_encoding(encoding: str, tmp_path: Pat
     assert opened(root).tally.pictures == {Reason.ENTITIES: 1}
 
 
-def test_voc_namespaces_are_read(tmp_path: Path) -> None:
-    root = voc(tmp_path / "data")
-    path = root / "Annotations" / "a.xml"
-    path.write_text(path.read_text().replace("<annotation>", '<annotation xmlns="https://example.org/voc">'))
-    assert labels(opened(root)) == {"a": ["cat"]}
-
-
 @pytest.mark.parametrize(
     ("box", "expected"),
     [
@@ -171,6 +164,18 @@ def test_voc_counts_pixels_from_1(box: tuple[int, ...], expected: tuple[float, .
     index = opened(root)
     assert index.entries(0)[0].xyxy == pytest.approx(expected)
     assert index.tally.notes == {}
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_voc_files_in_capitals(listed: bool, tmp_path: Path) -> None:
+    root = voc(voc(tmp_path / "data"), stem="b.v2")
+    for path in (root / "Annotations").iterdir():
+        path.rename(path.with_name(path.name.replace(".xml", ".XML")))
+    if listed:
+        lists(root, train="a\nb.v2.XML\n")
+    index = opened(root)
+    assert labels(index) == {"a": ["cat"], "b.v2": ["cat"]}
+    assert index.tally.pictures == {}
 
 
 def test_voc_lists_as_tools_write_them(tmp_path: Path) -> None:

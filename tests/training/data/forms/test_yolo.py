@@ -41,8 +41,34 @@ def test_yolo_boxes(tmp_path: Path) -> None:
     ]
     assert (index.things, index.stuff, index.has_masks) == (("cat", "dog"), (), False)
     assert index.tally.report(0, 0).to_json() == {
-        "pictures": 0, "objects": 0, "dropped_pictures": {}, "dropped_objects": {}, "notes": {},
+        "pictures": 0, "objects": 0, "dropped_pictures": {}, "dropped_objects": {}, "notes": {Reason.NO_LABELS: 1},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("labels_in", ["labels", "Labels", "LABELS"])
+@pytest.mark.parametrize("suffix", [".txt", ".TXT"])
+def test_yolo_names_in_capitals(labels_in: str, suffix: str, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    save(root / "Images" / "a.PNG")
+    (root / labels_in).mkdir()
+    (root / labels_in / f"a{suffix}").write_text(ROW)
+    (root / "data.yaml").write_text("train: Images\nnames: [cat]\n")
+    index = opened(root)
+    assert labels(index) == {"Images/a": ["cat"]}
+    assert index.tally.notes == {}
+
+
+@pytest.mark.parametrize("elsewhere", ["label", "annotations", "labels/train"])
+def test_pictures_without_any_label_file_are_no_data_set(elsewhere: str, tmp_path: Path) -> None:
+    """Labels that lie where nobody looks are no pictures of nothing."""
+    root = yolo(tmp_path / "data", {"a": None, "b": None})
+    (root / elsewhere).mkdir()
+    for stem in "ab":
+        (root / elsewhere / f"{stem}.txt").write_text(ROW)
+    with pytest.raises(DataError, match=r"none of 2 images has a label file; looked for labels/a\.txt"):
+        opened(root)
+    (root / "labels" / "a.txt").touch()
+    assert labels(opened(root)) == {"images/a": [], "images/b": []}
 
 
 @pytest.mark.parametrize(
@@ -165,7 +191,7 @@ def test_yolo_lists_as_tools_write_them(line: str, place: str, tmp_path: Path) -
     (root / place).write_text("\ufeff" + base + line.format(root=root) + "\r\n", encoding="utf-8")
     index = opened(root)
     assert labels(index) == {"images/sub/a": ["cat"]}
-    assert index.tally.pictures == {}, "b belongs to another split: its label file is not without a picture"
+    assert index.tally.pictures == {}, "b belongs to another split: its label file is not without an image"
 
 
 def test_a_yaml_elsewhere_leads_to_its_data(tmp_path: Path) -> None:

@@ -1,21 +1,26 @@
-"""Work in a process of its own that is killed, or that finds no space: a fork, which has everything loaded already."""
+"""Work in a process of its own that is killed, finds no space, or may not write: a fork, with everything loaded."""
 
+import ctypes
 import os
 import resource
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+
+from tqdm import tqdm
 
 from detdiffusion.errors import DetDiffusionError, sentence
 
 FINE, OURS, SYSTEM, OTHER = 0, 10, 11, 12  # exit codes: how the work ended
 
 
-def child(work: Callable[[], object], said: Path, largest: int | None = None) -> int:
-    """Begins the work in a fork and returns its number. largest: bytes that it may write into one file."""
+def child(work: Callable[[], object], said: Path, largest: int | None = None, *, mighty: bool = True) -> int:
+    """Begins the work in a fork and returns its number. largest: bytes that it may write into one file. mighty: whether
+    root writes wherever it likes, as ever; False: permissions count for it, too."""
     number = os.fork()
     if number:
         return number
@@ -25,6 +30,9 @@ def child(work: Callable[[], object], said: Path, largest: int | None = None) ->
         if largest is not None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+        tqdm.set_lock(threading.RLock())  # its own is shared with the parent, which would wait for a killed child
+        if not mighty:
+            _bow_to_permissions()
         try:
             work()
         finally:
@@ -43,6 +51,16 @@ def child(work: Callable[[], object], said: Path, largest: int | None = None) ->
             sys.stdout.flush()
         finally:
             os._exit(code)
+
+
+def _bow_to_permissions() -> None:
+    """Gives up what lets root of Linux pass them: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (1 and 2)."""
+    if os.name != "posix" or os.geteuid() != 0:
+        return
+    system, header, held = ctypes.CDLL(None), (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert system.capget(header, held) == 0
+    held[0] &= ~0b110
+    assert system.capset(header, held) == 0
 
 
 def ended(number: int) -> int:
