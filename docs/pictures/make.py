@@ -140,7 +140,7 @@ def dataset(page: Page) -> None:
 
 
 def diagnosis(page: Page) -> None:
-    """What the bundled detector misses in unseen scenes: a slice and its images."""
+    """What the bundled detector gets wrong in unseen scenes, and the images of the error that costs most."""
     page.get_by_role("tab", name="Diagnose").click()
     at_rest(page)
     page.locator("#diag-name :is(input, textarea)").fill("bundled-detector")
