@@ -36,10 +36,12 @@ class DiagnosisView:
                 self._run_card()
         panel.states("")
         self.picked, self.page_number, self.seen = gr.State(""), gr.State(0), gr.State("")
+        # What the menu shows, for the clock: between an answer and the page, the menu still says what it was.
+        self.order = gr.State(str(Sort.LEAST))
         self.form = [panel.source, panel.count, panel.folder, self.split, self.detector, panel.name]
-        self.place = [panel.chosen, self.picked, self.sort, self.page_number, self.view, self.seen]
+        self.place = [panel.chosen, self.picked, self.order, self.page_number, self.view, self.seen]
         parts = [self.hint, self.findings, self.bars, self.title, self.sort, self.images, self.report, self.more_row]
-        self.shown = [*panel.shown, *parts, *self.pager.shown, self.picked, self.page_number, self.seen]
+        self.shown = [*panel.shown, *parts, *self.pager.shown, self.picked, self.order, self.page_number, self.seen]
         self.opens: list[Any] = [self.model]
         self.turns: list[Any] = []
 
@@ -111,8 +113,8 @@ class DiagnosisView:
         self.panel.wire(self, opened, closed)
         place, shown = self.place, self.shown
         self.bars.choose(self._on_pick, place, shown, **QUIET)
-        self.sort.input(self._on_sort, place, shown, **QUIET)
-        self.view.input(self._on_sort, place, shown, **QUIET)
+        self.sort.input(self._on_sort, [self.sort, *place], shown, **QUIET)
+        self.view.input(self._turn(0), place, shown, **QUIET)
         self.pager.wire(self._turn, place, shown)
         source, split = self.panel.source, self.split
         source.change(lambda of: gr.update(visible=of == Source.FOLDER), source, split, queue=False, **QUIET)
@@ -175,8 +177,8 @@ class DiagnosisView:
         picked = str(event.name)
         return self._show(replace(self.read_place(values), picked=picked, sort=handlers.natural(picked), page=0))
 
-    def _on_sort(self, *values: Any) -> Updates:
-        return self._show(replace(self.read_place(values), page=0))
+    def _on_sort(self, sort: str, *values: Any) -> Updates:
+        return self._show(replace(self.read_place(values), sort=sort, page=0))
 
     def _turn(self, step: int) -> Callable[..., Updates]:
         def turned(*values: Any) -> Updates:
@@ -194,7 +196,8 @@ class DiagnosisView:
         if screen.findings is None:
             return self.panel.show(screen.run)
         now = screen.place
-        kept: Updates = {self.picked: now.picked, self.page_number: now.page, self.seen: now.seen, self.sort: now.sort}
+        kept: Updates = {self.picked: now.picked, self.page_number: now.page, self.seen: now.seen}
+        kept |= dict.fromkeys((self.order, self.sort), str(now.sort))
         return {**self.panel.show(screen.run), **self._parts(screen.findings, now.page), **kept}
 
     def _parts(self, found: Findings, page: int) -> Updates:
