@@ -144,8 +144,7 @@ def _serve(place: Place, arguments: argparse.Namespace) -> None:
     end_with_signals()
     from app.engine.compute import Engine
     from app.engine.studio import open_studio
-    from app.page import STYLES, build, theme
-    from app.runs.jobs import Runs
+    from app.page import STYLES, Workspace, build, theme
     from app.serving.server import guarded, serve, tunnel
     from app.store.recovery import recover
     from app.studio.opening import examples
@@ -156,10 +155,7 @@ def _serve(place: Place, arguments: argparse.Namespace) -> None:
     with claim(workspace / "studio.lock") as alone:
         if alone:  # another studio may be about to write the row of an image
             recover(studio.history)
-        runs, evaluations, datasets = (
-            Runs(workspace / kind, places=studio.places) for kind in ("runs", "evaluations", "datasets")
-        )
-        page = build(studio, runs, evaluations, datasets, examples(EXAMPLES))
+        page = build(studio, Workspace.of(workspace, studio.places), examples(EXAMPLES))
         page.queue(max_size=bounds.QUEUE_LENGTH, api_open=False)  # nobody passes those who wait
         app = guarded(
             page,

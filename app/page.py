@@ -1,6 +1,7 @@
 """The page: its theme, its tabs, and what one tab does to another."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,12 @@ from markupsafe import Markup
 from app.api import add_endpoints
 from app.components.messages import QUIET, Messages, Updates, say
 from app.components.path_dialog import PathDialog
+from app.components.places import Places
 from app.components.queues import MODEL_QUEUE
+from app.datasets.form import Need
 from app.datasets.tab import DatasetView
+from app.diagnosis import handlers as diagnosis_handlers
+from app.diagnosis.tab import DiagnosisView
 from app.engine.models import Model
 from app.engine.studio import Studio
 from app.evaluation.tab import EvaluationView
@@ -20,7 +25,7 @@ from app.gallery.tab import GalleryView
 from app.runs.jobs import Runs
 from app.settings.tab import SettingsView
 from app.store.layout_store import LayoutStore
-from app.studio.layout_files import restored
+from app.studio.layout_files import annotated, restored
 from app.studio.tab import StudioView
 from app.training import handlers as training_handlers
 from app.training.handlers import Chosen
@@ -35,6 +40,7 @@ STYLES = [
         "components/path_dialog.css",
         "runs/runs.css",
         "datasets/datasets.css",
+        "diagnosis/diagnosis.css",
         "gallery/gallery.css",
         "settings/settings.css",
         "screens.css",
@@ -54,6 +60,22 @@ _HEADER = Markup(
 )
 
 Examples = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The runs of each kind."""
+
+    trainings: Runs
+    evaluations: Runs
+    datasets: Runs
+    diagnoses: Runs
+
+    @classmethod
+    def of(cls, folder: Path, places: Places) -> "Workspace":
+        """Those in a folder of the disk. places: what their commands may read and write."""
+        names = ("runs", "evaluations", "datasets", "diagnoses")
+        return cls(*(Runs(folder / name, places=places) for name in names))
 
 
 def theme() -> gr.themes.Base:
@@ -76,12 +98,12 @@ def header_html(model: Model) -> Markup:
     return _HEADER.format(" · ".join(facts))
 
 
-def build(studio: Studio, runs: Runs, evaluations: Runs, datasets: Runs, examples: Examples) -> gr.Blocks:
-    """`examples` are layouts by name; `runs` are trainings."""
+def build(studio: Studio, runs: Workspace, examples: Examples) -> gr.Blocks:
+    """`examples` are layouts by name."""
     with gr.Blocks(
         title="DetDiffusion Studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
     ) as page:
-        _Page(studio, runs, evaluations, datasets, examples).wire()
+        _Page(studio, runs, examples).wire()
         add_endpoints(studio)
     return page
 
@@ -89,8 +111,8 @@ def build(studio: Studio, runs: Runs, evaluations: Runs, datasets: Runs, example
 class _Page:
     """The header and the tabs."""
 
-    def __init__(self, studio: Studio, runs: Runs, evaluations: Runs, datasets: Runs, examples: Examples) -> None:
-        self.studio, self.runs = studio, runs
+    def __init__(self, studio: Studio, runs: Workspace, examples: Examples) -> None:
+        self.studio, self.runs = studio, runs.trainings
         self.header = gr.HTML(
             header_html(studio.model),
             js_on_load="\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS),
@@ -104,28 +126,32 @@ class _Page:
             with gr.Tab("Gallery", id="gallery", elem_id="gallery-view") as self.gallery_tab:
                 self.gallery = GalleryView(studio)
             with gr.Tab("Data sets", id="dataset", elem_id="dataset-view") as self.dataset_tab:
-                self.dataset = DatasetView(studio, runs, datasets, paths)
+                self.dataset = DatasetView(studio, runs.trainings, runs.datasets, paths)
             with gr.Tab("Training", id="training", elem_id="training-view") as self.training_tab:
-                self.training = TrainingView(studio, runs, paths)
+                self.training = TrainingView(studio, runs.trainings, paths)
             with gr.Tab("Evaluation", id="evaluation", elem_id="evaluation-view") as self.evaluation_tab:
-                self.evaluation = EvaluationView(studio, runs, evaluations, paths)
+                self.evaluation = EvaluationView(studio, runs.trainings, runs.evaluations, paths)
+            with gr.Tab("Diagnose", id="diagnosis", elem_id="diagnosis-view") as self.diagnosis_tab:
+                self.diagnosis = DiagnosisView(studio, runs.trainings, runs.diagnoses, paths)
             with gr.Tab("Settings", id="settings", elem_id="settings-view") as self.settings_tab:
                 self.settings = SettingsView(studio)
 
     def wire(self) -> None:
         self.drawing.wire()
         tabs = [self.studio_tab, self.gallery_tab, self.dataset_tab, self.training_tab, self.evaluation_tab]
-        tabs.append(self.settings_tab)
-        views: list[GalleryView | DatasetView | TrainingView | EvaluationView] = [
+        tabs += [self.diagnosis_tab, self.settings_tab]
+        views: list[GalleryView | DatasetView | TrainingView | EvaluationView | DiagnosisView] = [
             self.gallery,
             self.dataset,
             self.training,
             self.evaluation,
+            self.diagnosis,
         ]
-        for tab, view in zip(tabs[1:5], views, strict=True):
+        for tab, view in zip(tabs[1:-1], views, strict=True):
             view.wire(opened=tab, closed=[other for other in tabs if other is not tab])
         self._wire_layouts()
         self._wire_gallery()
+        self._wire_diagnosis()
         self.paths.wire()
         gr.on(None, self._on_load, None, self.header, queue=False, **QUIET)  # no trigger given: when the page loads
         training, drawing = self.training, self.drawing
@@ -169,6 +195,31 @@ class _Page:
             record = record_of(self.studio.history, self.gallery.chosen(selected))
             shown = self.drawing.show(restored(self.studio, record), "Restored")
             return {self.views: gr.Tabs(selected="studio"), **shown}
+        return {self.views: gr.skip()}
+
+    def _wire_diagnosis(self) -> None:
+        """A click on an image opens it on the canvas; a data set is made of a slice."""
+        diagnosis, dataset, drawing = self.diagnosis, self.dataset, self.drawing
+        diagnosis.images.choose(self._on_case, diagnosis.place, [self.views, *drawing.restored], **QUIET)
+        changed = [self.views, *dataset.shown, dataset.panel.chosen, dataset.view]
+        diagnosis.more.click(self._on_more, [*diagnosis.order_of_more, *diagnosis.place], changed, **QUIET)
+
+    def _on_case(self, event: gr.EventData, *place: Any) -> Updates:
+        with Messages("Not opened", "The layout in the studio is unchanged."):
+            number = int(str(event.name).removeprefix("image "))
+            found = diagnosis_handlers.image_of(self.diagnosis.runs, self.diagnosis.read_place(place), number)
+            shown = self.drawing.show(annotated(self.studio, *found), "Opened")
+            return {self.views: gr.Tabs(selected="studio"), **shown}
+        return {self.views: gr.skip()}
+
+    def _on_more(self, *values: Any) -> Updates:
+        count = len(self.diagnosis.order_of_more)
+        with Messages("Not started", "Nothing was written."):
+            place = self.diagnosis.read_place(values[count:])
+            need = Need(*diagnosis_handlers.slice_of(self.diagnosis.runs, place))
+            started = self.dataset.begin_more(*self.diagnosis.read_more(values[:count]), need)
+            say("Started", f"Images like those of {need.slice}: they appear in Data sets.")
+            return {self.views: gr.Tabs(selected="dataset"), **started}
         return {self.views: gr.skip()}
 
     def _on_load(self) -> str:

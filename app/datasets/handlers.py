@@ -4,19 +4,21 @@ import base64
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from app.components.html import hint_html
 from app.components.images import ImageView, Mark
 from app.components.places import ANYWHERE, Places
-from app.datasets.form import PAGE, SET, DatasetOrder, Kind, layouts_spec, make_dataset, make_loop
-from app.datasets.views import card_html, images_html, layouts_html, stages_html
+from app.datasets.form import PAGE, SET, DatasetOrder, Kind, Need, layouts_spec, make_dataset, make_loop, make_more
+from app.datasets.views import card_html, images_html, layouts_html, reasons, stages_html
 from app.engine.studio import Studio
 from app.runs import handlers as shared
 from app.runs.files import read_object
@@ -33,9 +35,11 @@ from detdiffusion.text.vocabulary import Vocabulary
 from training.core.chunks import Chunks, Row
 from training.data.filters import NO_FILTER
 from training.data.layout_sources import open_source
-from training.synthesis.store import MANIFEST, read_chunks
+from training.diagnosis.evidence import FILE as EVIDENCE
+from training.diagnosis.evidence import Evidence
+from training.synthesis.store import MANIFEST, read_chunks, read_manifest
 
-LAYOUTS, IMAGES, NUMBERS = "Layouts", "Images", "Numbers"
+LAYOUTS, IMAGES, REFUSED, NUMBERS = "Layouts", "Images", "Refused", "Numbers"
 A_PAGE = 12  # layouts or pictures
 SURE = 0.5  # of the detector: a lower confidence is shown as missed
 SIDE = 220  # pixels of a shown picture
@@ -43,6 +47,7 @@ BROWSED = (256, 256)  # height and width for layouts of no size of their own
 COUNTED = 500  # layouts, whose classes and tags are counted
 NOT_DATA = ("claims", "logs", "status.json", "status.lock")  # of the folder that `generate` writes
 READING = "Reading the layouts."
+UNCHECKED = "This data set was made without the check. For the next one, tick Check labels in the form."
 NO_RUN = "No data set yet. Choose layouts and a model, then press Start."
 
 
@@ -70,15 +75,28 @@ def start(studio: Studio, runs: Runs, order: DatasetOrder) -> str:
 
 def _check_classes(order: DatasetOrder, places: Places) -> None:
     """ConfigError where the model cannot draw a class of the layouts (of those that the page counts)."""
-    known = _labels(order.model)
     spec = layouts_spec(order, places)
     counted, _ = _read(spec, _changed(spec), _stuff(order.model))
-    unknown = sorted({label for layout in counted for label in layout.labels if known and label not in known})
+    _check_known(order.model, [label for layout in counted for label in layout.labels])
+
+
+def _check_known(model: str, labels: Iterable[str]) -> None:
+    known = _labels(model)
+    unknown = sorted({label for label in labels if known and label not in known})
     if unknown:
         raise ConfigError(
-            f"{model_name(Path(order.model))} does not know {', '.join(unknown)}: leave these objects out of the "
+            f"{model_name(Path(model))} does not know {', '.join(unknown)}: leave these objects out of the "
             "layouts, rename their class, or choose another model"
         )
+
+
+def start_more(studio: Studio, runs: Runs, order: DatasetOrder, need: Need) -> str:
+    """The same for layouts that are planned for a slice of a diagnosis."""
+    plan = make_more(order, need, runs, studio.models.home)
+    evidence = Evidence.load(need.diagnosis / EVIDENCE)
+    _check_known(order.model, evidence.labels[np.unique(evidence.label)].tolist())
+    runs.start(plan.name, plan.commands, plan.about, online=False, status=plan.status, counts=plan.counts)
+    return plan.name
 
 
 def start_loop(runs: Runs, config: str) -> str:
@@ -214,21 +232,34 @@ def _loop(folder: Path, status: Status) -> tuple[str, int]:
 
 
 def _dataset(folder: Path, view: str, page: int) -> tuple[str, int]:
-    """Numbers, or a page of pictures; the newest ones while they are being made."""
+    """Numbers, or a page of images; the newest ones while they are being made."""
     card = read_object(folder / SET / "card.json")
     if view == NUMBERS:
         return (hint_html("The numbers appear when all images are finished.") if card is None else card_html(card)), 0
     try:
-        chunks = read_chunks(folder / SET)
+        chunks, settings = read_chunks(folder / SET), read_manifest(folder / SET)
     except DetDiffusionError:
         return hint_html("The images appear here."), 0
+    if view == REFUSED and "check" not in settings:
+        return hint_html(UNCHECKED), 0
     done = sorted(chunks.done())
     numbers = [number for chunk in done for number in chunks.numbers(chunk)]
     if not numbers:
         return hint_html("The first images appear when their chunk is finished."), 0
+    if view == REFUSED:
+        count = len(numbers)
+        numbers = [number for chunk in done for number in _refused(chunks, chunk)]
+        if not numbers:
+            return hint_html(f"None of the {count:,} images so far was refused."), 0
     pages = -(-len(numbers) // A_PAGE)
     shown = numbers[min(max(page, 0), pages - 1) * A_PAGE :][:A_PAGE]
     return images_html((_address(chunks.root, row), row) for row in _rows(chunks, shown)), pages
+
+
+@lru_cache(maxsize=4096)
+def _refused(chunks: Chunks, chunk: int) -> tuple[int, ...]:
+    """Images of a finished chunk that were refused: it stays as it is."""
+    return tuple(int(row["id"]) for row in chunks.rows(chunk) if row.get("refused"))
 
 
 def enlarged(runs: Runs, chosen: str, number: int) -> ImageView:
@@ -249,9 +280,11 @@ def enlarged(runs: Runs, chosen: str, number: int) -> ImageView:
         for box, confidence in zip(layout.boxes, row["confidence"], strict=True)
         if confidence is not None
     )
-    ratio = layout.width / layout.height
-    file = chunks.root / row["file"]
-    return ImageView(file=file, marks=marks, caption=f"{file.name} of {name}", ratio=ratio)
+    refused: list[Mapping[str, Any]] = row.get("refused", [])
+    marks += tuple(Mark(f"not asked for: {one['found']}", one["box"], one["score"]) for one in refused if "box" in one)
+    ratio, file = layout.width / layout.height, chunks.root / row["file"]
+    why = f": refused, {reasons(row)}" if refused else ""
+    return ImageView(file=file, marks=marks, caption=f"{file.name} of {name}{why}", ratio=ratio)
 
 
 def _rows(chunks: Chunks, numbers: Sequence[int]) -> Iterator[Row]:

@@ -13,8 +13,8 @@ from app.components.pager import Pager
 from app.components.path_dialog import PathDialog, Wanted
 from app.components.picture import ImagePanel, image_value
 from app.datasets import handlers
-from app.datasets.form import KEEP, DatasetOrder
-from app.datasets.handlers import IMAGES, LAYOUTS, NUMBERS, Browser
+from app.datasets.form import KEEP, DatasetOrder, Need
+from app.datasets.handlers import IMAGES, LAYOUTS, NUMBERS, REFUSED, Browser
 from app.engine.studio import Studio
 from app.runs import handlers as shared
 from app.runs.jobs import Runs
@@ -45,7 +45,7 @@ class DatasetView:
         self.page_number = gr.State(0)
         self.label = gr.State("")  # class that layouts are filtered by
         form = [self.model, panel.source, panel.count, panel.folder, self.strategy, self.count, self.steps, self.seed]
-        self.form = [*form, self.workers, self.refine, self.augment, self.yolo, panel.name]
+        self.form = [*form, self.workers, self.refine, self.augment, self.yolo, self.check, panel.name]
         self.place = [panel.chosen, self.view, self.page_number, self.label]
         self.shown = [*panel.shown, self.page, *self.pager.shown, self.download, self.page_number]
         self.opens: list[Any] = [self.model]
@@ -76,6 +76,7 @@ class DatasetView:
         with gr.Row(elem_classes="fields"):
             self.augment = gr.Checkbox(first.augment, label="Mirror and shift", elem_id="data-augment")
             self.yolo = gr.Checkbox(first.yolo, label="YOLO labels", elem_id="data-yolo")
+            self.check = gr.Checkbox(first.check, label="Check labels", elem_id="data-check")
         self.panel.launch()
         with gr.Accordion("Closed loop", open=False, elem_id="data-more", elem_classes="run-more"):
             with paths.line():
@@ -87,7 +88,7 @@ class DatasetView:
     def _run_card(self) -> None:
         with gr.Row(elem_classes="bar"):
             self.view = gr.Radio(
-                [LAYOUTS, IMAGES, NUMBERS],
+                [LAYOUTS, IMAGES, REFUSED, NUMBERS],
                 value=LAYOUTS,
                 show_label=False,
                 container=False,
@@ -103,7 +104,11 @@ class DatasetView:
             self.large = ImagePanel(elem_id="data-large")
             self.back = gr.Button("All images", size="sm", elem_id="data-back", elem_classes="escape")
         self.page = gr.HTML(
-            hint_html(handlers.READING), js_on_load=CHOOSE, elem_id="data-page", apply_default_css=False
+            hint_html(handlers.READING),
+            js_on_load=CHOOSE,
+            elem_id="data-page",
+            elem_classes="tile-page",
+            apply_default_css=False,
         )
         self.panel.logbook()
 
@@ -159,6 +164,12 @@ class DatasetView:
         count = len(fields(DatasetOrder))
         chosen, view, page, label = values[count:]
         return read_form(DatasetOrder, values[:count]), str(chosen), str(view), int(page), str(label)
+
+    def begin_more(self, model: str, count: str, steps: str, need: Need) -> Updates:
+        """Starts a data set for a slice of a diagnosis, and shows it. ConfigError if it cannot work."""
+        order = DatasetOrder(model, strategy=Strategy.ORIGIN, count=count, steps=steps, augment=False, check=True)
+        name = handlers.start_more(self.studio, self.runs, order, need)
+        return {**self.look(name, IMAGES, 0), self.panel.chosen: name, self.view: IMAGES}
 
     # --- what the panel asks ---
 

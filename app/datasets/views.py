@@ -12,6 +12,7 @@ from app.components.layout_svg import layout_svg
 from detdiffusion.layout import Attribute, Layout
 from training.core.markup import joined
 from training.core.status import StageStatus
+from training.synthesis.checking import Reason
 
 FACTS = Markup(
     '<p class="facts"><b>What the form asks for</b> · {about} · {objects:,} objects: {tags}</p>{unknown}'
@@ -30,13 +31,15 @@ TILE = Markup(
 STAGE = Markup('<li class="{state}"><i></i><span>{name}</span><small>{state}</small></li>')
 STAGES = Markup('<ol class="stages">{}</ol>')
 PICTURE = Markup(
-    '<figure><button type="button" class="tile" data-name="image {number}" title="Enlarge">'
-    '<img src="{address}" alt="{said}"></button><figcaption>{said}</figcaption></figure>'
+    '<figure class="{kind}"><button type="button" class="tile" data-name="image {number}" title="Enlarge">'
+    '<img src="{address}" alt="{said}"></button><figcaption title="{said}">{said}</figcaption></figure>'
 )
 TABLE = Markup(
-    '<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{fates}'
+    '<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    "{fates}{refused}"
 )
 ROW, NAME, NUMBER = Markup("<tr>{}{}</tr>"), Markup("<{0}>{1}</{0}>"), Markup("<{0} class=number>{1}</{0}>")
+REFUSED = Markup("<p class=facts>Refused, so not among the annotations: {}</p>")
 FATE = Markup("<p class=facts>Asked {}: {}</p>")
 HEADS = ("Objects", "Easy in data", "Hard in data", "Asked easy", "Asked hard", "Found", "Missed", "Mean")
 
@@ -84,12 +87,35 @@ def stages_html(stages: Sequence[StageStatus]) -> str:
 
 def images_html(pictures: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
     """Pictures of a page: the data address of each, and its row in the commit."""
-    tiles = (PICTURE.format(number=row["id"], address=address, said=_said(row)) for address, row in pictures)
+    tiles = (
+        PICTURE.format(number=row["id"], address=address, said=_said(row), kind="refused" if row.get("refused") else "")
+        for address, row in pictures
+    )
     return TILES.format(kind="tiles pictures", tiles=joined(tiles))
 
 
+def reasons(row: Mapping[str, Any]) -> str:
+    """Why an image was refused."""
+    objects = row["layout"]["objects"]
+    return "; ".join(_reason(one, objects) for one in row["refused"])
+
+
+def _reason(one: Mapping[str, Any], objects: Sequence[Mapping[str, Any]]) -> str:
+    match Reason(one["reason"]):
+        case Reason.ABSENT:
+            return f"{one['absent']} of {one['things']} things are not there"
+        case Reason.WRONG_CLASS:
+            return f"{objects[one['object']]['label']} looks like {one['found']} ({one['score']:.2f})"
+        case Reason.EXTRA:
+            return f"{one['found']} that nobody asked for ({one['score']:.2f})"
+        case Reason.COPY:
+            return f"nearly a copy of {one['nearest']}"
+
+
 def _said(row: Mapping[str, Any]) -> str:
-    """What the detector says of a picture's objects."""
+    """Why a picture was refused, or what the detector says of its objects."""
+    if row.get("refused"):
+        return f"Refused: {reasons(row)}"
     objects = row["layout"]["objects"]
     known = [(item["label"], value) for item, value in zip(objects, row["confidence"], strict=True)]
     said = ", ".join(f"{label} {value:.2f}" for label, value in known if value is not None)
@@ -100,7 +126,8 @@ def _said(row: Mapping[str, Any]) -> str:
 
 
 def card_html(card: Mapping[str, Any]) -> str:
-    """The data card's table, and what became of objects that were asked to be easy or hard."""
+    """The data card's table, what became of objects that were asked to be easy or hard, and of images refused."""
+    refused = ", ".join(f"{count:,} {reason}" for reason, count in card.get("refused", {}).items())
     return TABLE.format(
         head=NAME.format("th", "Class") + joined(NUMBER.format("th", head) for head in HEADS),
         body=joined(_class_row(name, counts) for name, counts in card["classes"].items()),
@@ -108,6 +135,7 @@ def card_html(card: Mapping[str, Any]) -> str:
             FATE.format(tag, ", ".join(f"{count:,} {fate}" for fate, count in counts.items()))
             for tag, counts in card["fates"].items()
         ),
+        refused=REFUSED.format(refused) if refused else "",
     )
 
 

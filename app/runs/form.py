@@ -1,5 +1,6 @@
 """What the forms of training, evaluation and data sets share: data, models, detectors, numbers as typed. No gradio."""
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -31,12 +32,14 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """A run as it is to be started. `about` is what a person reads of it; `status` as `app.runs.jobs.Job` has it."""
+    """A run as it is to be started. `about` is what a person reads of it; `status` and `counts` are those of
+    `app.runs.jobs.Job`."""
 
     name: str
     commands: tuple[tuple[str, ...], ...]
     about: Mapping[str, str]
     status: tuple[str, ...]
+    counts: int = 0
 
 
 def whole_number(name: str, text: str, least: int, most: int) -> int | None:
@@ -47,6 +50,12 @@ def whole_number(name: str, text: str, least: int, most: int) -> int | None:
     if not (re.fullmatch(r"-?\d{1,18}", typed) and least <= int(typed) <= most):
         raise ConfigError(f"{name} {text.strip()!r} needs to be a whole number from {least} to {most:,}")
     return int(typed)
+
+
+def papercut(scenes: int, size: int, out: Path, first: int = FIRST_SCENE) -> tuple[str, ...]:
+    """The command that draws scenes of the built-in world."""
+    where = ("--seed", str(first), "--image-size", str(size), "--workers", str(os.cpu_count() or 1), "--out", str(out))
+    return (*TRAINING, "papercut", "--images", str(scenes), *where)
 
 
 def data_folder(text: str, places: Places) -> Path:

@@ -24,7 +24,15 @@ SAMPLE = Markup(
     "Same layouts and noise at every step. Rows: origin, all easy, all hard</figcaption></figure>"
 )
 LOG = Markup('<div class="end" tabindex="0"><pre>{}</pre></div>')
-STAGES = {"papercut": "drawing scenes", "attributes": "asking the detector", "latents": "encoding images"}
+STAGES = {
+    "papercut": "drawing scenes",
+    "attributes": "asking the detector",
+    "latents": "encoding images",
+    "looking": "asking the detector",
+    "matching": "comparing",
+    "scores": "counting",
+    "layouts": "planning",
+}
 TABLE_ROW = Markup("<span>{}</span>")  # of a table: it stays in one line
 COLUMNS = re.compile(r"\S {2,}\S.* {2,}\S|^\|.*\|")
 BAR = re.compile(
@@ -35,6 +43,8 @@ WORK = {
     "papercut": "Drawing scenes",
     "annotate": "Asking the detector which objects are easy and which are hard",
     "train": "Training",
+    "diagnose": "Diagnosing the detector",
+    "plan": "Planning layouts",
     "generate": "Generating images",
     "verify": "Checking the images",
     "evaluate": "Evaluating",
@@ -59,7 +69,7 @@ class RunHead:
         if status.seconds_left is not None:
             facts.append(f"{duration(status.seconds_left)} left")
         stopped = status.state is State.STOPPED and status.resumable
-        message = GOES_ON if stopped else status.message
+        message = GOES_ON if stopped else readable(status.message)
         return HEAD.format(
             state=status.state,
             name=status.name,

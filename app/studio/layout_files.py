@@ -153,16 +153,21 @@ def _open_annotation(studio: Studio, file: Path, picture: Path | None, lay_out: 
         except DataError as error:
             reason = str(error).replace(f"{folder}: ", "").replace(f"{folder}/", "")
             raise DataError(f"{file.name}: {reason}") from error
-    known = [box for box in sample.layout.boxes if box.label in studio.model.vocabulary.labels]
-    unknown = Counter(box.label for box in sample.layout.boxes if box.label not in studio.model.vocabulary.labels)
+    return annotated(studio, file.name, sample.layout, image)
+
+
+def annotated(studio: Studio, name: str, annotation: Layout, image: Image.Image | None) -> Opened:
+    """The layout of an annotated image, with the image behind it. LayoutError: the model knows none of its classes."""
+    known = [box for box in annotation.boxes if box.label in studio.model.vocabulary.labels]
+    unknown = Counter(box.label for box in annotation.boxes if box.label not in studio.model.vocabulary.labels)
     if not known:
-        raise LayoutError(f"{file.name}: {studio.model.name} knows none of its classes ({', '.join(unknown)})")
-    note = f"{file.name}: {_objects(len(known))}"
+        classes = f"knows none of its classes ({', '.join(unknown)})" if unknown else "needs an object, and it has none"
+        raise LayoutError(f"{name}: {studio.model.name} {classes}")
+    note = f"{name}: {_objects(len(known))}"
     if unknown:
         left = ", ".join(f"{label} ×{count}" for label, count in unknown.most_common(5))
         note += f"; left out, since {studio.model.name} does not know them: {left}"
-    layout = replace(sample.layout, boxes=tuple(known[:MAX_OBJECTS]))
-    return _placed(studio, layout, image, note)
+    return _placed(studio, replace(annotation, boxes=tuple(known[:MAX_OBJECTS])), image, note)
 
 
 def _lay_out_voc(file: Path, picture: Path | None, folder: Path) -> None:

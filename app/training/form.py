@@ -1,7 +1,6 @@
 """A training run as a person orders it -> the commands that do it, and whether they can work."""
 
 import math
-import os
 import re
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from app.components.places import Places
 from app.runs.files import MODEL
-from app.runs.form import FIRST_SCENE, TRAINING, Source, data_folder, detector_of, whole_number
+from app.runs.form import FIRST_SCENE, TRAINING, Source, data_folder, detector_of, papercut, whole_number
 from app.runs.jobs import ROOT, Runs
 from detdiffusion.core.files import typed_path
 from detdiffusion.detectors import BUNDLED
@@ -95,7 +94,7 @@ def make_plan(order: Order, runs: Runs, home: Path, present: Path | None = None)
         base = str((present or home).resolve())
     check = _train(order, run, data, base)
     size = _scene_size(order.preset) if scenes else 0
-    commands = [_papercut(scenes, size, data)] if scenes else []
+    commands = [papercut(scenes, size, data)] if scenes else []
     status = [f"{data.name}/{STATUS}"] if scenes else []
     if _has_attributes(order.preset):
         attributes = str(run / ATTRIBUTES)
@@ -167,12 +166,6 @@ def _scene_size(preset: str) -> int:
 
 def _has_attributes(preset: str) -> bool:
     return TRAIN_PRESETS[preset].attributes
-
-
-def _papercut(scenes: int, size: int, out: Path) -> tuple[str, ...]:
-    first, workers = str(FIRST_SCENE), str(os.cpu_count() or 1)
-    where = ("--seed", first, "--image-size", str(size), "--workers", workers, "--out", str(out))
-    return (*TRAINING, "papercut", "--images", str(scenes), *where)
 
 
 def _annotate(data: Path, detector: str, out: str) -> tuple[str, ...]:

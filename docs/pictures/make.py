@@ -1,4 +1,4 @@
-"""Makes the pictures of the documentation from the running studio: ten tasks, and the moving one of the README.
+"""Makes the pictures of the documentation from the running studio: eleven tasks, and the moving one of the README.
 
 python docs/pictures/make.py [NAME ...] [--out DIR]: starts a studio of its own with the bundled model, drives
 it in Chromium, and writes WebP files. It needs requirements-test.txt and a Chromium; about ten minutes on two cores.
@@ -139,6 +139,16 @@ def dataset(page: Page) -> None:
     page.add_style_tag(content=NO_LOG)
 
 
+def diagnosis(page: Page) -> None:
+    """What the bundled detector gets wrong in unseen scenes, and the images of the error that costs most."""
+    page.get_by_role("tab", name="Diagnose").click()
+    at_rest(page)
+    page.locator("#diag-name :is(input, textarea)").fill("bundled-detector")
+    page.locator("#diag-start").click()
+    expect(page.locator("#diag-head .run.finished")).to_be_visible(timeout=10 * MINUTE)
+    expect(page.locator("#diag-images .tile").first).to_be_visible()
+
+
 def training(page: Page) -> None:
     """The training that the tab proposes, under way: the bundled model goes on, and its samples change."""
     page.get_by_role("tab", name="Training").click()
@@ -151,7 +161,7 @@ def training(page: Page) -> None:
 
 TASKS: dict[str, Callable[[Page], None]] = {
     task.__name__: task
-    for task in (draw, generate, compare, noises, difficulty, inside, models, gallery, dataset, training)
+    for task in (draw, generate, compare, noises, difficulty, inside, models, gallery, dataset, diagnosis, training)
 }
 
 

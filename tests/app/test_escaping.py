@@ -13,6 +13,9 @@ from app.components.html import hint_html
 from app.components.images import ImageView, Mark
 from app.components.layout_svg import layout_svg
 from app.components.messages import _message
+from app.datasets.views import images_html
+from app.diagnosis.views import Tile, bars_html, title_html
+from app.diagnosis.views import tiles_html as diagnosed_html
 from app.engine.costs import CostRow, Costs
 from app.engine.models import Model
 from app.gallery.views import facts_html, large_view, tiles_html
@@ -26,10 +29,12 @@ from app.studio.results.object_table import ObjectRow, ObjectTable
 from app.studio.results.pair_table import PairTable, Verdict
 from app.studio.shelf import prompt_html, shelf_html, show_prompt
 from detdiffusion.attributes import Strategy
+from detdiffusion.evaluation.bootstrap import Estimate
 from detdiffusion.evaluation.comparison import Comparison, PairRow
 from detdiffusion.layout import Attribute, Box, Layout
 from detdiffusion.sampling_config import SamplingConfig
 from detdiffusion.text.vocabulary import Vocabulary
+from training.diagnosis.result import Calibration, Confusion, Diagnosis, Slice, Source
 
 APP = Path(__file__).resolve().parents[2] / "app"
 BAD = "\"'><script>alert(1)</script>&"
@@ -45,6 +50,13 @@ ENTRY = Entry(
     "run", 0, "a.png", 0.0, BAD, "sha", SamplingConfig(5, 20, 3.0, 0.5, "euler"), Strategy.HARD, BAD, 0.5, LAYOUT,
     (0.1,), (Found(BAD, (0.1, 0.1, 0.5, 0.5), 0.9),), id=7,
 )  # fmt: skip
+HALF = Estimate(0.5, (0.4, 0.6))
+SLICE = Slice(BAD, {"class": BAD}, 20, 10, 0.1, (0.0, 0.2), 0.1, (0.0, 0.2), 0.4, 0.01)
+DIAGNOSIS = Diagnosis(
+    "", Source(BAD, (BAD,), "", None, 10, 20, BAD, "", 0.5, (BAD,)), {}, HALF, HALF, HALF, {"cls": 1.0}, {"cls": 2},
+    (SLICE,), (SLICE,), 3, {}, (), Calibration(0.0, 0.0, ()), Confusion((), ()), (), (), {},
+)  # fmt: skip
+ROW = {"id": 1, "confidence": [0.5], "layout": LAYOUT.to_json()}
 MODEL = cast(
     Model,
     SimpleNamespace(
@@ -86,6 +98,10 @@ MODEL = cast(
         lambda: large_view(ENTRY, Path("nowhere")).marks_html(),
         lambda: costs_html(Costs((CostRow(BAD, BAD, BAD, 1.0),), BAD, BAD)),
         lambda: header_html(MODEL),
+        lambda: bars_html(DIAGNOSIS, ""),
+        lambda: title_html(DIAGNOSIS, f"slice {BAD}", 1),
+        lambda: diagnosed_html([Tile(0, BAD, BAD, "data:", (0, 0, 1, 1)), Tile(1, BAD, BAD, "", (0, 0, 1, 1))]),
+        lambda: images_html([("data:", ROW), ("data:", {**ROW, "refused": [{"reason": "copy", "nearest": BAD}]})]),
     ],
 )
 def test_no_text_becomes_html(view: Callable[[], Any]) -> None:

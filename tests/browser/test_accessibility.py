@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 
-TABS = ("gallery", "dataset", "training", "evaluation", "settings", "studio")
+TABS = ("gallery", "dataset", "training", "evaluation", "diagnosis", "settings", "studio")
 RESULTS = ("Image", "Many noises", "Attribute guidance", "Inside", "Figure", "Compare")
 MENUS = ("layouts", "share", "more", "sides", "figures")
 

@@ -12,13 +12,16 @@ MINUTES = 60_000  # milliseconds
 
 
 @pytest.mark.parametrize(
-    ("tab", "form"), [("Training", "train"), ("Evaluation", "eval"), ("Data sets", "data")], ids=str.lower
+    ("tab", "form"),
+    [("Training", "train"), ("Evaluation", "eval"), ("Data sets", "data"), ("Diagnose", "diag")],
+    ids=str.lower,
 )
 def test_an_untouched_form_starts(studio: Any, tab: str, form: str) -> None:
     page = studio.page
     page.get_by_role("tab", name=tab).click()
-    rename = page.locator(f"#{form}-rename")
+    rename, manage = page.locator(f"#{form}-rename"), page.locator(f"#{form}-manage > button")
     if not page.locator(f"#{form}-runs button").count():  # the workspace is that of all tests
+        manage.click()
         expect(rename).to_be_disabled()
     page.locator(f"#{form}-start").click()
     run = page.locator(f"#{form}-head .run")
@@ -26,6 +29,7 @@ def test_an_untouched_form_starts(studio: Any, tab: str, form: str) -> None:
     stop = page.locator(f"#{form}-stop")
     stop.click()
     expect(stop).to_be_hidden()
+    manage.click()
     expect(rename).to_be_enabled()
 
 

@@ -17,6 +17,7 @@ TABS = {  # and what is to be in reach there
     "dataset": ("#data-start",),
     "training": ("#train-start",),
     "evaluation": ("#eval-start",),
+    "diagnosis": ("#diag-start",),
     "settings": (),
 }
 FAULTS = Path(__file__).with_name("geometry.js").read_text(encoding="utf-8")

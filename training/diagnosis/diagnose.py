@@ -93,7 +93,7 @@ def diagnose(job: Job, others: Mapping[str, Dataset]) -> tuple[Diagnosis, Eviden
     print("counting: COCO's scores, slices, errors, health of the data", file=sys.stderr)
     cuts = Cuts.of(evidence)
     objects, drawn = objects_of(evidence, job.min_score), resamples(len(evidence.ids))
-    with progress("scores", "class") as report:
+    with progress("scores", "class", tell=False) as report:
         scores = coco_scores(evidence, objects, report)
     errors = evidence.errors()
     slices = find_slices(objects, counted_axes(evidence, cuts), drawn=drawn)

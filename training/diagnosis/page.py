@@ -7,21 +7,15 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from detdiffusion.core.files import write_text
-from detdiffusion.detection import Detections
-from detdiffusion.drawing import draw_detections, draw_layout, grid
+from detdiffusion.drawing import grid
 from detdiffusion.evaluation.bootstrap import Estimate
-from detdiffusion.evaluation.tide import RIGHT, is_kind
-from detdiffusion.layout import Attribute, Box, EmptyLayout, Layout
 from training.data.datasets import Dataset
-from training.diagnosis.axes import Cuts
-from training.diagnosis.diagnose import counted_axes
-from training.diagnosis.evidence import Array, Evidence
+from training.diagnosis.cases import Cases, drawn
+from training.diagnosis.evidence import Evidence
 from training.diagnosis.result import Diagnosis, Slice
-from training.diagnosis.slices import conditions_of, members
 from training.report.blocks import Block, Heading, ImageBlock, Plot, Table, Text, to_html
 from training.report.plots import Bar, Line, bars, curves
 
@@ -29,7 +23,6 @@ SLICES = 12  # that are drawn, and shown with images
 OTHERS = 25  # slices that are not named, in the table
 IMAGES = 6  # of a slice, or of the hardest
 COLUMNS = 3  # of a sheet
-SIDE = 300  # pixels of an image in a sheet
 CONFUSED = 12  # classes up to which the whole confusion matrix is a table
 NAME_WIDTH = 190  # of a slice in a drawing
 ERRORS = {  # kind of error -> what people read
@@ -131,12 +124,8 @@ def _slices(found: Diagnosis, evidence: Evidence, sheets: _Sheets) -> Iterator[B
         rows.append(Bar("all objects", average, 100 * found.recall.ci95[0], 100 * found.recall.ci95[1]))
         yield Plot("slices", "Found, in per cent", bars(rows, "objects found, per cent", NAME_WIDTH))
         yield Table("", _SLICE_COLUMNS, tuple(map(_slice_row, shown)))
-        axes = counted_axes(evidence, Cuts.from_json(found.cuts))
         for number, one in enumerate(shown[: SLICES // 2]):
-            conditions = conditions_of(axes, dict(one.bounds))
-            if conditions is not None:
-                inside = np.flatnonzero(evidence.counted)[members(axes, conditions)]
-                yield from sheets.of_objects(f"slice-{number}", f"{one.name}: missed", inside)
+            yield from sheets.of_slice(f"slice-{number}", f"{one.name}: missed", Cases.of_slice(found, evidence, one))
     others = [one for one in found.others if one.explained_by is None][:OTHERS]
     if others:
         yield Table("The next ones: not off the average beyond chance", _SLICE_COLUMNS, tuple(map(_slice_row, others)))
@@ -258,12 +247,10 @@ class _Sheets:
         self.evidence, self.dataset, self.min_score = evidence, dataset, min_score
         self.place = {image_id: number for number, image_id in enumerate(evidence.ids.tolist())}
 
-    def of_objects(self, name: str, title: str, objects: Array) -> Iterator[Block]:
+    def of_slice(self, name: str, title: str, cases: Cases) -> Iterator[Block]:
         """Images of the objects that the detector is least sure of, one of each image."""
-        one = self.evidence
-        ranked = objects[np.argsort(one.confidence[objects], kind="stable")]
-        images = list(dict.fromkeys(one.image[ranked].tolist()))[:IMAGES]
-        yield from self._sheet(name, title, images)
+        first = cases.ranked(cases.confidence, lowest=True)[:IMAGES]
+        yield from self._sheet(name, title, cases.image[first].tolist())
 
     def of_images(self, name: str, title: str, ids: Sequence[str]) -> Iterator[Block]:
         """Images by their ids."""
@@ -274,25 +261,7 @@ class _Sheets:
             yield ImageBlock(name, title, grid([self._drawn(image) for image in images], COLUMNS))
 
     def _drawn(self, image: int) -> Image.Image:
-        one = self.evidence
-        shown = self.dataset[image].load_image()
-        shown = shown.resize((SIDE, max(1, round(SIDE * shown.height / shown.width))), Image.Resampling.BICUBIC)
-        at = np.flatnonzero((one.image == image) & one.counted)
-        boxes = tuple(
-            Box(str(one.labels[one.label[i]]), self._fractions(one.box[i]), self._tag(one.confidence[i])) for i in at
-        )
-        layout = Layout(*shown.size, boxes) if boxes else EmptyLayout(*shown.size, ())
-        wrong = (one.found_image == image) & (one.score >= self.min_score) & ~is_kind(one.kind, RIGHT)
-        labels = tuple(one.labels[one.found_label[wrong]].tolist())
-        found = Detections(labels, one.score[wrong], one.found_box[wrong])
-        return draw_detections(draw_layout(shown, layout), found, self.min_score)
-
-    def _tag(self, confidence: float) -> Attribute:
-        return Attribute.EASY if confidence > 0 and confidence >= self.min_score else Attribute.HARD
-
-    def _fractions(self, box: Array) -> tuple[float, float, float, float]:
-        x1, y1, x2, y2 = (min(1.0, max(0.0, float(side))) for side in box)
-        return x1, y1, x2, y2
+        return drawn(self.evidence, image, self.dataset[image].load_image(), self.min_score)
 
 
 # --- the data -------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from training.diagnosis.diagnose import counted_axes
 from training.diagnosis.evidence import Evidence
 from training.diagnosis.result import Diagnosis, Slice
 from training.diagnosis.scenes import Places, Scenes, Thing, covers
-from training.diagnosis.slices import conditions_of, members
+from training.diagnosis.slices import objects_in
 from training.synthesis.augment import Missed, augmented
 
 COVERAGE = 0.3  # share of the layouts
@@ -106,8 +106,7 @@ def make_budget(
     chosen = [_listed(diagnosis, name) for name in wanted] or list(diagnosis.slices)
     failures, skipped = [], []
     for one in chosen:
-        conditions = conditions_of(axes, dict(one.bounds))
-        inside = np.zeros(0, np.int64) if conditions is None else counted[members(axes, conditions)]
+        inside = objects_in(axes, evidence.counted, one.bounds)
         if len(inside):
             failures.append(Target(one.name, inside, max(one.gap, 1e-3), hard=True))
         else:

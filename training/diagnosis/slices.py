@@ -10,7 +10,7 @@ without what is named already.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -124,6 +124,17 @@ def conditions_of(axes: Sequence[Axis], bounds: dict[str, Any]) -> tuple[tuple[i
             return None
         found.append((axis, known.index(_plain(bound))))
     return tuple(found)
+
+
+def objects_in(axes: Sequence[Axis], counted: Bools, bounds: Mapping[str, Any]) -> Array:
+    """Places of a slice's objects among all boxes of the data; none where an axis or a value is not there.
+
+    Args:
+        axes: with a code of each counted box.
+        counted: which boxes of the data those are.
+    """
+    conditions = conditions_of(axes, dict(bounds))
+    return np.flatnonzero(counted)[members(axes, conditions)] if conditions else np.zeros(0, np.int64)
 
 
 def likeness(objects: Objects) -> float:

@@ -15,8 +15,8 @@ from PIL import Image
 
 from app.components.places import Places
 from app.datasets import handlers
-from app.datasets.form import KEEP, SET, DatasetOrder, layouts_spec, make_dataset, make_loop
-from app.datasets.handlers import A_PAGE, IMAGES, LAYOUTS, NUMBERS
+from app.datasets.form import KEEP, SET, DatasetOrder, Need, layouts_spec, make_dataset, make_loop, make_more
+from app.datasets.handlers import A_PAGE, IMAGES, LAYOUTS, NUMBERS, REFUSED
 from app.datasets.views import tile_html
 from app.engine.studio import Studio
 from app.runs.form import Source
@@ -170,11 +170,16 @@ def test_a_class_that_the_model_does_not_know_is_marked_and_stops_the_start(runs
 # --- runs -----------------------------------------------------------------------------------------
 
 
-def put_images(out: Path, count: int, chunks_done: int) -> None:
-    """What `generate` leaves: scenes, with made-up confidences; in the second one is nothing but background."""
+Reasons = dict[int, list[dict[str, Any]]]
+
+
+def put_images(out: Path, count: int, chunks_done: int, refused: Reasons | None = None) -> None:
+    """What `generate` leaves: scenes, with made-up confidences; in the second one is nothing but background. refused:
+    of --check, by image."""
     out.mkdir(parents=True)
     classes = {"things": THINGS, "stuff": STUFF}
     settings = {"format": "generation-1", "count": count, "chunk": 5, "classes": classes, "strategy": "hard"}
+    settings |= {} if refused is None else {"check": {"by": "0", "originals": None}}
     (out / MANIFEST).write_text(json.dumps(settings))
     chunks = job_chunks(out, count, 5)
     for chunk in range(chunks_done):
@@ -188,9 +193,8 @@ def put_images(out: Path, count: int, chunks_done: int) -> None:
             asked = made.layout.with_attributes(tags)
             confidences = [0.25 if box.label in THINGS else None for box in made.layout.boxes]
             true = ["easy" if box.label in THINGS else "background" for box in made.layout.boxes]
-            rows.append(
-                {"seed": number, "source": number, "layout": asked.to_json(), "true": true, "confidence": confidences}
-            )
+            row = {"seed": number, "source": number, "layout": asked.to_json(), "true": true, "confidence": confidences}
+            rows.append(row | ({"refused": refused[number]} if refused and number in refused else {}))
             saves.append(lambda path, made=made, asked=asked: save_image(path, made.image, ImageRecord(asked, None)))
         assert chunks.commit(chunk, saves, rows)
 
@@ -244,6 +248,60 @@ def test_pictures_while_they_are_made(runs: Runs) -> None:
     runs.stop("one")
     wait(runs, "one")
     assert handlers.look(runs, "one", IMAGES, 0).run.may_resume
+
+
+def test_refused_images_have_their_reasons(runs: Runs) -> None:
+    folder, box = begin(runs, "one", "tell('finished', done=10, total=10)"), [0.1, 0.1, 0.4, 0.4]
+    away = [{"reason": "absent", "absent": 3, "things": 4}, {"reason": "copy", "nearest": "a/7.png", "distance": 0.1}]
+    extra = {"reason": "extra", "found": "dog", "score": 0.91, "box": box}
+    wrong = {"reason": "wrong class", "object": 0, "found": "kite", "score": 0.8}
+    put_images(folder / "set", 10, 2, refused={2: away, 7: [extra, wrong]})
+    export(folder / "set")
+    wait(runs, "one")
+    screen = handlers.look(runs, "one", REFUSED, 0)
+    assert re.findall("<figcaption.*?>(.*?)</figcaption>", screen.page) == [
+        "Refused: 3 of 4 things are not there; nearly a copy of a/7.png",
+        f"Refused: dog that nobody asked for (0.91); {scene(7, size=64).layout.boxes[0].label} looks like kite (0.80)",
+    ]
+    images = handlers.look(runs, "one", IMAGES, 0).page
+    assert images.count('class="refused"') == 2 and images.count("<img") == 10
+    large = handlers.enlarged(runs, "one", 7)
+    assert "refused, dog that nobody asked for" in large.caption
+    assert [(mark.label, list(mark.xyxy)) for mark in large.marks][-1] == ("not asked for: dog", box)
+    assert "not among the annotations: 1 absent, 1 copy" in handlers.look(runs, "one", NUMBERS, 0).page
+
+
+def test_none_refused_is_said(runs: Runs) -> None:
+    folder = begin(runs, "one", "tell('finished', done=5, total=5)")
+    put_images(folder / "set", 5, 1, refused={})
+    folder = begin(runs, "two", "tell('finished', done=5, total=5)")
+    put_images(folder / "set", 5, 1)
+    for name in ("one", "two"):
+        wait(runs, name)
+    assert "None of the 5 images so far was refused" in handlers.look(runs, "one", REFUSED, 0).page
+    assert "tick Check labels in the form" in handlers.look(runs, "two", REFUSED, 0).page
+
+
+# --- more of a slice ------------------------------------------------------------------------------
+
+
+def test_more_of_a_slice_becomes_three_commands(runs: Runs, home: Path, tmp_path: Path) -> None:
+    order = DatasetOrder(str(home), strategy="origin", count="8", steps="3", augment=False, check=True)
+    need = Need(tmp_path / "diagnosis", "car, left")
+    plan = make_more(order, need, runs, home)
+    layouts, generate, verify = plan.commands
+    folder = runs.folder("more-car-left-1")
+    assert plan.name == "more-car-left-1" and plan.about["data"] == "more of: car, left"
+    assert layouts[3] == "plan" and option(layouts, "--diagnosis") == str(need.diagnosis)
+    assert [option(layouts, name) for name in ("--slice", "--coverage", "--count")] == ["car, left", "0", "8"]
+    assert option(layouts, "--out") == option(generate, "--layouts") == str(folder / "layouts.jsonl")
+    assert option(generate, "--strategy") == "origin" and option(generate, "--steps") == "3" and "--check" in generate
+    assert verify[3:] == ("verify", str(folder / SET)) and plan.status[plan.counts] == f"{SET}/status.json"
+    folder.mkdir(parents=True)
+    again = make_more(order, need, runs, home)
+    assert option(again.commands[0], "--seed") != option(layouts, "--seed"), "other layouts the next time"
+    with pytest.raises(ConfigError, match="images 'x' needs"):
+        make_more(replace(order, count="x"), need, runs, home)
 
 
 def test_a_finished_data_set(runs: Runs) -> None:
