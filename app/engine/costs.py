@@ -113,5 +113,5 @@ def _costs(studio: Studio, rows: list[CostRow], *, done: bool) -> Costs:
     device = studio.models.engine.torch_device
     modules = [part for part in studio.model.pipeline.components.values() if isinstance(part, nn.Module)]
     parameters = sum(weight.numel() for module in modules for weight in module.parameters())
-    about = f"{parameters / 1e6:.1f} M parameters on {device} · {memory_gb(device):.1f} GB at most"
+    about = f"{parameters / 1e6:.1f} M parameters on {studio.models.engine.place} · {memory_gb(device):.1f} GB at most"
     return Costs(tuple(rows), studio.model.name, about, progress=not done)

@@ -104,8 +104,7 @@ def _open_image(studio: Studio, path: Path) -> Opened:
     try:
         image = read_image_file(path)
     except ImageError as error:
-        fault = error.fault.replace("picture", "image")
-        raise DataError(f"{path.name}: {fault}. Choose another file, or write it anew as PNG or JPEG") from error
+        raise DataError(f"{path.name}: {error.fault}. Choose another file, or write it anew as PNG or JPEG") from error
     model, detector = studio.model, studio.model.detector
     seen = detector.detect([image])[0].at_least(detector.min_score)
     found = tuple(
