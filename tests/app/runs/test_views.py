@@ -25,7 +25,7 @@ def test_head_of_a_run_tells_how_far_it_is() -> None:
     assert "Papercut, 200 scenes · papercut-cpu" in html
     assert 'class="run running"' in html
     failed = RunHead(Status("street-1", State.FAILED, message="no images")).html()
-    assert '<p class="message">no pictures</p>' in failed
+    assert '<p class="message">no images</p>' in failed
     assert "width:0.0%" in failed
     stopped = RunHead(Status("street-1", State.STOPPED, 2, 9, message="the same command goes on")).html()
     assert '<p class="message">Resume continues where it stopped.</p>' in stopped

@@ -10,6 +10,7 @@ from data_trees import TREES, Tree
 
 from training.__main__ import main
 from training.loop import perform as closed_loop
+from training.loop.stages import LoopConfig, stages
 from training.synthesis import workers
 
 DETECTOR = "fasterrcnn_resnet18_fpn"
@@ -51,7 +52,7 @@ def test_a_form_goes_the_whole_way(name: str, looped: set[Any], tmp_path: Path, 
     loop, run = ["loop", "--config", str(tmp_path / "loop.yaml")], tmp_path / "run"
     assert main([*loop, "--dry-run"]) == 0
     assert not run.exists()
-    copying = closed_loop.stages(closed_loop.LoopConfig.read(tmp_path / "loop.yaml"))[:2]
+    copying = stages(LoopConfig.read(tmp_path / "loop.yaml"))[:2]
     assert closed_loop.perform(copying, run) == 0
     copied = frozenset((str(path.relative_to(run)), path.read_bytes()) for path in run.glob("data/*/*"))
     assert len(copied) == 2 + len([path for path in tree.files if path.endswith(".jpg")])
