@@ -326,7 +326,7 @@ def test_detectors_are_taken_as_people_bring_them(
 ELSEWHERE = {
     "a device that is not there": "training/test_main.py::test_a_device_that_is_not_there_ends_with_2_and_a_reason",
     "train without attributes": "training/test_checks.py::test_what_is_typed_wrong_is_said_without_a_heavy_library",
-    "loop without its folder": "training/test_loop.py::test_what_is_missing_is_said_before_the_work",
+    "loop without its folder": "training/loop/test_stages.py::test_what_is_missing_is_said_before_the_work",
     "trainability --updates 2": "training/studies/test_trainability.py::test_torchvision_in_pieces",
     "an image of generate, opened in the studio": "app/studio/test_round_trip.py::test_of_generate",
     "what --help costs": "test_help.py::test_help_is_cheap",
