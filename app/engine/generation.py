@@ -37,6 +37,7 @@ from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import SamplingConfig
 
 PREVIEW_EVERY = 3  # steps: a preview costs about as much as a step
+PRESSED_EARLY, LOOKS_AGAIN = 2.0, 0.02  # seconds that a press of Cancel waits for the run it is meant for
 PASSING, MOST_PASSING = "passing", 64  # folder of images that nobody keeps; the oldest of more is deleted
 WORKER, MOST_WORKERS = "drawing", 64  # threads: their name, and more than ever wait at once
 
@@ -186,9 +187,13 @@ class GenerationService:
                     break
         raise Cancelled("nobody waits for it any more")
 
-    def cancel(self, user: str) -> None:
-        """Stops what this user is generating, if anything."""
-        if stop := self._stops.get(user):
+    def cancel(self, user: str, patience: float = 0.0) -> None:
+        """Stops what this user is generating, if anything, or what begins within `patience` seconds: whoever presses
+        Cancel at once is ahead of a run whose start still waits for its turn."""
+        deadline = time.monotonic() + patience
+        while (stop := self._stops.get(user)) is None and time.monotonic() < deadline:
+            time.sleep(LOOKS_AGAIN)
+        if stop is not None:
             stop.set()
 
     def close(self) -> None:

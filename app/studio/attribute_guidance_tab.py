@@ -10,6 +10,7 @@ from app.components.comparer import Sheet
 from app.components.forms import as_shown
 from app.components.messages import QUIET, Messages, Updates
 from app.components.queues import ASIDE_QUEUE, run_on_click
+from app.engine.generation import PRESSED_EARLY
 from app.engine.limits import MAX_ATTRIBUTE_GUIDANCE
 from app.engine.studio import Studio
 from app.studio.recipe_form import RecipeForm
@@ -71,7 +72,7 @@ class AttributeGuidanceTab:
             yield self._shown(replace(view, sheet=replace(view.sheet, progress=None)))
 
     def _on_stop(self, request: gr.Request) -> None:
-        self.studio.generation.cancel(aside_of(request, "attribute-guidance"))
+        self.studio.generation.cancel(aside_of(request, "attribute-guidance"), PRESSED_EARLY)
 
     def _shown(self, view: AttributeGuidanceView) -> Updates:
         return {self.strip: sheet_value(view.sheet), self.curve: view.html()}

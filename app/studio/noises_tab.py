@@ -9,6 +9,7 @@ import gradio as gr
 from app.components.forms import as_shown
 from app.components.messages import QUIET, Messages, Updates
 from app.components.queues import ASIDE_QUEUE, run_on_click
+from app.engine.generation import PRESSED_EARLY
 from app.engine.studio import Studio
 from app.studio.results.compare import Sides
 from app.studio.results.form import Form
@@ -72,4 +73,4 @@ class NoisesTab:
         yield {self.table: reached.html() if last.wanted else gr.skip()}
 
     def _on_stop(self, request: gr.Request) -> None:
-        self.studio.generation.cancel(aside_of(request, "noises"))
+        self.studio.generation.cancel(aside_of(request, "noises"), PRESSED_EARLY)

@@ -12,6 +12,7 @@ from app.components.images import ImageView
 from app.components.messages import QUIET, Messages, Updates, say, warn
 from app.components.picture import ImagePanel, image_value
 from app.components.queues import MODEL_QUEUE, run_on_click
+from app.engine.generation import PRESSED_EARLY
 from app.engine.studio import Studio
 from app.store.layout_store import LayoutStore
 from app.studio.attribute_guidance_tab import AttributeGuidanceTab
@@ -244,7 +245,7 @@ class StudioView:
         return {**self._single(single.read(thresholds)), **self._pair(pair.read(thresholds))}
 
     def _on_cancel(self, request: gr.Request) -> None:
-        self.studio.generation.cancel(user_of(request))
+        self.studio.generation.cancel(user_of(request), PRESSED_EARLY)
 
     def _on_loaded(self) -> Updates:
         """Whether live mode is on where nobody has chosen."""

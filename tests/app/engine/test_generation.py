@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -88,6 +89,16 @@ def test_cancel_stops_after_the_step(studio: Studio, layout: Layout) -> None:
         finish(news)
     assert list(studio.pictures.glob("*.png")) == []
     assert studio.generation.results([Ask(layout, QUICK)], "me")  # and it can go on
+
+
+def test_a_cancel_that_is_ahead_of_its_run_stops_it(studio: Studio, layout: Layout) -> None:
+    with ThreadPoolExecutor(1) as early:
+        pressed = early.submit(studio.generation.cancel, "me", 30.0)
+        assert not pressed.done()
+        with pytest.raises(Cancelled):
+            finish(studio.generation.run([Ask(layout, SamplingConfig(seed=1, steps=100))], "me"))
+    studio.generation.cancel("me", 0.1)
+    assert studio.generation.results([Ask(layout, QUICK)], "me"), "one of a while ago stops nothing"
 
 
 def test_whoever_waits_sees_it_and_may_cancel(studio: Studio, layout: Layout) -> None:

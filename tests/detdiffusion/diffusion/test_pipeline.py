@@ -16,6 +16,7 @@ from diffusers.models.attention_processor import AttnProcessor
 
 from detdiffusion.core.files import write_json
 from detdiffusion.diffusion.checkpoint import save_pipeline
+from detdiffusion.diffusion.denoising import Denoiser
 from detdiffusion.diffusion.manifest import read_recommended
 from detdiffusion.diffusion.output import StepInfo
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
@@ -217,7 +218,7 @@ def test_a_scheduler_that_would_break_the_images_is_refused_before_anything_is_d
     pipe = make_pipeline(vocabulary)
     pipe.scheduler = HeunDiscreteScheduler.from_config(pipe.scheduler.config)
     with monkeypatch.context() as patch:
-        patch.delattr(DetDiffusionPipeline, "denoise")
+        patch.delattr(Denoiser, "denoise")
         with pytest.raises(ConfigError, match=r"HeunDiscreteScheduler with 8 steps does not fit .* Choose a sampler"):
             pipe(layout_of(2), seeds=[1], steps=8)
     named = pipe(layout_of(2), seeds=[1], steps=8, sampler="dpm++").images[0]
