@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import secrets
 import socket
 from collections.abc import Callable, Mapping
@@ -99,10 +101,17 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal: everything ends after the step that it is at, or when its time is over."""
         if not self.should_exit:
+            logging.getLogger("uvicorn.error").addFilter(is_news)
             leave_later()
             self._closing()
         self.force_exit = self.force_exit or self.should_exit
         self.should_exit = True
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether what is logged at the end says more than that somebody was still connected."""
+    cut_off = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not cut_off and "graceful shutdown exceeded" not in record.getMessage()
 
 
 def serve(app: FastAPI, place: Place, serving: Callable[[], None], closing: Callable[[], None]) -> None:
