@@ -1,4 +1,4 @@
-"""OpenVINO computes a pipeline's U-Net and decoder in torch's place: on CPUs without AVX-512 in about two thirds of the time.
+"""OpenVINO computes a pipeline's U-Net and decoder in torch's place: on CPUs without AVX-512 in two thirds of the time.
 
 A network is traced once for each image size and kept in the user's cache folder. Images are those of torch but for
 rounding (docs/STUDIO.md has the figures); the pipeline loads, encodes words and trains with torch as ever.

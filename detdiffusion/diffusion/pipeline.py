@@ -337,13 +337,16 @@ def load_pipeline(
         CheckpointError: the folder is missing, damaged, unsafe, or of another architecture; before memory is taken.
         ConfigError: there is no such device or number format.
     """
-    path, compiled = as_folder(folder), str(device) == OPENVINO
-    place = device_of(str(device), "device", draws=True)
+    path, place = as_folder(folder), device_of(str(device), "device", draws=True)
     dtype = usable_dtype(place, dtype or torch.float32)
+    compiled = str(device) == OPENVINO
     if compiled and dtype != torch.float32:
         raise ConfigError(f"device {OPENVINO} needs float32 weights, not {name_of(dtype)}: leave dtype away")
     verify(path)
     check_architecture(path)
     pipe = DetDiffusionPipeline.from_pretrained(path, dtype=dtype)
-    pipe.draw_on(OPENVINO if compiled else str(place), model_hash(path))  # usable_dtype has warned
+    if compiled:  # to hash a folder without a manifest takes long
+        pipe.draw_on(OPENVINO, model_hash(path))
+    else:
+        pipe.to(place, silence_dtype_warnings=True)  # usable_dtype has warned
     return pipe
