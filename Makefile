@@ -15,7 +15,7 @@ RUNTIME := $(VENV)/.runtime-installed
 EXTRAS  := $(VENV)/.test-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help studio test test-fast lint check-yolov4
+.PHONY: help studio test test-fast lint check-yolov4 check-readers
 
 help:
 	@echo "make studio        the studio at http://127.0.0.1:$(PORT)   (options: PORT=, WORKSPACE=, MODEL=)"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-fast     the tests without browser, trained model or extra processes: five minutes"
 	@echo "make lint          ruff, mypy and import-linter"
 	@echo "make check-yolov4  our YOLOv4 against OpenCV 4's, in an environment of its own (.venv-opencv4)"
+	@echo "make check-readers our data sets in FiftyOne, CVAT's reader, Label Studio and Hugging Face (.venv-readers)"
 	@echo "Each creates $(VENV) and installs what it needs first (PYTHON=$(PYTHON); Python 3.11 or newer)."
 
 studio: $(RUNTIME)
@@ -46,6 +47,12 @@ check-yolov4: $(EXTRAS)
 	@test -x .venv-opencv4/bin/python || $(PYTHON) -m venv .venv-opencv4
 	@.venv-opencv4/bin/python -m pip --disable-pip-version-check install -q -r tests/opencv4/requirements.txt
 	@DETDIFFUSION_OPENCV4=.venv-opencv4/bin/python $(BIN)/python -m pytest -s tests/detdiffusion/detectors/test_yolov4.py -k opencv
+
+# FiftyOne, Datumaro (CVAT), Label Studio and Hugging Face are large and want other versions of what we need: apart, too.
+check-readers: $(EXTRAS)
+	@test -x .venv-readers/bin/python || $(PYTHON) -m venv .venv-readers
+	@.venv-readers/bin/python -m pip --disable-pip-version-check install -q -r tests/readers/requirements.txt
+	@DETDIFFUSION_READERS=.venv-readers/bin/python $(BIN)/python -m pytest -s tests/training/synthesis/test_handover.py
 
 test: lint
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \

@@ -1,10 +1,10 @@
-"""What pyproject.toml cannot say: the bundled model and the examples lie outside the packages, and go along."""
+"""What pyproject.toml cannot say: the bundled model lies outside the packages, and goes along."""
 
 from pathlib import Path
 
 from setuptools import setup
 
-ASSETS = ("assets/models/papercut", "assets/layouts")  # the baselines stay in the repository: twice the size
+ASSETS = ("assets/models/papercut",)  # the baselines stay in the repository: twice the size
 
 
 def folders(root: str) -> list[tuple[str, list[str]]]:

@@ -12,7 +12,7 @@ from app.serving.leaving import end_with_signals, leave
 from app.serving.place import Place
 from detdiffusion import bounds
 from detdiffusion.core.arguments import DRAWING_DEVICE, add_device, out_folder
-from detdiffusion.core.assets import BUNDLED_MODEL, EXAMPLES
+from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.devices import check_device
 from detdiffusion.diffusion.manifest import check_model
 from detdiffusion.errors import DetDiffusionError, sentence, why
@@ -147,7 +147,6 @@ def _serve(place: Place, arguments: argparse.Namespace) -> None:
     from app.page import STYLES, Workspace, build, theme
     from app.serving.server import guarded, serve, tunnel
     from app.store.recovery import recover
-    from app.studio.opening import examples
     from detdiffusion.core.files import claim
 
     workspace, roots = arguments.workspace, arguments.allow_path or [Path.cwd()]
@@ -155,7 +154,7 @@ def _serve(place: Place, arguments: argparse.Namespace) -> None:
     with claim(workspace / "studio.lock") as alone:
         if alone:  # another studio may be about to write the row of an image
             recover(studio.history)
-        page = build(studio, Workspace.of(workspace, studio.places), examples(EXAMPLES))
+        page = build(studio, Workspace.of(workspace, studio.places))
         page.queue(max_size=bounds.QUEUE_LENGTH, api_open=False)  # nobody passes those who wait
         app = guarded(
             page,

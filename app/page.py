@@ -1,6 +1,6 @@
 """The page: its theme, its tabs, and what one tab does to another."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from app.api import add_endpoints
+from app.components.clock import run_while_selected
 from app.components.messages import QUIET, Messages, Updates, say
 from app.components.path_dialog import PathDialog
 from app.components.places import Places
@@ -52,14 +53,12 @@ SCRIPTS = [
 ]
 SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Cantarell", "Noto Sans", "sans-serif"]
 MONO_FONTS = ["ui-monospace", "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", "monospace"]
-OPENING, OPENING_SEED = "Street", 7
+OPENING_SEED = 0  # of the first 24: every hard object is missed, and plain to a person
 _HEADER = Markup(
-    "<h1>DetDiffusion <span>Studio</span></h1><p>{}</p>"
+    '<h1>DetDiffusion <span>Studio</span></h1><p title="{0}">{0}</p>'
     '<button type="button" class="tour">Tour</button>'
     '<button type="button" class="theme" aria-label="Light or dark" title="Light or dark">◐</button>'
 )
-
-Examples = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +91,20 @@ def theme() -> gr.themes.Base:
 
 
 def header_html(model: Model) -> Markup:
-    """The page's title, and which model and detector it works with."""
-    words = model.vocabulary
-    facts = (model.name, f"{len(words.things)} things, {len(words.stuff)} stuff", model.detector.name)
-    return _HEADER.format(" · ".join(facts))
+    """The page's title, and which model (of a fast one its steps) and detector it works with."""
+    wanted = model.recommended
+    name = model.name if wanted.guided else f"{model.name}, {wanted.named()}"
+    kinds = {"things": model.vocabulary.things, "stuff": model.vocabulary.stuff}
+    classes = ", ".join(f"{len(names)} {kind}" for kind, names in kinds.items() if names)
+    return _HEADER.format(" · ".join((name, classes, model.detector.name)))
 
 
-def build(studio: Studio, runs: Workspace, examples: Examples) -> gr.Blocks:
-    """`examples` are layouts by name."""
+def build(studio: Studio, runs: Workspace) -> gr.Blocks:
+    """The page of a studio."""
     with gr.Blocks(
         title="DetDiffusion Studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
     ) as page:
-        _Page(studio, runs, examples).wire()
+        _Page(studio, runs).wire()
         add_endpoints(studio)
     return page
 
@@ -111,7 +112,7 @@ def build(studio: Studio, runs: Workspace, examples: Examples) -> gr.Blocks:
 class _Page:
     """The header and the tabs."""
 
-    def __init__(self, studio: Studio, runs: Workspace, examples: Examples) -> None:
+    def __init__(self, studio: Studio, runs: Workspace) -> None:
         self.studio, self.runs = studio, runs.trainings
         self.header = gr.HTML(
             header_html(studio.model),
@@ -122,7 +123,7 @@ class _Page:
         with gr.Tabs(elem_id="views", selected="studio", overflow_behavior="wrap") as self.views:
             with gr.Tab("Studio", id="studio", elem_id="studio-view") as self.studio_tab:
                 layouts = LayoutStore(studio.workspace / "layouts")
-                self.drawing = StudioView(studio, examples, layouts, OPENING, OPENING_SEED)
+                self.drawing = StudioView(studio, layouts, OPENING_SEED)
             with gr.Tab("Gallery", id="gallery", elem_id="gallery-view") as self.gallery_tab:
                 self.gallery = GalleryView(studio)
             with gr.Tab("Data sets", id="dataset", elem_id="dataset-view") as self.dataset_tab:
@@ -137,37 +138,36 @@ class _Page:
                 self.settings = SettingsView(studio)
 
     def wire(self) -> None:
-        self.drawing.wire()
         tabs = [self.studio_tab, self.gallery_tab, self.dataset_tab, self.training_tab, self.evaluation_tab]
         tabs += [self.diagnosis_tab, self.settings_tab]
-        views: list[GalleryView | DatasetView | TrainingView | EvaluationView | DiagnosisView] = [
-            self.gallery,
-            self.dataset,
-            self.training,
-            self.evaluation,
-            self.diagnosis,
-        ]
-        for tab, view in zip(tabs[1:-1], views, strict=True):
-            view.wire(opened=tab, closed=[other for other in tabs if other is not tab])
+        views: list[DatasetView | TrainingView | EvaluationView | DiagnosisView]
+        views = [self.dataset, self.training, self.evaluation, self.diagnosis]
+        clocks = [self.gallery.clock, *(view.panel.clock for view in views)]
+        run_while_selected(dict(zip(tabs[1:-1], clocks, strict=True)), tabs)
+        self.drawing.wire()
+        self.gallery.wire(opened=self.gallery_tab)
+        for tab, view in zip(tabs[2:-1], views, strict=True):
+            view.wire(opened=tab)
         self._wire_layouts()
         self._wire_gallery()
         self._wire_diagnosis()
         self.paths.wire()
         gr.on(None, self._on_load, None, self.header, queue=False, **QUIET)  # no trigger given: when the page loads
-        training, drawing = self.training, self.drawing
-        changed = [self.header, self.views, *drawing.of_model, training.use, training.back]
-        training.use.click(self._on_use, [training.panel.chosen, drawing.card.editor], changed, **QUIET, **MODEL_QUEUE)
-        self.settings.wire()
-        settings = self.settings
+        self._wire_models()
+
+    def _wire_models(self) -> None:
+        """What may exchange the model, and what follows."""
+        training, settings = self.training, self.settings
+        settings.wire()
         self.settings_tab.select(settings.now, None, settings.values, queue=False, **QUIET)
-        settings.apply.click(
-            self._on_settings,
-            [drawing.card.editor, *settings.values],
-            [*changed, settings.apply, *settings.values],
-            **QUIET,
-            **MODEL_QUEUE,
-        )
-        training.back.click(self._on_back, drawing.card.editor, changed, **QUIET, **MODEL_QUEUE)
+        shown = [self.header, self.views, training.use, training.back]
+        applied = [self.header, training.back, settings.apply, *settings.values]
+        for changed in (
+            training.use.click(self._on_use, training.panel.chosen, shown, **QUIET, **MODEL_QUEUE),
+            training.back.click(self._on_back, None, shown, **QUIET, **MODEL_QUEUE),
+            settings.apply.click(self._on_settings, settings.values, applied, **QUIET, **MODEL_QUEUE),
+        ):
+            self.drawing.follow(changed)
 
     def _wire_layouts(self) -> None:
         """A click on a layout opens it in the studio, one on a class filters."""
@@ -225,30 +225,27 @@ class _Page:
     def _on_load(self) -> str:
         return header_html(self.studio.model)
 
-    def _on_use(self, chosen: Chosen, layout: Mapping[str, Any]) -> Iterator[Updates]:
+    def _on_use(self, chosen: Chosen) -> Iterator[Updates]:
         yield {self.training.use: gr.update(interactive=False, value="Loading…")}
         changed: Updates = {}
         with Messages("Not loaded", "The studio keeps its current model."):
             say("Loaded", training_handlers.use_model(self.studio, self.runs, chosen))
-            changed = self._changed(layout)
+            changed = self._changed()
         yield {**changed, self.training.use: gr.update(interactive=True, value=USE)}  # in one: see run_on_click
 
-    def _on_back(self, layout: Mapping[str, Any]) -> Updates:
+    def _on_back(self) -> Updates:
         with Messages("Not loaded", "The studio keeps its current model."):
             self.studio.models.go_home()
-            return self._changed(layout)
+            return self._changed()
         return {self.header: gr.skip()}
 
-    def _on_settings(self, layout: Mapping[str, Any], *values: Any) -> Iterator[Updates]:
-        before = self.studio.model
+    def _on_settings(self, *values: Any) -> Iterator[Updates]:
         yield {self.settings.apply: gr.update(interactive=False)}
         with Messages("Not applied", "The previous choice is kept."):
             self.settings.use(*values)
-        shown: Updates = {self.header: header_html(self.studio.model)}
-        if self.studio.model.folder != before.folder:
-            shown = {**self._changed(layout), self.views: gr.skip()}
-        yield {**shown, **self.settings.now(), self.settings.apply: gr.update(interactive=True)}
+        shown = {self.header: header_html(self.studio.model), **self.training.on_model(), **self.settings.now()}
+        yield {**shown, self.settings.apply: gr.update(interactive=True)}
 
-    def _changed(self, layout: Mapping[str, Any]) -> Updates:
+    def _changed(self) -> Updates:
         shown = {self.header: header_html(self.studio.model), self.views: gr.Tabs(selected="studio")}
-        return {**shown, **self.drawing.on_model(layout), **self.training.on_model()}
+        return {**shown, **self.training.on_model()}

@@ -27,10 +27,11 @@ from PIL import Image
 
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.core.arguments import DRAWING_DEVICE, add_device
+from detdiffusion.core.parts import part_folder
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.detectors.folder import fill, read_description, read_weights
 from detdiffusion.detectors.ultralytics.library import build, contained
-from detdiffusion.diffusion.manifest import INDEX, part_folder
+from detdiffusion.diffusion.manifest import INDEX
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import DEFAULT_GUIDANCE, DEFAULT_STEPS
@@ -45,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=MODELS / "papercut")
     parser.add_argument("--fast", type=Path, default=MODELS / "papercut-fast")
-    parser.add_argument("--layout", type=Path, default=ROOT / "assets" / "layouts" / "street.json")
+    parser.add_argument("--layout", type=Path, default=ROOT / "assets/models/papercut/layouts/1-street.json")
     parser.add_argument("--repeats", type=int, default=10)
     add_device(parser, DRAWING_DEVICE)
     arguments = parser.parse_args()

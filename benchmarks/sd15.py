@@ -14,7 +14,7 @@ import os
 import resource
 import time
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
@@ -28,9 +28,11 @@ from detdiffusion.layout import Box, Layout
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.config import LossConfig
 from detdiffusion.models.features import FeatureTaps, feature_channels
-from detdiffusion.models.losses import denoising_loss, perception_loss, total_loss
 from detdiffusion.models.perception_head import PerceptionHead
 from detdiffusion.text.vocabulary import COCO_STUFF, COCO_THINGS, Vocabulary
+from training.generator.batch import Batch
+from training.generator.feed import each_tensor
+from training.generator.step import generator_losses
 
 CELL = 8  # pixels a latent, on each side
 UNET: dict[str, Any] = {
@@ -51,14 +53,6 @@ SCHEDULE: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_sche
 HEAD: dict[str, Any] = {"width": 256}
 OBJECTS = 8
 PEAK_SIDE, PEAK_REPEATS = 8192, 20
-
-
-class Batch(NamedTuple):
-    latents: Tensor  # [B, 4, h, w], clean
-    noise: Tensor  # [B, 4, h, w]
-    timesteps: Tensor  # [B]
-    layouts: list[Layout]
-    masks: Tensor  # [B, OBJECTS, h, w] in 0..1
 
 
 def main() -> None:
@@ -89,13 +83,14 @@ def measure(size: tuple[int, int], steps: int, pictures: int, device: torch.devi
     report = {"pixels": f"{size[1]}x{size[0]}", "batch": pictures, "steps": steps, **parameters(pipe)}
     batch = make_batch(pipe, size, pictures, device)
     optimizer, autocast = recipe(pipe, device)
+    schedule = DDPMScheduler.from_config(pipe.scheduler.config)
     losses = []
     for _ in range(3 if device.type == "cuda" else 0):  # warm-up
-        train_step(pipe, batch, optimizer, autocast)
+        train_step(pipe, schedule, batch, optimizer, autocast)
     synchronize(device)
     began = time.perf_counter()
     for _ in range(steps):
-        losses.append(train_step(pipe, batch, optimizer, autocast))
+        losses.append(train_step(pipe, schedule, batch, optimizer, autocast))
     synchronize(device)
     seconds = (time.perf_counter() - began) / steps
     picture_tflop = step_flop(size) / 1e12
@@ -173,6 +168,7 @@ def parameters(pipe: DetDiffusionPipeline) -> dict[str, Any]:
 
 
 def make_batch(pipe: DetDiffusionPipeline, size: tuple[int, int], pictures: int, device: torch.device) -> Batch:
+    """What the reader of a training would bring."""
     height, width = size[0] // CELL, size[1] // CELL
     boxes = tuple(
         Box(label, (0.1 * i, 0.1, 0.1 * i + 0.2, 0.6)) for i, label in enumerate(pipe.vocabulary.labels[:OBJECTS])
@@ -183,27 +179,23 @@ def make_batch(pipe: DetDiffusionPipeline, size: tuple[int, int], pictures: int,
     timesteps = torch.randint(1000, (pictures,), generator=generator)
     masks = (torch.rand(pictures, OBJECTS, height, width, generator=generator) > 0.5).float()
     latents, noise = latents.to(device, pipe.unet.dtype), noise.to(device, pipe.unet.dtype)
-    return Batch(latents, noise, timesteps.to(device), [layout] * pictures, masks.to(device))
+    there = torch.ones(pictures, OBJECTS, dtype=torch.bool, device=device)
+    layouts = (layout,) * pictures
+    shown = each_tensor(pipe.show_layouts(layouts, (height, width)), lambda tensor: tensor.to(device))
+    weights = there / (OBJECTS * pictures)
+    return Batch(latents, noise, timesteps.to(device), layouts, masks.to(device), there, weights, shown=shown)
 
 
 def train_step(
     pipe: DetDiffusionPipeline,
+    schedule: DDPMScheduler,
     batch: Batch,
     optimizer: torch.optim.Optimizer,
     autocast: AbstractContextManager[Any],
 ) -> Tensor:
     """One update; the loss stays on the device."""
-    schedule = DDPMScheduler.from_config(pipe.scheduler.config)
-    noisy = schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
     with autocast:
-        condition = pipe.encode_layouts(batch.layouts)
-        raw = pipe.draw_layouts(batch.layouts, (noisy.shape[-2], noisy.shape[-1]))
-        with FeatureTaps(pipe.unet) as taps:
-            prediction = pipe.denoise(noisy, batch.timesteps, condition, raw)
-        logits = pipe.perception_head(taps.features, condition.objects)
-    alpha_bar = schedule.alphas_cumprod.to(batch.timesteps.device)[batch.timesteps]
-    mask, dice = perception_loss(logits, batch.masks, condition.object_mask, alpha_bar)
-    loss = total_loss(denoising_loss(prediction, batch.noise), mask, dice, LossConfig()).total
+        loss = generator_losses(pipe, schedule, batch, LossConfig()).total
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()

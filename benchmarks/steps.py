@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from detdiffusion.attributes import Strategy
-from detdiffusion.core.arguments import add_device
+from detdiffusion.core.arguments import DRAWING_DEVICE, add_device
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.evaluation.bootstrap import Estimate, estimate_ratio, resamples
 from detdiffusion.evaluation.sharpness import Sharpness, sharpness
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--steps", default="1,2,4,8,20")
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--layouts", type=papercut_layouts, default="papercut:200@900000")
-    add_device(parser)
+    add_device(parser, DRAWING_DEVICE)
     arguments = parser.parse_args()
     rows = []
     for model in arguments.model or [BUNDLED_MODEL]:

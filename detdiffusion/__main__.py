@@ -17,7 +17,10 @@ import numpy as np
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.core.arguments import (
     DRAWING_DEVICE,
+    add_detector_guidance,
     add_device,
+    add_fix_boxes,
+    add_gligen_beta,
     add_old_name,
     add_sampling,
     amount,
@@ -29,8 +32,8 @@ from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.devices import device_of
 from detdiffusion.core.files import write_text
 from detdiffusion.core.loading import announced_imports
-from detdiffusion.detection import Detections
-from detdiffusion.detectors import BUNDLED, detector_path, load_detector
+from detdiffusion.detection import Detections, scores_boxes
+from detdiffusion.detectors import BUNDLED, detector_path, load_detector, own_detectors
 from detdiffusion.errors import ConfigError, DetDiffusionError, LayoutError, sentence
 from detdiffusion.evaluation.comparison import Comparison, PairRow, compare, mean, object_confidences
 from detdiffusion.image_record import ImageRecord, read_layout, save_image
@@ -86,7 +89,8 @@ class _Job:
     out: Path
 
     def draw(self, layouts: Sequence[Layout], seeds: Sequence[int]) -> tuple[list[Image.Image], list[Detections]]:
-        images = self.pipeline(layouts, seeds=seeds, on_step=_progress, **self.sampling.options()).images
+        how = {"detector": self.detector, **self.sampling.options()}
+        images = self.pipeline(layouts, seeds=seeds, on_step=_progress, **how).images
         return images, self.detector.detect(images)
 
     def save(self, name: str, image: Image.Image, layout: Layout, seed: int, strategy: Strategy, batch: int) -> None:
@@ -122,18 +126,34 @@ def _prepare(arguments: argparse.Namespace) -> _Job:
     verify(arguments.model)
     vocabulary = read_vocabulary(arguments.model)
     layout = vocabulary.resolve(layout)
-    if not vocabulary.attribute_words and (arguments.compare or arguments.strategy or arguments.attribute_guidance):
-        raise ConfigError(f"{arguments.model} knows no easy and hard objects: it draws layouts as they are, one by one")
+    led = arguments.detector_guidance  # by the detector, whatever words the model knows
+    by_words = arguments.attribute_guidance or ((arguments.compare or arguments.strategy) and not led)
+    if not vocabulary.attribute_words and by_words:
+        raise ConfigError(
+            f"{arguments.model} knows no easy and hard objects: it draws layouts as they are, one by one, or led by a "
+            "detector (--detector-guidance 1)"
+        )
     if arguments.compare and all(box.attribute is Attribute.BACKGROUND for box in layout.boxes):
         raise LayoutError("everything in this layout is background: a comparison needs an object that is easy or hard")
     device = device_of(arguments.device, draws=True)
     detector = _detector(arguments.detector, arguments.model, device)
+    if led:
+        scores_boxes(detector)
     from detdiffusion.diffusion.pipeline import load_pipeline
 
     pipeline = load_pipeline(arguments.model, device=arguments.device or device)
+    pipeline.set_progress_bar_config(disable=True)  # `_progress` tells
     arguments.out.mkdir(parents=True, exist_ok=True)
     first = arguments.seeds[0] if arguments.compare else arguments.seed
-    asked = SamplingRequest(arguments.steps, arguments.guidance, arguments.attribute_guidance, arguments.sampler)
+    asked = SamplingRequest(
+        arguments.steps,
+        arguments.guidance,
+        arguments.attribute_guidance,
+        arguments.sampler,
+        led,
+        arguments.fix_boxes,
+        arguments.gligen_beta,
+    )
     how = asked.of(pipeline.recommended, first)
     if advice := pipeline.recommended.advice(how):
         print(f"note: {advice}", file=sys.stderr)
@@ -150,7 +170,7 @@ def _prepare(arguments: argparse.Namespace) -> _Job:
 
 def _detector(asked: str | None, model: Path, device: torch.device) -> Detector:
     """The one that was asked for; else the model's own, or the bundled model's where it has none."""
-    home = model if asked or (model / "detectors" / BUNDLED).is_dir() else BUNDLED_MODEL
+    home = model if asked or BUNDLED in own_detectors(model) else BUNDLED_MODEL
     return load_detector(asked or BUNDLED, home, device=device)
 
 
@@ -270,6 +290,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="strength: above 0 towards hard, below 0 towards easy (default 0)",
     )
     add_old_name(parser, "--difficulty", "--attribute-guidance")
+    add_detector_guidance(parser)
+    add_fix_boxes(parser)
+    add_gligen_beta(parser)
     parser.add_argument(
         "--compare", action="store_true", help="generate each seed twice, all easy and all hard; writes comparison.json"
     )

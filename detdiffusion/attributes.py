@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -35,7 +35,8 @@ class AttributeRule:
 
 
 def apply_strategy(layout: Layout, strategy: Strategy) -> Layout:
-    """The layout with the attributes that a strategy asks for; background objects never change.
+    """The layout with the attributes that a strategy asks for; background objects never change. Where all things are
+    asked to be easy or hard, no object has a difficulty of its own any more.
 
     Raises:
         LayoutError: an object has no attribute yet (`Vocabulary.resolve` or `label_attributes` gives it one).
@@ -51,6 +52,7 @@ def apply_strategy(layout: Layout, strategy: Strategy) -> Layout:
         return layout
     wanted = Attribute(strategy.value)
     background = Attribute.BACKGROUND
+    layout = replace(layout, boxes=tuple(replace(box, difficulty=None) for box in layout.boxes))
     return layout.with_attributes([background if box.attribute is background else wanted for box in layout.boxes])
 
 

@@ -19,6 +19,7 @@ LAYOUT_CAPTION = 300  # characters of a caption
 LAYOUT_BYTES = 1_000_000  # of a layout as JSON
 LINK_BYTES = 100_000  # of a layout in a link, unpacked
 LAYOUT_NAME = 60  # characters of the name of a saved layout
+EXAMPLES = 100  # example layouts that a model folder brings
 STUDIO_STEPS = 100  # of the sampler, for visitors of the studio; commands take more
 STUDIO_SIZE = 4  # times the pixels of the model's own size, of an image that is drawn for them
 STUDIO_GUIDANCE = 15.0  # the same of guidance

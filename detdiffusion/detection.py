@@ -112,6 +112,43 @@ class SeesFeatures(Protocol):
         ...
 
 
+@runtime_checkable
+class ScoresBoxes(Protocol):
+    """A detector whose confidence in given boxes has a gradient: images can be moved along it."""
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Classes that it can know."""
+        ...
+
+    def score(self, images: Tensor, boxes: Sequence[Tensor], labels: Sequence[Sequence[str]]) -> list[Tensor]:
+        """Confidence in 0..1 in the objects of each image, [N]; gradients reach the images.
+
+        images: [B, 3, H, W] in 0..1. boxes: [N, 4] of each image, fractions of its sides. labels: their classes; one
+        that the detector does not know scores 0.
+        """
+        ...
+
+
+def scores_boxes(detector: Detector) -> ScoresBoxes:
+    """The detector, as one whose confidence in given boxes has a gradient.
+
+    Raises:
+        DetectorError: it has none.
+    """
+    if isinstance(detector, ScoresBoxes):
+        return detector
+    raise DetectorError(
+        f"{detector.name} cannot guide images: it gives no gradient. Guidance needs a detector of ultralytics (a .pt "
+        "file) or torchvision (ARCHITECTURE=WEIGHTS), or a folder of one"
+    )
+
+
 def identity(detector: Detector) -> dict[str, Any]:
     """Who a detector is, as files of what it found keep it: name, hash, and what else decides what it finds, where it
     says that in `settings`: version of its library, head, image size in pixels, thresholds."""

@@ -32,6 +32,10 @@ class DataError(DetDiffusionError):
     """A data set that is missing, damaged or of another form."""
 
 
+class DownloadError(DetDiffusionError):
+    """Something that a server does not give, or gives damaged."""
+
+
 class ConfigError(DetDiffusionError):
     """A setting that is out of range, or that does not fit the others."""
 

@@ -58,6 +58,7 @@ class ImageRecord:
         """The inverse of `to_json`; also of the files of version 0.1, with `guidance` or `guidance_scale`, and
         `difficulty`, and of files in which keys are missing."""
         sampling, fault = None, ""
+        beta = values.get("gligen_scheduled_sampling_beta")
         try:
             sampling = SamplingConfig(
                 int(values["seed"]),
@@ -65,6 +66,9 @@ class ImageRecord:
                 float(values.get("guidance_scale", values.get("guidance", 3.0))),
                 float(values.get("attribute_guidance", values.get("difficulty", 0.0))),
                 str(values.get("sampler") or ""),
+                float(values.get("detector_guidance", 0.0)),
+                bool(values.get("fix_boxes", False)),
+                None if beta is None else float(beta),
             )
         except KeyError:
             fault = "the file names no seed"

@@ -1,8 +1,9 @@
 """What should be in an image and where: frozen values, checked at birth, with a public JSON form.
 
 JSON form: `{"width": 256, "height": 256, "objects": [{"label": "car", "box": [x1, y1, x2, y2], "attribute": "easy"}]}`,
-boxes in fractions of the image side, upper-left and lower-right corners; the attribute may be left out. "caption" may
-say in free words what kind of scene it is, for models that know such words.
+boxes in fractions of the image side, upper-left and lower-right corners; the attribute may be left out, and so may
+"difficulty", a number from 0 (easy) to 1 (hard), which stands above it. "caption" may say in free words what kind of
+scene it is, for models that know such words.
 """
 
 from __future__ import annotations
@@ -30,12 +31,13 @@ class Attribute(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One object. LayoutError unless `0 <= x1 < x2 <= 1`, the same for y, the label is a non-empty name, and the
-    attribute is an `Attribute` or None."""
+    """One object. LayoutError unless `0 <= x1 < x2 <= 1`, the same for y, the label is a non-empty name, the attribute
+    is an `Attribute` or None, and the difficulty a number from 0 to 1 or None."""
 
     label: str
     xyxy: tuple[float, float, float, float]  # fractions of the image side
     attribute: Attribute | None = None  # None: the model's vocabulary decides (things easy, stuff background)
+    difficulty: float | None = None  # from easy, 0, to hard, 1: how hard it should be to detect; None: as the attribute
 
     def __post_init__(self) -> None:
         if not _is_name(self.label):
@@ -45,6 +47,8 @@ class Box:
             raise LayoutError(f"{self.label}: {problem}")
         if not _is_attribute(self.attribute):
             raise LayoutError(f"{self.label}: attribute {quoted(self.attribute)} needs to be one of Attribute, or None")
+        if problem := _difficulty_problem(self.difficulty):
+            raise LayoutError(f"{self.label}: {problem}")
 
     @property
     def area(self) -> float:
@@ -158,21 +162,25 @@ def _box_from_json(item: object) -> Box:
     if not isinstance(item, Mapping):
         raise LayoutError('needs to be an object like {"label": "car", "box": [0.1, 0.1, 0.5, 0.5]}')
     problems = []
-    label, corners, name = item.get("label"), item.get("box"), item.get("attribute")
+    label, corners, name, difficulty = (item.get(key) for key in ("label", "box", "attribute", "difficulty"))
     if not _is_name(label):
         problems.append(f"label {_NEEDS_NAME}")
     problems += [problem] if (problem := _box_problem(corners)) else []
     if name is not None and name not in tuple(Attribute):
         problems.append(f"attribute {quoted(name)} needs to be easy, hard or background")
+    problems += [problem] if (problem := _difficulty_problem(difficulty)) else []
     if problems:
         raise LayoutError(problems)
     x1, y1, x2, y2 = (float(value) for value in corners)  # type: ignore[union-attr]  # _box_problem checked it
-    return Box(str(label), (x1, y1, x2, y2), None if name is None else Attribute(name))
+    attribute = None if name is None else Attribute(name)
+    return Box(str(label), (x1, y1, x2, y2), attribute, None if difficulty is None else float(difficulty))
 
 
 def _box_to_json(box: Box) -> dict[str, Any]:
     item: dict[str, Any] = {"label": box.label, "box": list(box.xyxy)}
-    return item if box.attribute is None else {**item, "attribute": box.attribute.value}
+    if box.attribute is not None:
+        item["attribute"] = box.attribute.value
+    return item if box.difficulty is None else {**item, "difficulty": box.difficulty}
 
 
 def _box_problem(corners: object) -> str | None:
@@ -192,6 +200,12 @@ def _box_problem(corners: object) -> str | None:
     if not (x1 >= 0 and y1 >= 0 and x2 <= 1 and y2 <= 1):
         return f"box {shown} is outside the image: it needs fractions from 0 to 1"
     return None
+
+
+def _difficulty_problem(value: object) -> str | None:
+    """None stands for none."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    return None if value is None or known else f"difficulty {quoted(value)} needs to be a number from 0 to 1"
 
 
 def _float(value: int | float) -> float:

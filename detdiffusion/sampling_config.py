@@ -17,6 +17,7 @@ MAX_SEED = 2**48 - 1
 MAX_STEPS = 1000
 DEFAULT_STEPS = 20
 DEFAULT_GUIDANCE = 2.0  # of classifier-free guidance
+MAX_DETECTOR_GUIDANCE = 4.0  # from 2 up images begin to break
 WHOLE_SCHEDULE = (0.0, 1.0)
 
 # By the name that people give them -> diffusers' class. Each takes one forward a step, so they differ in quality for
@@ -62,6 +63,13 @@ def check_interval(interval: Sequence[float]) -> tuple[float, float]:
     return float(interval[0]), float(interval[1])
 
 
+def check_share(share: object) -> float:
+    """ConfigError where it is no share of the steps."""
+    if not _is_finite(share) or not 0 <= share <= 1:  # type: ignore[operator]  # a number
+        raise ConfigError(f"gligen_scheduled_sampling_beta {quoted(share)} needs to be a number from 0 to 1")
+    return float(share)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingConfig:
     """All that decides an image beside its layout and the model.
@@ -72,6 +80,10 @@ class SamplingConfig:
         guidance_scale: of classifier-free guidance; 1 switches it off.
         attribute_guidance: how far to go on from easy towards hard; below 0 towards easy; 0 switches it off.
         sampler: of `SAMPLERS`; empty is the kind that the model came with.
+        fix_boxes: objects that a detector does not find in their place are drawn again.
+        detector_guidance: how strongly a detector's gradient leads objects, 0 to `MAX_DETECTOR_GUIDANCE`; 0: not.
+        gligen_scheduled_sampling_beta: the first part of the steps, 0 to 1, in which a GLIGEN model sees the boxes;
+            None: as its folder says.
 
     Raises:
         ConfigError: a value is out of range.
@@ -82,6 +94,9 @@ class SamplingConfig:
     guidance_scale: float = DEFAULT_GUIDANCE
     attribute_guidance: float = 0.0
     sampler: str = ""
+    detector_guidance: float = 0.0
+    fix_boxes: bool = False
+    gligen_scheduled_sampling_beta: float | None = None
 
     def __post_init__(self) -> None:
         if self.sampler:
@@ -94,12 +109,26 @@ class SamplingConfig:
             raise ConfigError(f"guidance {quoted(self.guidance_scale)} needs to be a number")
         if not _is_finite(self.attribute_guidance):
             raise ConfigError(f"attribute guidance {quoted(self.attribute_guidance)} needs to be a number")
+        if not _is_finite(self.detector_guidance) or not 0 <= self.detector_guidance <= MAX_DETECTOR_GUIDANCE:
+            raise ConfigError(
+                f"detector guidance {quoted(self.detector_guidance)} needs to be a number from 0 to "
+                f"{MAX_DETECTOR_GUIDANCE:g}; 1 is usual"
+            )
+        if not isinstance(self.fix_boxes, bool):
+            raise ConfigError(f"fix_boxes {quoted(self.fix_boxes)} needs to be True or False")
+        if self.gligen_scheduled_sampling_beta is not None:
+            check_share(self.gligen_scheduled_sampling_beta)
 
     def options(self) -> dict[str, Any]:
         """All but the seed, by the names that `DetDiffusionPipeline` takes; what is off is left out."""
         strength = {"attribute_guidance": self.attribute_guidance} if self.attribute_guidance else {}
         sampler = {"sampler": self.sampler} if self.sampler else {}
-        return {"steps": self.steps, "guidance_scale": self.guidance_scale, **strength, **sampler}
+        led = {"detector_guidance": self.detector_guidance} if self.detector_guidance else {}
+        fixed = {"fix_boxes": True} if self.fix_boxes else {}
+        beta = self.gligen_scheduled_sampling_beta
+        early = {} if beta is None else {"gligen_scheduled_sampling_beta": beta}
+        whole = {"steps": self.steps, "guidance_scale": self.guidance_scale}
+        return {**whole, **strength, **sampler, **led, **fixed, **early}
 
     def later(self, number: int) -> SamplingConfig:
         """With the seed that lies `number` behind this one; behind the last comes the first."""
@@ -152,6 +181,11 @@ class Recommended:
         """False for a model that has guidance built in."""
         return self.guidance_scale != 1
 
+    def named(self, steps: int | None = None) -> str:
+        """ "fast (2 steps)" of a student, "full (20 steps)" of another model. steps: that are asked of it instead."""
+        steps = steps or self.steps
+        return f"{'full' if self.guided else 'fast'} ({steps} step{'s' * (steps > 1)})"
+
     def advice(self, asked: SamplingConfig) -> str:
         """What is wrong with sampling this model so; empty: nothing."""
         said = []
@@ -176,6 +210,9 @@ class SamplingRequest:
     guidance_scale: float | None = None
     attribute_guidance: float = 0.0
     sampler: str = ""
+    detector_guidance: float = 0.0
+    fix_boxes: bool = False
+    gligen_scheduled_sampling_beta: float | None = None
 
     def __post_init__(self) -> None:
         self.of(Recommended())
@@ -184,7 +221,8 @@ class SamplingRequest:
         """For one model. ConfigError: the seed is out of range."""
         steps = model.steps if self.steps is None else self.steps
         scale = model.guidance_scale if self.guidance_scale is None else self.guidance_scale
-        return SamplingConfig(seed, steps, scale, self.attribute_guidance, self.sampler)
+        own = (self.attribute_guidance, self.sampler, self.detector_guidance, self.fix_boxes)
+        return SamplingConfig(seed, steps, scale, *own, self.gligen_scheduled_sampling_beta)
 
 
 def _is_whole(value: object) -> bool:

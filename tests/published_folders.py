@@ -7,7 +7,7 @@ CLIPFeatureExtractor, and a tokenizer of vocab.json, merges.txt and added_tokens
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,29 +127,37 @@ INDEX = {
 
 
 def write_stable_diffusion(
-    folder: Path, *, words: Sequence[str] = (), pickled: bool = False, safety: bool = True, flags: bool = False
+    folder: Path,
+    *,
+    words: Sequence[str] = (),
+    pickled: bool = False,
+    safety: bool = True,
+    flags: bool = False,
+    unet_config: Mapping[str, Any] = UNET,
+    pipeline: str = INDEX["_class_name"],
 ) -> Path:
     """A Stable Diffusion folder.
 
     Args:
         words: that the tokenizer has beyond CLIP's.
         flags: the safety checker finds fault with every picture, instead of none.
+        pipeline: the class that model_index.json names.
     """
     tokens = write_tokenizer(folder / "tokenizer", words)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        unet = {key: value for key, value in UNET.items() if not key.startswith("_")}
+        unet = UNet2DConditionModel(**{key: value for key, value in unet_config.items() if not key.startswith("_")})
         vae = {key: value for key, value in VAE.items() if not key.startswith("_")}
         text = CLIPTextModel(CLIPTextConfig(**TEXT, vocab_size=tokens))
         states = {
-            "unet": UNet2DConditionModel(**unet).state_dict(),
+            "unet": _trained(unet).state_dict(),
             "vae": old_attention(AutoencoderKL(**vae).state_dict()),
             "text_encoder": {f"text_model.{key}": value for key, value in text.state_dict().items()},
         }
         checker = checker_state(flags)
     states["text_encoder"]["text_model.embeddings.position_ids"] = torch.arange(77)[None]
-    configs: dict[str, Any] = {"unet": UNET, "vae": VAE, "text_encoder": {**TEXT, "vocab_size": tokens}}
-    index: dict[str, Any] = dict(INDEX)
+    configs: dict[str, Any] = {"unet": dict(unet_config), "vae": VAE, "text_encoder": {**TEXT, "vocab_size": tokens}}
+    index: dict[str, Any] = {**INDEX, "_class_name": pipeline}
     if safety:
         states["safety_checker"], configs["safety_checker"] = checker, CHECKER
         write_json(folder / "feature_extractor" / "preprocessor_config.json", PROCESSOR)
@@ -182,6 +190,20 @@ def write_geodiffusion(
     write_json(folder / "generation_config.json", {**config, **changes})
     (folder / "README.md").write_text("---\nlicense: mit\n---\n")
     return folder
+
+
+def write_gligen(folder: Path, *, attention: str = "gated", **changes: Any) -> Path:
+    """A GLIGEN folder, as diffusers 0.20 wrote it; `changes` go to `write_stable_diffusion`."""
+    config = {**UNET, "_diffusers_version": "0.20.0.dev0", "attention_type": attention}
+    return write_stable_diffusion(folder, unet_config=config, pipeline="StableDiffusionGLIGENPipeline", **changes)
+
+
+def _trained(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """With gates that are open, where it has any: before a training GLIGEN's are closed."""
+    for name, parameter in unet.named_parameters():
+        if name.endswith((".alpha_attn", ".alpha_dense", ".null_positive_feature", ".null_position_feature")):
+            torch.nn.init.normal_(parameter)
+    return unet
 
 
 def checker_state(flags: bool) -> dict[str, torch.Tensor]:

@@ -92,7 +92,7 @@ def test_the_wheel_holds_every_script_and_style_and_the_bundled_model(wheel: Pat
     manifest = json.loads((ROOT / "assets/models/papercut/manifest.json").read_text())["sha256"]
     data = {name.partition(".data/data/")[2] for name in inside}
     assert {f"share/detdiffusion/assets/models/papercut/{name}" for name in manifest} <= data
-    assert "share/detdiffusion/assets/layouts/street.json" in data
+    assert "share/detdiffusion/assets/models/papercut/layouts/1-street.json" in data
     assert not [name for name in inside if name.startswith(("tests/", "benchmarks/"))]
 
 

@@ -82,9 +82,19 @@ VERBS: Mapping[str, Verb] = {
         "train a student that draws in few steps, without guidance; resumable",
         "--model runs/mine/model --steps 2 --out runs/student",
     ),
+    "download": Verb(
+        "data.download.command",
+        "fetch published weights or data, after their size and licence were shown and taken; resumable",
+        "coco-val --out data/coco",
+    ),
+    "assemble": Verb(
+        "generator.assemble",
+        "put a model folder for the studio together: generator, detectors, examples, card",
+        "--model runs/mine/model --detector detector --examples layouts --out models/mine",
+    ),
     "convert": Verb(
         "generator.convert",
-        "turn a published Stable Diffusion or GeoDiffusion folder into a model folder",
+        "turn a published folder of Stable Diffusion, GeoDiffusion or GLIGEN into a model folder",
         "downloads/geodiffusion models/geodiffusion --fill camera=front",
     ),
     "evaluate": Verb(

@@ -42,6 +42,7 @@ _KEYS = (
     ("0 / F", "fit everything / the selection"),
     ("Ctrl Enter", "generate"),
     ("C", "compare easy / hard"),
+    ("M", "of a fast model: compare with the full one"),
     ("Shift X", "cancel"),
 )
 _ICONS = {
@@ -91,6 +92,7 @@ class LayoutObject(GradioModel):  # type: ignore[misc]  # Gradio is Any to mypy
     label: str
     box: list[float]
     attribute: Literal["easy", "hard", "background"] | None = None
+    difficulty: float | None = None
 
 
 class LayoutValue(GradioModel):  # type: ignore[misc]  # Gradio is Any to mypy
@@ -100,11 +102,12 @@ class LayoutValue(GradioModel):  # type: ignore[misc]  # Gradio is Any to mypy
     height: int = 256
     objects: list[LayoutObject] = Field(default_factory=list)
     caption: str = ""
+    world: str = ""  # whose canvas it is for; empty: the present one's
 
 
 class LayoutEditor(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
-    """The canvas. `commit` fires after each edit; keys also press the page's `#generate`, `#compare` and `#cancel`, and
-    a file dropped on it goes the way of the upload button of `#layout-card`."""
+    """The canvas. `commit` fires after each edit; keys also press the page's `#generate`, `#compare`,
+    `#full-model` and `#cancel`, and a file dropped on it goes the way of the upload button of `#layout-card`."""
 
     data_model = LayoutValue
 
@@ -115,20 +118,23 @@ class LayoutEditor(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
         *,
         sizes: Sequence[tuple[str, int, int]],
         multiple: int,
+        world: str = "",
         untagged: str = "",
         captions: bool = False,
         backdrop: str = "",
         **options: Any,
     ) -> None:
-        """`sizes`: name, width and height for the menu; `multiple`: sides need to be one of it; `untagged`: why objects
-        cannot be tagged, empty where they can; `captions`: whether the scene may be said in words; `backdrop`: address
-        of a picture behind the boxes."""
+        """`sizes`: name, width and height for the menu; `multiple`: sides need to be one of it; `world`: names the set
+        of classes, each of which has a layout and an undo of its own; `untagged`: why objects cannot be tagged, empty
+        where they can; `captions`: whether the scene may be said in words; `backdrop`: address of a picture behind the
+        boxes."""
         super().__init__(
             value=LayoutValue(),
             things=list(things),
             stuff=list(stuff),
             sizes=[list(size) for size in sizes],
             multiple=multiple,
+            world=world,
             untagged=untagged,
             captions=captions,
             backdrop=backdrop,
@@ -144,9 +150,12 @@ class LayoutEditor(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
 
     def preprocess(self, payload: LayoutValue | None) -> dict[str, Any]:
         """What a handler gets: a layout as JSON has it."""
-        value: dict[str, Any] = (payload or LayoutValue()).model_dump()
+        value: dict[str, Any] = (payload or LayoutValue()).model_dump(exclude={"world"})
         if not value["caption"]:
             del value["caption"]
+        for item in value["objects"]:
+            if item["difficulty"] is None:
+                del item["difficulty"]
         return value
 
     def postprocess(self, value: LayoutValue | Mapping[str, Any] | None) -> LayoutValue:
@@ -213,6 +222,9 @@ def _editor_html() -> str:
     <button type="button" class="class" data-action="class" title="Search for a class (L)">
       <span class="class-name"></span><kbd>L</kbd></button>
     <div class="choice">{tags}</div>
+    <label class="difficulty" hidden>Difficulty
+      <input type="range" min="0" max="1" step="0.05" aria-label="Difficulty of the selected boxes"
+        title="From easy, 0, to hard, 1; a tag takes the number away"><output></output></label>
   </div>
   <div class="classes" role="toolbar" aria-label="Classes">
     <div class="palette"></div><div class="all">{everything}</div></div>

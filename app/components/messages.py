@@ -59,5 +59,4 @@ class Messages:
         return error is None or isinstance(error, Exception)
 
 
-LOOK_SECONDS = 2.0  # between two looks at what runs have written
 START = "Start"

@@ -20,7 +20,7 @@ from app.runs.form import (
 )
 from app.runs.jobs import Runs
 from detdiffusion.attributes import Strategy
-from detdiffusion.detectors import BUNDLED
+from detdiffusion.detectors import BUNDLED, own_detectors
 from detdiffusion.errors import ConfigError
 from detdiffusion.sampling_config import MAX_SEED
 from training.core.status import STATUS, status_beside
@@ -139,7 +139,7 @@ def _generate(
     ):
         number = whole_number(what, text, least, most)
         words += [] if number is None else [option, str(number)]
-    if not (model / "detectors" / BUNDLED).is_dir():
+    if BUNDLED not in own_detectors(model):
         words += ["--detector", detector_of(BUNDLED, home, places)]
     words += ["--refine", order.refine] if order.refine in REFINEMENTS else []
     words += ["--augment"] * order.augment + ["--yolo"] * order.yolo + ["--check"] * order.check
@@ -164,7 +164,7 @@ def make_loop(text: str, runs: Runs) -> RunPlan:
     page = runs.folder(name) / Path(PAGE).parent
     table = Path(config.out) / "trainability" / "trainability.json"
     commands: tuple[tuple[str, ...], ...] = ((*TRAINING, "loop", "--config", str(path)),)
-    if config.rounds is None:  # with rounds each one has a report of its own
+    if config.rounds is None and config.studio is None:  # with rounds the loop writes its own, which the tab shows
         commands = (*commands, (*TRAINING, "report", str(table), "--out", str(page)))
     about = {"kind": Kind.LOOP, "data": Path(config.data).name, "out": config.out}
     return RunPlan(name, commands, about, (str(Path(config.out) / STATUS), f"{Path(PAGE).parent}/{STATUS}"))

@@ -37,6 +37,7 @@ from training.data.filters import NO_FILTER
 from training.data.layout_sources import open_source
 from training.diagnosis.evidence import FILE as EVIDENCE
 from training.diagnosis.evidence import Evidence
+from training.loop import rounds
 from training.synthesis.store import MANIFEST, read_chunks, read_manifest
 
 LAYOUTS, IMAGES, REFUSED, NUMBERS = "Layouts", "Images", "Refused", "Numbers"
@@ -112,7 +113,7 @@ def look(runs: Runs, chosen: str, view: str, page: int) -> DatasetScreen:
     status = run.status
     if status is None:
         return DatasetScreen(run, "")
-    shown, pages = ("", 0) if view == LAYOUTS else _page(runs.folder(status.name), status, view, page)
+    shown, pages = ("", 0) if view == LAYOUTS else _page(runs, status, view, page)
     return DatasetScreen(run, shown, pages, may_download=status.state is State.FINISHED and not _is_loop(status))
 
 
@@ -219,16 +220,30 @@ def _is_loop(status: Status) -> bool:
     return status.about.get("kind") == Kind.LOOP
 
 
-def _page(folder: Path, status: Status, view: str, page: int) -> tuple[str, int]:
+def _page(runs: Runs, status: Status, view: str, page: int) -> tuple[str, int]:
     """What is shown of a run, and of how many pages."""
-    return _loop(folder, status) if _is_loop(status) else _dataset(folder, view, page)
+    return _loop(runs, status) if _is_loop(status) else _dataset(runs.folder(status.name), view, page)
 
 
-def _loop(folder: Path, status: Status) -> tuple[str, int]:
-    """Stages, and the report once it is there."""
-    if status.state is State.FINISHED and (folder / PAGE).is_file():
-        return report_frame(status.name, (folder / PAGE).read_text(encoding="utf-8")), 0
-    return stages_html(status.stages), 0
+def _loop(runs: Runs, status: Status) -> tuple[str, int]:
+    """Stages, and the report once it is there: of a loop with rounds after the first of them already."""
+    path = runs.folder(status.name) / PAGE
+    if status.state is State.FINISHED and path.is_file():
+        return report_frame(status.name, path.read_text(encoding="utf-8")), 0
+    stages, report = stages_html(status.stages), _rounds(runs, status)
+    if report is None:
+        return stages, 0
+    frame = report_frame(status.name, report.read_text(encoding="utf-8"))
+    return frame if status.state is State.FINISHED else stages + frame, 0
+
+
+def _rounds(runs: Runs, status: Status) -> Path | None:
+    """The report of a loop's rounds, which the loop writes into its own folder; None where there is none (yet)."""
+    try:
+        out = runs.places.readable(status.about.get("out", ""))
+    except ConfigError:
+        return None
+    return out / rounds.PAGE if (out / rounds.FILE).is_file() and (out / rounds.PAGE).is_file() else None
 
 
 def _dataset(folder: Path, view: str, page: int) -> tuple[str, int]:

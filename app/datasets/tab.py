@@ -114,10 +114,10 @@ class DatasetView:
 
     # --- wiring ---
 
-    def wire(self, opened: gr.Tab, closed: list[gr.Tab]) -> None:
-        """`opened` is this view's tab: the page looks while it is selected, until one of `closed` is."""
+    def wire(self, opened: gr.Tab) -> None:
+        """`opened` is this view's tab."""
         panel, values = self.panel, self.values
-        panel.wire(self, opened, closed)
+        panel.wire(self, opened)
         self.view.change(self._on_view, values, self.shown, **QUIET)
         self.pager.wire(self._turn, values, self.shown)
         packed = self.download.click(self._on_download, panel.chosen, self.file, **QUIET)

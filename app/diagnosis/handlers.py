@@ -195,7 +195,7 @@ def _findings(runs: Runs, name: str, changed: int, place: Place) -> Findings:
     found, evidence = _read(folder, changed)
     kind, _, what = place.picked.partition(" ")
     one = found.slice(what) if kind == SLICE else None
-    cases = Cases.of_error(evidence, ErrorType(what)) if one is None else Cases.of_slice(found, evidence, one)
+    cases = Cases.of_error(found, evidence, ErrorType(what)) if one is None else Cases.of_slice(found, evidence, one)
     by = cases.confidence if place.sort in (Sort.LEAST, Sort.MOST) else cases.overlap
     order = cases.ranked(by, lowest=place.sort in (Sort.LEAST, Sort.LOW))
     pages = -(-len(order) // A_PAGE)

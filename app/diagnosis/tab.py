@@ -108,9 +108,9 @@ class DiagnosisView:
 
     # --- wiring ---
 
-    def wire(self, opened: gr.Tab, closed: list[gr.Tab]) -> None:
-        """`opened` is this view's tab: the page looks while it is selected, until one of `closed` is."""
-        self.panel.wire(self, opened, closed)
+    def wire(self, opened: gr.Tab) -> None:
+        """`opened` is this view's tab."""
+        self.panel.wire(self, opened)
         place, shown = self.place, self.shown
         self.bars.choose(self._on_pick, place, shown, **QUIET)
         self.sort.input(self._on_sort, [self.sort, *place], shown, **QUIET)

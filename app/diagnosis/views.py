@@ -64,12 +64,17 @@ def bars_html(found: Diagnosis, picked: str) -> str:
     costs = [cost for cost in found.errors.values() if not isnan(cost)]
     most = nice_ceiling(max(costs, default=0.0))
     errors = joined(_error(found, kind, most, picked) for kind in ErrorType)
-    groups.append(GROUP.format(title="What errors cost", note="Points of mAP at IoU 0.5 · how many.", bars=errors))
+    groups.append(GROUP.format(title="What errors cost", note=how_many(found), bars=errors))
     others = [_slice(one, found.recall.mean, picked) for one in others_of(found)]
     if others:
         note = f"They may be as good as the others. {'' if named else average}"
         groups.append(GROUP.format(title="The next ones, within chance", note=note, bars=joined(others)))
     return SUMMARY.format(summary(found)[0]) + joined(groups)
+
+
+def how_many(found: Diagnosis) -> str:
+    """What the numbers beside the errors are."""
+    return f"Points of mAP at IoU 0.5 · how many, with detections from {found.error_score:g} on."
 
 
 def others_of(found: Diagnosis) -> list[Slice]:

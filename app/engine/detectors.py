@@ -5,6 +5,7 @@ from pathlib import Path
 
 from app.engine.models import ModelRegistry
 from app.engine.own_detectors import OwnDetectors, has_detector
+from detdiffusion.core import parts
 from detdiffusion.detection import Detector
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.detectors.names import remap_labels
@@ -25,9 +26,12 @@ class DetectorRegistry:
         self._models, self._own_detectors = models, own_detectors
         self._loaded: dict[Path, Detector] = {}
 
-    def names(self) -> list[str]:
-        """`BUNDLED`, the present model's own, first."""
-        beside = sorted(path.name for path in (self._model_folder / "detectors").glob("*/") if path.name != BUNDLED)
+    def names(self, model: Path | None = None) -> list[str]:
+        """Those to choose from with a model folder (None: of the present model): `BUNDLED`, the model's own, first."""
+        folder = self._model_folder if model is None else self._owner(model)
+        beside = sorted(
+            path.name for path in parts.part_folder(folder, parts.DETECTORS).glob("*/") if path.name != BUNDLED
+        )
         own = sorted(path.name for path in self.folder.glob("*") if _may_be_detector(path))
         return [BUNDLED, *beside, *(name for name in own if name not in (BUNDLED, *beside))]
 
@@ -42,7 +46,7 @@ class DetectorRegistry:
             return self._models.present.detector
         if name not in (names := self.names()):
             raise ConfigError(f"there is no detector {name!r}; choose one of {', '.join(names)}")
-        beside = self._model_folder / "detectors" / name
+        beside = parts.part_folder(self._model_folder, parts.DETECTORS) / name
         place = beside if beside.is_dir() else self.folder / name
         if place not in self._loaded:
             self._loaded[place] = load_detector(str(place), self._model_folder)
@@ -66,8 +70,10 @@ class DetectorRegistry:
     @property
     def _model_folder(self) -> Path:
         """Beside whose detector others lie."""
-        folder = self._models.present.folder
-        return folder if has_detector(folder) else self._models.home
+        return self._owner(self._models.present.folder)
+
+    def _owner(self, model: Path) -> Path:
+        return model if has_detector(model) else self._models.home
 
 
 def _may_be_detector(path: Path) -> bool:

@@ -250,16 +250,17 @@ class GenerationService:
     def _draw(self, model: Model, asked: Sequence[Ask], on_step: Callable[[StepInfo], None]) -> list["_Drawn"]:
         """Pictures that differ in layout and seed alone, and what detectors make of them."""
         layouts = [model.vocabulary.resolve(ask.layout) for ask in asked]
+        eyes = [self._detectors.get(name) for name in asked[0].detectors] or [model.detector]
         check_size(model.pipeline.image_size(layouts[0]), model.pipeline.native_size)  # one size: they are alike
         drawn = model.pipeline(
             layouts,
             seeds=[ask.recipe.seed for ask in asked],
             on_step=on_step,
             dtype=self._models.engine.dtype,
+            detector=eyes[0],
             **asked[0].recipe.options(),
         )
         flags = drawn.flagged or [False] * len(layouts)
-        eyes = [self._detectors.get(name) for name in asked[0].detectors] or [model.detector]
         seen = [eye.detect(drawn.images) for eye in eyes]
         computed_in = model.pipeline.computed_in(self._models.engine.dtype)
         made = []

@@ -1,9 +1,10 @@
 """The models of the studio: a present one, and others beside it to compare with."""
 
+import logging
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
@@ -11,19 +12,46 @@ from PIL import Image
 from app.engine.compute import Engine
 from app.engine.own_detectors import OwnDetectors
 from app.engine.turns import Turns
+from detdiffusion.core.files import json_hash
+from detdiffusion.core.parts import MANIFEST
 from detdiffusion.detection import Detector
 from detdiffusion.detectors import BUNDLED
-from detdiffusion.diffusion.manifest import model_hash, read_recommended
+from detdiffusion.diffusion.abilities import read_abilities
+from detdiffusion.diffusion.examples import Examples, read_examples
+from detdiffusion.diffusion.manifest import model_hash, read_recommended, read_teacher, weights_hash
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
-from detdiffusion.errors import ConfigError, LayoutError
+from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
 from detdiffusion.layout import Attribute, Layout
 from detdiffusion.models.cause_classifier import CauseClassifier, load_causes
 from detdiffusion.sampling_config import Recommended
 from detdiffusion.text.vocabulary import Vocabulary
 
+log = logging.getLogger(__name__)
 KEPT = 4  # models in memory beside the present one
 
 Causes = tuple[tuple[str, ...], ...]  # of each object of a layout: what makes it difficult, in words
+
+
+def described(name: str, folder: Path) -> str:
+    """A model as lists show it, with what it can do, and of a student its steps: "papercut (boxes, attributes)",
+    "papercut-fast (boxes, attributes), fast (2 steps)".
+
+    Only named where nobody can tell, which its loading will say.
+    """
+    try:
+        wanted = read_recommended(folder)
+        fast = "" if wanted.guided else f", {wanted.named()}"
+        return f"{name} ({read_abilities(folder)}){fast}"
+    except CheckpointError:
+        return name
+
+
+def _weighs(folder: Path, sha256: str) -> bool:
+    """Whether a folder has these weights, as far as its manifest says: without one, all of it would have to be read."""
+    try:
+        return (folder / MANIFEST).is_file() and weights_hash(folder) == sha256
+    except CheckpointError:
+        return False
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +60,7 @@ class Model:
 
     detector_name: of `DetectorRegistry.names`.
     classifier: of causes; None where the folder has none.
+    examples: its own, or those of the models that ship with it, as far as it knows their classes.
     """
 
     name: str
@@ -41,11 +70,17 @@ class Model:
     detector: Detector
     detector_name: str = BUNDLED
     classifier: CauseClassifier | None = None
+    examples: Examples = field(default_factory=Examples)
 
     @property
     def vocabulary(self) -> Vocabulary:
         """The classes and words of the model."""
         return self.pipeline.vocabulary
+
+    @property
+    def world(self) -> str:
+        """Names the set of its classes: models of one world share what is drawn on a canvas."""
+        return json_hash([self.vocabulary.things, self.vocabulary.stuff])[:12]
 
     @property
     def recommended(self) -> Recommended:
@@ -96,12 +131,19 @@ class ModelRegistry:
         return self.present.folder == self.home
 
     def folders(self) -> dict[str, Path]:
-        """Name -> folder of the models to compare with: the present one, that of the start, and what ships."""
-        shipped = sorted(path.parent for path in self._own_detectors.bundled.parent.glob("*/model_index.json"))
-        folders = [self.present.folder, self.home, *(folder.resolve() for folder in shipped)]
-        names = {folder: folder.name for folder in dict.fromkeys(folders)}
-        names[self.present.folder] = self.present.name
-        return {name: folder for folder, name in names.items()}
+        """Name -> folder of the models to choose from: the present one, that of the start, those beside it, and what
+        ships. Of two of a name the first counts."""
+        found = {self.present.name: self.present.folder}
+        for place in (self.home.parent, self._own_detectors.bundled.parent):
+            beside = sorted(path.parent.resolve() for path in place.glob("*/model_index.json"))
+            for folder in (self.home, *beside):
+                if folder != self.present.folder:
+                    found.setdefault(folder.name, folder)
+        return found
+
+    def choices(self) -> list[tuple[str, str]]:
+        """`folders` as lists show them: (what is shown, the name)."""
+        return [(described(name, folder), name) for name, folder in self.folders().items()]
 
     def get(self, name: str | None) -> Model:
         """One of `folders`, loaded; None is the present one. To be called by whoever has the turn.
@@ -124,6 +166,18 @@ class ModelRegistry:
     def recommended(self, name: str) -> Recommended:
         """How one of `folders` wants to be sampled, loaded or not. ConfigError, CheckpointError: as `get`."""
         return read_recommended(self._folder(name))
+
+    def teacher(self) -> str | None:
+        """The name of the model that the present one, a student, has learned from; None where it is not here.
+
+        It is told by its weights: another name is no other model, and other weights are.
+        """
+        learned_from = read_teacher(self.present.folder)
+        if learned_from is None:
+            return None
+        folders = self.folders()
+        likely = sorted(folders, key=lambda name: name != learned_from.name)
+        return next((name for name in likely if _weighs(folders[name], learned_from.sha256)), None)
 
     def _folder(self, name: str) -> Path:
         folders = self.folders()
@@ -180,5 +234,18 @@ class ModelRegistry:
     def _load(self, folder: Path, name: str) -> Model:
         """A model folder with its own detector, or with another that knows at least one of its classes."""
         pipeline = load_pipeline(folder, device=self.engine.place)
-        detector = self._own_detectors.of(folder, pipeline.vocabulary)
-        return Model(name, folder, model_hash(folder), pipeline, detector, classifier=load_causes(folder))
+        pipeline.set_progress_bar_config(disable=True)  # the page has its own
+        words, sha256 = pipeline.vocabulary, model_hash(folder)
+        detector, examples = self._own_detectors.of(folder, words), self._examples(folder, words)
+        return Model(name, folder, sha256, pipeline, detector, classifier=load_causes(folder), examples=examples)
+
+    def _examples(self, folder: Path, words: Vocabulary) -> Examples:
+        """Those of the folder; where it brings none, those that it can draw of the model at the start, or of what
+        ships."""
+        own = read_examples(folder, words)
+        for fault in own.faults:
+            log.warning("%s: an example is left out: %s", folder.name, fault)
+        if own.layouts or own.faults:
+            return own
+        others = (read_examples(other, words).layouts for other in (self.home, self._own_detectors.bundled))
+        return Examples(next((layouts for layouts in others if layouts), {}))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from detdiffusion.core.parts import DETECTORS, part_folder
 from detdiffusion.detection import Detections, Detector
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.text.vocabulary import Vocabulary
@@ -58,4 +59,4 @@ class OwnDetectors:
 
 def has_detector(folder: Path) -> bool:
     """Whether a model folder brings a detector of its own."""
-    return (folder / "detectors" / BUNDLED).is_dir()
+    return (part_folder(folder, DETECTORS) / BUNDLED).is_dir()

@@ -90,9 +90,9 @@ class EvaluationView:
         self.page = gr.HTML(hint_html(handlers.NO_PAGE), elem_id="eval-page", apply_default_css=False)
         self.panel.logbook()
 
-    def wire(self, opened: gr.Tab, closed: list[gr.Tab]) -> None:
-        """`opened` is this view's tab: the page looks while it is selected, until one of `closed` is."""
-        self.panel.wire(self, opened, closed)
+    def wire(self, opened: gr.Tab) -> None:
+        """`opened` is this view's tab."""
+        self.panel.wire(self, opened)
         self.open.click(None, js=OPEN_PAGE, queue=False)
 
     def look(self, chosen: str, *place: Any) -> Updates:

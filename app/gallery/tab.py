@@ -7,9 +7,10 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
+from app.components.clock import new_clock
 from app.components.forms import read_form
 from app.components.html import hint_html
-from app.components.messages import LOOK_SECONDS, QUIET, Messages, Updates, say
+from app.components.messages import QUIET, Messages, Updates, say
 from app.components.pager import Pager
 from app.components.picture import ImagePanel, image_value
 from app.engine.studio import Studio
@@ -39,7 +40,7 @@ class GalleryView:
         self.selected = gr.State(())
         self.newest = gr.State(0)  # picture that is known here
         self.asked = gr.State("")  # which deletion waits for its answer
-        self.clock = gr.Timer(LOOK_SECONDS, active=False)
+        self.clock = new_clock()
         self.form = [self.label, self.model, self.drop, self.missed, self.starred]  # as Form has them
         self.place = [*self.form, self.page_number, self.selected]
         chosen = [self.picture, self.facts, self.restore, self.delete, self.select]
@@ -88,13 +89,11 @@ class GalleryView:
 
     # --- wiring ---
 
-    def wire(self, opened: gr.Tab, closed: list[gr.Tab]) -> None:
-        """`opened` is this view's tab: the page looks while it is selected, until one of `closed` is."""
+    def wire(self, opened: gr.Tab) -> None:
+        """`opened` is this view's tab."""
         place, shown, asking = self.place, self.shown, [self.ask, self.question, self.asked]
         filters = [self.label, self.model]
-        opened.select(self._on_open, place, [*shown, *filters, *asking, self.clock], queue=False, **QUIET)
-        for tab in closed:
-            tab.select(lambda: gr.update(active=False), None, self.clock, queue=False, **QUIET)
+        opened.select(self._on_open, place, [*shown, *filters, *asking], queue=False, **QUIET)
         self.clock.tick(self._on_tick, [*place, self.newest], [*shown, *filters], queue=False, **QUIET)
         for widget in self.form:
             widget.change(self._on_filter, place, shown, trigger_mode="always_last", **QUIET)
@@ -121,7 +120,7 @@ class GalleryView:
 
     def _on_open(self, *values: Any) -> Updates:
         shown = self._show(*self._read(values), choices=True)
-        return {**shown, **self._not_asked(), self.clock: gr.update(active=True)}
+        return {**shown, **self._not_asked()}
 
     def _on_tick(self, *values: Any) -> Updates:
         *place, newest = values

@@ -109,6 +109,12 @@ def facts_html(entry: Entry, fault: str = "") -> Markup:
     how = [entry.model, *settings, STRATEGIES[entry.strategy]]
     if sampling.attribute_guidance:
         how.append(f"attribute guidance {sampling.attribute_guidance:+g}")
+    if sampling.detector_guidance:
+        how.append(f"detector guidance {sampling.detector_guidance:g}")
+    if sampling.fix_boxes:
+        how.append("boxes fixed")
+    if sampling.gligen_scheduled_sampling_beta is not None:
+        how.append(f"boxes seen in {sampling.gligen_scheduled_sampling_beta:.0%} of the steps")
     if sampling.sampler:
         how.append(sampling.sampler)
     seen = [_found(entry)]

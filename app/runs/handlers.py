@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.components.html import hint_html
+from app.engine.models import described
 from app.runs.files import LOG, MODEL, log_tail
 from app.runs.form import model_name
 from app.runs.jobs import Runs, State, Status
@@ -85,8 +86,9 @@ def resume(runs: Runs, chosen: str, nothing: str = NOTHING) -> None:
 
 
 def models(home: Path, trainings: Runs) -> list[tuple[str, str]]:
-    """Model folders as (name on the page, path): the studio's home, those beside it, and what runs have made."""
+    """Model folders as (name on the page with what it can do, path): the studio's home, those beside it, and what runs
+    have made."""
     beside = sorted(path.parent for path in home.resolve().parent.glob("*/model_index.json"))
     made = [trainings.folder(status.name) / MODEL for status in trainings.statuses() if status.has_model]
     folders = dict.fromkeys([home.resolve(), *beside, *(path.resolve() for path in made)])
-    return [(model_name(folder), str(folder)) for folder in folders]
+    return [(described(model_name(folder), folder), str(folder)) for folder in folders]

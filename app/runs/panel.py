@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 import gradio as gr
 
+from app.components.clock import new_clock
 from app.components.html import hint_html
-from app.components.messages import CHOOSE, LOOK_SECONDS, QUIET, START, Messages, Updates, say
+from app.components.messages import CHOOSE, QUIET, START, Messages, Updates, say
 from app.components.path_dialog import PathDialog, Wanted
 from app.runs import trash
 from app.runs.form import Source
@@ -156,7 +157,7 @@ class RunPanel:
     def states(self, chosen: Any) -> None:
         """What the tab remembers, and its clock."""
         self.chosen = gr.State(chosen)
-        self.clock = gr.Timer(LOOK_SECONDS, active=False)
+        self.clock = new_clock()
         self.shown = [self.list, self.head, self.log, self.stop, self.resume, self.rename, self.delete]
 
     def show(self, screen: RunScreen) -> Updates:
@@ -172,13 +173,11 @@ class RunPanel:
 
     # --- wiring ---
 
-    def wire(self, view: RunView, opened: gr.Tab, closed: list[gr.Tab]) -> None:
-        """`opened` is the view's tab: the page looks while it is selected, until one of `closed` is."""
+    def wire(self, view: RunView, opened: gr.Tab) -> None:
+        """`opened` is the view's tab."""
         quick: dict[str, Any] = {"queue": False, **QUIET}  # cannot show messages
         values, moved = [*view.form, *view.place], [*view.shown, self.chosen, *view.turns]
-        opened.select(self._on_open(view), values, [*view.shown, self.chosen, *view.opens, self.clock], **quick)
-        for tab in closed:
-            tab.select(lambda: gr.update(active=False), None, self.clock, **quick)
+        opened.select(view.opened, values, [*view.shown, self.chosen, *view.opens], **quick)
         self.clock.tick(view.look, view.place, view.shown, **quick)
         self.list.choose(_on_choose(view), view.place, moved, **quick)
         self.stop.click(self._on_stop(view), view.place, view.shown, **QUIET)
@@ -191,9 +190,6 @@ class RunPanel:
         self.undo.click(self._on_undo(view), view.place, managed, **QUIET)
         self.empty.click(self._on_empty(view), None, None, **QUIET)
         self.start.click(self._on_start(view), values, [*moved, self.start, self.name], **QUIET)
-
-    def _on_open(self, view: RunView) -> Callable[..., Updates]:
-        return lambda *values: {**view.opened(*values), self.clock: gr.update(active=True)}
 
     def _on_stop(self, view: RunView) -> Callable[..., Updates]:
         def stopped(*place: Any) -> Updates:

@@ -22,10 +22,13 @@ from starlette.routing import Mount
 
 from app.serving.guards import KnownRoutes, LoggedIn, PageToken, Public, SameOrigin, SlowLogins, TokenInPage
 from app.serving.leaving import leave_later
+from app.serving.memory import return_freed_memory
 from app.serving.patience import Impatient
 from app.serving.place import Place
 from app.serving.sessions import bound_sessions
 from detdiffusion import bounds
+
+_TICKS = 600  # of uvicorn, ten a second, from one return of freed memory to the next
 
 
 def guarded(page: gr.Blocks, place: Place, **options: Any) -> FastAPI:
@@ -97,6 +100,12 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._serving()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second; whether to end."""
+        if counter % _TICKS == 0:
+            return_freed_memory()
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal: everything ends after the step that it is at, or when its time is over."""

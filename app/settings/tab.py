@@ -13,6 +13,7 @@ from app.engine.costs import Costs, measure
 from app.engine.detectors import DETECTORS
 from app.engine.studio import Studio
 from app.settings.views import costs_html
+from detdiffusion.detectors import BUNDLED
 
 PRECISION_COST = "float32 is exact; bfloat16 takes half the time where the processor supports it, and longer elsewhere"
 SAME = "Nothing has changed."
@@ -36,10 +37,11 @@ class SettingsView:
         studio = self.studio
         gr.HTML("<h2>Model and detector</h2>", elem_classes="title")
         self.model = gr.Dropdown(
-            list(studio.models.folders()),
+            studio.models.choices(),
             value=studio.model.name,
             label="Model",
-            info="larger models are slower; load your own from the Training tab, or with --model",
+            info="in brackets: what it can be asked for; larger models are slower; load your own from the Training "
+            "tab, or with --model",
             elem_id="settings-model",
         )
         self.detector = gr.Dropdown(
@@ -74,6 +76,7 @@ class SettingsView:
 
     def wire(self) -> None:
         """Connects the widgets that change nothing outside of this tab."""
+        self.model.input(self._on_model, self.model, [self.model, self.detector], queue=False, **QUIET)
         self.measure.click(self._on_measure, None, [self.costs, self.measure], **QUIET, **ASIDE_QUEUE)
 
     @property
@@ -100,11 +103,18 @@ class SettingsView:
         """What there is to choose from, and what is chosen."""
         studio = self.studio
         return {
-            self.model: gr.update(choices=list(studio.models.folders()), value=studio.model.name),
+            self.model: gr.update(choices=studio.models.choices(), value=studio.model.name),
             self.detector: gr.update(choices=studio.detectors.names(), value=studio.model.detector_name),
             self.device: studio.models.engine.place,
             self.precision: studio.models.engine.precision,
         }
+
+    def _on_model(self, model: str) -> Updates:
+        """A model comes with its own detector, until another one is chosen for it. The choice is said once more: `now`,
+        asked for when the tab was opened, may have been answered after it."""
+        names = self.studio.detectors.names(self.studio.models.folders().get(model))
+        chosen = self.studio.model.detector_name if model == self.studio.model.name else BUNDLED
+        return {self.model: model, self.detector: gr.update(choices=names, value=chosen)}
 
     def _on_measure(self) -> Iterator[Mapping[Any, Any]]:
         yield {self.measure: gr.update(interactive=False)}

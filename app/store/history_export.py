@@ -44,7 +44,7 @@ def export_zip(entries: Sequence[Entry], pictures: Path, path: Path) -> Path:
 
 def coco(entries: Sequence[Entry]) -> dict[str, Any]:
     """COCO with things and stuff as categories. As in a generated data set (training/synthesis/exports.py), a picture
-    has `seed`, `caption` and `layout` beyond COCO's fields, and an object `attribute` (asked) and `confidence`; here a
+    has `seed`, `caption` and `layout` beyond COCO's fields, and an object `attribute` (asked) and `score`; here a
     picture also says which `model` and which `strategy` made it, and which `detector` looked at it."""
     things = {box.label for entry in entries for box in entry.layout.boxes if box.attribute is not Attribute.BACKGROUND}
     names = sorted({label for entry in entries for label in entry.labels})
@@ -73,6 +73,7 @@ def _objects(image: int, entry: Entry, numbers: dict[str, int]) -> Iterator[dict
     for box, confidence in zip(entry.layout.boxes, entry.confidences, strict=True):
         x1, y1, x2, y2 = (value * side for value, side in zip(box.xyxy, sides, strict=True))
         place = {"bbox": [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)]}
-        about = {"iscrowd": 0, "attribute": box.attribute, "confidence": confidence}
+        score = {} if confidence is None else {"score": confidence}
+        about = {"iscrowd": 0, "attribute": box.attribute, **score}
         area = round((x2 - x1) * (y2 - y1), 3)
         yield {"image_id": image, "category_id": numbers[box.label], **place, "area": area, **about}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from app.components.canvas_sizes import proposed_sizes
 from app.components.editor import LayoutEditor
@@ -32,10 +33,8 @@ UNCHANGED = "The layout is unchanged."
 class LayoutCard:
     """The widgets of the card, and what happens between them."""
 
-    def __init__(self, studio: Studio, examples: Mapping[str, Mapping[str, Any]], store: LayoutStore) -> None:
-        """`examples` are layouts by name."""
+    def __init__(self, studio: Studio, store: LayoutStore) -> None:
         self.studio, self.store = studio, store
-        self.given = {name: Layout.from_json(layout) for name, layout in examples.items()}
         with gr.Row(elem_classes="bar"):
             gr.HTML("<h2>Layout</h2>", elem_classes="title")
             with gr.Accordion("Layouts", open=False, elem_id="layouts", elem_classes="menu") as self.menu:
@@ -49,7 +48,7 @@ class LayoutCard:
                     )
                     self.save = gr.Button("Save", size="sm", elem_id="save-layout")
                 self.shelf = gr.HTML(
-                    shelf_html(self.given, store.layouts()),
+                    self._shelf_html(),
                     js_on_load=CHOOSE,
                     elem_id="shelf",
                     apply_default_css=False,
@@ -99,20 +98,24 @@ class LayoutCard:
 
     def show(self, layout: Mapping[str, Any], backdrop: str = "") -> Updates:
         """A layout from elsewhere, on the canvas."""
-        canvas = gr.update(value=layout, backdrop=backdrop)
-        return {self.editor: canvas, self.prompt: show_prompt(self.studio.model, layout)}
+        model = self.studio.model  # which another visitor may have chosen, since this page asked
+        canvas = gr.update(value={**layout, "world": model.world}, backdrop=backdrop, **self.words())
+        return {self.editor: canvas, self.prompt: show_prompt(model, layout)}
 
     def open_with(self, layout: Mapping[str, Any]) -> Updates:
         """The whole card of a page that opens: layout, layouts to choose from, the model's words."""
-        return {
-            **self.layouts_now(),
-            **self.show(layout),
-            self.editor: gr.update(value=layout, **self.words()),
-        }
+        return {**self.layouts_now(), **self.show(layout)}
 
     def layouts_now(self) -> Updates:
         """The layouts to choose from, as they are now."""
-        return {self.shelf: shelf_html(self.given, self.store.layouts())}
+        return {self.shelf: self._shelf_html()}
+
+    def _shelf_html(self) -> Markup:
+        """The model's examples, and of the saved layouts those that it can draw."""
+        model = self.studio.model
+        known = set(model.vocabulary.labels)
+        own = {name: layout for name, layout in self.store.layouts().items() if known.issuperset(layout.labels)}
+        return shelf_html(model.examples.layouts, own, model.examples.faults)
 
     def open_files(self, paths: list[str]) -> Opened:
         """LayoutError or DataError if they hold no layout."""
@@ -126,6 +129,7 @@ class LayoutCard:
             self.studio.model.pipeline,
         )
         words = {"things": list(vocabulary.things), "stuff": list(vocabulary.stuff), "untagged": why}
+        words["world"] = self.studio.model.world
         sizes = proposed_sizes(pipeline.native_size, pipeline.size_multiple)
         captions = knows_free_text(pipeline.tokenizer)
         return {**words, "captions": captions, "sizes": sizes, "multiple": pipeline.size_multiple}
@@ -139,7 +143,8 @@ class LayoutCard:
             if kind == "remove":
                 self.store.remove(name)
                 return self.layouts_now()
-            found = self.given.get(name) if kind == "example" else self.store.layouts().get(name)
+            examples = self.studio.model.examples.layouts
+            found = examples.get(name) if kind == "example" else self.store.layouts().get(name)
             if found is None:
                 return self.layouts_now()
             layout = self.studio.model.vocabulary.resolve(found).to_json()

@@ -1,8 +1,7 @@
-"""The example that the page opens with."""
+"""What a page opens with: the layout that was on its canvas, or an example of the present model."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
 
 from app.components.images import ImageView
@@ -10,9 +9,9 @@ from app.engine.studio import Studio
 from app.studio.results.compare import Pair, compare_pair
 from app.studio.results.form import Form
 from app.studio.results.generate import Single, generate
-from detdiffusion.errors import LayoutError
-from detdiffusion.layout import Layout
+from detdiffusion.layout import EmptyLayout, Layout, parse_object
 from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.text.vocabulary import Vocabulary
 
 View = TypeVar("View")
 
@@ -20,17 +19,11 @@ FAST = 0.5  # seconds of a pair, drawn and detected
 FAR_TOO_SLOW = 5  # times as long, even when it is the first one
 
 
-def examples(folder: Path) -> dict[str, dict[str, Any]]:
-    """Name -> layout for every `*.json` of a folder, `beach-day.json` as "Beach day"."""
-    files = sorted(folder.glob("*.json"))
-    return {file.stem.replace("-", " ").capitalize(): Layout.from_json(file.read_bytes()).to_json() for file in files}
-
-
 class Opening:
     """The example that the page opens with: its pictures are made in the background, once for all visitors."""
 
-    def __init__(self, studio: Studio, name: str, layout: Mapping[str, Any], recipe: SamplingConfig) -> None:
-        self.name, self.layout, self.recipe, self.model = name, layout, recipe, studio.model
+    def __init__(self, studio: Studio, layout: Mapping[str, Any], recipe: SamplingConfig) -> None:
+        self.layout, self.recipe, self.model = layout, recipe, studio.model
         form = Form(True, recipe.seed, recipe.steps, recipe.guidance_scale, recipe.attribute_guidance, recipe.sampler)
         worker = ThreadPoolExecutor(1, thread_name_prefix="opening")
         self.pair: Future[Pair] | None = None  # where tags change nothing there is nothing to compare
@@ -62,17 +55,31 @@ class Opening:
         return any(view.file is not None and not view.file.exists() for view in views)
 
 
-def open_example(
-    studio: Studio, examples: Mapping[str, Mapping[str, Any]], name: str, recipe: SamplingConfig
-) -> Opening | None:
-    """The example of this name or, where the model does not know its classes, the first that it knows; else None."""
-    for candidate in sorted(examples, key=lambda other: other != name):
-        try:
-            studio.model.vocabulary.resolve(Layout.from_json(examples[candidate]))
-        except LayoutError:
-            continue
-        return Opening(studio, candidate, examples[candidate], recipe)
-    return None
+def open_example(studio: Studio, recipe: SamplingConfig) -> Opening | None:
+    """The first example of the present model, if it has any."""
+    first = studio.model.examples.first
+    return None if first is None else Opening(studio, first.to_json(), recipe)
+
+
+def canvas_of(kept: str, world: str, vocabulary: Vocabulary) -> dict[str, Any] | None:
+    """What was last drawn in a world, of what a tab of the browser has kept of all: JSON of layouts by world (as text,
+    canvas/state.js). It may be empty; None: nothing was drawn there.
+
+    Raises:
+        LayoutError: it cannot be drawn.
+    """
+    text = parse_object(kept).get(world) if kept else None
+    if text is None:
+        return None
+    value = parse_object(text)
+    if value.get("objects") == []:
+        return empty_canvas((value.get("height", 0), value.get("width", 0)))
+    return vocabulary.resolve(Layout.from_json(value)).to_json()
+
+
+def empty_canvas(size: tuple[int, int]) -> dict[str, Any]:
+    """Of a height and a width. LayoutError: no canvas is of this size."""
+    return EmptyLayout(size[1], size[0], ()).to_json()
 
 
 def _seconds(pair: Pair) -> float:

@@ -9,7 +9,7 @@ from app.components.messages import QUIET, Updates, say
 from app.engine.limits import MAX_ATTRIBUTE_GUIDANCE, MAX_GUIDANCE, MAX_STEPS
 from app.engine.models import Model
 from app.studio.results.form import Form, new_seed
-from detdiffusion.sampling_config import Recommended, SamplingConfig
+from detdiffusion.sampling_config import MAX_DETECTOR_GUIDANCE, Recommended, SamplingConfig
 
 FIXED, RANDOM = "Fixed", "Random"
 SAMPLERS = {
@@ -74,6 +74,7 @@ class RecipeForm:
                 info="same time per step; Euler and DDPM need more steps",
                 elem_id="sampler",
             )
+            self._add_detector(recipe)
         self.of_model = [self.steps, self.guidance]  # what another model changes
         self.values: list[Any] = [
             self.noise,
@@ -82,7 +83,29 @@ class RecipeForm:
             self.guidance,
             self.attribute_guidance,
             self.sampler,
+            self.detector_guidance,
+            self.fix_boxes,
         ]
+
+    def _add_detector(self, recipe: SamplingConfig) -> None:
+        """What the detector does while images are drawn."""
+        self.detector_guidance = gr.Slider(
+            0,
+            MAX_DETECTOR_GUIDANCE,
+            recipe.detector_guidance,
+            step=0.25,
+            label="Detector guidance",
+            info="leads easy objects to be found by the detector, and hard ones to be missed, by its gradient; any "
+            "value but 0 takes about twice the time, 1 is usual",
+            elem_id="detector-guidance",
+            buttons=[],
+        )
+        self.fix_boxes = gr.Checkbox(
+            recipe.fix_boxes,
+            label="Fix boxes",
+            info="draws objects again that the detector does not find in their place: up to 2.7 times the time",
+            elem_id="fix-boxes",
+        )
 
     def wire(self) -> None:
         """Connects the widgets of the noise with each other."""
@@ -103,6 +126,8 @@ class RecipeForm:
             self.guidance: recipe.guidance_scale,
             self.attribute_guidance: recipe.attribute_guidance,
             self.sampler: recipe.sampler,
+            self.detector_guidance: recipe.detector_guidance,
+            self.fix_boxes: recipe.fix_boxes,
         }
 
     def follow_model(self, recommended: Recommended) -> Updates:

@@ -1,7 +1,7 @@
 """The prompt below the canvas, and the layouts to choose from, as HTML."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -15,6 +15,7 @@ from detdiffusion.text.prompt import readable_prompt
 from training.core.markup import joined
 
 _TILE = Markup('<button type="button" data-name="{} {}">{}<span>{}</span></button>')
+_NO_EXAMPLES = hint_html("This model brings no examples (layouts/*.json in its folder).")
 _REMOVE = Markup('<button type="button" class="remove" aria-label="Delete {0}" data-name="remove {0}">×</button>')
 
 
@@ -43,13 +44,14 @@ def prompt_html(prompt: str, words: Mapping[str, Attribute]) -> Markup:
     )
 
 
-def shelf_html(examples: Mapping[str, Layout], own: Mapping[str, Layout]) -> Markup:
-    """Layouts to choose from: a tile each; own ones can be deleted."""
+def shelf_html(examples: Mapping[str, Layout], own: Mapping[str, Layout], faults: Sequence[str] = ()) -> Markup:
+    """Layouts to choose from: a tile each; own ones can be deleted. faults: of examples that are left out."""
     tile = Markup('<div class="tile">{}{}</div>')
     ours = joined(tile.format(_tile("own", name, layout), _REMOVE.format(name)) for name, layout in own.items())
     given = joined(tile.format(_tile("example", name, layout), "") for name, layout in examples.items())
     yours = Markup("<h3>Yours</h3><div class=tiles>{}</div>").format(ours) if own else ""
-    return Markup("{}<h3>Examples</h3><div class=tiles>{}</div>").format(yours, given)
+    shown = Markup("<h3>Examples</h3><div class=tiles>{}</div>").format(given) if examples else _NO_EXAMPLES
+    return yours + shown + joined(hint_html(f"Left out: {fault}") for fault in faults)
 
 
 def _tile(kind: str, name: str, layout: Layout) -> Markup:

@@ -98,8 +98,10 @@ class SidesForm:
 
     def _choices(self) -> list[tuple[str, str]]:
         """The present model first: as a choice it stays what it is when another model becomes the present one."""
-        name = self.studio.model.name
-        return [(name, PRESENT), *((other, other) for other in self.studio.models.folders() if other != name)]
+        present = self.studio.model.name
+        shown = self.studio.models.choices()
+        first = [(label, PRESENT) for label, name in shown if name == present]
+        return [*first, *((label, name) for label, name in shown if name != present)]
 
     def read(self, *values: Any) -> Sides:
         """Of the widgets' values, in order."""
@@ -119,5 +121,5 @@ class SidesForm:
     def follow_model(self) -> Updates:
         """What there is to choose from beside the present model."""
         models = gr.update(choices=self._choices(), value=PRESENT)
-        detectors = gr.update(choices=[NO_SECOND, *self.studio.detectors.names()[1:]])
+        detectors = gr.update(choices=[NO_SECOND, *self.studio.detectors.names()[1:]], value=NO_SECOND)
         return {**dict.fromkeys(self.models, models), self.second: detectors}

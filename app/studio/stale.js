@@ -6,9 +6,10 @@ let onCanvas = null;
 function isOf(made, shown) {
   const box = (a, b) => a.box.every((side, place) => Math.abs(side - b.box[place]) < 1e-4);
   const tag = (a, b) => ("attribute" in a ? (a.attribute ?? "easy") === (b.attribute ?? "easy") : b.attribute !== "background");
+  const grade = (a, b) => !("attribute" in a) || (a.difficulty ?? null) === (b.difficulty ?? null);
   return made.width === shown.width && made.height === shown.height && (made.caption ?? "") === (shown.caption ?? "")
     && made.objects.length === shown.objects.length
-    && made.objects.every((a, place) => { const b = shown.objects[place]; return a.label === b.label && box(a, b) && tag(a, b); });
+    && made.objects.every((a, place) => { const b = shown.objects[place]; return a.label === b.label && box(a, b) && tag(a, b) && grade(a, b); });
 }
 
 function judge() {

@@ -1,6 +1,7 @@
 """The studio view: canvas left, result right, one bar of actions below. Widgets and wiring only."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -11,11 +12,12 @@ from app.components.html import made_of
 from app.components.images import ImageView
 from app.components.messages import QUIET, Messages, Updates, say, warn
 from app.components.picture import ImagePanel, image_value
-from app.components.queues import MODEL_QUEUE, run_on_click
+from app.components.queues import ASIDE_QUEUE, MODEL_QUEUE, run_on_click
 from app.engine.generation import PRESSED_EARLY
 from app.engine.studio import Studio
 from app.store.layout_store import LayoutStore
 from app.studio.attribute_guidance_tab import AttributeGuidanceTab
+from app.studio.compare_buttons import NOTHING_LOST, CompareButtons
 from app.studio.inside_tab import InsideTab
 from app.studio.last_results import LastResults
 from app.studio.layout_card import LayoutCard
@@ -23,33 +25,22 @@ from app.studio.layout_files import Opened, layout_of_link
 from app.studio.live.handlers import Live
 from app.studio.live.switch import LiveValue
 from app.studio.noises_tab import NoisesTab
-from app.studio.opening import Opening, open_example
+from app.studio.opening import Opening, canvas_of, empty_canvas, open_example
 from app.studio.recipe_form import RecipeForm, advise
-from app.studio.results.compare import Pair, Sides, compare_pair
+from app.studio.results.compare import Pair, Sides
 from app.studio.results.figures import Figure, SheetView, figure
 from app.studio.results.form import Form
 from app.studio.results.generate import Single, generate
 from app.studio.results.object_table import ObjectTable
 from app.studio.results.pair_table import PairTable
 from app.studio.results.thresholds import Thresholds
-from app.studio.shelf import show_prompt
 from app.studio.shown import comparison_value, sheet_value, user_of
 from app.studio.sides_form import SidesForm
 from detdiffusion.errors import DetDiffusionError
-from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import SamplingConfig, SamplingRequest
 
 CLOSE_MENUS = "(...values) => { document.dispatchEvent(new CustomEvent('close-menus')); return values; }"
-# What was on the canvas of this tab before a reload (canvas/state.js), and the tab's own number.
-KEPT = """() => {
-  try {
-    const number = sessionStorage.getItem("tab") ?? String(Math.random()).slice(2);
-    sessionStorage.setItem("tab", number);
-    const link = new URLSearchParams(location.search).get("layout") ?? "";
-    return [sessionStorage.getItem("canvas" + link) ?? "", number];
-  } catch { return ["", ""]; }
-}"""
-NOTHING_LOST = "The layout and the last result are unchanged."
+KEPT = Path(__file__).with_name("kept.js").read_text(encoding="utf-8")
 NO_SINGLE = Single(ImageView(), ObjectTable(), 0)
 NO_PAIR = Pair(ImageView(), ImageView(), PairTable(), 0)
 WAITING = ImageView(caption="Generating the example", progress=0.0)
@@ -58,31 +49,23 @@ WAITING = ImageView(caption="Generating the example", progress=0.0)
 class StudioView:
     """The widgets of the tab, and what happens between them."""
 
-    def __init__(
-        self,
-        studio: Studio,
-        examples: Mapping[str, Mapping[str, Any]],
-        store: LayoutStore,
-        favourite: str,
-        seed: int,
-    ) -> None:
-        """`examples` are layouts by name; the page opens with the favourite (or one that the model knows)."""
-        self.studio, self.layouts, self.favourite, self.opening_seed = studio, examples, favourite, seed
-        self.opening, self.last = self._new_opening(), LastResults()
+    def __init__(self, studio: Studio, store: LayoutStore, seed: int) -> None:
+        """seed: of the images of the example that the page opens with."""
+        self.studio, self.opening_seed = studio, seed
+        self.opening, self.last = open_example(studio, self._opening_recipe()), LastResults()
         with gr.Row(elem_id="stage"):
             with gr.Column(elem_id="layout-card", elem_classes="card"):
-                self.card = LayoutCard(studio, examples, store)
+                self.card = LayoutCard(studio, store)
             with gr.Column(elem_id="result-card", elem_classes="card"):
                 self._result_card()
         with gr.Row(elem_id="actions", elem_classes="card"):
             self._actions()
         self.kept, self.number = gr.Textbox(visible=False), gr.Textbox(visible=False)
-        self.page_tab = gr.State("")  # the number of this tab of the browser
+        self.page_tab = gr.State("")  # the number of this tab of the browser, and the world of the model that it shows
+        self.page_model = gr.State("")  # SHA-256 of that model
         self.last_single = gr.State(NO_SINGLE)
         self.last_pair = gr.State(NO_PAIR)
         self.last_sheet = gr.State(SheetView("", (), 1))
-        # What another model changes.
-        self.of_model = [*self.card.shown, *self.sides.of_model, *self.recipe.of_model, self.tabs]
         # What a picture brings back.
         self.restored = [*self.card.shown, *self.recipe.values]
 
@@ -115,9 +98,9 @@ class StudioView:
                 self.sides = SidesForm(self.studio)
             self.spent = gr.HTML("", elem_id="spent", elem_classes="title")
         with gr.Row(elem_id="press-bar"):
-            self.live = Live(self.studio, self._read_live, self._pair, self.last)
+            self.live = Live(self.studio, self._read_all, self._pair, self.last)
             self.cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
-            self.compare = gr.Button("Compare easy / hard", size="sm", elem_id="compare")
+            self.pairs = CompareButtons(self.studio, self.recipe, self.sides, self._read_all, self._pair, self.last)
             self.generate = gr.Button("Generate", size="sm", variant="primary", elem_id="generate")
 
     # --- wiring ---
@@ -136,13 +119,7 @@ class StudioView:
             [*single, seed, self.last_single],
             **self._drawing("picture"),
         )
-        run_on_click(
-            self.compare,
-            self._on_compare,
-            [canvas, self.last_pair, self.page_tab, *self.sides.thresholds, *recipe, *self.sides.values],
-            [*pair, seed, self.last_pair],
-            **self._drawing("compare"),
-        )
+        self.pairs.wire(canvas, self.page_tab, self.last_pair, pair, self._drawing("compare"))
         self._wire_tabs()
         self.cancel.click(self._on_cancel, queue=False, **QUIET)
         self.card.open.upload(self._on_open, self.card.open, self.restored, **QUIET)
@@ -152,7 +129,7 @@ class StudioView:
             [value.change for value in self.sides.values],
             self._on_sides,
             [*recipe, *self.sides.values],
-            self.compare,
+            self.pairs.compare,
             queue=False,
             trigger_mode="always_last",
             **QUIET,
@@ -165,20 +142,27 @@ class StudioView:
                 trigger_mode="always_last",
                 **QUIET,
             )
-        opening = [
+        self.opened = [
             *self.card.shown,
             self.card.shelf,
             *dict.fromkeys([*single, *pair]),
             *self.sides.of_model,
             *self.recipe.of_model,
+            self.pairs.full,
             self.tabs,
             self.last_single,
             self.last_pair,
             self.page_tab,
+            self.page_model,
         ]
         # No trigger given: when the page loads.
-        loaded = gr.on(None, self._on_load, [self.kept, self.number], opening, js=KEPT, **QUIET)
+        loaded = gr.on(None, self._on_load, [self.kept, self.number], self.opened, js=KEPT, **QUIET)
         loaded.then(self._on_loaded, None, self.live.switch, **QUIET)
+
+    def follow(self, changed: Any) -> None:
+        """After an event that may have exchanged the model, the canvas is the model's."""
+        inputs = [self.kept, self.number, self.page_model]
+        changed.then(self._on_model, inputs, self.opened, js=KEPT, **QUIET, **ASIDE_QUEUE)
 
     def _wire_tabs(self) -> None:
         """The results beside the image and the comparison."""
@@ -205,7 +189,7 @@ class StudioView:
             "queue": MODEL_QUEUE,
             "begin": lambda: {self.tabs: gr.Tabs(selected=tab), **self._buttons(busy=True)},
             "end": lambda: self._buttons(busy=False),
-            "bracket": [self.tabs, self.generate, self.compare, self.cancel],
+            "bracket": [self.tabs, self.generate, *self.pairs.both, self.cancel],
         }
 
     def _on_open(self, paths: list[str]) -> Updates:
@@ -235,10 +219,7 @@ class StudioView:
         yield {self.sheet: sheet_value(last), self.last_sheet: last, **self._took(last)}
 
     def _on_sides(self, *values: Any) -> Updates:
-        form, sides = self._read(values)
-        names = sides.names(self.studio.model.name, form.settings)
-        words = f"Compare {names[0].lower()} / {names[1].lower()}"
-        return {self.compare: words if len(words) < 30 else "Compare both sides"}
+        return self.pairs.name(*self._read(values))
 
     def _on_thresholds(self, confidence: float, overlap: float, single: Single, pair: Pair) -> Updates:
         thresholds = self.sides.read_thresholds(confidence, overlap)
@@ -255,42 +236,68 @@ class StudioView:
         return {self.live.switch: LiveValue(fast=opening.fast.result())}
 
     def _on_load(self, kept: str, number: str, request: gr.Request) -> Iterator[Updates]:
-        """The example on the canvas at once; its images as soon as they are there. Or what this tab had before it was
-        reloaded, with the results that it saw last; or the layout of a link."""
-        seen = self.last.of(number)
+        """What this tab had before it was reloaded; or the layout of a link; or an example."""
+        yield from self._open(kept, number, str(dict(request.query_params).get("layout", "")))
+
+    def _on_model(self, kept: str, number: str, before: str) -> Iterator[Updates]:
+        """What this tab had when a model of these classes was there; or an example of the model."""
+        if before == self.studio.model.sha256:
+            yield {self.page_model: before}
+        else:
+            yield from self._open(kept, number)
+
+    def _open(self, kept: str, number: str, link: str = "") -> Iterator[Updates]:
+        """The canvas at once, with the results that were last seen with it; those of an example as soon as they are
+        there."""
+        model = self.studio.model
+        place = f"{number} {model.world}" if number else ""
+        layout, example = self._last_layout(kept, link), model.examples.first
+        seen = self.last.of(place)
         single, pair = seen.single or NO_SINGLE, seen.pair or NO_PAIR
-        results = {**self._single(single), **self._pair(pair), self.last_single: single, self.last_pair: pair}
-        link = str(dict(request.query_params).get("layout", ""))
-        sources = (("The last layout of this tab", kept, Layout.from_json), ("The link", link, layout_of_link))
-        for name, text, read in sources:
-            if not text:
-                continue
-            with Messages(f"{name} was not opened", "Here is an example."):
-                canvas = self.card.open_with(self.studio.model.vocabulary.resolve(read(text)).to_json())
-                yield {**self._follow_model(), **results, **canvas, self.page_tab: number}
-                return
-        if self.opening is None or self.opening.model is not self.studio.model or self.opening.lost:
-            self.opening = self._new_opening()
-        opening = self.opening
-        if opening is None:  # no example is of this model's world
-            yield {**self._follow_model(), **self.card.layouts_now(), **results, self.page_tab: number}
-            return
-        canvas = {**self._follow_model(), **self.card.open_with(opening.layout), self.page_tab: number}
-        if seen.single or seen.pair:
-            yield {**results, **canvas}
+        page = {**self._follow_model(), self.page_tab: place, self.page_model: model.sha256}
+        opening = None
+        if example is not None and layout in (None, example.to_json()):
+            layout = example.to_json()
+            opening = None if seen.single or seen.pair else self._opening_now()
+        page |= self.card.open_with(layout or empty_canvas(model.pipeline.native_size))
+        if opening is None:
+            yield {**page, **self._results(single, pair)}
             return
         if not opening.ready:  # else all comes in one: see run_on_click
             waiting_pair = {self.pair: comparison_value(Pair(WAITING, WAITING, None, 0))} if opening.pair else {}
-            yield {**canvas, self.picture: image_value(WAITING), **waiting_pair}
-            canvas = {}
+            yield {**page, self.picture: image_value(WAITING), **waiting_pair}
+            page = {}
         try:
             pair = opening.pair.result() if opening.pair else NO_PAIR
             single = opening.single.result()
         except DetDiffusionError as error:
-            warn("The example could not be generated", error)
-            yield {**canvas, **self._single(NO_SINGLE), **self._pair(NO_PAIR)}
-            return
-        yield {**canvas, **self._single(single), **self._pair(pair), self.last_single: single, self.last_pair: pair}
+            if self.studio.model.sha256 == model.sha256:
+                warn("The example could not be generated", error)
+        if self.studio.model.sha256 == model.sha256:  # else the canvas is the next one's
+            self.last.keep(place, single)
+            self.last.keep(place, pair)
+            yield {**page, **self._results(single, pair)}
+
+    def _last_layout(self, kept: str, link: str) -> dict[str, Any] | None:
+        """What was on the canvas, or is in a link."""
+        words, world = self.studio.model.vocabulary, self.studio.model.world
+        with Messages("The last layout of this tab was not opened", "Here is an example."):
+            layout = canvas_of(kept, world, words)
+            if layout is not None or not link:
+                return layout
+        if link:
+            with Messages("The link was not opened", "Here is an example."):
+                return words.resolve(layout_of_link(link)).to_json()
+        return None
+
+    def _opening_now(self) -> Opening | None:
+        """The example of the present model, with its images or with those that are being made."""
+        if self.opening is None or self.opening.model is not self.studio.model or self.opening.lost:
+            self.opening = open_example(self.studio, self._opening_recipe())
+        return self.opening
+
+    def _results(self, single: Single, pair: Pair) -> Updates:
+        return {**self._single(single), **self._pair(pair), self.last_single: single, self.last_pair: pair}
 
     def _on_generate(
         self,
@@ -311,44 +318,18 @@ class StudioView:
             self.last.keep(tab, last)
         yield {**self._single(last.read(thresholds)), self.last_single: last}
 
-    def _on_compare(
-        self,
-        value: Mapping[str, Any],
-        last: Pair,
-        tab: str,
-        confidence: float,
-        overlap: float,
-        request: gr.Request,
-        *values: Any,
-    ) -> Iterator[Updates]:
-        (form, sides), thresholds = self._read(values), self.sides.read_thresholds(confidence, overlap)
-        with Messages("Not generated", NOTHING_LOST):
-            advise(self.studio.model, form.settings)
-            for view in compare_pair(self.studio, value, form, user_of(request), sides):
-                last = view if view.table else last
-                yield {**self._pair(view.read(thresholds)), **self.recipe.show_seed(form, view.seed)}
-            self.last.keep(tab, last)
-        yield {**self._pair(last.read(thresholds)), self.last_pair: last}
-
     def _read(self, values: tuple[Any, ...]) -> tuple[Form, Sides]:
         """Of the widgets of the recipe and of the sides."""
         count = len(self.recipe.values)
         return self.recipe.read(*values[:count]), self.sides.read(*values[count:])
 
-    def _read_live(self, values: tuple[Any, ...]) -> tuple[Form, Sides, Thresholds]:
+    def _read_all(self, values: tuple[Any, ...]) -> tuple[Form, Sides, Thresholds]:
         count = len(self.sides.thresholds)
         return *self._read(values[count:]), self.sides.read_thresholds(*values[:count])
-
-    def _new_opening(self) -> Opening | None:
-        return open_example(self.studio, self.layouts, self.favourite, self._opening_recipe())
 
     def _opening_recipe(self) -> SamplingConfig:
         """As the present model wants it."""
         return SamplingRequest().of(self.studio.model.recommended, self.opening_seed)
-
-    def on_model(self, value: Mapping[str, Any]) -> Updates:
-        """Another model is there: what is on the canvas stays, and is read with the new model's words."""
-        return {**self._follow_model(), self.card.prompt: show_prompt(self.studio.model, value)}
 
     # --- views -> updates ---
 
@@ -360,6 +341,7 @@ class StudioView:
             self.card.editor: gr.update(**self.card.words()),
             **self.sides.follow_model(),
             **self.recipe.follow_model(self.studio.model.recommended),
+            **self.pairs.follow_model(),
             **tabs,
         }
 
@@ -375,9 +357,8 @@ class StudioView:
         return {self.spent: Markup("<p>{}</p>").format(view.spent)} if view.spent else {}
 
     def _buttons(self, *, busy: bool) -> Updates:
-        generate = gr.update(interactive=not busy)
-        compare = gr.update(interactive=not busy)
-        return {self.generate: generate, self.compare: compare, self.cancel: gr.update(visible=busy)}
+        draws = dict.fromkeys([self.generate, *self.pairs.both], gr.update(interactive=not busy))
+        return {**draws, self.cancel: gr.update(visible=busy)}
 
 
 def _toggle(element: str, name: str, condition: str) -> str:

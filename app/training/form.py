@@ -27,7 +27,7 @@ ATTRIBUTES = "attributes.jsonl"
 AS_PRESET = "Preset default"  # no --base
 CHECK_SCENES = 4
 CHECK_SECONDS = 900.0  # an annotation file of 1 GB is read in this time
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?")  # and, behind an @, its revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ def _train(order: Order, run: Path, data: Path, base: str, attributes: tuple[str
         "seed": whole_number("seed", order.seed, 0, MAX_SEED),
     }
     chosen = [f"{name}={value}" for name, value in settings.items() if value is not None] + _lines(order.settings)
-    where = ("--data", str(data), *attributes, "--out", str(run), *(("--base", base) if base else ()))
+    where = ("--data", str(data), *attributes, "--out", str(run), *_base_words(base))
     return (*TRAINING, "train", "--preset", order.preset, *where, *(("--set", *chosen) if chosen else ()))
 
 
@@ -218,7 +218,18 @@ def _base(text: str | None, places: Places) -> tuple[str, bool]:
         return wanted, True
     if places.readable(wanted).exists():
         return str(path), False
-    raise ConfigError(f"base model {wanted!r} is neither a folder nor the id of a model on a hub (owner/name)")
+    raise ConfigError(
+        f"base model {wanted!r} is neither a folder nor the id of a model on a hub (owner/name, or owner/name@revision)"
+    )
+
+
+def _base_words(base: str) -> tuple[str, ...]:
+    if not base:
+        return ()
+    match = HUB_ID.fullmatch(base)
+    if match is None or match[2] is None or Path(base).exists():
+        return "--base", base
+    return "--base", match[1], "--revision", match[2]
 
 
 def _base_name(base: str) -> str:

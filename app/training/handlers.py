@@ -9,6 +9,7 @@ from PIL import Image
 from app.components.charts import Chart, Curve
 from app.components.html import hint_html
 from app.components.images import data_address
+from app.engine.models import described
 from app.engine.studio import Studio
 from app.runs import handlers as shared
 from app.runs.files import METRICS, MODEL, PROBE, Row, read_rows, sample_files
@@ -51,8 +52,10 @@ class Screen:
 
 def bases(studio: Studio, runs: Runs) -> list[tuple[str, str]]:
     """What a run may start from, as (name on the page, value); a folder or a hub id may be typed as well."""
-    made = [(status.name, str(runs.folder(status.name) / MODEL)) for status in runs.statuses() if status.has_model]
-    return [(AS_PRESET, AS_PRESET), (studio.models.home.name, str(studio.models.home)), *made]
+    home = studio.models.home
+    made = [(status.name, runs.folder(status.name) / MODEL) for status in runs.statuses() if status.has_model]
+    models = [(described(name, folder), str(folder)) for name, folder in ((home.name, home), *made)]
+    return [(AS_PRESET, AS_PRESET), *models]
 
 
 def settle(runs: Runs, chosen: Chosen) -> Chosen:

@@ -85,9 +85,9 @@ class TrainingView:
                 self.sample = gr.HTML(hint_html(handlers.NO_SAMPLE), elem_id="train-sample", apply_default_css=False)
             self.panel.logbook()
 
-    def wire(self, opened: gr.Tab, closed: list[gr.Tab]) -> None:
-        """`opened` is this view's tab: the page looks at the runs while it is selected, until one of `closed` is."""
-        self.panel.wire(self, opened, closed)
+    def wire(self, opened: gr.Tab) -> None:
+        """`opened` is this view's tab."""
+        self.panel.wire(self, opened)
         changed = [*self.shown, self.panel.chosen]
         self.sample_steps.choose(self._on_sample, self.place, changed, queue=False, **QUIET)
 

@@ -5,7 +5,7 @@ import math
 import os
 from pathlib import Path
 
-from detdiffusion.sampling_config import MAX_SEED, MAX_STEPS, SAMPLERS
+from detdiffusion.sampling_config import MAX_DETECTOR_GUIDANCE, MAX_SEED, MAX_STEPS, SAMPLERS
 
 DEVICE = "cpu, cuda, cuda:1, ... (default: cuda if available)"
 DRAWING_DEVICE = "cpu, openvino (quicker on most CPUs), cuda, cuda:1, ... (default: cuda if available)"
@@ -146,6 +146,46 @@ def add_sampling(parser: argparse._ActionsContainer) -> None:
         type=amount,
         metavar="G",
         help="classifier-free guidance scale; 1 is none, and takes half the time (default: the model's own)",
+    )
+
+
+def led_strength(text: str) -> float:
+    """The strength of detector guidance."""
+    value = amount(text)
+    if not 0 <= value <= MAX_DETECTOR_GUIDANCE:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {MAX_DETECTOR_GUIDANCE:g}; 1 is usual")
+    return value
+
+
+def add_detector_guidance(parser: argparse._ActionsContainer) -> None:
+    """`--detector-guidance`, of commands whose detector may guide what is drawn."""
+    parser.add_argument(
+        "--detector-guidance",
+        type=led_strength,
+        default=0.0,
+        metavar="D",
+        help="lead easy objects to be found by the detector, and hard ones to be missed, by its gradient, for any "
+        "model; 1 is usual, 0 (the default) is none, and others take about twice the time",
+    )
+
+
+def add_fix_boxes(parser: argparse._ActionsContainer) -> None:
+    """`--fix-boxes`, of the same commands."""
+    parser.add_argument(
+        "--fix-boxes",
+        action="store_true",
+        help="draw objects again that the detector does not find in their place, and wash out what nobody asked for, "
+        "in up to 2.7 times the time",
+    )
+
+
+def add_gligen_beta(parser: argparse._ActionsContainer) -> None:
+    """`--gligen-beta`, of commands that draw, in place of what a GLIGEN model's folder says."""
+    parser.add_argument(
+        "--gligen-beta",
+        type=share,
+        metavar="B",
+        help="for GLIGEN's models: the first part of the steps, in which boxes are seen (default: the model's own)",
     )
 
 

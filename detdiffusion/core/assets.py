@@ -1,4 +1,4 @@
-"""Where the models and examples that ship with the project are: in the checkout, or where pip has put them."""
+"""Where the models that ship with the project are: in the checkout, or where pip has put them."""
 
 import site
 import sys
@@ -12,4 +12,3 @@ _PLACES = (
 
 ASSETS = next((place for place in _PLACES if (place / "models").is_dir()), _PLACES[0])
 BUNDLED_MODEL = ASSETS / "models" / "papercut"
-EXAMPLES = ASSETS / "layouts"

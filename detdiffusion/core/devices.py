@@ -8,7 +8,7 @@ import resource
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from detdiffusion.errors import ConfigError
 
@@ -84,6 +84,23 @@ def _may_have_cuda() -> bool:
     except OSError:
         return False
     return True
+
+
+def computing_device(module: Any) -> torch.device:
+    """Where a network computes: where its weights are, or where accelerate's offloading brings them for that."""
+    import torch
+
+    for part in module.modules():
+        device = getattr(getattr(part, "_hf_hook", None), "execution_device", None)
+        if device is not None:
+            return torch.device(device)
+    there: torch.device = module.device
+    return there
+
+
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on a device; where that is CUDA's, nobody waits until it is there."""
+    return tensor.to(device, non_blocking=device.type == "cuda")
 
 
 def memory_gb(device: torch.device) -> float:

@@ -91,6 +91,15 @@ def put_in_place(made: Path, path: Path, *, durable: bool = True) -> None:
         _sync(path.parent)
 
 
+def link_or_copy(source: Path, path: Path) -> None:
+    """One more name for a file, or a copy of it on another disk; what stood there before is gone."""
+    path.unlink(missing_ok=True)
+    try:
+        os.link(source.resolve(), path)
+    except OSError:
+        shutil.copyfile(source, path)
+
+
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """UTF-8, as `written_aside` does it."""
     with written_aside(path, durable=durable) as aside:

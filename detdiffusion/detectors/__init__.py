@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detdiffusion.bounds import ZIP_FILES
+from detdiffusion.core.parts import DETECTORS, part_folder
 from detdiffusion.detectors.architectures import ARCHITECTURES, check_architecture, with_yaml
 from detdiffusion.errors import DetectorError
 
@@ -141,7 +142,7 @@ def own_detectors(model_folder: Path) -> list[str]:
 
 def _inside(model_folder: Path, name: str) -> Path | None:
     """The folder of a model's own detector."""
-    inside = model_folder / "detectors"
+    inside = part_folder(model_folder, DETECTORS)
     if name == HELD_OUT and not (inside / HELD_OUT).is_dir():
         name = HELD_OUT_FOLDER
     named = inside / name
@@ -151,7 +152,7 @@ def _inside(model_folder: Path, name: str) -> Path | None:
 def _not_inside(model_folder: Path | None) -> str:
     if model_folder is None:
         return "no file and no folder"
-    known = sorted(folder.name for folder in (model_folder / "detectors").glob("*/")) or ["none"]
+    known = sorted(folder.name for folder in part_folder(model_folder, DETECTORS).glob("*/")) or ["none"]
     return f"neither a path nor one of this model's ({', '.join(known)})"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,14 @@ class _Renamed:
         self._detector, self._names = detector, names
 
     def __getattr__(self, name: str) -> Any:
-        """What only some detectors can do besides (`features`)."""
-        return getattr(self._detector, name)
+        """What only some detectors can do besides (`features`, `score`)."""
+        found = getattr(self._detector, name)
+        return partial(self._score, found) if name == "score" else found
+
+    def _score(self, score: Any, images: Any, boxes: Any, labels: Sequence[Sequence[str]]) -> Any:
+        """`score` of the detector, whose classes have its own names."""
+        theirs = {ours: theirs for theirs, ours in self._names.items()}
+        return score(images, boxes, [[theirs.get(label, label) for label in of_image] for of_image in labels])
 
     def detect(self, images: Sequence[Image.Image]) -> list[Detections]:
         return self._renamed(self._detector.detect(images))

@@ -28,6 +28,7 @@ from detdiffusion.detectors.folder import (
     read_weights,
 )
 from detdiffusion.detectors.names import is_class, names_beside
+from detdiffusion.detectors.scoring import fit_square, torchvision_scores
 from detdiffusion.detectors.state import read_state
 from detdiffusion.errors import DetectorError
 from detdiffusion.text.vocabulary import COCO_THINGS
@@ -100,6 +101,17 @@ class TorchvisionDetector:
             levels = maps.values() if isinstance(maps, Mapping) else [maps]
             rows.append(torch.cat([level.float().mean(dim=(2, 3))[0] for level in levels]).cpu().numpy())
         return np.stack(rows)
+
+    def score(self, images: Tensor, boxes: Sequence[Tensor], labels: Sequence[Sequence[str]]) -> list[Tensor]:
+        """Confidence in given boxes, with a gradient (`detdiffusion.detection.ScoresBoxes`)."""
+        numbers = {label: row for row, label in enumerate(self._rows) if is_class(label)}
+        rows = [[numbers.get(label, -1) for label in of_image] for of_image in labels]
+        images = images.to(self._device)
+        own = [box.to(images) for box in boxes]
+        if self._square:
+            images, frame = fit_square(images, self.image_size, [c / 255 for c in _PADDING], centred=False)
+            own = [box * frame[2:].repeat(2) / self.image_size for box in own]
+        return torchvision_scores(self._model, images, own, rows)
 
     @torch.inference_mode()
     def _detect_batch(self, images: Sequence[Image.Image]) -> list[Detections]:

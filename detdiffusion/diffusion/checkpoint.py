@@ -21,15 +21,17 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel
+from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from detdiffusion.core.files import json_object, read_json, write_json, write_text
+from detdiffusion.core.parts import ONLOOKERS, part_folder, shared_parts
+from detdiffusion.diffusion.habits.hub import folder_variant, variant_of
 from detdiffusion.diffusion.manifest import (
     INDEX,
+    PLAIN,
+    attention_type,
     components,
-    part_folder,
     read_vocabulary,
-    shared_parts,
     verify,
     write_manifest,
 )
@@ -38,6 +40,7 @@ from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.blueprint import Blueprint
 from detdiffusion.models.control import control_scale
 from detdiffusion.models.features import feature_channels
+from detdiffusion.models.grounding import GATED
 from detdiffusion.models.perception_head import PerceptionHead
 from detdiffusion.text.vocabulary import Vocabulary, missing_words, new_words
 
@@ -54,6 +57,7 @@ ARCHITECTURES: dict[str, tuple[type, ...]] = {
 }
 OURS = ("blueprint", "perception_head", "controlnet")  # what a Stable Diffusion folder does not have
 OPTIONAL = (*OURS, "safety_checker")
+WISHES = ("guidance_interval", "sampling", "teacher", "gligen_scheduled_sampling_beta")  # of a pipeline's own config
 PROCESSORS = ("CLIPImageProcessor", "CLIPFeatureExtractor")  # today's and yesterday's name of one class
 CONFIGS = {CLIPTextModel: CLIPTextConfig, StableDiffusionSafetyChecker: CLIPConfig}  # others are their own
 # Names that the libraries themselves translate when they load older files.
@@ -77,7 +81,7 @@ def save_pipeline(pipe: Any, folder: str | os.PathLike[str], *, dtype: torch.dty
         name: _cast(part, dtype) if isinstance(part, nn.Module) else part for name, part in pipe.components.items()
     }
     with no_progress_bars():
-        wishes = {name: pipe.config[name] for name in ("guidance_interval", "sampling")}
+        wishes = {name: pipe.config[name] for name in WISHES if name in pipe.config}
         saved = type(pipe)(**parts, vocabulary=pipe.vocabulary, **wishes)
         saved.save_pretrained(folder, max_shard_size=SHARD_SIZE)
     for path in (folder / INDEX, *folder.glob("*/config.json")):  # where a part was loaded from is nobody's business
@@ -134,21 +138,33 @@ def load_shared(folder: Path, dtype: Any) -> dict[str, Any]:
     classes = component_classes(folder) if shared else {}
 
     def load(part: str) -> Any:
+        place = part_folder(folder, part)
+        if part == "tokenizer":
+            return CLIPTokenizer.from_pretrained(str(place), local_files_only=True)
         own = dtype.get(part, dtype.get("default", torch.float32)) if isinstance(dtype, dict) else dtype
-        place = str(part_folder(folder, part))
-        return classes[part].from_pretrained(place, dtype=own, use_safetensors=True, local_files_only=True)
+        how = {"dtype": own, "use_safetensors": True, "local_files_only": True, "variant": folder_variant(place)}
+        return classes[part].from_pretrained(str(place), **how)
 
-    return {part: load(part) for part in shared}
+    return {part: load(part) for part in shared if part not in ONLOOKERS}
 
 
-def check_base(folder: Path) -> dict[str, Any]:
+def only_variant(folder: Path) -> str | None:
+    """The variant to load a folder with some parts of which have no weights without one, such as "fp16"; None: none."""
+    found = {folder_variant(part_folder(folder, name)) for name in components(folder)}
+    return next(iter(found - {None}), None)
+
+
+def check_base(folder: Path, *, grounded: bool = False) -> dict[str, Any]:
     """Verifies a folder that is to become a model and has no vocabulary yet: Stable Diffusion's, or one of its kind.
+
+    grounded: it is GLIGEN's.
 
     Returns:
         The class of each component that holds weights, by name.
 
     Raises:
-        CheckpointError: as `verify` and `check_architecture`, or the folder has parts that only our models have.
+        CheckpointError: as `verify` and `check_architecture`, or the folder has parts that only our models have, or
+            that only GLIGEN has.
     """
     verify(folder)
     classes = component_classes(folder)
@@ -156,6 +172,11 @@ def check_base(folder: Path) -> dict[str, Any]:
     if ours:
         raise CheckpointError(
             f"{folder} already has a {' and a '.join(ours)}: a base is a Stable Diffusion folder, or a text-only model"
+        )
+    if not grounded and attention_type(folder) != PLAIN:
+        raise CheckpointError(
+            f"{folder} is GLIGEN's, which is no base to train from: `python -m training convert SRC DST` makes it a "
+            "model"
         )
     _check_parts(folder, classes, None)
     return classes
@@ -202,7 +223,13 @@ def _fit_problems(models: dict[str, Any], vocabulary: Vocabulary | None) -> list
             ("controlnet block_out_channels", list(control.config.block_out_channels), "the U-Net's", channels)
         )
         pairs.append(("controlnet pixels a latent cell", control_scale(control), "the autoencoder's", cells))
-    return [f"{name} is {got}, {other} {needed}" for name, got, other, needed in pairs if got != needed]
+    problems = [f"{name} is {got}, {other} {needed}" for name, got, other, needed in pairs if got != needed]
+    if unet.attention_type not in (PLAIN, GATED):
+        kinds = f"{PLAIN} (Stable Diffusion) or {GATED} (GLIGEN of text and boxes)"
+        problems.append(f"unet attention_type is {unet.attention_type}, it needs to be {kinds}")
+    elif unet.attention_type == GATED and (blueprint is not None or control is not None):
+        problems.append("unet attention_type is gated, and a blueprint or a controlnet stands beside it")
+    return problems
 
 
 def _weight_problems(name: str, folder: Path, model: nn.Module) -> list[str]:
@@ -225,7 +252,10 @@ def _name(key: str) -> str:
 
 
 def _weight_shapes(folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    variant = folder_variant(folder)
     for path in sorted(folder.glob("*.safetensors")):
+        if variant_of(path.name) != variant:
+            continue
         try:
             with safe_open(path, framework="pt") as file:
                 for key in file.keys():  # noqa: SIM118 - not a mapping

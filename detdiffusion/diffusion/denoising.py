@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
@@ -13,11 +14,30 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from detdiffusion.attributes import Strategy, apply_strategy
+from detdiffusion.core.devices import computing_device, send
 from detdiffusion.layout import Layout
-from detdiffusion.models.blueprint import Blueprint
+from detdiffusion.models.blueprint import Blueprint, Boxes, painting_order
 from detdiffusion.models.control import control_images, control_scale
-from detdiffusion.text.prompt import TextCondition, empty_prompt, encode_prompt, encode_text
+from detdiffusion.models.grounding import gligen_inputs, grounding, is_grounded
+from detdiffusion.text.prompt import (
+    PromptBatch,
+    TextCondition,
+    empty_prompt,
+    encode_batch,
+    encode_phrases,
+    encode_prompt,
+    prompt_batch,
+)
 from detdiffusion.text.vocabulary import Vocabulary
+
+Drawn = Boxes | Tensor | list[Layout | None] | None
+
+
+class Shown(NamedTuple):
+    """What a model is shown of B layouts, before any network has seen it; small, and made on the CPU."""
+
+    prompts: PromptBatch
+    drawn: Drawn  # boxes of a blueprint, images [B, 3, H, W] for a ControlNet, the layouts for GLIGEN, or nothing
 
 
 class Denoiser:
@@ -30,6 +50,11 @@ class Denoiser:
     controlnet: ControlNetModel | None
     vocabulary: Vocabulary
     _attention_device = ""
+
+    @property
+    def drawing_device(self) -> torch.device:
+        """Where steps are computed."""
+        return computing_device(self.unet)
 
     def conditions(
         self, layouts: Sequence[Layout | None], size: tuple[int, int], *, guided: bool, contrast: bool
@@ -46,8 +71,43 @@ class Denoiser:
         raw = self.draw_layouts([*[None] * len(layouts), *shown], size)
         return condition.rows(rows), raw
 
+    def show_layouts(self, layouts: Sequence[Layout | None], size: tuple[int, int]) -> Shown:
+        """What `encode_shown` and `draw_shown` read. No network takes part, so it can be made ahead, on any thread.
+
+        Args:
+            layouts: None stands for the empty prompt.
+            size: (height, width) of the latents.
+
+        Raises:
+            LayoutError: a class that the model does not know.
+        """
+        return Shown(self._prompts(layouts), self._drawn(layouts, size))
+
+    def encode_shown(self, shown: Shown) -> TextCondition:
+        """Text condition of a batch."""
+        return encode_batch(self.text_encoder, shown.prompts)
+
+    def draw_shown(self, shown: Shown, size: tuple[int, int]) -> Tensor | None:
+        """As `draw_layouts`; a blueprint is painted on the model's device."""
+        return self._painted(shown.drawn, size)
+
     def encode_layouts(self, layouts: Sequence[Layout | None], *, pad_to: int = 8) -> TextCondition:
-        """Text condition of a batch; None stands for the empty prompt. `pad_to`: see `encode_text`."""
+        """Text condition of a batch; None stands for the empty prompt. `pad_to`: see `prompt_batch`."""
+        return encode_batch(self.text_encoder, self._prompts(layouts, pad_to))
+
+    def draw_layouts(self, layouts: Sequence[Layout | None], size: tuple[int, int]) -> Tensor | None:
+        """What the model sees of layouts beside the words, on its device; nothing drawn for None.
+
+        Raw drawings [B, C, scale * h, scale * w] of the blueprint, pictures [B, 3, H, W] for a ControlNet, boxes and
+        phrases [B, 30, 5 + D] for GLIGEN, or None where the model has none of these. A model without words for
+        attributes does not see them here either.
+
+        Args:
+            size: (height, width) of the latents.
+        """
+        return self._painted(self._drawn(layouts, size), size)
+
+    def _prompts(self, layouts: Sequence[Layout | None], pad_to: int = 8) -> PromptBatch:
         length = self.text_encoder.config.max_position_embeddings
         prompts = [
             empty_prompt(self.tokenizer, length, padding=self.vocabulary.padding)
@@ -55,41 +115,43 @@ class Denoiser:
             else encode_prompt(layout, self.vocabulary, self.tokenizer, length)
             for layout in layouts
         ]
-        return encode_text(self.text_encoder, prompts, pad_to=pad_to)
+        return prompt_batch(prompts, pad_to=pad_to)
 
-    def draw_layouts(self, layouts: Sequence[Layout | None], size: tuple[int, int]) -> Tensor | None:
-        """What the model sees of layouts beside the words, on its device; nothing drawn for None.
-
-        Raw drawings [B, C, scale * h, scale * w] of the blueprint, pictures [B, 3, H, W] for a ControlNet, or None
-        where the model has neither. A model without words for attributes does not see them here either.
-
-        Args:
-            size: (height, width) of the latents.
-        """
+    def _drawn(self, layouts: Sequence[Layout | None], size: tuple[int, int]) -> Drawn:
         if self.controlnet is not None:
             scale = control_scale(self.controlnet)
-            pictures = control_images(layouts, self.vocabulary, (size[0] * scale, size[1] * scale))
-            return pictures.to(self.unet.device)
+            return control_images(layouts, self.vocabulary, (size[0] * scale, size[1] * scale))
+        if is_grounded(self.unet):
+            return list(layouts)
         if self.blueprint is None:
             return None
-        raw: Tensor = self.blueprint.empty(len(layouts), size)
-        drawn = [row for row, layout in enumerate(layouts) if layout is not None]
-        if drawn:
-            shown = [self.vocabulary.neutral(layout) for layout in layouts if layout is not None]
-            raw[drawn] = self.blueprint.draw(shown, self.vocabulary, size)
-        return raw.to(self.unet.device)
+        return painting_order([layout and self.vocabulary.neutral(layout) for layout in layouts], self.vocabulary)
+
+    def _painted(self, drawn: Drawn, size: tuple[int, int]) -> Tensor | None:
+        device = self.drawing_device
+        if isinstance(drawn, list):
+            encode = partial(encode_phrases, self.text_encoder, self.tokenizer)
+            return grounding(drawn, self.vocabulary, encode).to(device)
+        if drawn is None or isinstance(drawn, Tensor):
+            return drawn if drawn is None else send(drawn, device)
+        assert self.blueprint is not None
+        return self.blueprint.paint(Boxes(*(send(part, device) for part in drawn)), size)
 
     def denoise(self, latents: Tensor, t: Tensor, condition: TextCondition, raw: Tensor | None) -> Tensor:
         """The U-Net's prediction [B, C, h, w] for noisy latents [B, C, h, w]: the one forward of sampling and training.
 
         Args:
             t: timestep, a scalar or [B].
-            raw: `draw_layouts`'s answer.
+            raw: `draw_layouts`'s answer; None where GLIGEN shall not see the boxes.
         """
         self.choose_attention(latents.device.type)
         if self.blueprint is not None:
             latents = torch.cat([latents, self.blueprint(raw)], dim=1)
-        steered = {} if self.controlnet is None else _steer(self.controlnet, latents, t, condition, raw)
+        steered: dict[str, Any] = {}
+        if self.controlnet is not None:
+            steered = _steer(self.controlnet, latents, t, condition, raw)
+        elif raw is not None and is_grounded(self.unet):
+            steered = gligen_inputs(raw)
         prediction: Tensor = self.unet(
             latents, t, encoder_hidden_states=condition.hidden, encoder_attention_mask=condition.mask, **steered
         ).sample

@@ -1,56 +1,50 @@
 """A model folder as files: which there are, the SHA-256 of each, and parts that it shares with the folder beside it.
 
-manifest.json: `{"sha256": {"vae/config.json": "...", ...}, "shared": {"vae": "papercut"}}`. A part under `shared`
-lies in the folder of that name beside this one (papercut/vae), and is verified there like every other part.
+Where shared parts lie is said in `detdiffusion.core.parts`; they are verified there like every other part.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.files import file_hash, hash_of_hashes, json_object, read_json, write_text
-from detdiffusion.errors import CheckpointError, ConfigError
+from detdiffusion.core.parts import COMPONENTS, MANIFEST, ONLOOKERS, beside, part_folder, shared_parts
+from detdiffusion.errors import CheckpointError, ConfigError, quoted, why
 from detdiffusion.sampling_config import Recommended
 from detdiffusion.text.vocabulary import VOCABULARY_FILE, Vocabulary
 
-MANIFEST = "manifest.json"
 INDEX = "model_index.json"
+PLAIN = "default"  # attention type of Stable Diffusion's U-Nets; GLIGEN's is another
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-COMPONENTS = (  # a component that is not named here is never loaded
-    "vae",
-    "text_encoder",
-    "unet",
-    "blueprint",
-    "perception_head",
-    "controlnet",
-    "safety_checker",
-    "tokenizer",
-    "scheduler",
-    "feature_extractor",
-)
-
-ONLOOKERS = ("detectors", "causes")  # parts that look at images: the generator is the same without them
+WEIGHTS = (".safetensors", "tokenizer.json")  # endings of the files that hold what a part has learned
+LAYOUTS = "layouts"  # folder of example layouts: whoever changes one has not damaged the model
 
 _COPY = "copy the model folder again"
 
 
-def write_manifest(folder: Path) -> None:
-    """Writes manifest.json: the SHA-256 of every file of the model but notes (*.md) and pictures."""
-    _write(folder, {name: file_hash(folder / name) for name in _model_files(folder)}, {})
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """Whom a student has learned from: `teacher` in its model_index.json.
 
-
-def part_folder(folder: Path, part: str) -> Path:
-    """Where a part of a model lies: in its folder, or in the folder beside it that its manifest names.
-
-    Raises:
-        CheckpointError: the manifest cannot be read.
+    name: of the folder. sha256: its `weights_hash`.
     """
-    shared = shared_parts(folder).get(part)
-    return folder / part if shared is None else folder.resolve().parent / shared / part
+
+    name: str
+    sha256: str
+
+    def to_json(self) -> dict[str, str]:
+        """As model_index.json holds it."""
+        return asdict(self)
+
+
+def write_manifest(folder: Path) -> None:
+    """Writes manifest.json: the SHA-256 of every file of the model but notes (*.md), images and example layouts."""
+    _write(folder, {name: file_hash(folder / name) for name in _model_files(folder)}, {})
 
 
 def share_part(folder: Path, part: str, owner: Path) -> None:
@@ -65,7 +59,8 @@ def share_part(folder: Path, part: str, owner: Path) -> None:
         raise CheckpointError(f"{folder} can share its {part} only with a model beside it, not with {owner}")
     if not mine or any(theirs.get(name) != sha256 for name, sha256 in mine.items()):
         raise CheckpointError(f"{folder} and {owner} have different parts {part}: each has to keep its own")
-    _write(folder, hashes, {**shared_parts(folder), part: owner.resolve().name})
+    holder = shared_parts(owner).get(part, owner.resolve().name)  # which may have it from another one itself
+    _write(folder, hashes, {**shared_parts(folder), part: holder})
     shutil.rmtree(folder / part)
 
 
@@ -90,6 +85,8 @@ def verify(folder: Path) -> None:
         CheckpointError: naming the file, and for a damaged one both hashes.
     """
     read_recommended(folder)
+    read_teacher(folder)
+    _check_beside(folder)
     for component in components(folder):
         _refuse_pickles(part_folder(folder, component))
     if not (folder / MANIFEST).exists():
@@ -111,12 +108,46 @@ def verify(folder: Path) -> None:
 
 def model_hash(folder: Path) -> str:
     """SHA-256 that names a generator: over the names and hashes of its files, but those that look at images only."""
-    hashes = (
-        _read_manifest(folder)
-        if (folder / MANIFEST).exists()
-        else {n: file_hash(folder / n) for n in _model_files(folder)}
-    )
+    hashes = _hashes(folder)
     return hash_of_hashes({name: sha256 for name, sha256 in hashes.items() if name.partition("/")[0] not in ONLOOKERS})
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Those of the manifest; where there is none, of the files."""
+    if (folder / MANIFEST).exists():
+        return _read_manifest(folder)
+    return {name: file_hash(folder / name) for name in _model_files(folder)}
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 that names what a generator has learned: over the weights of its parts, whatever its settings say.
+
+    Raises:
+        CheckpointError: its manifest cannot be read.
+    """
+    return hash_of_hashes(_weights(folder))
+
+
+def same_parts(folder: Path, owner: Path) -> list[str]:
+    """Parts whose weights are the same in two models, wherever they lie.
+
+    Raises:
+        CheckpointError: a manifest cannot be read.
+    """
+    mine, theirs = _weights(folder), _weights(owner)
+
+    def of(part: str, weights: dict[str, str]) -> dict[str, str]:
+        return {name: sha256 for name, sha256 in weights.items() if name.startswith(f"{part}/")}
+
+    return [part for part in COMPONENTS if of(part, mine) and of(part, mine) == of(part, theirs)]
+
+
+def _weights(folder: Path) -> dict[str, str]:
+    return {
+        name: sha256
+        for name, sha256 in _hashes(folder).items()
+        if name.partition("/")[0] in COMPONENTS and name.endswith(WEIGHTS)
+    }
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:
@@ -148,6 +179,25 @@ def read_recommended(folder: Path) -> Recommended:
         raise CheckpointError(f"{folder / INDEX}: {error}") from error
 
 
+def read_teacher(folder: Path) -> Teacher | None:
+    """Whom a model has learned from; None for one that is no student, or does not say it.
+
+    Raises:
+        CheckpointError: there is no such model, its model_index.json cannot be read, or names no teacher there.
+    """
+    check_model(folder)
+    said = read_json(folder / INDEX, json_object, CheckpointError, _COPY).get("teacher")
+    if said is None:
+        return None
+    if (
+        not isinstance(said, dict)
+        or {*said} != {"name", "sha256"}
+        or not all(isinstance(v, str) for v in said.values())
+    ):
+        raise CheckpointError(f"{folder / INDEX}: teacher is {quoted(said)}, and needs to be a name and a sha256")
+    return Teacher(**said)
+
+
 def components(folder: Path) -> dict[str, tuple[str | None, str | None]]:
     """Components of model_index.json that a pipeline loads: (library, class) by name."""
 
@@ -155,6 +205,31 @@ def components(folder: Path) -> dict[str, tuple[str | None, str | None]]:
         return {name: tuple(value) for name, value in index.items() if name in COMPONENTS}
 
     return read_json(folder / INDEX, listed, CheckpointError, _COPY)
+
+
+def attention_type(folder: Path) -> str:
+    """What the configuration of a folder's U-Net says of its attention; "default" where it says nothing.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    path = part_folder(folder, "unet") / "config.json"
+    try:
+        return str(json_object(json.loads(path.read_text())).get("attention_type") or PLAIN)
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} does not describe a UNet2DConditionModel: {why(error)}") from error
+
+
+def _check_beside(folder: Path) -> None:
+    """CheckpointError where a model is not there whose parts this one shares."""
+    for owner in dict.fromkeys(shared_parts(folder).values()):
+        place = beside(folder, owner)
+        if not place.is_dir():
+            parts = ", ".join(part for part, name in shared_parts(folder).items() if name == owner)
+            raise CheckpointError(
+                f"{folder} shares its {parts} with {owner}, and {place} is missing: copy both, {owner} beside "
+                f"{folder.name}"
+            )
 
 
 def _refuse_pickles(folder: Path) -> None:
@@ -170,9 +245,9 @@ def _refuse_pickles(folder: Path) -> None:
 
 def _model_files(folder: Path) -> list[str]:
     """Names, relative and with forward slashes, of the files that the manifest holds."""
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    kept = (path for path in paths if path.name != MANIFEST and path.suffix not in (".md", ".png", ".jpg"))
-    return [path.relative_to(folder).as_posix() for path in kept]
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MANIFEST)
+    names = (path.relative_to(folder).as_posix() for path in paths if path.suffix not in (".md", ".png", ".jpg"))
+    return [name for name in names if not name.startswith(f"{LAYOUTS}/")]
 
 
 def _read_manifest(folder: Path) -> dict[str, str]:
@@ -186,22 +261,6 @@ def _read_manifest(folder: Path) -> dict[str, str]:
 
 def _texts(values: Any) -> dict[str, str]:
     return {str(name): str(value) for name, value in values.items()}
-
-
-def shared_parts(folder: Path) -> dict[str, str]:
-    """Part -> name of the folder beside this one that holds it; empty for a model that is whole in itself.
-
-    Raises:
-        CheckpointError: the manifest cannot be read, or names something else than a folder beside this one.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        return {}
-    shared = read_json(path, lambda values: _texts(values.get("shared", {})), CheckpointError, _COPY)
-    for part, name in shared.items():
-        if part not in COMPONENTS or name in ("", ".", "..") or "/" in name or "\\" in name:
-            raise CheckpointError(f"{path} shares {part!r} with {name!r}: only a folder beside this one can be named")
-    return shared
 
 
 def _file(folder: Path, name: str) -> Path:

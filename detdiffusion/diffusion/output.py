@@ -31,3 +31,8 @@ class DetDiffusionOutput(BaseOutput):  # type: ignore[misc]
     images: Any
     layouts: list[Layout]
     flagged: list[bool] | None = None
+
+    @property
+    def nsfw_content_detected(self) -> list[bool] | None:
+        """`flagged`, as Stable Diffusion's pipelines call it."""
+        return self.flagged

@@ -35,21 +35,32 @@ def as_layout(value: object) -> Layout:
     raise LayoutError(f"a layout needs to be {_LAYOUT}, not {_kind(value)}")
 
 
-def as_layouts(layouts: object, count: int) -> list[Layout]:
-    """One layout for each of `count` images: a list of layouts, or a single one, which is repeated.
+def as_layouts(layouts: object, counted: tuple[int, str] | None = None, each: int = 1) -> list[Layout]:
+    """One layout for each image: a list of layouts, or a single one, which is repeated.
+
+    Args:
+        counted: how many images the noise is for, and what it is of ("seeds"); None: as many as there are layouts.
+        each: images of every layout of a list, one after another.
 
     Raises:
         LayoutError: something in it is no layout.
-        ConfigError: there are more or fewer than `count`, or none.
+        ConfigError: there are more or fewer than the noise is for, or none.
     """
+    if isinstance(each, bool) or not isinstance(each, int) or each < 1:
+        raise ConfigError(f"num_images_per_prompt needs to be a whole number from 1 up, not {quoted(each)}")
     if isinstance(layouts, Layout | Mapping | str | os.PathLike):
-        found = [as_layout(layouts)] * count
+        found = [as_layout(layouts)]
+        if counted is not None and each == 1:
+            found *= counted[0]
     elif isinstance(layouts, Iterable) and not isinstance(layouts, bytes | bytearray):
         found = [as_layout(layout) for layout in layouts]
     else:
         raise LayoutError(f"layouts needs to be {_LAYOUT}, or a list of these, not {_kind(layouts)}")
+    found = [layout for layout in found for _ in range(each)]
+    count, noise = (len(found), "seeds") if counted is None else counted
     if not found or len(found) != count:
-        raise ConfigError(f"{len(found)} layouts with {count} seeds: give one seed an image, and at least one")
+        what = f"{len(found)} layouts" if each == 1 else f"{len(found)} images"
+        raise ConfigError(f"{what} with {count} {noise}: give one {noise.removesuffix('s')} an image, and at least one")
     return found
 
 
@@ -73,7 +84,14 @@ def as_seeds(seeds: object) -> list[int]:
 
 
 def sampling_of(
-    model: Recommended, seeds: Iterable[int], steps: Any, guidance: Any, attribute_guidance: Any, sampler: Any
+    model: Recommended,
+    seeds: Iterable[int],
+    steps: Any,
+    guidance: Any,
+    attribute_guidance: Any,
+    sampler: Any,
+    detector_guidance: Any = 0.0,
+    fix_boxes: Any = False,
 ) -> SamplingConfig:
     """What all images of a call have in common, with the first of the seeds; None: as the model recommends.
 
@@ -81,9 +99,19 @@ def sampling_of(
         ConfigError: one of them is of another type, or out of range (see `SamplingConfig`).
     """
     whole = steps if isinstance(steps, bool) or not hasattr(steps, "__index__") else operator.index(steps)
-    asked = SamplingRequest(whole, guidance, attribute_guidance, "" if sampler is None else sampler)
+    asked = SamplingRequest(
+        whole, guidance, attribute_guidance, "" if sampler is None else sampler, detector_guidance, fix_boxes
+    )
     first, *_ = [asked.of(model, seed) for seed in seeds]
     return first
+
+
+def one_of(**names: Any) -> Any:
+    """The value of the one argument, of several names for the same, that is not None. ConfigError: two are given."""
+    given = {name: value for name, value in names.items() if value is not None}
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} are two names of one thing: give one of them")
+    return next(iter(given.values()), None)
 
 
 def check_output(on_step: object, output_type: object) -> None:

@@ -6,7 +6,7 @@ import inspect
 import json
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import diffusers
 import torch
@@ -21,6 +21,25 @@ from detdiffusion.sampling_config import SAMPLER_OPTIONS, SAMPLERS, WHOLE_SCHEDU
 Predict: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 # Number of the step just done, of how many, and a call that gives the finished latents as they look from here.
 OnStep: TypeAlias = Callable[[int, int, Callable[[], Tensor]], None]
+
+
+class Stepped(NamedTuple):
+    """How sampling goes on after a step: with which latents and guidance, or not at all."""
+
+    latents: Tensor
+    guidance_scale: float
+    goes_on: bool
+
+
+# Index of the step just done (from 0), its timestep and the latents behind it -> how it goes on.
+AfterStep: TypeAlias = Callable[[int, Tensor, Tensor], Stepped]
+
+# Number of the step from 0, all timesteps, how many the model was trained with, and a call that gives the clean latents
+# which the prediction implies -> those to go on with [B, C, h, w], or None: as they are.
+Steer: TypeAlias = Callable[[int, Sequence[int], int, Callable[[], Tensor]], Tensor | None]
+
+# A fraction of the schedule to begin at, and the clean latents [B, C, h, w] that get so much noise.
+Begin: TypeAlias = tuple[float, Tensor]
 
 WIDEST = 1.25  # standard deviation of what a scheduler makes of a standard normal; DPM-Solver++ ends at 1.05 at most
 
@@ -89,35 +108,91 @@ def sample(
     scheduler: Any,
     noise: Tensor,
     *,
-    seeds: Sequence[int],
+    seeds: Sequence[int] | None,
     steps: int,
     guidance_scale: float,
     attribute_guidance: float = 0.0,
     guidance_interval: tuple[float, float] = WHOLE_SCHEDULE,
+    steer: Steer | None = None,
+    begin: Begin | None = None,
     on_step: OnStep | None = None,
+    generator: torch.Generator | list[torch.Generator] | None = None,
+    after_step: AfterStep | None = None,
 ) -> Tensor:
     """Latents [B, C, h, w] of `noise`, float32.
 
     Args:
         predict: epsilon or v, as the scheduler's config says; its rows are those of `guided`.
         scheduler: a fresh diffusers scheduler; its state is changed.
-        seeds: for schedulers that draw noise at every step (SDE-DPM-Solver++, DDPM): one stream a picture.
+        seeds: for schedulers that draw noise at every step (SDE-DPM-Solver++, DDPM): one stream a picture. None: they
+            draw it from `generator`, as diffusers' pipelines do.
         guidance_scale: 1 switches guidance off.
         attribute_guidance: its strength; 0 switches it off.
         guidance_interval: see `in_interval`; elsewhere classifier-free guidance is off.
+        steer: may change what every step takes the clean latents to be.
+        begin: where to begin, and with what; None: with pure noise.
         on_step: called after every step; what it raises ends the sampling.
+        generator: one for all images, or one an image; None: torch's own. Only where `seeds` is None.
+        after_step: called after `on_step`; says how it goes on.
     """
     scheduler.set_timesteps(steps, device=noise.device)
-    extra = _step_noise(scheduler, seeds)
-    latents: Tensor = noise * scheduler.init_noise_sigma
-    for number, t in enumerate(scheduler.timesteps, start=1):
+    extra = _step_noise(scheduler, seeds, generator)
+    trained = scheduler.config.num_train_timesteps
+    latents, left = _first_latents(scheduler, noise, begin)
+    timesteps = left.tolist()
+    for number, t in enumerate(left, start=1):
         scaled = scheduler.scale_model_input(latents, t)
-        scale = guidance_scale if in_interval(int(t), scheduler.config.num_train_timesteps, guidance_interval) else 1.0
+        # Of the list: to ask `t` would wait for an accelerator at every step.
+        scale = guidance_scale if in_interval(int(timesteps[number - 1]), trained, guidance_interval) else 1.0
         prediction = guided(predict, scaled, t, scale, attribute_guidance)
+        finished = _Finished(scheduler, prediction, scaled, t)
+        if steer is not None and (clean := steer(number - 1, timesteps, trained, finished)) is not None:
+            prediction = finished.prediction_of(clean)
         latents = scheduler.step(prediction, t, latents, **extra).prev_sample
         if on_step is not None:
-            on_step(number, len(scheduler.timesteps), _Finished(scheduler, prediction, scaled, t))
+            on_step(number, len(timesteps), _Finished(scheduler, prediction, scaled, t))
+        if after_step is not None:
+            latents, guidance_scale, goes_on = after_step(number - 1, t, latents)
+            if not goes_on:
+                break
     return latents
+
+
+def _first_latents(scheduler: Any, noise: Tensor, begin: Begin | None) -> tuple[Tensor, Tensor]:
+    """The noisy latents to begin with, and the timesteps that are left; always one at least."""
+    timesteps = scheduler.timesteps
+    if begin is None:
+        return noise * scheduler.init_noise_sigma, timesteps
+    _, clean = begin
+    skipped = first_step(scheduler, begin)
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(skipped)
+    latents: Tensor = scheduler.add_noise(clean, noise, timesteps[skipped : skipped + 1].expand(len(clean)))
+    return latents, timesteps[skipped:]
+
+
+def first_step(scheduler: Any, begin: Begin | None) -> int:
+    """Index of the timestep that a sampling begins with; always one at least is left."""
+    if begin is None:
+        return 0
+    skipped = int((scheduler.timesteps >= begin[0] * scheduler.config.num_train_timesteps).sum())
+    return min(skipped, len(scheduler.timesteps) - 1)
+
+
+def among_first(scheduler: Any, share: float, begin: Begin | None) -> Callable[[Tensor], bool]:
+    """Tells of a timestep whether it is among the first `share` of those that a sampling takes, counted as diffusers
+    counts GLIGEN's.
+
+    Args:
+        scheduler: whose timesteps are set when it is asked.
+    """
+
+    def early(t: Tensor) -> bool:
+        left = scheduler.timesteps[first_step(scheduler, begin) :]
+        count = int(share * len(left))
+        return count == len(left) or bool(t > left[count])
+
+    return early
 
 
 def guided(predict: Predict, latents: Tensor, t: Tensor, scale: float, attribute_guidance: float = 0.0) -> Tensor:
@@ -157,6 +232,16 @@ def finished_latents(prediction: Tensor, latents: Tensor, alpha_bar: Tensor, pre
     return prediction
 
 
+def implied_prediction(clean: Tensor, latents: Tensor, alpha_bar: Tensor, prediction_type: str) -> Tensor:
+    """The prediction that implies these clean latents: the inverse of `finished_latents`."""
+    signal, noise = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+    if prediction_type == "epsilon":
+        return (latents - signal * clean) / noise
+    if prediction_type == "v_prediction":
+        return (signal * latents - clean) / noise
+    return clean
+
+
 class _Finished:
     """Gives the finished latents of one step when it is called: previews cost nothing unless someone looks."""
 
@@ -164,12 +249,21 @@ class _Finished:
         self._scheduler, self._prediction, self._latents, self._t = scheduler, prediction, latents, t
 
     def __call__(self) -> Tensor:
+        return finished_latents(self._prediction, self._latents, *self._kind())
+
+    def prediction_of(self, clean: Tensor) -> Tensor:
+        """What the model would have to predict for these clean latents."""
+        return implied_prediction(clean, self._latents, *self._kind())
+
+    def _kind(self) -> tuple[Tensor, str]:
         alpha_bar = self._scheduler.alphas_cumprod[self._t.long().cpu()].to(self._latents)
-        return finished_latents(self._prediction, self._latents, alpha_bar, self._scheduler.config.prediction_type)
+        return alpha_bar, self._scheduler.config.prediction_type
 
 
-def _step_noise(scheduler: Any, seeds: Sequence[int]) -> dict[str, list[torch.Generator]]:
+def _step_noise(scheduler: Any, seeds: Sequence[int] | None, generator: Any) -> dict[str, Any]:
     if "generator" not in inspect.signature(scheduler.step).parameters:
         return {}
+    if seeds is None:
+        return {"generator": generator}
     # Another stream than the starting noise's, or the first step would draw that noise again.
     return {"generator": [torch.Generator().manual_seed(seed ^ 0x5DEECE66D) for seed in seeds]}

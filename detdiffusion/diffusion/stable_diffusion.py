@@ -6,7 +6,6 @@ perception head only reads. The autoencoder and a safety checker that the folder
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +13,13 @@ from typing import Any
 
 import torch
 from diffusers.models.controlnets.controlnet import ControlNetModel
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 
+from detdiffusion.core.parts import part_folder
 from detdiffusion.diffusion.checkpoint import check_base, no_progress_bars
-from detdiffusion.diffusion.manifest import part_folder, read_vocabulary
+from detdiffusion.diffusion.habits.hub import HubOptions, folder_variant, model_folder
+from detdiffusion.diffusion.manifest import read_vocabulary
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.errors import CheckpointError, ConfigError, why
 from detdiffusion.models.blueprint import Blueprint, widen_conv_in
@@ -27,8 +27,6 @@ from detdiffusion.models.control import new_controlnet
 from detdiffusion.models.features import feature_channels
 from detdiffusion.models.perception_head import PerceptionHead
 from detdiffusion.text.vocabulary import VOCABULARY_FILE, Vocabulary, extend_tokenizer, init_embeddings
-
-HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 def pipeline_from_stable_diffusion(
@@ -41,6 +39,8 @@ def pipeline_from_stable_diffusion(
     size: tuple[int, int] | None = None,
     rescale_locations: bool = True,
     control_config: Mapping[str, Any] | None = None,
+    hub: HubOptions | None = None,
+    grounded: bool = False,
 ) -> DetDiffusionPipeline:
     """A model, float32 on the CPU, that draws what its base draws until it is trained.
 
@@ -53,19 +53,21 @@ def pipeline_from_stable_diffusion(
         size: (height, width) in pixels of the pictures that the model will be trained on; None: as the base.
         rescale_locations: see `init_embeddings`.
         control_config: of `new_controlnet`, which starts as a copy of the base's encoder; None: the model has none.
+        hub: how a hub id is fetched.
+        grounded: the base is GLIGEN's, which learns nothing here: it gets no blueprint and no ControlNet.
 
     Raises:
         CheckpointError: the base is missing, damaged, unsafe or of another architecture.
         ConfigError: the size is no multiple of the autoencoder's cells.
     """
-    folder = base_folder(base)
+    folder = model_folder(base, hub)
     ours = (folder / VOCABULARY_FILE).is_file()
     vocabulary = replace(vocabulary, padding=read_vocabulary(folder).padding if ours else True)
     blueprint: Blueprint | None = None
     head: PerceptionHead | None = None
     control: ControlNetModel | None = None
     with torch.random.fork_rng(), no_progress_bars():
-        parts = _load(folder, check_base(folder))  # draws weights, which those of the folder replace
+        parts = _load(folder, check_base(folder, grounded=grounded))  # draws weights, which those of the folder replace
         text_encoder, unet = parts["text_encoder"], parts["unet"]
         torch.manual_seed(seed)
         _add_words(text_encoder, parts["tokenizer"], vocabulary, rescale=rescale_locations)
@@ -88,38 +90,18 @@ def pipeline_from_stable_diffusion(
     return pipe
 
 
-def base_folder(base: str | Path) -> Path:
-    """The folder of a base: itself, or where a hub id was downloaded to (safetensors only, never pickles).
-
-    The network is asked only for what can be nothing else than a hub id: `owner/name` where no folder `owner` is.
-
-    Raises:
-        CheckpointError: there is no such folder, or the hub did not give it.
-    """
-    folder = Path(base)
-    if folder.is_dir():
-        return folder
-    name = str(base)
-    if not HUB_ID.fullmatch(name) or folder.parent.exists():
-        raise CheckpointError(f"{name} is no folder; give one that holds a model_index.json, or a hub id as owner/name")
-    try:
-        return Path(DiffusionPipeline.download(name, use_safetensors=True))
-    except Exception as error:  # the hub's HTTP client has errors of its own, which change with its version
-        raise CheckpointError(
-            f"{name} is no folder here, and the hub did not give it as safetensors: {error}. Download it yourself and "
-            "give the folder; where it holds .bin files, `python -m training convert SRC DST` first"
-        ) from error
-
-
 def _load(folder: Path, classes: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of a checked folder by the names that DetDiffusionPipeline gives them; float32, ready to run."""
 
     def load(name: str, class_: Any, **options: Any) -> Any:
         return class_.from_pretrained(str(part_folder(folder, name)), local_files_only=True, **options)
 
-    weights = {"use_safetensors": True, "dtype": torch.float32}
+    def weights(name: str) -> dict[str, Any]:
+        variant = folder_variant(part_folder(folder, name))
+        return {"use_safetensors": True, "dtype": torch.float32, "variant": variant}
+
     try:
-        parts = {name: load(name, class_, **weights) for name, class_ in classes.items()}
+        parts = {name: load(name, class_, **weights(name)) for name, class_ in classes.items()}
         parts["tokenizer"] = load("tokenizer", CLIPTokenizer)
         # Our choice: the sampler that GeoDiffusion uses on COCO-Stuff, with the folder's own noise schedule.
         parts["scheduler"] = load("scheduler", DPMSolverMultistepScheduler)

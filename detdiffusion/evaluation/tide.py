@@ -7,7 +7,8 @@ below.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from detdiffusion.evaluation.coco_ap import ClassMatches, greedy_matches
 FOREGROUND, BACKGROUND = 0.5, 0.1  # t_f and t_b: IoU from which on a box is right, and up to which it shows nothing
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # COCO's; the first one is t_f
 _RECALLS = np.arange(101) / 100  # the tool's: some lie a rounding beside COCO's, and hits of few objects fall on them
+_SCORE_STEPS = 10_000  # of a score that people read
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -123,10 +125,34 @@ class Errors:
         seen[self.about[self.about >= 0]] = True
         return ~seen
 
-    def count(self, kind: ErrorType) -> int:
-        """Detections of a kind, or missed objects."""
-        errors = self.missed() if kind is ErrorType.MISSED else is_kind(self.kinds, kind)
-        return int(errors.sum())
+    def wrong(self, kind: ErrorType, least: float = 0.0) -> Bools:
+        """Detections of a kind, outside of crowds: [D]; or missed objects: [N].
+
+        Args:
+            least: score from which on detections count. What a surer one is about does not depend on those below.
+        """
+        kept = self.scores >= least
+        if kind is ErrorType.MISSED:
+            return replace(self, about=np.where(kept, self.about, -1)).missed()
+        return is_kind(self.kinds, kind) & kept & ~self.in_crowd
+
+    def count(self, kind: ErrorType, least: float = 0.0) -> int:
+        """Of `wrong`."""
+        return int(self.wrong(kind, least).sum())
+
+    def best_score(self) -> float:
+        """The least score of detections with which F1 (right class, IoU of 0.5 or more, all classes together) is best,
+        rounded down to four digits; 0 where no detection is right. The tool counts down to the lowest score, of which
+        there are as many as a detector likes to give."""
+        kept = np.flatnonzero(~self.in_crowd)
+        order = kept[np.argsort(-self.scores[kept], kind="stable")]
+        right, scores = is_kind(self.kinds, RIGHT)[order].cumsum(), self.scores[order]
+        if not len(order) or not right[-1]:
+            return 0.0
+        f1 = 2 * right / (np.arange(1, len(order) + 1) + len(self.objects))
+        ends = np.append(scores[1:] < scores[:-1], True)  # detections of one score stand or fall together
+        best = float(scores[np.where(ends, f1, -1).argmax()])
+        return math.floor(best * _SCORE_STEPS) / _SCORE_STEPS
 
 
 def ap50(errors: Errors) -> float:

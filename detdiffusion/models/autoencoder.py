@@ -4,16 +4,21 @@ Our choice (the paper freezes Stable Diffusion's own): no normalisation layers (
 pixel-unshuffle stem, and Gaussian noise on the latents in training, so that the decoder forgives the sampler's errors.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.autoencoders.vae import AutoencoderMixin
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from detdiffusion.errors import ConfigError
+
+TILE = 32  # cells of the coarsest grid on each side of a tile that is decoded by itself
 
 
 class PointLatent(NamedTuple):
@@ -59,7 +64,7 @@ class ResidualBlock(nn.Module):
         return x + change
 
 
-class SmallAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class SmallAutoencoder(ModelMixin, AutoencoderMixin, ConfigMixin):  # type: ignore[misc]
     """Pictures [B, 3, H, W] in -1..1 <-> latents [B, latent_channels, H/f, W/f], f = 2 ** len(block_out_channels).
 
     Args:
@@ -89,6 +94,7 @@ class SmallAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         super().__init__()
         if latent_channels % fold**2:
             raise ConfigError(f"latent_channels {latent_channels} needs to be a multiple of fold^2, {fold**2}")
+        self.use_slicing = self.use_tiling = False  # of `decode`: see diffusers' `AutoencoderMixin`
         channels = latent_channels // fold**2
         self.encoder = _encoder(block_out_channels, layers_per_block, channels)
         self.decoder = _decoder(
@@ -103,13 +109,43 @@ class SmallAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Picture pixels a latent cell, on each side."""
         return int(2 ** len(self.config.block_out_channels) * self.config.fold)
 
+    @apply_forward_hook
     def encode(self, pictures: Tensor) -> Encoded:
         """Images [B, 3, H, W] in -1..1 -> latents [B, C, h, w]."""
         return Encoded(PointLatent(pixel_unshuffle(self.encoder(pictures), self.config.fold)))
 
+    @apply_forward_hook
     def decode(self, latents: Tensor) -> Decoded:
         """Latents [B, C, h, w] -> images [B, 3, H, W], about -1..1."""
-        return Decoded(self.decoder(pixel_shuffle(latents, self.config.fold)))
+        cells = pixel_shuffle(latents, self.config.fold)
+        rows = cells.split(1) if self.use_slicing else [cells]
+        return Decoded(torch.cat([self._tiled(row) if self.use_tiling else self.decoder(row) for row in rows]))
+
+    def _tiled(self, cells: Tensor) -> Tensor:
+        """As the decoder, tile by tile. Every tile sees as far as its pixels depend on, so that none has a seam."""
+        scale, reach = 2 ** len(self.config.block_out_channels), _reach(self.decoder)
+
+        def strip(around: Tensor, axis: int, start: int, decode: Callable[[Tensor], Tensor]) -> Tensor:
+            first = max(start - reach, 0)
+            seen = around.narrow(axis, first, min(start + TILE + reach, around.shape[axis]) - first)
+            wanted = min(TILE, around.shape[axis] - start) * scale
+            return decode(seen).narrow(axis, (start - first) * scale, wanted)
+
+        def columns(band: Tensor) -> Tensor:
+            return torch.cat([strip(band, 3, x, self.decoder) for x in range(0, band.shape[3], TILE)], dim=3)
+
+        return torch.cat([strip(cells, 2, y, columns) for y in range(0, cells.shape[2], TILE)], dim=2)
+
+
+def _reach(decoder: nn.Module) -> int:
+    """How many cells of the coarsest grid beside its own a decoded pixel depends on."""
+    reach, cell = 0.0, 1.0
+    for module in decoder.modules():
+        if isinstance(module, nn.Conv2d):
+            reach += cell * (module.kernel_size[0] // 2)
+        elif isinstance(module, nn.PixelShuffle):
+            cell /= module.upscale_factor
+    return math.ceil(reach)
 
 
 def _encoder(widths: Sequence[int], layers: Sequence[int], latent_channels: int) -> nn.Sequential:

@@ -7,6 +7,7 @@ coarse, a drawing of more cells keeps the edges of boxes, and small objects, exa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -22,13 +23,13 @@ from detdiffusion.layout import Layout
 from detdiffusion.text.vocabulary import ATTRIBUTES, Vocabulary
 
 
-class _Boxes(NamedTuple):
-    """Objects of B layouts in the order of painting, padded to N."""
+class Boxes(NamedTuple):
+    """Objects of B layouts in the order of painting, padded to N: all that `Blueprint.paint` reads of them."""
 
-    xyxy: np.ndarray  # [B, N, 4] float32, fractions; padding is a box of no area
-    label: np.ndarray  # [B, N] int
-    attribute: np.ndarray  # [B, N] int
-    thing: np.ndarray  # [B, N] float32, 1 for things, 0 for stuff
+    xyxy: Tensor  # [B, N, 4] float32, fractions; padding is a box of no area
+    label: Tensor  # [B, N] int64
+    attribute: Tensor  # [B, N] int64
+    thing: Tensor  # [B, N] float32, 1 for things, 0 for stuff
 
 
 class Blueprint(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -75,59 +76,59 @@ class Blueprint(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return int(self.config.out_channels + 4 * self.config.coordinate_frequencies)
 
     def draw(self, layouts: Sequence[Layout], vocabulary: Vocabulary, size: tuple[int, int]) -> Tensor:
-        """The drawing [B, raw_channels, scale * h, scale * w] float32 on the CPU.
-
-        Painted stuff first, then things, large ones first. Class, attribute and the thing flag are blended by the
-        fraction of the cell that a box covers, so edges are exact below one cell; position, box size and coverage are
-        those of the top object that touches the cell.
+        """The drawing [B, raw_channels, scale * h, scale * w] float32 on the CPU, as `paint` makes it.
 
         Args:
             layouts: resolved by the vocabulary (every object has an attribute).
             size: (h, w) of the latents.
         """
-        boxes = _painting_order(layouts, vocabulary)
-        height, width = self._drawn(size)
-        cover_x = _coverage(boxes.xyxy[..., 0], boxes.xyxy[..., 2], width)  # [B, N, w]
-        cover_y = _coverage(boxes.xyxy[..., 1], boxes.xyxy[..., 3], height)  # [B, N, h]
-        cover = (cover_y[..., :, None] * cover_x[..., None, :]).reshape(*boxes.label.shape, -1)  # [B, N, h * w]
-        visible = cover.copy()  # the share of each cell that an object keeps once those above it are painted
-        clear = 1 - cover[:, -1]
-        for n in range(cover.shape[1] - 2, -1, -1):
-            visible[:, n] *= clear
-            clear *= 1 - cover[:, n]
+        return self.paint(painting_order(layouts, vocabulary), size)
 
-        batch, classes, cells = len(layouts), self.config.num_classes, height * width
-        raw = np.zeros((batch, self.raw_channels, cells), dtype=np.float32)
-        words = np.zeros((batch, classes + len(ATTRIBUTES) + 1, cover.shape[1]), dtype=np.float32)
-        rows, objects = np.arange(batch)[:, None], np.arange(cover.shape[1])
-        words[rows, boxes.label, objects] = 1
-        words[rows, classes + boxes.attribute, objects] = 1
+    @torch.no_grad()
+    def paint(self, boxes: Boxes, size: tuple[int, int]) -> Tensor:
+        """The drawing [B, raw_channels, scale * h, scale * w] float32, on the device of the boxes.
+
+        Painted stuff first, then things, large ones first. Class, attribute and the thing flag are blended by the
+        fraction of the cell that a box covers, so edges are exact below one cell; position, box size and coverage are
+        those of the top object that touches the cell.
+        """
+        (batch, count), (height, width), device = boxes.label.shape, self._drawn(size), boxes.xyxy.device
+        x1, y1, x2, y2 = boxes.xyxy.unbind(-1)  # [B, N] each
+        cover = _coverage(y1, y2, height)[..., :, None] * _coverage(x1, x2, width)[..., None, :]
+        cover = cover.flatten(2)  # [B, N, h * w]
+        clear = (1 - cover).flip(1).cumprod(1).flip(1)  # of each cell, what an object and those above it leave
+        visible = cover.clone()  # the share of each cell that an object keeps once those above it are painted
+        visible[:, :-1] *= clear[:, 1:]
+
+        flat = self.config.num_classes + len(ATTRIBUTES) + 1
+        words = cover.new_zeros(batch, flat, count)
+        words.scatter_(1, boxes.label[:, None], 1)
+        words.scatter_(1, self.config.num_classes + boxes.attribute[:, None], 1)
         words[:, -1] = boxes.thing
-        flat = classes + len(ATTRIBUTES) + 1
-        np.matmul(words, visible, out=raw[:, :flat])  # [B, K, N] x [B, N, h * w] -> [B, K, h * w]
+        raw = cover.new_empty(batch, self.raw_channels, height * width)
+        torch.bmm(words, visible, out=raw[:, :flat])  # with `out`, autocast leaves it in float32
 
-        touched = cover > 0
-        top = cover.shape[1] - 1 - touched[:, ::-1].argmax(axis=1)  # [B, h * w] last painted
-        empty = ~touched.any(axis=1)  # [B, h * w]
-        raw[:, flat] = cover[rows, top, np.arange(cells)]
-        x_channels = slice(flat + 1, flat + 1 + self._axis_channels)
-        y_channels = slice(flat + 1 + self._axis_channels, None)
-        x_cells, y_cells = np.tile(np.arange(width), height), np.repeat(np.arange(height), width)
-        x_side = self._along_side(boxes.xyxy[..., 0], boxes.xyxy[..., 2], width)  # [B, N, w, axis channels]
-        y_side = self._along_side(boxes.xyxy[..., 1], boxes.xyxy[..., 3], height)
-        raw[:, x_channels] = x_side[rows, top, x_cells].transpose(0, 2, 1)
-        raw[:, y_channels] = y_side[rows, top, y_cells].transpose(0, 2, 1)
-        raw[:, flat + 1 :] *= ~empty[:, None]
-        return torch.from_numpy(raw.reshape(batch, self.raw_channels, height, width))
+        painted = torch.arange(count, device=device)[:, None]
+        top = torch.where(cover > 0, painted, -1).amax(1)  # [B, h * w] last painted
+        empty, top = top < 0, top.clamp(min=0)
+        torch.gather(cover, 1, top[:, None], out=raw[:, flat : flat + 1])
+        x_sides, y_sides = raw[:, flat + 1 :].unflatten(2, (height, width)).split(self._axis_channels, dim=1)
+        rows = torch.arange(batch, device=device)[:, None, None]
+        top = top.unflatten(1, (height, width))
+        columns, lines = torch.arange(width, device=device), torch.arange(height, device=device)[:, None]
+        x_sides.copy_(self._along_side(x1, x2, width)[rows, top, columns].permute(0, 3, 1, 2))
+        y_sides.copy_(self._along_side(y1, y2, height)[rows, top, lines].permute(0, 3, 1, 2))
+        raw[:, flat + 1 :].masked_fill_(empty[:, None], 0)
+        return torch.unflatten(raw, 2, (height, width))
 
-    def _along_side(self, low: np.ndarray, high: np.ndarray, cells: int) -> np.ndarray:
+    def _along_side(self, low: Tensor, high: Tensor, cells: int) -> Tensor:
         """Position u of each cell's middle in its box, -1..1, its waves and the log of the side: [B, N, cells, C]."""
-        side = np.maximum(high - low, 1e-6)[..., None]  # [B, N, 1]
-        middle = (np.arange(cells, dtype=np.float32) + 0.5) / cells
-        u = np.clip((middle - low[..., None]) / side * 2 - 1, -1, 1)  # [B, N, cells]
-        angle = np.pi * u[..., None] * 2.0 ** np.arange(self.config.box_frequencies)  # [B, N, cells, F]
-        logs = np.broadcast_to(np.log(side), u.shape)
-        return np.concatenate([u[..., None], logs[..., None], np.sin(angle), np.cos(angle)], axis=-1, dtype=np.float32)
+        side = (high - low).clamp(min=1e-6)[..., None]  # [B, N, 1]
+        middle = (torch.arange(cells, dtype=torch.float32, device=low.device) + 0.5) / cells
+        u = ((middle - low[..., None]) / side * 2 - 1).clamp(-1, 1)  # [B, N, cells]
+        octaves = 2.0 ** torch.arange(self.config.box_frequencies, device=low.device)
+        angle = math.pi * u[..., None] * octaves  # [B, N, cells, F]
+        return torch.cat([u[..., None], side.log().expand_as(u)[..., None], angle.sin(), angle.cos()], dim=-1)
 
     def empty(self, batch: int, size: tuple[int, int]) -> Tensor:
         """The drawing of nothing, which goes with unconditional prompts: [B, raw_channels, scale * h, scale * w]."""
@@ -153,30 +154,31 @@ class Blueprint(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return torch.cat([(k * x).sin(), (k * x).cos(), (k * y).sin(), (k * y).cos()])[None].to(cells.dtype)
 
 
-def _painting_order(layouts: Sequence[Layout], vocabulary: Vocabulary) -> _Boxes:
-    most = max(len(layout.boxes) for layout in layouts)
+def painting_order(layouts: Sequence[Layout | None], vocabulary: Vocabulary) -> Boxes:
+    """Boxes on the CPU; none for None. LayoutError for a class that the vocabulary lacks."""
+    most = max(1, *(len(layout.boxes) for layout in layouts if layout is not None), 0)
     shape = (len(layouts), most)
-    label, attribute, thing = (np.zeros(shape, dtype) for dtype in (np.int64, np.int64, np.float32))
-    boxes = _Boxes(np.zeros((*shape, 4), np.float32), label, attribute, thing)
+    xyxy, thing = np.zeros((*shape, 4), np.float32), np.zeros(shape, np.float32)
+    label, attribute = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     things = len(vocabulary.things)
     for row, layout in enumerate(layouts):
+        if layout is None:
+            continue
         objects = [(vocabulary.class_index(box.label), box) for box in vocabulary.resolve(layout).boxes]
         objects.sort(key=lambda item: (item[0] < things, -item[1].area))
         count = len(objects)
-        boxes.xyxy[row, :count] = [box.xyxy for _, box in objects]
-        boxes.label[row, :count] = [label for label, _ in objects]
-        boxes.attribute[row, :count] = [
-            vocabulary.attribute_index(box.attribute) for _, box in objects if box.attribute
-        ]
-        boxes.thing[row, :count] = boxes.label[row, :count] < things
-    return boxes
+        xyxy[row, :count] = [box.xyxy for _, box in objects]
+        label[row, :count] = [index for index, _ in objects]
+        attribute[row, :count] = [vocabulary.attribute_index(box.attribute) for _, box in objects if box.attribute]
+        thing[row, :count] = label[row, :count] < things
+    return Boxes(*map(torch.from_numpy, (xyxy, label, attribute, thing)))
 
 
-def _coverage(low: np.ndarray, high: np.ndarray, cells: int) -> np.ndarray:
+def _coverage(low: Tensor, high: Tensor, cells: int) -> Tensor:
     """Fraction of every cell of a side that lies between `low` and `high` (fractions): [B, N] -> [B, N, cells]."""
-    left = np.arange(cells, dtype=np.float32)
-    inside = np.minimum(high[..., None] * cells, left + 1) - np.maximum(low[..., None] * cells, left)
-    return np.asarray(inside.clip(0, 1))
+    left = torch.arange(cells, dtype=torch.float32, device=low.device)
+    inside = torch.minimum(high[..., None] * cells, left + 1) - torch.maximum(low[..., None] * cells, left)
+    return inside.clamp(0, 1)
 
 
 def widen_conv_in(unet: UNet2DConditionModel, extra: int) -> None:

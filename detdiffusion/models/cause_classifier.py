@@ -20,11 +20,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from detdiffusion.core.files import file_hash, one_line, read_json, write_sealed, written_aside
+from detdiffusion.core.parts import CAUSES, part_folder
 from detdiffusion.errors import CheckpointError, ConfigError
 from detdiffusion.layout import Layout
 from detdiffusion.models.cause_network import CONTEXT, EMBEDDING, SIDE, WIDTHS, CauseNetwork
 
-FOLDER = "causes"  # of a model
+FOLDER = CAUSES  # of a model
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 NONE = "none"  # an ordinary object
 LIKELY = 0.5  # probability from which on a cause is counted
@@ -138,7 +139,7 @@ class CauseClassifier:
 
 def load_causes(model: Path, device: torch.device | None = None) -> CauseClassifier | None:
     """The classifier of a model folder; None where it has none. Raises as `CauseClassifier.load`."""
-    folder = model / FOLDER
+    folder = part_folder(model, FOLDER)
     return CauseClassifier.load(folder, device) if folder.is_dir() else None
 
 

@@ -1,7 +1,8 @@
 """ControlNet's condition: the layout as a picture (Zhang et al. 2023), for diffusers' own ControlNetModel.
 
 Our choice (the paper does not say how its ControlNet saw boxes): every class has a hue of its own, equally far from
-the next; a further object of a class is darker; large boxes are painted first, so that small ones stay visible.
+the next; a further object of a class is darker; large boxes are painted first, so that small ones stay visible. For a
+published ControlNet of segmentations, `Vocabulary.colours` are those of its own colour map, the same for every object.
 """
 
 from __future__ import annotations
@@ -68,8 +69,11 @@ def _paint(picture: np.ndarray, layout: Layout, vocabulary: Vocabulary) -> None:
     height, width = picture.shape[1:]
     before: Counter[str] = Counter()
     for box in sorted(layout.boxes, key=lambda box: -box.area):
-        hue = vocabulary.class_index(box.label) / len(vocabulary.labels)
-        colour = colorsys.hsv_to_rgb(hue, 1.0, DARKER ** before[box.label])
+        index = vocabulary.class_index(box.label)
+        if vocabulary.colours:
+            colour = tuple(value / 255 for value in bytes.fromhex(vocabulary.colours[index][1:]))
+        else:
+            colour = colorsys.hsv_to_rgb(index / len(vocabulary.labels), 1.0, DARKER ** before[box.label])
         before[box.label] += 1
         x1, y1, x2, y2 = box.xyxy
         rows = slice(round(y1 * height), max(round(y2 * height), round(y1 * height) + 1))

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detdiffusion.core.devices import computing_device, send
 from detdiffusion.errors import ConfigError, LayoutError
 from detdiffusion.layout import Box, Layout
 from detdiffusion.text.vocabulary import Vocabulary, new_words, word_ids
@@ -69,6 +70,24 @@ class TextCondition(NamedTuple):
     def expand(self, batch: int) -> TextCondition:
         """One layout's condition for each of `batch` pictures."""
         return TextCondition(*(part.expand(batch, *part.shape[1:]) for part in self))
+
+
+class PromptBatch(NamedTuple):
+    """B prompts as the text encoder reads them: sum W windows of l tokens, cut to what the longest one uses.
+
+    ids: [sum W, l] int64.
+    attend: [sum W, l] bool, False on padding.
+    padded: whether any of them is padding.
+    counts: W of each prompt.
+    words, object_mask: as in `TextCondition`.
+    """
+
+    ids: Tensor
+    attend: Tensor
+    padded: bool
+    counts: tuple[int, ...]
+    words: Tensor
+    object_mask: Tensor
 
 
 class _Words(NamedTuple):
@@ -211,10 +230,10 @@ def _prompt(
     return Prompt(ids, mask.reshape(-1), tuple(spans))
 
 
-def encode_text(text_encoder: CLIPTextModel, prompts: Sequence[Prompt], *, pad_to: int = 8) -> TextCondition:
-    """Runs all windows of all prompts through the text encoder in one call.
+def prompt_batch(prompts: Sequence[Prompt], *, pad_to: int = 8) -> PromptBatch:
+    """Prompts as tensors on the CPU.
 
-    Columns that are padding in every window are cut first, up to a multiple of `pad_to`: eight objects do not cost 77
+    Columns that are padding in every window are cut, up to a multiple of `pad_to`: eight objects do not cost 77
     tokens. Masks hide the padding that stays, so a prompt's condition does not depend on its neighbours in the batch.
 
     Args:
@@ -225,22 +244,48 @@ def encode_text(text_encoder: CLIPTextModel, prompts: Sequence[Prompt], *, pad_t
     full = prompts[0].input_ids.shape[1]
     used = max(int(mask.sum(axis=1).max()) for mask in masks)
     length = min(full, -(-used // pad_to) * pad_to)
-    device = text_encoder.device
-    ids = torch.from_numpy(np.concatenate([prompt.input_ids[:, :length] for prompt in prompts])).to(device)
-    attend = torch.from_numpy(np.concatenate([mask[:, :length] for mask in masks])).to(device)  # [sum W, l]
-    encoded = text_encoder(input_ids=ids, attention_mask=attend).last_hidden_state  # [sum W, l, D]
+    ids = np.concatenate([prompt.input_ids[:, :length] for prompt in prompts])
+    attend = np.concatenate([mask[:, :length] for mask in masks])
+    counts = tuple(map(len, masks))
+    pooling, object_mask = _pooling(prompts, full, length, max(counts) * length)
+    ids_, attend_, words, mask = map(torch.from_numpy, (ids, attend, pooling, object_mask))
+    return PromptBatch(ids_, attend_, not attend.all(), counts, words, mask)
 
-    counts = [len(mask) for mask in masks]
-    if len(set(counts)) == 1:
-        hidden = encoded.reshape(len(prompts), -1, encoded.shape[-1])  # [sum W, l, D] -> [B, S = W * l, D]
-        mask = attend.reshape(len(prompts), -1)
+
+def encode_batch(text_encoder: CLIPTextModel, batch: PromptBatch) -> TextCondition:
+    """What the text encoder makes of prompts, on its device. Nothing here waits for an accelerator."""
+    device = computing_device(text_encoder)
+    ids, attend, words, object_mask = (
+        send(part, device) for part in (batch.ids, batch.attend, batch.words, batch.object_mask)
+    )
+    seen = _attention_mask(text_encoder, attend, padded=batch.padded)
+    encoded = text_encoder(input_ids=ids, attention_mask=seen).last_hidden_state  # [sum W, l, D]
+
+    if len(set(batch.counts)) == 1:
+        hidden = encoded.reshape(len(batch.counts), -1, encoded.shape[-1])  # [sum W, l, D] -> [B, S = W * l, D]
+        mask = attend.reshape(len(batch.counts), -1)
     else:
-        hidden = _padded(encoded, counts)
-        mask = _padded(attend, counts)
-    pooling, object_mask = _pooling(prompts, full, length, hidden.shape[1])
-    words = torch.from_numpy(pooling).to(device)
+        hidden = _padded(encoded, batch.counts)
+        mask = _padded(attend, batch.counts)
     objects = words @ hidden.float()  # [B, N, S] x [B, S, D] -> [B, N, D]
-    return TextCondition(hidden, mask, objects.to(hidden.dtype), torch.from_numpy(object_mask).to(device), words)
+    return TextCondition(hidden, mask, objects.to(hidden.dtype), object_mask, words)
+
+
+def _attention_mask(text_encoder: CLIPTextModel, attend: Tensor, *, padded: bool) -> Tensor | None:
+    """The mask that transformers would make of `attend`; made here, it need not ask the device for its values."""
+    if text_encoder.config._attn_implementation != "sdpa":
+        return attend
+    if not padded:
+        return None
+    causal = torch.ones(attend.shape[1], attend.shape[1], dtype=torch.bool, device=attend.device).tril()
+    return causal & attend[:, None, None, :]  # [sum W, 1, l, l]
+
+
+def encode_phrases(text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, phrases: Sequence[str]) -> Tensor:
+    """What the text encoder makes of whole phrases, each by itself: [P, D], its pooled output."""
+    given = tokenizer(list(phrases), padding=True, return_tensors="pt").to(computing_device(text_encoder))
+    pooled: Tensor = text_encoder(**given).pooler_output
+    return pooled
 
 
 def _padded(windows: Tensor, counts: Sequence[int]) -> Tensor:

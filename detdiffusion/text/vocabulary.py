@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -52,6 +53,8 @@ COCO_STUFF: tuple[str, ...] = (
 )
 # fmt: on
 
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -70,6 +73,7 @@ class Vocabulary:
     template: str = "An image with {objects}"
     spoken: tuple[str, ...] = ()  # how a prompt says each of `labels` ("sky other" for "sky-other"); none: as they are
     padding: bool = False  # the model reads the padding of a prompt too, as Stable Diffusion has learned to
+    colours: tuple[str, ...] = ()  # "#rrggbb" of each of `labels` in a published ControlNet's images; none: our own
     _index: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -87,6 +91,11 @@ class Vocabulary:
             raise ConfigError(
                 f"{len(self.attribute_words)} attribute_words and {len(self.spoken)} spoken words: give "
                 f"{len(ATTRIBUTES)} and {len(self.labels)} of them, or none"
+            )
+        if len(self.colours) not in (0, len(self.labels)) or not all(map(_COLOUR.fullmatch, self.colours)):
+            raise ConfigError(
+                f"colours needs to be one '#rrggbb' for each of {len(self.labels)} classes, or none; "
+                f"there are {len(self.colours)}: {quoted(list(self.colours))}"
             )
         self._index.update({label: i for i, label in enumerate(self.labels)})
 
@@ -180,7 +189,10 @@ class Vocabulary:
 
     def to_json(self) -> dict[str, Any]:
         """The public fields; `from_json` is its inverse."""
-        return {name: value for name, value in asdict(self).items() if not name.startswith("_")}
+        values = {name: value for name, value in asdict(self).items() if not name.startswith("_")}
+        if not self.colours:  # as files of models without them have always been
+            del values["colours"]
+        return values
 
     @classmethod
     def from_json(cls, data: str | bytes | Mapping[str, Any]) -> Vocabulary:
@@ -195,12 +207,12 @@ class Vocabulary:
 
 def _check_kinds(vocabulary: Vocabulary) -> None:
     """ConfigError where a field holds something else than it says; files are read into it as they are."""
-    names = (vocabulary.things, vocabulary.stuff, vocabulary.attribute_words, vocabulary.spoken)
+    names = (vocabulary.things, vocabulary.stuff, vocabulary.attribute_words, vocabulary.spoken, vocabulary.colours)
     words = [word for part in names if isinstance(part, tuple) for word in part]
     texts = (*words, vocabulary.location_format, vocabulary.template)
     if not all(isinstance(part, tuple) for part in names) or not all(map(_is_word, texts)):
         raise ConfigError(f"a vocabulary's words need to be lists of text of at most {bounds.CLASS_NAME} characters")
-    if len(words) > 4 * bounds.CLASSES:
+    if len(words) > 5 * bounds.CLASSES:
         raise ConfigError(f"a vocabulary of {len(words):,} words; at most {bounds.CLASSES:,} classes are possible")
     grid = vocabulary.grid
     if not isinstance(grid, tuple) or len(grid) != 2 or not all(type(side) is int for side in grid):

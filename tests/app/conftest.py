@@ -13,8 +13,8 @@ from app.engine import detectors, own_detectors
 from app.engine.studio import Studio, open_studio
 from detdiffusion.detection import Detections
 from detdiffusion.diffusion.checkpoint import save_pipeline
+from detdiffusion.diffusion.drawing import Drawing
 from detdiffusion.diffusion.manifest import write_manifest
-from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.diffusion.untrained import new_pipeline
 from detdiffusion.models.autoencoder import SmallAutoencoder
 from detdiffusion.models.cause_classifier import CauseClassifier, CauseConfig
@@ -127,14 +127,14 @@ def silent_studio(silent_folder: Path, studio: Studio, tmp_path: Path) -> Studio
 @pytest.fixture
 def _last_is_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a safety checker that finds fault with the last picture of every batch."""
-    pictures = DetDiffusionPipeline._images
+    pictures = Drawing.images
 
-    def checked(pipe: DetDiffusionPipeline, *arguments: Any) -> tuple[torch.Tensor, list[bool]]:
-        images = pictures(pipe, *arguments)[0].clone()
+    def checked(drawing: Drawing, *arguments: Any) -> tuple[torch.Tensor, list[bool]]:
+        images = pictures(drawing, *arguments)[0].clone()
         images[-1] = 0
         return images, [*[False] * (len(images) - 1), True]
 
-    monkeypatch.setattr(DetDiffusionPipeline, "_images", checked)
+    monkeypatch.setattr(Drawing, "images", checked)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.evaluation.bootstrap import Estimate
 from detdiffusion.evaluation.comparison import Comparison, PairRow
 from detdiffusion.layout import Attribute, Box, Layout
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import Recommended, SamplingConfig
 from detdiffusion.text.vocabulary import Vocabulary
 from training.diagnosis.result import Calibration, Confusion, Diagnosis, Slice, Source
 
@@ -64,6 +64,7 @@ MODEL = cast(
         vocabulary=Vocabulary(things=(BAD,), stuff=(), grid=(8, 8)),
         detector=SimpleNamespace(name=BAD),
         why_no_tags=BAD,
+        recommended=Recommended(),
     ),
 )
 

@@ -1,4 +1,7 @@
-"""The real page: `python -m app` with the bundled model, in a real Chromium. Nothing is replaced."""
+"""The real page: `python -m app` with the bundled model's weights, in a real Chromium. Nothing is replaced.
+
+Most tests are about the page and draw with two steps; those marked `bundled` draw as a user does.
+"""
 
 import json
 import os
@@ -16,10 +19,12 @@ from typing import Any, NoReturn
 import axe_playwright_python
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from small_models import write_quick_model
+
+from detdiffusion.core.assets import BUNDLED_MODEL
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 ROOT = Path(__file__).resolve().parents[2]
-MODEL = ROOT / "assets/models/papercut"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--no-sandbox",
@@ -79,10 +84,16 @@ def serving(model: Path, workspace: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def address(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the studio serves the bundled model, for all tests together."""
-    if not MODEL.is_dir():
-        lacking(f"the bundled model is missing ({MODEL.relative_to(ROOT)})")
-    with serving(MODEL, tmp_path_factory.mktemp("studio")) as address:
+    """Where the studio serves a quick Papercut, for all tests together."""
+    model = write_quick_model(tmp_path_factory.mktemp("models") / "papercut")
+    with serving(model, tmp_path_factory.mktemp("studio")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def bundled(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where it serves the bundled model, for the tests with that mark."""
+    with serving(BUNDLED_MODEL, tmp_path_factory.mktemp("studio")) as address:
         yield address
 
 
@@ -113,11 +124,15 @@ def find_violations(page: Page) -> list[str]:
     if page.evaluate("typeof axe") == "undefined":
         page.evaluate(AXE)
     found: list[str] = page.evaluate(
-        """async () => (await axe.run(document, { iframes: false })).violations.flatMap(
-            ({ id, impact, nodes }) => nodes.map((node) => {
-            const why = (node.any[0] ?? node.all[0] ?? node.none[0])?.message ?? "";
-            return `${impact}: ${id}: ${node.target.join(" ")}: ${why}`;
-        }))"""
+        """async () => {
+            const fades = document.getAnimations().filter((each) => each instanceof CSSTransition);
+            await Promise.allSettled(fades.map((each) => each.finished)); // no colour half way to another
+            return (await axe.run(document, { iframes: false })).violations.flatMap(
+                ({ id, impact, nodes }) => nodes.map((node) => {
+                    const why = (node.any[0] ?? node.all[0] ?? node.none[0])?.message ?? "";
+                    return `${impact}: ${id}: ${node.target.join(" ")}: ${why}`;
+                }));
+        }"""
     )
     return found
 
@@ -212,8 +227,9 @@ def book(chromium: Browser, laptop: BrowserContext) -> Iterator[Visits]:
 
 
 @pytest.fixture
-def page(visit: Visits, address: str) -> Page:
-    return visit(address)
+def page(visit: Visits, request: pytest.FixtureRequest) -> Page:
+    served = "bundled" if request.node.get_closest_marker("bundled") else "address"
+    return visit(request.getfixturevalue(served))
 
 
 def at_rest(page: Page) -> None:
@@ -321,9 +337,16 @@ class Studio:
         return target
 
     def open(self, name: str, content: bytes) -> None:
+        self._choose({"name": name, "mimeType": "application/octet-stream", "buffer": content})
+
+    def open_path(self, path: Path) -> None:
+        """For a large file: the browser reads it by itself."""
+        self._choose(path)
+
+    def _choose(self, file: Any) -> None:
         with self.page.expect_file_chooser() as chooser:
             self.page.locator("#open-file").click()
-        chooser.value.set_files({"name": name, "mimeType": "application/octet-stream", "buffer": content})
+        chooser.value.set_files(file)
 
     def drop(self, name: str, content: bytes) -> None:
         """Drops a file on the canvas."""

@@ -101,6 +101,26 @@ def test_all_things_are_tagged_at_once(canvas: Any) -> None:
     assert tags(canvas) == ["hard", "hard", "hard", "background"]
 
 
+def test_a_number_of_its_own(canvas: Any) -> None:
+    """The slider is there for things; it gives the selected box a number, undo and a tag take it away."""
+    page = canvas.page
+    slider = page.get_by_label("Difficulty of the selected boxes")
+    expect(slider).to_be_hidden()
+    canvas.draw("kite", 0.05, 0.05, 0.25, 0.25)
+    canvas.press("Escape")
+    canvas.draw("bird", 0.4, 0.1, 0.6, 0.3)
+    canvas.press("Escape")
+    page.mouse.click(*canvas.at(0.5, 0.2))
+    slider.fill("0.7")
+    assert [item.get("difficulty") for item in canvas.layout()["objects"]] == [None, 0.7]
+    expect(page.locator(".difficulty output")).to_have_text("0.70")
+    canvas.canvas.focus()
+    canvas.press("Control+z")
+    assert [item.get("difficulty") for item in canvas.layout()["objects"]] == [None, None]
+    canvas.press("Control+Shift+z", "2")
+    assert canvas.layout()["objects"][1].get("difficulty") is None and tags(canvas) == ["easy", "hard"]
+
+
 def test_locked_boxes_stay_and_hidden_ones_come_back_by_undo(canvas: Any) -> None:
     page = canvas.page
     three(canvas)

@@ -118,12 +118,13 @@ def test_a_row_and_its_box_are_linked(studio: Any) -> None:
     assert all(".png" in address for address in addresses)
 
 
+@pytest.mark.bundled
 def test_sides_of_other_models_and_a_second_detector(studio: Any) -> None:
     page = studio.page
     few_steps(studio)
     page.locator("#sides > button").click()
     page.locator("#tags-b").get_by_label("Easy").check()
-    choose(page, "#model-b", "papercut-geodiffusion")
+    choose(page, "#model-b", "papercut-geodiffusion (boxes)")
     choose(page, "#second-detector", "judge")
     studio.screenshot("compare-sides")
     page.keyboard.press("Escape")
@@ -139,7 +140,7 @@ def test_sides_of_other_models_and_a_second_detector(studio: Any) -> None:
     studio.screenshot("compare-models")
 
     page.locator("#sides > button").click()
-    choose(page, "#model-b", "papercut")
+    choose(page, "#model-b", "papercut (boxes, attributes)")
     page.keyboard.press("Escape")
     page.locator("#compare").click()
     studio.message("both sides ask for the same image")

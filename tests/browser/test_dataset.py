@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
+from screens import misfits
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 
@@ -46,6 +47,7 @@ def test_from_layouts_to_a_zip(studio: Any, fill: Callable[..., None], tmp_path:
     expect(head.locator(".run.finished")).to_be_visible(timeout=5 * MINUTE)
     expect(page.locator("#data-page figure img")).to_have_count(6)
     studio.screenshot("pictures")
+    assert misfits(page, "dataset") == []
     page.locator("#data-page figure .tile").nth(2).click()
     expect(page.locator("#data-large img")).to_be_visible()
     expect(page.locator("#data-large figcaption")).to_contain_text("000002.png of few")

@@ -2,27 +2,15 @@
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
+from screens import misfits
 
 pytestmark = [pytest.mark.browser, pytest.mark.model, pytest.mark.slow]
 
 MINUTE = 60_000  # milliseconds
-SCREENS = ((390, 844), (768, 1024), (1366, 768), (2560, 1440))
-FAULTS = Path(__file__).with_name("geometry.js").read_text(encoding="utf-8")
-
-
-def faults(page: Page) -> list[str]:
-    found: list[str] = []
-    for width, height in SCREENS:
-        page.set_viewport_size({"width": width, "height": height})
-        page.evaluate("scrollTo(0, 0)")
-        found += [f"{width}x{height}: {fault}" for fault in page.evaluate(FAULTS, ["#diag-start"])]
-    page.set_viewport_size({"width": 1366, "height": 768})
-    return found
 
 
 def test_from_data_to_more_of_what_is_missed(
@@ -65,7 +53,7 @@ def test_from_data_to_more_of_what_is_missed(
     page.locator("#diag-sort input").click()
     page.get_by_role("option", name="Most confident first").click()
     expect(page.locator("#diag-images figcaption").first).to_contain_text(re.compile(r"[01]\.\d\d, IoU"))
-    assert faults(page) == [] and violations(page) == []
+    assert misfits(page, "diagnosis") == [] and violations(page) == []
     page.locator("#diag-view").get_by_label("Report").check()
     expect(page.frame_locator("#diag-report iframe").locator("h1")).to_contain_text("Diagnosis of")
     page.locator("#diag-view").get_by_label("Findings").check()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from screens import misfits
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 
@@ -49,6 +50,7 @@ def test_from_start_to_report(page: Page, fill: Callable[..., None]) -> None:
         page.screenshot(path=Path(folder) / "evaluation.png")
         popup.value.screenshot(path=Path(folder) / "report.png", full_page=True)
     popup.value.close()
+    assert misfits(page, "evaluation") == []
     page.set_viewport_size({"width": 390, "height": 844})
     shown, log = (page.locator(place).bounding_box() for place in ("#eval-page iframe", "#eval-log .end"))
     assert shown["y"] + shown["height"] <= log["y"], "on a phone they stand below each other"

@@ -16,6 +16,7 @@ MINUTES = 60_000  # milliseconds
     [("Training", "train"), ("Evaluation", "eval"), ("Data sets", "data"), ("Diagnose", "diag")],
     ids=str.lower,
 )
+@pytest.mark.bundled
 def test_an_untouched_form_starts(studio: Any, tab: str, form: str) -> None:
     page = studio.page
     page.get_by_role("tab", name=tab).click()
@@ -30,6 +31,7 @@ def test_an_untouched_form_starts(studio: Any, tab: str, form: str) -> None:
     expect(rename).to_be_enabled()
 
 
+@pytest.mark.bundled
 def test_only_what_is_necessary_was_filled(studio: Any, fill: Callable[..., None]) -> None:
     page = studio.page
     page.get_by_role("tab", name="Training").click()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
+from screens import misfits
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 
@@ -28,6 +29,7 @@ def choose(page: Page, place: str, name: str) -> None:
     page.get_by_role("option", name=name, exact=True).click()
 
 
+@pytest.mark.bundled
 def test_from_a_picture_back_to_the_canvas(studio: Any, tmp_path: Path) -> None:
     page = studio.page
     studio.clear()
@@ -97,6 +99,7 @@ def test_delete_and_clean_up(studio: Any) -> None:
     before = tiles.count()
 
     tiles.nth(1).locator(".pick").click()
+    assert misfits(page, "gallery") == []
     page.locator("#gallery-delete").click()
     expect(page.locator("#gallery-question")).to_contain_text("Delete 1 image?")
     expect(page.locator("#gallery-keep")).to_be_focused()

@@ -27,6 +27,7 @@ def numbers(row: Locator) -> list[float]:
     return [float(text) for text in row.locator("td.number").all_inner_texts()]
 
 
+@pytest.mark.bundled
 def test_draw_tag_generate_compare(studio: Any) -> None:
     page = studio.page
     studio.screenshot("opening")
@@ -91,6 +92,7 @@ def test_draw_tag_generate_compare(studio: Any) -> None:
     assert studio.layout() == drawn, "nothing that was generated touches what was drawn"
 
 
+@pytest.mark.bundled
 def test_boxes_can_be_hidden_and_a_run_cancelled(studio: Any) -> None:
     page = studio.page
     page.get_by_role("tab", name="Image").click()
@@ -99,6 +101,9 @@ def test_boxes_can_be_hidden_and_a_run_cancelled(studio: Any) -> None:
     page.get_by_label("Boxes", exact=True).click()
     expect(marks.first).to_be_hidden()
     drawn = studio.layout()
+    page.locator("#more > button").click()
+    studio.set_number("#steps", 100)  # long enough to be seen
+    page.keyboard.press("Escape")
     studio.canvas.focus()
     studio.press("Control+Enter")
     expect(page.locator("#picture .picture.busy")).to_be_visible()
@@ -109,6 +114,7 @@ def test_boxes_can_be_hidden_and_a_run_cancelled(studio: Any) -> None:
     assert studio.layout() == drawn
 
 
+@pytest.mark.bundled
 def test_saved_picture_brings_everything_back(studio: Any) -> None:
     page = studio.page
     studio.clear()
@@ -134,6 +140,7 @@ def test_saved_picture_brings_everything_back(studio: Any) -> None:
     assert studio.layout() != drawn, "what was on the canvas before comes back by undo"
 
 
+@pytest.mark.bundled
 def test_a_reload_in_mid_generation_loses_nothing(studio: Any) -> None:
     page = studio.page
     studio.clear()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
+from screens import misfits
 
 from detdiffusion.image_record import read_image
 
@@ -69,6 +70,7 @@ def training(studio: Any, fill: Callable[..., None]) -> Iterator[Training]:
         expect(stop).to_be_hidden()
 
 
+@pytest.mark.bundled
 def test_a_run_from_start_to_picture(training: Training) -> None:
     page = training.page
     training.screenshot("training-empty")
@@ -109,6 +111,7 @@ def test_a_run_from_start_to_picture(training: Training) -> None:
     training.message("checkpoint")
     training.reaches("stopped")
     training.screenshot("training-stopped")
+    assert misfits(page, "training") == []
 
     training.press("use")
     training.message("tiny generates the images now")

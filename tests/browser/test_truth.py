@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.model]
 EARLIER = "From an earlier layout"
 
 
+@pytest.mark.bundled
 def test_a_result_of_an_earlier_layout_says_so(studio: Any) -> None:
     page = studio.page
     compared = page.locator("#pair").locator("xpath=ancestor::*[@role='tabpanel'][1]").locator(".earlier")
@@ -82,9 +84,10 @@ def test_each_message_lives_its_full_time(studio: Any) -> None:
     expect(second).to_have_count(0)
 
 
-def test_a_file_that_cannot_be_taken_is_refused_by_name(studio: Any) -> None:
-    message = studio.page.locator("#messages .message")
-    studio.open("huge.png", bytes(40_000_000))
+def test_a_file_that_cannot_be_taken_is_refused_by_name(studio: Any, tmp_path: Path) -> None:
+    message, huge = studio.page.locator("#messages .message"), tmp_path / "huge.png"
+    huge.write_bytes(bytes(40_000_000))
+    studio.open_path(huge)
     expect(message.filter(has_text="Not opened")).to_contain_text(re.compile(r"huge\.png is larger than [\d.]+ MB"))
     studio.open("film.mov", b"no image")
     expect(message.filter(has_text="film.mov")).to_contain_text(re.compile(r"Not opened.*Choose \.json, .* or \.tiff"))
@@ -126,6 +129,7 @@ def test_the_object_too_many_is_refused_at_once(studio: Any) -> None:
     expect(page.locator("svg g.box")).to_have_count(MAX_OBJECTS)
 
 
+@pytest.mark.bundled
 def test_a_run_is_cancelled_as_soon_as_it_is_asked_for(studio: Any) -> None:
     page = studio.page
     page.locator("#more > button").click()
@@ -135,3 +139,43 @@ def test_a_run_is_cancelled_as_soon_as_it_is_asked_for(studio: Any) -> None:
     studio.press("Control+Enter", "Shift+X")
     studio.message("cancelled")
     studio.finished()
+
+
+def test_a_selected_tab_goes_on_looking_whatever_order_answers_come_in(studio: Any) -> None:
+    page = studio.page
+
+    def ticks(seconds: float) -> set[int]:
+        """Which clocks of the page tick meanwhile."""
+        with page.expect_event("request", is_tick, timeout=20_000) as first:
+            pass
+        found = [first.value]
+        page.on("request", lambda request: found.append(request))
+        page.wait_for_timeout(seconds * 1000)
+        return {each.post_data_json["fn_index"] for each in found if is_tick(each)}
+
+    page.get_by_role("tab", name="Evaluation", exact=True).click()
+    wanted = ticks(3)
+    assert len(wanted) == 1
+    page.evaluate(
+        """() => {
+            const ask = window.fetch;
+            let late = 2500; // ms: of the first answers, the earlier the later
+            window.fetch = async (...words) => {
+                const answer = await ask(...words);
+                if (!answer.url.includes("/run/predict")) return answer;
+                const wait = late;
+                late = Math.max(0, late - 250);
+                await new Promise((done) => setTimeout(done, wait));
+                return answer;
+            };
+        }"""
+    )
+    for name in ("Training", "Evaluation", "Training", "Evaluation"):
+        page.get_by_role("tab", name=name, exact=True).click()
+    page.wait_for_timeout(6000)  # every late answer is there
+    assert ticks(3) == wanted
+
+
+def is_tick(request: Any) -> bool:
+    """Whether a clock of the page asks, and no person."""
+    return "/run/predict" in request.url and "event_data" not in request.post_data_json

@@ -84,3 +84,9 @@ def test_strategy_needs_attributes() -> None:
 def test_rule_is_checked(values: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         AttributeRule(**values)  # type: ignore[arg-type]
+
+
+def test_where_all_are_asked_to_be_hard_no_object_has_a_difficulty_of_its_own() -> None:
+    layout = Layout(64, 64, (Box("car", (0, 0, 1, 1), Attribute.EASY, 0.3),))
+    assert apply_strategy(layout, Strategy.ORIGIN).boxes[0].difficulty == 0.3
+    assert apply_strategy(layout, Strategy.HARD).boxes[0] == Box("car", (0, 0, 1, 1), Attribute.HARD)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detdiffusion.diffusion.manifest import part_folder
+from detdiffusion.core.parts import part_folder
 from detdiffusion.diffusion.pipeline import load_pipeline
 from detdiffusion.layout import Layout
 
@@ -24,7 +24,7 @@ def test_a_baseline_draws_the_bundled_models_layouts(name: str) -> None:
     assert pipe.vocabulary.labels == own.vocabulary.labels
     assert not pipe.vocabulary.attribute_words
     assert (getattr(pipe, "controlnet", None) is not None) == (name == "controlnet")
-    layout = Layout.from_json((MODELS.parent / "layouts/street.json").read_bytes())
+    layout = Layout.from_json((MODELS / "papercut/layouts/1-street.json").read_bytes())
     drawn = pipe([layout], seeds=[7], steps=2).images[0]
     assert drawn.size == (256, 256)
     assert np.asarray(drawn).std() > 10

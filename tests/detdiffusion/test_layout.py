@@ -1,6 +1,7 @@
 """Layouts: what is refused and how it is said, the JSON form, the place in a PNG."""
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -140,3 +141,21 @@ def test_with_attributes_needs_one_an_object() -> None:
     assert layout.boxes[0].attribute is Attribute.HARD
     with pytest.raises(LayoutError, match="2 attributes for 1 objects"):
         layout.with_attributes([Attribute.EASY] * 2)
+
+
+def test_a_difficulty_is_optional() -> None:
+    item = {"label": "car", "box": [0.1, 0.1, 0.5, 0.5], "attribute": "easy", "difficulty": 0.7}
+    form = {"width": 64, "height": 64, "objects": [item, {"label": "car", "box": [0, 0, 1, 1]}]}
+    layout = Layout.from_json(form)
+    assert [box.difficulty for box in layout.boxes] == [0.7, None]
+    assert Layout.from_json(layout.to_json()) == layout and "difficulty" not in layout.to_json()["objects"][1]
+    assert layout.mirrored().boxes[0].difficulty == 0.7
+
+
+@pytest.mark.parametrize("difficulty", [-0.1, 1.5, math.nan, "0.5", True])
+def test_a_difficulty_lies_between_0_and_1(difficulty: Any) -> None:
+    item = {"label": "car", "box": [0.1, 0.1, 0.5, 0.5], "difficulty": difficulty}
+    with pytest.raises(LayoutError, match=r"object 1 \(car\): difficulty .* needs to be a number from 0 to 1"):
+        Layout.from_json({"width": 64, "height": 64, "objects": [item]})
+    with pytest.raises(LayoutError, match="car: difficulty"):
+        Box("car", (0, 0, 1, 1), None, difficulty)

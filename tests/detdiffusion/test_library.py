@@ -11,11 +11,11 @@ import torch
 
 import detdiffusion
 from detdiffusion import DetDiffusionPipeline, Layout, load_pipeline
-from detdiffusion.core.assets import BUNDLED_MODEL, EXAMPLES
+from detdiffusion.core.assets import BUNDLED_MODEL
 
 ROOT = Path(__file__).resolve().parents[2]
 BASELINE = BUNDLED_MODEL.with_name("papercut-geodiffusion")
-STREET = EXAMPLES / "street.json"
+STREET = BUNDLED_MODEL / "layouts/1-street.json"
 
 FIRST_STEPS = """
 import json, sys

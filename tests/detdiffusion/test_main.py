@@ -322,3 +322,37 @@ def test_out_that_is_a_file(tmp_path: Path, model: Path, capsys: pytest.CaptureF
         command.main(words)
     assert end.value.code == 2
     assert "is a file, so nothing can be written below it" in capsys.readouterr().err
+
+
+@pytest.mark.model
+def test_a_detector_guides_a_model_without_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The bundled detector and the words-free baseline: it is less sure of an object that is asked to be hard, and the
+    files say how they were made."""
+    tv = {"label": "tv", "box": [0.2, 0.3, 0.7, 0.7]}
+    layout = write(tmp_path, tv, width=256, height=256)
+    model = BUNDLED_MODEL.with_name("papercut-geodiffusion")
+    words = [str(layout), "--model", str(model), "--steps", "8", "--seed", "3", "--device", "cpu"]
+    sure = {}
+    for strategy in ("easy", "hard"):
+        out = tmp_path / strategy
+        led = ["--strategy", strategy, "--detector-guidance", "1.0", "--out", str(out)]
+        assert command.main([*words, *led]) == 0
+        result = json.loads((out / "result.json").read_text())
+        sure[strategy] = result["objects"][0]["confidence"]
+        kept = read_image(out / "image.png").sampling
+        assert kept is not None and (result["detector_guidance"], kept.detector_guidance) == (1.0, 1.0)
+    assert sure["hard"] < sure["easy"] - 0.2
+    capsys.readouterr()
+    refused(capsys, "(--detector-guidance 1)", *words, "--strategy", "hard", "--out", tmp_path / "none")
+
+
+def test_detectors_without_a_gradient_guide_nothing(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Blind:
+        name, sha256, labels, min_score = "blind", "1" * 64, ("car",), 0.5
+
+    monkeypatch.setattr(command, "load_detector", lambda *_, **__: Blind())
+    words = [write(tmp_path, CAR), "--model", model, "--detector-guidance", "1", "--out", tmp_path / "out"]
+    refused(capsys, "blind cannot guide images: it gives no gradient", *words)
+    assert not (tmp_path / "out").exists()

@@ -3,10 +3,13 @@
 import multiprocessing
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
+
+import torch
 
 FORK = multiprocessing.get_context("fork")
 
@@ -36,5 +39,11 @@ def _begin(work: Callable[..., Any], given: Sequence[Any], said: Path, environme
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
         sys.stdout = sys.stderr = file
-        code = work(*given)
+        # A fork makes torch's pool of threads anew when it is first asked for: two threads that ask at once find none.
+        torch.set_num_threads(torch.get_num_threads())
+        try:
+            code = work(*given)
+        except Exception:
+            traceback.print_exc()
+            code = 1
     os._exit(code or 0)

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_models import write_small_model
 from tqdm import tqdm
 
 from detdiffusion.attributes import AttributeRule
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.files import write_json
-from detdiffusion.diffusion.checkpoint import save_pipeline
 from detdiffusion.diffusion.manifest import write_manifest
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.diffusion.untrained import new_pipeline
@@ -77,26 +77,7 @@ def build_model(config: GeneratorConfig = TINY) -> DetDiffusionPipeline:
 
 def write_world_model(folder: Path, words: Vocabulary | None = None) -> Path:
     """A tiny model of random weights that draws 64 pixels and knows the built-in world."""
-    unet = {"sample_size": 8, "block_out_channels": (8, 16), "layers_per_block": 1, "norm_num_groups": 4}
-    blocks = {
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
-    }
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        autoencoder = SmallAutoencoder((8, 8, 8), (1, 1, 1), 4)
-    pipeline = new_pipeline(
-        words or Vocabulary(things=THINGS, stuff=STUFF, grid=(8, 8)),
-        unet_config={**unet, **blocks, "attention_head_dim": 2},
-        text_config={"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
-        autoencoder=autoencoder,
-        scheduler_config={"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"},
-        blueprint_config={},
-        head_config={"width": 8},
-        seed=0,
-    )
-    save_pipeline(pipeline, folder)
-    return folder
+    return write_small_model(folder, words or Vocabulary(things=THINGS, stuff=STUFF, grid=(8, 8)))
 
 
 def write_samples(folder: Path, *, std: bool = False, flipped: bool = False, value: float | None = None) -> SampleStore:

@@ -38,6 +38,11 @@ BAD_WORDS = (  # what is wrong -> what is said
     ("autoencoder --data here --device nonsense --out r", "--device nonsense"),
     ("bundle --preset cpu --out file", "file is a file, and a folder is needed"),
     ("bundle --preset cpu --device nonsense --out r", "--device nonsense"),
+    ("bundle --preset cpu --examples absent.json --out r", "absent.json: no such file"),
+    ("bundle --preset cpu --examples list.json --out r", "list.json: "),
+    ("assemble --model absent --detector here --out r", "absent"),
+    ("assemble --model absent --teacher here --out r", "absent"),
+    ("assemble --model here --out r", "one of the arguments --detector --teacher is required"),
     ("causes --autoencoder absent --out r", "absent: no such"),
     ("convert absent to", "absent"),
     ("detector --arch yolo11n --data absent --out r", "absent: no such folder"),
@@ -233,6 +238,7 @@ def build(folder: Path) -> set[Path]:
     write_json(folder / "old" / "config.json", {"size": 1, "batch": 1, "generator": 1, "steps": 1, "base": 1})
     write_json(folder / "old" / "annotations" / "instances_train.json", {})
     write_json(folder / "model" / "model_index.json", {})
+    write_json(folder / "model" / "unet" / "config.json", {"_class_name": "UNet2DConditionModel"})
     write_json(folder / "pilots.json", {"a": {"steps": 2}})
     dragon = {"label": "dragon", "box": [0, 0, 0.5, 0.5]}
     write_json(folder / "layout.json", {"width": 64, "height": 64, "objects": [dragon]})
@@ -303,6 +309,8 @@ def ready(papercut: Any, model: Path, published: ModuleType, folder: Path) -> di
         "diagnose": [*data, "--model", model, "--detector", "bundled"],
         "train": papercut.words(folder)[1:],
         "distill": ["--model", model],
+        "assemble": ["--model", model, "--detector", model / "detectors" / "bundled"],
+        "download": ["yolov4"],
         "convert": [base, folder / "converted"],
         "evaluate": ["--model", model, "--layouts", scenes],
         "report": [report],

@@ -102,7 +102,7 @@ def test_the_example_of_a_help_is_taken(verb: str, tmp_path: Path, monkeypatch: 
 
 SEVERAL = {  # flags that take more than one form of the same thing
     "--out": {"DIR", "FILE.jsonl", "FILE.json"},  # what is written, a folder or a file
-    "--detector": {"NAME|PATH", "NAME|PATH|none", "NAME|PATH,..."},
+    "--detector": {"NAME|PATH", "NAME|PATH|none", "NAME|PATH,...", "DIR"},  # the last is copied into a model
     "--layouts": {"papercut:COUNT@FIRST_SEED|DIR|FILE.jsonl", "papercut:COUNT@FIRST_SEED"},
     "--attribute-guidance": {"A", "A,..."},
     "--baselines": {"NAME,...", "DIR,..."},  # to train, to compare with

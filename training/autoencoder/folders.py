@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from detdiffusion.diffusion.manifest import part_folder
+from detdiffusion.core.parts import part_folder
 from detdiffusion.errors import CheckpointError
 
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from detdiffusion.core.arguments import add_old_name, positive
 from detdiffusion.errors import DataError
+from training.core.schedule import OnStep
 from training.core.status import StatusWriter, status_writer
 
 
@@ -54,6 +55,19 @@ def add_weights(parser: argparse.ArgumentParser, what: str) -> None:
     add_old_name(parser, "--start", "--weights")
 
 
+def add_examples(parser: argparse.ArgumentParser, otherwise: str = "none") -> None:
+    """`--examples FILE ...`, of every command that writes a model folder with examples inside."""
+    parser.add_argument(
+        "--examples",
+        nargs="+",
+        type=Path,
+        default=(),
+        metavar="FILE|DIR",
+        help="layouts as JSON, or folders of them: examples that the studio shows with the model, of which the first "
+        f"opens it; they lie in its folder layouts/ (default: {otherwise})",
+    )
+
+
 def add_dry_run(parser: argparse.ArgumentParser) -> None:
     """`--dry-run`, of every command that works for long."""
     parser.add_argument(
@@ -89,6 +103,16 @@ def progress(name: str, unit: str = "step", *, tell: bool = True) -> Iterator[Re
         yield Report(bar, status_writer() if tell else StatusWriter(None), name, unit)
     finally:
         bar.close()
+
+
+@contextmanager
+def progress_in_first(first: bool, name: str, unit: str = "step") -> Iterator[OnStep]:
+    """As `progress`, of one process among many: a bar in the first, nothing in the others."""
+    if not first:
+        yield lambda done, total, metrics: None
+        return
+    with progress(name, unit) as report:
+        yield report
 
 
 class Report:

@@ -30,9 +30,13 @@ class Muon(torch.optim.Optimizer):
         momentum: share of the old that stays.
         weight_decay: share of the weights, times the rate, that goes at every step.
 
+    As torch's fused optimizers, it leaves all as it is where its attribute `found_inf`, a tensor on the device, is 1.
+
     Raises:
         ValueError: a parameter is no matrix and no kernel.
     """
+
+    found_inf: Tensor | None = None
 
     def __init__(self, params: Any, lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
@@ -58,12 +62,15 @@ class Muon(torch.optim.Optimizer):
         if not state:
             state["average"] = torch.zeros_like(parameter)
         average: Tensor = state["average"]
+        if self.found_inf is not None:
+            gradient = torch.where(self.found_inf > 0, average, gradient)  # then it stays
         average.lerp_(gradient, 1 - momentum)
         ahead = gradient.lerp(average, momentum)  # Nesterov's
         matrix = ahead.flatten(1)  # [out, in, k, k] -> [out, in * k * k]
         size = ROOT_MEAN_SQUARE * math.sqrt(max(matrix.shape))
-        parameter.mul_(1 - rate * group["weight_decay"])
-        parameter.add_(orthogonal(matrix).reshape(parameter.shape), alpha=-rate * size)
+        moved = parameter * (1 - rate * group["weight_decay"])
+        moved.add_(orthogonal(matrix).reshape(parameter.shape), alpha=-rate * size)
+        parameter.copy_(moved if self.found_inf is None else torch.where(self.found_inf > 0, parameter, moved))
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

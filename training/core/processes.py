@@ -1,14 +1,16 @@
 """One process or many: who works on which pictures of a step, and how their gradients become one.
 
 `torchrun` and `accelerate launch` set the same environment, and both start `python -m training train` as it is. Our
-choice: gradients are summed by one all-reduce a step instead of DDP's wrappers, since a step runs through several
-modules, and every picture has to weigh the same whoever computed it.
+choice: gradients are summed in buckets at the end of a step instead of by DDP's wrappers, since a step runs through
+several modules, and every picture has to weigh the same whoever computed it.
 """
 
 import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -18,6 +20,8 @@ from detdiffusion.core.devices import device_of
 from detdiffusion.errors import ConfigError
 
 PATIENCE = timedelta(hours=2)  # the first process may encode a whole data set while the others wait
+BUCKET = 2**25  # bytes that are sent at once, unless one tensor has more
+IN_FLIGHT = 2  # buckets
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +49,19 @@ class Processes:
         return [range(start, min(start + micro_batch, last)) for start in range(first, last, micro_batch)]
 
     def sum(self, tensors: Sequence[Tensor]) -> None:
-        """Adds up tensors of all processes in place, in one message for each dtype."""
+        """Adds up tensors of all processes in place: bucket by bucket, the next one being filled while one is on its
+        way, so that two copies of a bucket are held and never one of everything."""
         if self.count == 1:
             return
-        for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):  # in the same order everywhere, unlike a set
-            group = [tensor for tensor in tensors if tensor.dtype == dtype]
-            flat = torch.cat([tensor.reshape(-1) for tensor in group])
-            dist.all_reduce(flat)
-            for tensor, part in zip(group, flat.split([tensor.numel() for tensor in group]), strict=True):
-                tensor.copy_(part.view_as(tensor))
+        on_the_way: deque[tuple[list[Tensor], Tensor, Any]] = deque()
+        for bucket in buckets(tensors):
+            alone = len(bucket) == 1 and bucket[0].is_contiguous()  # it is sent from where it lies
+            flat = bucket[0].view(-1) if alone else torch.cat([tensor.reshape(-1) for tensor in bucket])
+            on_the_way.append((bucket, flat, dist.all_reduce(flat, async_op=True)))
+            if len(on_the_way) == IN_FLIGHT:
+                _arrived(*on_the_way.popleft())
+        for sent in on_the_way:
+            _arrived(*sent)
 
     def any(self, value: bool, device: torch.device) -> bool:
         """Whether it is so in any process."""
@@ -65,6 +73,29 @@ class Processes:
         """Returns when all processes are here."""
         if self.count > 1:
             dist.barrier()
+
+
+def buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """All tensors, those of one dtype together, in lists of at most BUCKET bytes (or one tensor); the same lists in
+    every process that has tensors of the same shapes."""
+    for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):  # in the same order everywhere, unlike a set
+        bucket: list[Tensor] = []
+        size = 0
+        for tensor in (one for one in tensors if one.dtype == dtype):
+            if bucket and size + tensor.nbytes > BUCKET:
+                yield bucket
+                bucket, size = [], 0
+            bucket.append(tensor)
+            size += tensor.nbytes
+        yield bucket
+
+
+def _arrived(bucket: list[Tensor], flat: Tensor, work: Any) -> None:
+    """Waits for the sum of a bucket, and puts it where its tensors are."""
+    work.wait()
+    for tensor, part in zip(bucket, flat.split([tensor.numel() for tensor in bucket]), strict=True):
+        if part.data_ptr() != tensor.data_ptr():
+            tensor.copy_(part.view_as(tensor))
 
 
 def join_processes(asked: str | None = None) -> tuple[Processes, torch.device]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from detdiffusion.core.files import claim, hold, read_json, write_json, write_text
 from detdiffusion.errors import ConfigError, DataError, DetDiffusionError, sentence, why
+from training.core.trackers import open_run, rows_of
 
 STATUS = "status.json"
 STATUS_SECONDS = 2.0  # between two writes of status.json
@@ -261,6 +262,12 @@ def telling(path: Path | None, unit: str = "step", *, shared: bool = False) -> I
             writer.say(RunState.FINISHED)
 
 
+def leads() -> bool:
+    """Whether this is the first of the processes that torchrun or accelerate started, which alone speaks; known without
+    torch."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def tells(
     file: Callable[[Any], Path | None], unit: str = "step", *, shared: bool = False
 ) -> Callable[[Callable[[Any], int]], Callable[[Any], int]]:
@@ -278,7 +285,7 @@ def tells(
 
 
 class MetricsLog:
-    """One row a step in `out/metrics.jsonl`, and the same scalars in `out/tensorboard`.
+    """One row a step in `out/metrics.jsonl`, and the same scalars in `out/tensorboard` and in what `--tracker` names.
 
     Rows behind `start` are of a run that was killed after its last checkpoint: they go, so each step stands once.
     """
@@ -288,7 +295,9 @@ class MetricsLog:
 
         out.mkdir(parents=True, exist_ok=True)
         self.path = out / "metrics.jsonl"
+        last = max((row["step"] for row in rows_of(self.path)), default=0)
         cut_rows(self.path, start)
+        self._run = open_run(out, rows_of(self.path), last)
         self._board = SummaryWriter(str(out / "tensorboard"), purge_step=start + 1, flush_secs=FLUSH_SECONDS)
 
     def write(self, values: Mapping[str, float]) -> None:
@@ -304,12 +313,16 @@ class MetricsLog:
             for name, value in values.items():
                 if name != "step":
                     self._board.add_scalar(name, value, step)
+            if self._run is not None:
+                self._run.log(values)
         except OSError as error:
             raise DataError(f"{self.path}: step {step} cannot be written ({why(error)}); free some space") from error
 
     def close(self) -> None:
-        """Closes the files of TensorBoard."""
+        """Closes the files of TensorBoard, and the tracker's run."""
         self._board.close()
+        if self._run is not None:
+            self._run.close()
 
 
 def cut_rows(path: Path, step: int) -> None:

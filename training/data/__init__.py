@@ -1,1 +1,1 @@
-"""Data sets of any form, read as samples (image, layout, masks); the built-in world. Nothing that learns."""
+"""Data sets of any form, read as samples (image, layout, masks); the built-in world; downloads. Nothing that learns."""

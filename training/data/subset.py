@@ -8,8 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +18,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from detdiffusion.core.arguments import fraction, natural, out_folder, positive
-from detdiffusion.core.files import hold, written_aside
+from detdiffusion.core.files import hold, link_or_copy, written_aside
 from detdiffusion.errors import ConfigError, DataError
 from training.core.cli import add_dry_run, nothing_is_missing, progress
 from training.core.schedule import OnStep
@@ -131,15 +129,11 @@ def _names(samples: Iterable[Sample]) -> Iterator[tuple[str, str]]:
 def _place(sample: Sample, path: Path) -> None:
     """A link to the picture, or a copy on another disk; one that is stored turned is stored upright, for tools that
     ignore EXIF."""
-    path.unlink(missing_ok=True)
     if is_turned(sample.path):
+        path.unlink(missing_ok=True)
         sample.load_image().save(path)
         return
-    source = sample.path.resolve()
-    try:
-        os.link(source, path)
-    except OSError:
-        shutil.copyfile(source, path)
+    link_or_copy(sample.path, path)
 
 
 def _write(dataset: Dataset, places: Sequence[int], names: Mapping[str, str], labels: Sequence[str], to: Path) -> None:

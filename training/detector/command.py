@@ -34,6 +34,7 @@ from training.core.cli import (
 from training.core.reading import read_ahead
 from training.core.settings import SET, parse_settings, read_settings, with_fields
 from training.core.status import STATUS, tells
+from training.core.trackers import add_tracker, tracks
 from training.data.datasets import Dataset, Sample, open_dataset
 from training.data.filters import all_objects
 from training.data.forms.recognise import check_data
@@ -124,13 +125,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_set(parser, fields_of, "learning_rate=0.01 or mosaic=0.3")
     add_device(parser)
+    add_tracker(parser)
     add_dry_run(parser)
 
 
+@tracks
 @tells(lambda arguments: arguments.out / RUN / STATUS)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
-    from detdiffusion.core.files import write_json
+    from detdiffusion.core.files import write_sealed
 
     check_device(arguments.device)
     check_data(arguments.data)
@@ -152,7 +155,7 @@ def run(arguments: argparse.Namespace) -> int:
         train(images)
     scores = measure(load_detector(out), images)
     about = {"AP50": scores.AP50, "AP75": scores.AP75, "mAP": scores.mAP, "held_out": len(images.held_out)}
-    write_json(out / RUN / "report.json", {**about, "trained_on": len(images.learned)})
+    write_sealed(out / RUN / "report.json", {**about, "trained_on": len(images.learned)})
     print(f"AP50 {scores.AP50:.3f}, mAP {scores.mAP:.3f} on {len(images.held_out)} held-out images")
     print(out)
     return 0

@@ -54,12 +54,11 @@ class Cases:
         return cls.of_objects(evidence, objects_in(axes, evidence.counted, wanted.bounds))
 
     @classmethod
-    def of_error(cls, evidence: Evidence, kind: ErrorType) -> Cases:
+    def of_error(cls, found: Diagnosis, evidence: Evidence, kind: ErrorType) -> Cases:
         """The detections of a kind of error, or the objects that were missed: as many as the diagnosis counts."""
-        one = evidence
+        one, wrong = evidence, np.flatnonzero(evidence.errors().wrong(kind, found.error_score))
         if kind is ErrorType.MISSED:
-            return cls.of_objects(one, np.flatnonzero(one.counted)[one.errors().missed()])
-        wrong = np.flatnonzero(is_kind(one.kind, kind))
+            return cls.of_objects(one, np.flatnonzero(one.counted)[wrong])
         image, box = one.found_image[wrong], one.found_box[wrong]
         return cls(image, one.found_label[wrong], box, one.score[wrong], _nearest(one, image, box), objects=False)
 

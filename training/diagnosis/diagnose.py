@@ -96,6 +96,7 @@ def diagnose(job: Job, others: Mapping[str, Dataset]) -> tuple[Diagnosis, Eviden
     with progress("scores", "class", tell=False) as report:
         scores = coco_scores(evidence, objects, report)
     errors = evidence.errors()
+    least = errors.best_score()
     slices = find_slices(objects, counted_axes(evidence, cuts), drawn=drawn)
     objects_hard, images_hard = hardest(evidence, job.min_score)
     found = Diagnosis(
@@ -106,7 +107,7 @@ def diagnose(job: Job, others: Mapping[str, Dataset]) -> tuple[Diagnosis, Eviden
         recall=overall(objects.found, objects, drawn),
         confidence=overall(objects.confidence, objects, drawn),
         errors={kind.value: cost for kind, cost in error_costs(errors).items()},
-        error_counts={kind.value: errors.count(kind) for kind in ErrorType},
+        error_counts={kind.value: errors.count(kind, least) for kind in ErrorType},
         slices=slices.named,
         others=slices.others,
         tested=slices.tested,
@@ -117,6 +118,7 @@ def diagnose(job: Job, others: Mapping[str, Dataset]) -> tuple[Diagnosis, Eviden
         hardest_objects=objects_hard,
         hardest_images=images_hard,
         health={"read": job.dataset.report.to_json(), **check_health(job.dataset, evidence, others)},
+        error_score=least,
     )
     write_sealed(job.out / FILE, found.to_json())
     return found, evidence

@@ -153,7 +153,8 @@ def _errors(found: Diagnosis) -> Iterator[Block]:
     yield Table("", ("", "key", "how many"), counts)
     yield Text(
         "TIDE (Bolya et al., ECCV 2020): by how much mAP at IoU 0.5 would rise if the errors of one kind were mended. "
-        "Each is measured alone, so they add up to no total. All detections count here, down to the lowest score.",
+        "Each is measured alone, so they add up to no total. All detections count for that, down to the lowest score. "
+        f"How many there are: with detections from a score of {found.error_score:g} on, where F1 is best.",
         note=True,
     )
 

@@ -122,8 +122,9 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
     """All that is found out. metrics: COCO's twelve numbers; errors: points of mAP at IoU 0.5 that each kind of error
-    costs; slices: those that are worse than the average, worst first; others: the worst of those that are not, or that
-    one of `slices` explains."""
+    costs; error_counts: how many there are with detections from error_score on, where F1 is best (0: with all, as in
+    older files); slices: those that are worse than the average, worst first; others: the worst of those that are not,
+    or that one of `slices` explains."""
 
     format: str
     source: Source
@@ -143,6 +144,7 @@ class Diagnosis:
     hardest_objects: tuple[HardObject, ...]
     hardest_images: tuple[HardImage, ...]
     health: Mapping[str, Any]
+    error_score: Number = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """As `read_diagnosis` reads it."""

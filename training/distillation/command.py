@@ -1,4 +1,7 @@
-"""python -m training distill: a student that draws in few steps, without guidance; the same command goes on."""
+"""python -m training distill: a student that draws in few steps, without guidance; the same command goes on.
+
+One process, or many under `torchrun` or `accelerate launch`, as `python -m training train`.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,13 @@ import sys
 from pathlib import Path
 
 from detdiffusion.core.arguments import add_device, out_folder, positive, sampler_steps
-from detdiffusion.core.devices import check_device, device_of
+from detdiffusion.core.devices import check_device
 from detdiffusion.core.settings import check_settings
 from detdiffusion.diffusion.manifest import check_model, verify
 from training.core.cli import add_dry_run, add_set, check_there, nothing_is_missing
 from training.core.settings import with_settings
-from training.core.status import STATUS, tells
+from training.core.status import STATUS, leads, tells
+from training.core.trackers import add_tracker, tracks
 from training.data.forms.recognise import check_data
 from training.data.request import add_attributes, add_data_arguments, reading_of
 from training.distillation.config import DistillConfig
@@ -44,10 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_attributes(parser)
     add_set(parser, "DistillConfig (training/distillation/config.py)", "training.batch=16 or guidance_scale=1.5")
     add_device(parser)
+    add_tracker(parser)
     add_dry_run(parser)
 
 
-@tells(lambda arguments: arguments.out / STATUS)
+@tracks
+@tells(lambda arguments: arguments.out / STATUS if leads() else None)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     given = {"steps": arguments.steps, "training.steps": arguments.updates, "lora_rank": arguments.lora_rank}
@@ -60,13 +66,21 @@ def run(arguments: argparse.Namespace) -> int:
     check_there(arguments.attributes, what="file")
     where = (arguments.data, arguments.split, arguments.attributes, reading_of(arguments))
     request = DistillRequest(arguments.model, arguments.out, config, *where)
-    print("\n".join(request.check()), file=sys.stderr)
+    said = request.check()
     check_settings(request.out / "config.json", request.kept())
-    print(f"checking the model {request.model}", file=sys.stderr)
+    if leads():
+        print("\n".join([*said, f"checking the model {request.model}"]), file=sys.stderr)
     verify(request.model)
     if arguments.dry_run:
         return nothing_is_missing()
+    from training.core.processes import join_processes, leave_processes
     from training.distillation.run import distill
 
-    print(distill(request, device_of(arguments.device)))
+    processes, device = join_processes(arguments.device)
+    try:
+        student = distill(request, device, processes)
+    finally:
+        leave_processes()
+    if processes.main:
+        print(student)
     return 0

@@ -20,7 +20,6 @@ from detdiffusion.sampling_config import in_interval
 from detdiffusion.text.prompt import TextCondition
 from training.distillation.phases import Phases, Step
 from training.generator.batch import Batch
-from training.generator.step import layout_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +57,8 @@ class Distillation:
             ends = Step.between(alphas_bar, next_, end, kind)(later, answer)
             target = whole.leading_to(noisy, torch.where(there[:, None, None, None], later, ends))
         weights = whole.prediction.abs()[:, 0]  # between the error of a prediction and that of where it leads
-        if config.use_foreground:
-            weights = weights * layout_weights(batch, size, config).to(weights.device)
+        if batch.foreground is not None:
+            weights = weights * batch.foreground
         loss = denoising_loss(prediction, target, weights) * batch.share
         zero = torch.zeros((), device=loss.device)
         return Losses(loss, loss, zero, zero)

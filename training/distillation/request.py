@@ -7,7 +7,7 @@ from pathlib import Path
 
 from detdiffusion.core.files import file_hash
 from detdiffusion.detectors import BUNDLED, detector_path
-from detdiffusion.diffusion.manifest import INDEX, read_recommended, read_vocabulary
+from detdiffusion.diffusion.manifest import INDEX, PLAIN, attention_type, read_recommended, read_vocabulary
 from detdiffusion.errors import ConfigError
 from training.data.attributes import read_attributes
 from training.data.datasets import open_dataset
@@ -33,7 +33,8 @@ class DistillRequest:
         """Opens the data, if there are any, and returns what is to be said of them.
 
         Raises:
-            ConfigError: the model needs data, or is a student itself; or LoRA weights are asked for without peft.
+            ConfigError: the model needs data, is a student itself, or GLIGEN's; or LoRA weights are asked for without
+                peft.
             CheckpointError, DetectorError: it has no vocabulary, or no detector for scenes of the built-in world.
             DataError: the data cannot be read, or the attributes are not theirs.
         """
@@ -41,6 +42,10 @@ class DistillRequest:
             check_peft()
         if not read_recommended(self.model).guided:
             raise ConfigError(f"{self.model} is a student itself: give the model that it learned from")
+        if attention_type(self.model) != PLAIN:
+            raise ConfigError(
+                f"{self.model} is GLIGEN's, which sees boxes in its first steps alone: it has no student here"
+            )
         words = read_vocabulary(self.model)
         if self.data is None and (words.things, words.stuff) != (THINGS, STUFF):
             raise ConfigError(

@@ -11,9 +11,12 @@ from diffusers import DDIMScheduler
 from detdiffusion.core.settings import keep_settings
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.diffusion.checkpoint import save_pipeline
+from detdiffusion.diffusion.examples import Examples, bring_examples
+from detdiffusion.diffusion.manifest import Teacher, weights_hash
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.sampling_config import WHOLE_SCHEDULE, Recommended
-from training.core.cli import progress
+from training.core.cli import progress, progress_in_first
+from training.core.processes import Processes
 from training.data.attributes import read_attributes
 from training.data.datasets import open_dataset
 from training.distillation.config import DistillConfig
@@ -33,31 +36,47 @@ if TYPE_CHECKING:
 LORA = "lora"  # folder of a run: LoRA weights alone
 
 
-def distill(request: DistillRequest, device: torch.device) -> Path:
+def distill(request: DistillRequest, device: torch.device, processes: Processes | None = None) -> Path:
     """The student's folder, `out/model`; the same request goes on after a stop. LoRA weights lie in `out/lora`, too.
+
+    processes: this one among all of the run, of which the first writes.
 
     Raises:
         CheckpointError: the model cannot be read.
         ConfigError: `out` was started with other settings.
         DataError, DetectorError: the data, or the model's detector, cannot be read.
     """
+    processes = processes or Processes()
     teacher, student = (load_pipeline(request.model) for _ in range(2))
     phases = Phases(request.config.steps, request.config.substeps, teacher.scheduler.config.num_train_timesteps)
     training = _training(request, teacher)
-    keep_settings(request.out / "config.json", request.kept())
+    if processes.main:
+        keep_settings(request.out / "config.json", request.kept())
     teacher.to(device)
-    if rank := request.config.lora_rank:
-        add_lora(student.unet, rank, training.seed)
-    samples = _samples(request, teacher, training, device)
+    if request.config.lora_rank:
+        add_lora(student.unet, request.config.lora_rank, training.seed)
+    samples = _samples(request, teacher, training, device, processes)
     lesson = Distillation(teacher, phases, request.config.guidance_scale)
-    with progress("distilling") as report:
-        train_generator(student, SampleStore.load(samples), training, request.out, device, report, lesson=lesson)
-    if rank:
+    store = SampleStore.load(samples)
+    with progress_in_first(processes.main, "distilling") as report:
+        train_generator(student, store, training, request.out, device, report, lesson=lesson, processes=processes)
+    if processes.main:
+        _write(student, request)
+    return request.out / "model"
+
+
+def _write(student: DetDiffusionPipeline, request: DistillRequest) -> None:
+    """What has learned, as a model folder, and the teacher's examples with it."""
+    if request.config.lora_rank:
         take_lora(student.unet, request.out / LORA)
     student.scheduler = few_steps(student)
-    student.register_to_config(sampling=few_steps_wanted(request.config).to_json(), guidance_interval=WHOLE_SCHEDULE)
+    student.register_to_config(
+        sampling=few_steps_wanted(request.config).to_json(),
+        guidance_interval=WHOLE_SCHEDULE,
+        teacher=Teacher(request.model.resolve().name, weights_hash(request.model)).to_json(),
+    )
     save_pipeline(student, request.out / "model")
-    return request.out / "model"
+    bring_examples(Examples(), request.model, request.out / "model", student.vocabulary)
 
 
 def few_steps(pipe: DetDiffusionPipeline) -> DDIMScheduler:
@@ -85,19 +104,25 @@ def _training(request: DistillRequest, pipe: DetDiffusionPipeline) -> GeneratorC
 
 
 def _samples(
-    request: DistillRequest, pipe: DetDiffusionPipeline, training: GeneratorConfig, device: torch.device
+    request: DistillRequest,
+    pipe: DetDiffusionPipeline,
+    training: GeneratorConfig,
+    device: torch.device,
+    processes: Processes,
 ) -> Path:
-    """The folder of latents and layouts that the student learns from."""
+    """The folder of latents and layouts that the student learns from: processes share the images of a data set, and the
+    first one alone draws scenes."""
     out = request.out / "samples"
     if request.data is not None:
         dataset = open_dataset(request.data, split=request.split, reading=request.reading)
         attributes = None if request.attributes is None else read_attributes(request.attributes, dataset)
-        with progress("latents", "image") as report:
-            encode_dataset(dataset, attributes, pipe.vae, training, out, device, report)
+        with progress_in_first(processes.main, "latents", "image") as report:
+            encode_dataset(dataset, attributes, pipe.vae, training, out, device, report, processes)
         return out
-    if not (out / SUMMARY).exists():
+    if processes.main and not (out / SUMMARY).exists():
         out.mkdir(parents=True, exist_ok=True)
         detector = load_detector(BUNDLED, request.model, device=device)
         with progress("attributes", "chunk") as report:
             make_samples(request.config.samples, pipe.native_size[0], detector, pipe.vae, out, report)
+    processes.wait()
     return out

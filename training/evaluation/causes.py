@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detdiffusion.core.files import file_hash
+from detdiffusion.core.parts import part_folder
 from detdiffusion.evaluation.bootstrap import estimate_mean, resamples
 from detdiffusion.layout import Attribute, Layout
 from detdiffusion.models.cause_classifier import FOLDER, NONE, WEIGHTS_FILE, CauseClassifier, counted, load_causes
@@ -41,7 +42,7 @@ class CauseCounter:
         classifier = load_causes(model)
         if classifier is None:
             return None
-        return cls(classifier, file_hash(model / FOLDER / WEIGHTS_FILE), layouts)
+        return cls(classifier, file_hash(part_folder(model, FOLDER) / WEIGHTS_FILE), layouts)
 
     def report(
         self, source: LayoutSource, size: Size, real: SeenImages | None, drawn: Mapping[Variant, SeenImages]

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.arguments import (
+    DRAWING_DEVICE,
     add_batch,
+    add_detector_guidance,
     add_device,
+    add_fix_boxes,
     add_old_name,
     add_sampling,
     amount,
@@ -80,6 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also generate the layouts of origin with attribute guidance of each strength; 0 is origin",
     )
     add_old_name(parser, "--difficulties", "--attribute-guidance")
+    add_detector_guidance(parser)
+    add_fix_boxes(parser)
     parser.add_argument("--one-hard", action="store_true", help="also test one hard object per layout, the others easy")
     parser.add_argument("--inception", type=Path, metavar="FILE", help="Inception weights for FID")
     parser.add_argument("--scene-fid", action="store_true", help="also the FID of the objects' crops")
@@ -96,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--attributes", type=Path, metavar="FILE.jsonl", help="of `python -m training annotate`, for a data set"
     )
-    add_device(parser)
+    add_device(parser, DRAWING_DEVICE)
     add_filter_arguments(parser)
     add_dry_run(parser)
 
@@ -108,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_report_path(path)
     if sheet_path is not None and sheet_path.suffix.lower() not in SHEET_SUFFIXES:
         raise ConfigError(f"{sheet_path.name}: --sheet needs a name that ends with {' or '.join(SHEET_SUFFIXES)}")
-    check_device(arguments.device)
+    check_device(arguments.device, draws=True)
     check_models([arguments.model, *arguments.baselines], arguments.detector, arguments.inception)
     plan = request_of(arguments)
     for line in describe(plan.source):
@@ -141,10 +146,13 @@ def request_of(arguments: argparse.Namespace) -> Plan:
         detectors=arguments.detector,
         baselines=arguments.baselines,
         attribute_guidances=[strength for strength in arguments.attribute_guidance if strength],
+        detector_guidance=arguments.detector_guidance,
         one_hard=arguments.one_hard,
         inception=arguments.inception,
         scene_fid=arguments.scene_fid,
-        sampling=SamplingRequest(arguments.steps, arguments.guidance, sampler=arguments.sampler),
+        sampling=SamplingRequest(
+            arguments.steps, arguments.guidance, sampler=arguments.sampler, fix_boxes=arguments.fix_boxes
+        ),
         batch=arguments.batch,
         device=arguments.device,
     )
@@ -154,7 +162,10 @@ def sheet_of(report: EvaluationReport, work: Path) -> Image.Image:
     """The first layouts: a row of real pictures, where there are any, above a row of each view of the first system."""
     system, count = report.systems[0], min(SHEET, report.layouts.count)
     names = [REAL] if report.real is not None else []
-    names += [f"{system.name}/{Variant(view.strategy, view.attribute_guidance).slug}" for view in system.views]
+    names += [
+        f"{system.name}/{Variant(view.strategy, view.attribute_guidance, view.detector_guidance).slug}"
+        for view in system.views
+    ]
     folders = [Chunks(work, name, count, report.sampler.batch) for name in names]
     return sheet([SeenImages(folder).load(range(count)) for folder in folders])
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.devices import device_of
-from detdiffusion.detection import Detector
+from detdiffusion.detection import Detector, scores_boxes
 from detdiffusion.detectors import BUNDLED, detector_path, load_detector, own_detectors
 from detdiffusion.detectors.names import check_knows, remap_labels
 from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
@@ -45,12 +45,13 @@ class Plan:
     detectors: Sequence[str] = ()
     baselines: Sequence[Path] = ()
     attribute_guidances: Sequence[float] = ()  # each a variant of the layouts of origin
+    detector_guidance: float = 0.0  # also every strategy, guided by the first detector that looks; 0: not
     one_hard: bool = False
     inception: Path | None = None
     scene_fid: bool = False
     sampling: SamplingRequest = AS_RECOMMENDED
     batch: int = BATCH
-    device: str | None = None  # None: cuda where there is one
+    device: str | None = None  # as `load_pipeline` takes it, openvino too; None: cuda where there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,13 @@ class Inputs:
     results: Mapping[str, Path]  # results files of others, by the names of the report; they may be still to come
     labeller: Detector | None  # gives the attributes; None: they come with the layouts
     device: torch.device
+    place: str  # of the pipelines: the device, or openvino
     inception: Inception | None
+
+    @property
+    def computed_on(self) -> str:
+        """The kind of what draws: cpu, cuda, openvino."""
+        return self.place.partition(":")[0]
 
     @classmethod
     def of(cls, plan: Plan) -> Inputs:
@@ -72,7 +79,7 @@ class Inputs:
         check_plan(plan)
         from detdiffusion.diffusion.manifest import read_recommended, read_vocabulary, verify
 
-        device = device_of(plan.device)
+        device = device_of(plan.device, draws=True)
         systems = unique_names([plan.model, *plan.baselines])
         for folder in systems.values():
             verify(folder)
@@ -80,8 +87,15 @@ class Inputs:
         recommended = {name: read_recommended(folder) for name, folder in systems.items()}
         labels = next(iter(vocabularies.values())).labels
         detectors, results = load_detectors(plan, labels)
+        if plan.detector_guidance:
+            scores_boxes(_leader(detectors))
+        elif plan.sampling.fix_boxes:
+            _leader(detectors)
         labeller = None if plan.source.labelled else _labeller(plan, detectors, labels)
-        return cls(systems, vocabularies, recommended, detectors, results, labeller, device, _inception(plan, device))
+        place = plan.device or str(device)
+        return cls(
+            systems, vocabularies, recommended, detectors, results, labeller, device, place, _inception(plan, device)
+        )
 
 
 def sampling_of(plan: Plan, inputs: Inputs, name: str) -> SamplingConfig:
@@ -153,14 +167,21 @@ def load_detectors(plan: Plan, labels: Sequence[str]) -> tuple[dict[str, Detecto
 
 def _known(name: str, plan: Plan, labels: Sequence[str]) -> Detector:
     """A detector under the model's class names; DetectorError if it knows none of them."""
-    detector = remap_labels(load_detector(name, plan.model, device=device_of(plan.device)), labels)[0]
+    detector = remap_labels(load_detector(name, plan.model, device=device_of(plan.device, draws=True)), labels)[0]
     check_knows(detector, labels, "the model")
     return detector
 
 
+def _leader(detectors: Mapping[str, Detector]) -> Detector:
+    """The first detector that looks."""
+    if not detectors:
+        raise ConfigError("--detector-guidance and --fix-boxes need a detector that looks at images: no results file")
+    return next(iter(detectors.values()))
+
+
 def _labeller(plan: Plan, detectors: Mapping[str, Detector], labels: Sequence[str]) -> Detector:
     """The model's own detector, else the first one that looks."""
-    if (plan.model / "detectors" / BUNDLED).is_dir():
+    if BUNDLED in own_detectors(plan.model):
         return _known(BUNDLED, plan, labels)
     if not detectors:
         raise ConfigError(
@@ -199,7 +220,13 @@ def image_size(pipe: DetDiffusionPipeline) -> Size:
 def variants_for(plan: Plan, vocabulary: Vocabulary) -> list[Variant]:
     """The variants of every layout that a model with this vocabulary can draw."""
     attributes = bool(vocabulary.attribute_words)
-    return variants_of(plan.strategies, plan.attribute_guidances, one_hard=plan.one_hard, attributes=attributes)
+    return variants_of(
+        plan.strategies,
+        plan.attribute_guidances,
+        one_hard=plan.one_hard,
+        attributes=attributes,
+        detector_guidance=plan.detector_guidance,
+    )
 
 
 def _inception(plan: Plan, device: torch.device) -> Inception | None:

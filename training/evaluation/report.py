@@ -82,6 +82,27 @@ class Distance:
 
 
 @dataclass(frozen=True, slots=True)
+class GuidanceReport:
+    """What guidance by a detector did, against images of the same noise without it.
+
+    Attributes:
+        by: the detector that guided. compared_with: the variant of the images without it.
+        drop: confidence that each detector loses.
+        recall_kept: objects that each one finds, as a share of those that it found before.
+        drop_after_jpeg: what the detector that guided loses where both sets of images were JPEG files of quality 90.
+        high_frequency: of the energy of the change, the share that is finer than the autoencoder's cells.
+    """
+
+    strength: float
+    by: str
+    compared_with: str
+    drop: Mapping[str, Measured]
+    recall_kept: Mapping[str, Measured]
+    drop_after_jpeg: Measured
+    high_frequency: Measured
+
+
+@dataclass(frozen=True, slots=True)
 class VariantReport:
     """What became of the layouts, asked for in one way."""
 
@@ -93,6 +114,12 @@ class VariantReport:
     fid_note: str | None
     detector_feature_distance: Number
     scene_fid: Number
+    guided: Annotated[GuidanceReport | None, typed_json.left_out] = None  # None: no detector guided
+
+    @property
+    def detector_guidance(self) -> float:
+        """Its strength."""
+        return 0.0 if self.guided is None else self.guided.strength
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +166,15 @@ class CausesReport:
 
 @dataclass(frozen=True, slots=True)
 class SamplerReport:
-    """How images were made. size: height, width in pixels. sampler: empty for each model's own."""
+    """How images were made. size: height, width in pixels. sampler: empty for each model's own. fix_boxes: None where
+    wrong boxes were not drawn again."""
 
     steps: int
     guidance: float
     batch: int
     size: tuple[int, int]
     sampler: str = ""
+    fix_boxes: Annotated[bool | None, typed_json.left_out] = None
 
 
 @dataclass(frozen=True, slots=True)

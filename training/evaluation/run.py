@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from detdiffusion.attributes import AttributeRule, Strategy, label_attributes
-from detdiffusion.core.files import claim, text_hash, write_text, written_aside
+from detdiffusion.core.files import claim, sealed, text_hash, write_text, written_aside
 from detdiffusion.core.settings import check_settings, keep_settings
 from detdiffusion.detection import Detector
 from detdiffusion.errors import ConfigError, DetectorError
@@ -28,6 +28,7 @@ from training.core.cli import progress
 from training.core.status import STATUS, RunState, StatusWriter, telling
 from training.data.layout_sources import LayoutSource, PapercutLayouts, Size
 from training.evaluation import summary as said
+from training.evaluation.guidance import guidance_report
 from training.evaluation.image_distances import Distances
 from training.evaluation.inputs import REAL, Inputs, Plan, check_classes, image_size, sampling_of, variants_for
 from training.evaluation.mask_quality import mask_iou, save_masks
@@ -87,7 +88,7 @@ def evaluate(plan: Plan, work: Path) -> EvaluationReport:
 
     inputs = Inputs.of(plan)
     first = next(iter(inputs.systems))
-    loaded = {first: load_pipeline(plan.model, device=inputs.device)}
+    loaded = {first: load_pipeline(plan.model, device=inputs.place)}
     size = image_size(loaded[first])
     with ExitStack() as stack:
         stack.enter_context(_alone(work))
@@ -103,7 +104,8 @@ def evaluate(plan: Plan, work: Path) -> EvaluationReport:
             stage = Stage(plan, work, inputs, truth, scorer, real, rows, meter)
             systems = []
             for name, folder in inputs.systems.items():
-                pipe = loaded.pop(name, None) or load_pipeline(folder, device=inputs.device)
+                pipe = loaded.pop(name, None) or load_pipeline(folder, device=inputs.place)
+                pipe.set_progress_bar_config(disable=True)  # the command has its own
                 systems.append(stage.perform(name, pipe))
         missing = [str(path) for name, path in inputs.results.items() if name not in scorer.detectors]
         if missing:
@@ -149,7 +151,8 @@ class Stage:
             distance = self.distances.of(drawn, f"{name}: {variant.name}, distances")
             scores = said.scores_of(seen)
             asked = (variant.name, variant.strategy, variant.attribute_guidance)
-            variants.append(VariantReport(*asked, scores=scores, **asdict(distance)))
+            led = guidance_report(variant, images, blocks, self.truth.layouts, self.inputs.detectors, pipe.downsample)
+            variants.append(VariantReport(*asked, scores=scores, guided=led, **asdict(distance)))
         return SystemReport(
             name=name,
             kind=said.kind_of(pipe),
@@ -182,11 +185,13 @@ class Stage:
         layouts, source = self.truth.layouts, self.plan.source
         asked_for = Strategy(variant.strategy) if variant.strategy in tuple(Strategy) else Strategy.ORIGIN
         sampling = sampling_of(self.plan, self.inputs, name)
-        made_by = (name, model_hash(self.inputs.systems[name]), "", *pipe.computed_in())
+        leads = variant.detector_guidance or sampling.fix_boxes
+        leader = next(iter(self.inputs.detectors.values())) if leads else None
+        made_by = (name, model_hash(self.inputs.systems[name]), leader.name if leader else "", *pipe.computed_in())
 
         def look(chunk: range) -> Detected:
             asked = [variant.asked(place, layouts[place]) for place in chunk]
-            images = draw(pipe, variant, asked, [source.seed(place) for place in chunk], sampling)
+            images = draw(pipe, variant, asked, [source.seed(place) for place in chunk], sampling, leader)
             return Detected(images, {key: one.detect(images) for key, one in self.inputs.detectors.items()})
 
         def save(path: Path, image: Image.Image, number: int) -> None:
@@ -256,7 +261,7 @@ def _config(plan: Plan, inputs: Inputs) -> dict[str, Any]:
         "layouts": {"source": source.kind, "spec": source.spec, "fingerprint": source.fingerprint},
         "attributes_by": None if labeller is None else labeller.sha256,
         "detectors": [{"name": name, "sha256": one.sha256} for name, one in inputs.detectors.items()],
-        "device": inputs.device.type,
+        "device": inputs.computed_on,
     }
 
 
@@ -351,7 +356,7 @@ def _alone(work: Path) -> Iterator[None]:
 
 
 def _write_rows(file: IO[str], rows: Iterable[ObjectRow]) -> None:
-    file.writelines(json.dumps(row.to_json()) + "\n" for row in rows)
+    file.writelines(json.dumps(sealed(row.to_json())) + "\n" for row in rows)
 
 
 def _report(
@@ -386,9 +391,9 @@ def _report(
 def sampler_report(plan: Plan, inputs: Inputs, size: Size, name: str | None = None) -> SamplerReport:
     """How the images of a system are made; None: of the first."""
     how = sampling_of(plan, inputs, name or next(iter(inputs.systems)))
-    return SamplerReport(how.steps, how.guidance_scale, plan.batch, size, how.sampler)
+    return SamplerReport(how.steps, how.guidance_scale, plan.batch, size, how.sampler, how.fix_boxes or None)
 
 
 def _kept_sampler(report: SamplerReport) -> dict[str, Any]:
     kept = {**asdict(report), "size": list(report.size)}
-    return {name: value for name, value in kept.items() if value != ""}
+    return {name: value for name, value in kept.items() if value not in ("", None)}

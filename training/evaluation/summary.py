@@ -13,7 +13,17 @@ from detdiffusion.evaluation.effect import Block, Transfer, confidence_drop, sco
 from detdiffusion.layout import Attribute, Layout
 from training.core.typed_json import from_json
 from training.data.layout_sources import LayoutSource
-from training.evaluation.report import COMMON, DetectorReport, Drop, EvaluationReport, Kept, Labeller, ObjectRow, Scores
+from training.evaluation.report import (
+    COMMON,
+    DetectorReport,
+    Drop,
+    EvaluationReport,
+    GuidanceReport,
+    Kept,
+    Labeller,
+    ObjectRow,
+    Scores,
+)
 from training.evaluation.variants import ONE_HARD, Variant, tagged_object
 
 if TYPE_CHECKING:
@@ -110,11 +120,12 @@ def object_rows(
 ) -> Iterator[ObjectRow]:
     """A row for every object of a variant (None: of the real images).
 
-    attributes: whether the model could be asked for any.
+    attributes: whether the model could be asked for any; where a detector guides, it could.
     """
     shown = "real" if variant is None else variant.name
     for image, layout in enumerate(layouts):
-        asked = variant.asked(image, layout) if variant is not None and attributes else None
+        led = variant is not None and (attributes or bool(variant.detector_guidance))
+        asked = variant.asked(image, layout) if variant is not None and led else None
         for place, box in enumerate(layout.boxes):
             wanted = asked.boxes[place].attribute if asked else None
             sure = {name: block.confidences[image][place] for name, block in blocks.items()}
@@ -128,7 +139,8 @@ def summary(report: EvaluationReport) -> list[str]:
     if report.real is not None:
         lines.append(_line("real", report.real.scores[lead]))
     for system in report.systems:
-        lines += [_line(f"{system.name}: {variant.name}", variant.scores[lead]) for variant in system.views]
+        for variant in system.views:
+            lines += [_line(f"{system.name}: {variant.name}", variant.scores[lead]), *_guided(variant.guided)]
         drop, moved = (system.drop or {}).get(lead), (system.transfer or {}).get(lead)
         estimates = {
             "easy to hard, confidence lost": None if drop is None else drop.confidence,
@@ -141,6 +153,18 @@ def summary(report: EvaluationReport) -> list[str]:
         if hard is not None:
             lines.append(f"  causes of at least {COMMON:.0%} of the hard objects: {len(hard.common)}")
     return lines
+
+
+def _guided(guided: GuidanceReport | None) -> list[str]:
+    """What a detector's guidance did, against the same noise without it."""
+    if guided is None:
+        return []
+    lines = [
+        f"  against {guided.compared_with}, confidence lost by {one}: {_words(guided.drop[one])}" for one in guided.drop
+    ]
+    lines += [f"  objects found by {one}, of those before: {_words(kept)}" for one, kept in guided.recall_kept.items()]
+    lines.append(f"  confidence lost by {guided.by} as JPEG files: {_words(guided.drop_after_jpeg)}")
+    return [*lines, f"  finer than the autoencoder's cells, of what changed: {_words(guided.high_frequency)}"]
 
 
 def _line(what: str, scores: Scores) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from detdiffusion.attributes import Strategy, apply_strategy
 from detdiffusion.core.files import hash_number
@@ -15,6 +15,7 @@ from detdiffusion.sampling_config import SamplingConfig
 if TYPE_CHECKING:
     from PIL import Image
 
+    from detdiffusion.detection import Detector
     from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 
 ONE_HARD = "one-hard"
@@ -26,20 +27,26 @@ class Variant:
 
     strategy: str  # of `Strategy`, or one-hard
     attribute_guidance: float = 0.0
+    detector_guidance: float = 0.0
 
     @property
     def name(self) -> str:
         """As reports show it."""
+        if self.detector_guidance:
+            return f"{self.strategy}, detector guidance {self.detector_guidance:g}"
         return self.strategy if self.attribute_guidance == 0 else f"attribute guidance {self.attribute_guidance:g}"
 
     @property
     def slug(self) -> str:
         """Name of its folder, as version 0.1 had it: ids of images depend on it, and evaluations that were begun."""
+        if self.detector_guidance:
+            return f"{self.strategy}-detector-{self.detector_guidance:g}"
         return self.strategy if self.attribute_guidance == 0 else f"difficulty-{self.attribute_guidance:g}"
 
     def sampling(self, sampling: SamplingConfig) -> SamplingConfig:
-        """With this variant's attribute guidance."""
-        return replace(sampling, attribute_guidance=self.attribute_guidance)
+        """With this variant's guidance."""
+        led = self.detector_guidance
+        return replace(sampling, attribute_guidance=self.attribute_guidance, detector_guidance=led)
 
     def asked(self, place: int, layout: Layout) -> Layout:
         """What the model is asked for, of a layout with true attributes. place: its number among the layouts."""
@@ -53,20 +60,27 @@ class Variant:
 
 
 def variants_of(
-    strategies: Sequence[Strategy], attribute_guidances: Sequence[float], *, one_hard: bool, attributes: bool
+    strategies: Sequence[Strategy],
+    attribute_guidances: Sequence[float],
+    *,
+    one_hard: bool,
+    attributes: bool,
+    detector_guidance: float = 0.0,
 ) -> list[Variant]:
-    """The variants of one model, each once; a model without words for attributes has origin only.
+    """The variants of one model, each once. A model without words for attributes has origin, and easy and hard only
+    where a detector guides.
 
     Raises:
         ConfigError: one hard object is to be compared with a variant that is not there.
     """
+    led = [Variant(strategy.value, detector_guidance=detector_guidance) for strategy in strategies if detector_guidance]
     if not attributes:
-        return [Variant(Strategy.ORIGIN)]
+        return [Variant(Strategy.ORIGIN), *(one for one in led if one.strategy != Strategy.ORIGIN)]
     if one_hard and Strategy.EASY not in strategies:
         raise ConfigError("--one-hard compares with the images of easy: add easy to --strategies")
     variants = [Variant(strategy.value) for strategy in strategies]
     variants += [Variant(Strategy.ORIGIN.value, amount) for amount in attribute_guidances]
-    return list(dict.fromkeys([*variants, *([Variant(ONE_HARD)] if one_hard else [])]))
+    return list(dict.fromkeys([*variants, *([Variant(ONE_HARD)] if one_hard else []), *led]))
 
 
 def tagged_object(place: int, layout: Layout) -> int | None:
@@ -83,7 +97,10 @@ def draw(
     asked: Sequence[Layout],
     seeds: Sequence[int],
     sampling: SamplingConfig,
+    detector: Detector | None = None,
 ) -> list[Image.Image]:
-    """One batch of images, each from the noise of its seed; all else is that of `sampling` and the variant."""
-    images: list[Image.Image] = pipe(asked, seeds=seeds, **variant.sampling(sampling).options()).images
+    """One batch of images, each from the noise of its seed; all else is that of `sampling` and the variant. detector:
+    that guides or fixes boxes, where there is one."""
+    by: dict[str, Any] = {} if detector is None else {"detector": detector}
+    images: list[Image.Image] = pipe(asked, seeds=seeds, **variant.sampling(sampling).options(), **by).images
     return images

@@ -2,18 +2,21 @@
 
 import functools
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from detdiffusion.diffusion.denoising import Shown
 from detdiffusion.errors import DataError, why
 from detdiffusion.layout import Layout
+from detdiffusion.models.config import LossConfig
+from detdiffusion.models.losses import foreground_weights
 from training.core.checkpoints import epoch_order, sample_generator
 from training.generator.chunk import read_chunk
 from training.generator.config import GeneratorConfig
@@ -32,7 +35,7 @@ class SampleStore:
     .safetensors file; latents and masks are read from disk when they are asked for, layouts are held."""
 
     layouts: tuple[Layout, ...]
-    _chunks: tuple[Any, ...]  # open safetensors files
+    _chunks: tuple[Mapping[str, Tensor], ...]  # of each file, mapped into memory and read when they are used
     _starts: tuple[int, ...]  # index of the first sample of each chunk
     _masks: tuple[int, ...]  # row of each sample's first mask in its chunk
 
@@ -54,30 +57,30 @@ class SampleStore:
     @property
     def shape(self) -> tuple[int, ...]:
         """[C, h, w] of the latents."""
-        return tuple(self._chunks[0].get_slice("latents").get_shape()[1:])
+        return tuple(self._chunks[0]["latents"].shape[1:])
 
     def latents(self, index: int, *, flipped: bool = False) -> Latents:
         """What the autoencoder made of an image, plain or mirrored."""
         name = "flipped" if flipped else "latents"
         chunk, row = self._place(index)
-        std = f"{name}_std" in chunk.keys()  # noqa: SIM118 - no mapping
-        return Latents(chunk.get_slice(name)[row].float(), chunk.get_slice(f"{name}_std")[row].float() if std else None)
+        std = chunk.get(f"{name}_std")
+        return Latents(chunk[name][row].float(), None if std is None else std[row].float())
 
     def masks(self, index: int) -> Tensor:
         """[objects, H, W] uint8, 255 where a cell is covered; as many cells as the latents, or a multiple."""
         chunk, _ = self._place(index)
         first = self._masks[index]
-        masks: Tensor = chunk.get_slice("masks")[first : first + len(self.layouts[index].boxes)]
-        return masks
+        return chunk["masks"][first : first + len(self.layouts[index].boxes)]
 
-    def _place(self, index: int) -> tuple[Any, int]:
+    def _place(self, index: int) -> tuple[Mapping[str, Tensor], int]:
         chunk = bisect_right(self._starts, index) - 1
         return self._chunks[chunk], index - self._starts[chunk]
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path) -> Mapping[str, Tensor]:
     try:
-        return safe_open(path, framework="pt")
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError) as error:
         raise DataError(
             f"{path} is damaged ({why(error)}); delete {path.parent} and run the same command again"
@@ -85,7 +88,10 @@ def _opened(path: Path) -> Any:
 
 
 class Batch(NamedTuple):
-    """The pictures of one forward: a step's whole batch, or a part of it."""
+    """The pictures of one forward: a step's whole batch, or a part of it.
+
+    shown: `Denoiser.show_layouts` of the layouts; None: it is made when it is needed.
+    """
 
     latents: Tensor  # [B, C, h, w], clean
     noise: Tensor  # [B, C, h, w]
@@ -95,6 +101,8 @@ class Batch(NamedTuple):
     object_mask: Tensor  # [B, N] bool, False on padding
     object_weights: Tensor  # [B, N], of each object in the perception loss of the whole step
     share: float = 1.0  # of the step's pictures
+    foreground: Tensor | None = None  # [B, h, w], weights of the denoising loss; None: all the same
+    shown: Shown | None = None
 
 
 class Draw(NamedTuple):
@@ -127,10 +135,9 @@ def make_batch(
     config: GeneratorConfig,
     step: int,
     timesteps: int,
-    device: torch.device,
     positions: Sequence[int] | None = None,
 ) -> Batch:
-    """The batch of one step, or the part of it at some of its places.
+    """The batch of one step, or the part of it at some of its places; on the CPU.
 
     Args:
         timesteps: how many the noise schedule has; one in 0..timesteps-1 is drawn for each sample.
@@ -165,15 +172,26 @@ def make_batch(
         objects = sum(len(store.layouts[index].boxes) for index in shown)
         weights = object_mask.float() / max(1, objects)
     return Batch(
-        torch.stack(latents).to(device),
-        torch.stack([drawn.noise for drawn in draws]).to(device),
-        torch.stack([drawn.timestep for drawn in draws]).to(device),
+        torch.stack(latents),
+        torch.stack([drawn.noise for drawn in draws]),
+        torch.stack([drawn.timestep for drawn in draws]),
         tuple(layouts),
-        padded.to(device),
-        object_mask.to(device),
-        weights.to(device),
+        padded,
+        object_mask,
+        weights,
         len(draws) / config.batch,
+        _foreground(layouts, (store.shape[-2], store.shape[-1]), config.loss) if config.loss.use_foreground else None,
     )
+
+
+def _foreground(layouts: Sequence[Layout | None], size: tuple[int, int], loss: LossConfig) -> Tensor:
+    """Foreground weights [B, h, w]; ones where the prompt was emptied."""
+    weights = torch.ones(len(layouts), *size)
+    rows = [row for row, layout in enumerate(layouts) if layout is not None]
+    if rows:
+        kept = [layout for layout in layouts if layout is not None]
+        weights[rows] = foreground_weights(kept, size, weight=loss.foreground_weight, power=loss.foreground_power)
+    return weights
 
 
 @functools.lru_cache(maxsize=1)
@@ -190,7 +208,8 @@ def _draw(
 ) -> Draw:
     generator = sample_generator(config.seed, step, position)
     noise, timestep, dropped = _begin(generator, config.prompt_dropout, timesteps, shape)
-    timestep = shifted(timestep, config.timestep_shift, timesteps)
+    if config.timestep_shift != 1:
+        timestep = shifted(timestep, config.timestep_shift, timesteps)
     order = torch.randperm(objects, generator=generator)
     flipped = config.flip > 0 and float(torch.rand((), generator=generator)) < config.flip
     return Draw(noise, timestep, dropped, order, flipped, generator)
@@ -215,7 +234,7 @@ def shifted(timestep: Tensor, shift: float, timesteps: int) -> Tensor:
 def _drawn_latents(latents: Latents, generator: torch.Generator) -> Tensor:
     if latents.std is None:
         return latents.mean
-    return latents.mean + latents.std * torch.randn(latents.mean.shape, generator=generator)
+    return torch.randn(latents.mean.shape, generator=generator).mul_(latents.std).add_(latents.mean)
 
 
 def _reorder(layout: Layout, order: Sequence[int]) -> Layout:
@@ -224,12 +243,12 @@ def _reorder(layout: Layout, order: Sequence[int]) -> Layout:
 
 def _pad(masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     longest = max(1, max(len(mask) for mask in masks))
-    padded = torch.zeros(len(masks), longest, *masks[0].shape[1:])
+    padded = torch.zeros(len(masks), longest, *masks[0].shape[1:], dtype=torch.uint8)
     object_mask = torch.zeros(len(masks), longest, dtype=torch.bool)
     for row, mask in enumerate(masks):
-        padded[row, : len(mask)] = mask.float() / 255
+        padded[row, : len(mask)] = mask
         object_mask[row, : len(mask)] = True
-    return padded, object_mask
+    return padded.float().div_(255), object_mask
 
 
 def _coarser(masks: Tensor, size: tuple[int, int]) -> Tensor:

@@ -37,7 +37,8 @@ from training.data.papercut.causes import Cause
 from training.data.papercut.classes import STUFF, THINGS
 from training.data.papercut.scene import Scene, scenes
 from training.generator.batch import SampleStore
-from training.generator.config import ADDED, OLD_NAMES, VARIANTS, BundleConfig, DetectorConfig, GeneratorConfig, Stage
+from training.generator.config import ADDED, OLD_NAMES, VARIANTS, BundleConfig, GeneratorConfig, Stage
+from training.generator.detector_config import DetectorConfig
 from training.generator.model import small_model
 from training.generator.samples import make_samples
 from training.generator.trainer import train_generator

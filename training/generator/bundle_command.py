@@ -8,9 +8,13 @@ from pathlib import Path
 from detdiffusion.core.arguments import add_device, add_old_name, out_folder, positive
 from detdiffusion.core.devices import check_device, device_of
 from detdiffusion.core.settings import check_settings
-from training.core.cli import add_dry_run, add_set, check_there, nothing_is_missing
+from detdiffusion.diffusion.examples import given_examples, write_examples
+from detdiffusion.text.vocabulary import Vocabulary
+from training.core.cli import add_dry_run, add_examples, add_set, check_there, nothing_is_missing
 from training.core.settings import with_settings
 from training.core.status import STATUS, tells
+from training.core.trackers import add_tracker, tracks
+from training.data.papercut.classes import STUFF, THINGS
 from training.generator.config import ADDED, OLD_NAMES, PRESETS, VARIANTS, Stage
 
 
@@ -42,10 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_set(parser, "BundleConfig (training/generator/config.py)", "generator.steps=5000 or held_out.start=DIR")
     add_old_name(parser, "--rivals", "--baselines")
     add_old_name(parser, "--rival-steps", "--baseline-steps")
+    add_examples(parser, "the studio then shows those of Papercut")
     add_device(parser, "cpu, cuda, ... (default: cuda for the gpu preset, else cpu)")
+    add_tracker(parser)
     add_dry_run(parser)
 
 
+@tracks
 @tells(lambda arguments: arguments.out / STATUS)
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
@@ -53,7 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     name = arguments.device or ("cuda" if arguments.preset == "gpu" else "cpu")
     check_device(name)
     starts = (config.detector.start, config.held_out.start, config.generator.start)
-    check_there(*(Path(start) for start in starts if start))
+    check_there(*(Path(start) for start in starts if start), *arguments.examples)
+    examples = given_examples(arguments.examples, Vocabulary(THINGS, STUFF))
     check_settings(arguments.out / "config.json", config.kept(), OLD_NAMES, ADDED)
     if arguments.dry_run:
         return nothing_is_missing()
@@ -61,7 +69,10 @@ def run(arguments: argparse.Namespace) -> int:
     from training.generator.bundle import train_bundle
 
     baselines = {"baselines": arguments.baselines, "baseline_steps": arguments.baseline_steps}
-    print(train_bundle(config, arguments.out, device, arguments.until, **baselines))
+    folder = train_bundle(config, arguments.out, device, arguments.until, **baselines)
+    if examples.layouts and folder.exists():  # not where it ends before the model
+        write_examples(examples, folder)
+    print(folder)
     return 0
 
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -23,32 +21,32 @@ from detdiffusion.core.arguments import add_device, out_folder
 from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.core.devices import check_device
 from detdiffusion.core.settings import check_settings, keep_settings
-from detdiffusion.detection import AnswersById
-from detdiffusion.detectors import BUNDLED, detector_path, load_detector
-from detdiffusion.detectors.names import remap_labels
+from detdiffusion.detectors import detector_path
+from detdiffusion.diffusion.examples import bring_examples, given_examples
+from detdiffusion.diffusion.habits.hub import is_hub_id
 from detdiffusion.diffusion.manifest import check_model
 from detdiffusion.errors import ConfigError, DataError
 from training.autoencoder.folders import autoencoder_folder
-from training.core.cli import add_config, add_set, add_updates, check_there, progress
+from training.core.cli import add_config, add_examples, add_set, add_updates, check_there, progress_in_first
 from training.core.settings import read_settings, with_fields, with_settings
-from training.core.status import STATUS, RunState, StatusWriter, telling
+from training.core.status import STATUS, RunState, StatusWriter, leads, telling
+from training.core.trackers import add_tracker, tracks
 from training.data.attributes import Attributes, read_attributes
 from training.data.datasets import Dataset, check_dataset, data_words, open_dataset
 from training.data.filters import NO_FILTER, LayoutFilter, add_filter_arguments, filter_of
 from training.data.forms.recognise import check_data
 from training.data.request import AS_IT_IS, Reading, add_attributes, add_data_arguments, reading_of
 from training.generator.config import ADDED, FINE_TUNE, TRAIN_PRESETS, GeneratorConfig
+from training.generator.detector_choice import NO_DETECTOR, choose_detector, copy_detector, detector_home
 from training.generator.going_on import config_like
 from training.generator.needs import check_disk, needs
 
 if TYPE_CHECKING:
     import torch
 
-    from detdiffusion.detection import Detector
     from training.core.processes import Processes
 
 STOPPED = 130  # exit code, as of a command that Ctrl-C ended
-NO_DETECTOR = "none"
 WHOLE, BEFORE_ATTRIBUTES = "everything", "before-attributes"  # what a dry run checks
 
 
@@ -57,7 +55,8 @@ class TrainRequest:
     """What one training is asked for.
 
     preset: what the config began as; None: a file brought all of it.
-    attributes: a file of `annotate`. base: a folder or a hub id. detector: a name, a path, or `none`.
+    attributes: a file of `annotate`. base: a folder or a hub id. revision: of the latter. detector: a name, a path, or
+        `none`. examples: files and folders of layouts.
     """
 
     preset: str | None
@@ -68,7 +67,9 @@ class TrainRequest:
     bounds: LayoutFilter = NO_FILTER
     attributes: Path | None = None
     base: str | None = None
+    revision: str | None = None
     detector: str | None = None
+    examples: tuple[Path, ...] = ()
     device: str | None = None
     reading: Reading = AS_IT_IS
 
@@ -95,6 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="sd15 presets: a Stable Diffusion folder, or a hub id, which is then downloaded. papercut presets: the "
         "folder whose autoencoder is used; fine-tune: the model that goes on (default: the bundled model)",
     )
+    parser.add_argument("--revision", metavar="R", help="of a hub id: a branch, a tag or a commit (default: main)")
     parser.add_argument(
         "--out", type=out_folder, required=True, metavar="DIR", help="run folder; the model is DIR/model"
     )
@@ -115,10 +117,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"check everything and print config and needs, without training; with {BEFORE_ATTRIBUTES}, all but a "
         "missing --attributes",
     )
+    add_examples(parser, "the base's")
     add_device(parser)
+    add_tracker(parser)
     add_filter_arguments(parser)
 
 
+@tracks
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     check_device(arguments.device)
@@ -128,9 +133,8 @@ def run(arguments: argparse.Namespace) -> int:
     check(request, attributes=whole)
     if arguments.dry_run:
         return _dry_run(request, Learned.of(request, attributes=whole))
-    leads = os.environ.get("RANK", "0") == "0"  # of several processes; torch is not imported yet
     stop = _Stop()
-    with telling(request.out / STATUS if leads else None) as status, stop.signals():
+    with telling(request.out / STATUS if leads() else None) as status, stop.signals():
         try:
             return _run(request, Learned.of(request), status, stop)
         except KeyboardInterrupt:
@@ -155,11 +159,12 @@ def request_of(arguments: argparse.Namespace) -> TrainRequest:
     Raises:
         ConfigError: there is no preset to begin with, a field does not exist, or a value is of another kind.
     """
-    preset, base, file = arguments.preset, arguments.base, {}
+    preset, base, revision, file = arguments.preset, arguments.base, arguments.revision, {}
     if arguments.config is not None:
         file = read_settings(arguments.config)
         if isinstance(file.get("config"), dict):  # of a run, which says more than its config
-            preset, base = preset or file.get("preset"), base or file.get("base")
+            preset, revision = preset or file.get("preset"), revision or (None if base else file.get("revision"))
+            base = base or file.get("base")
             file = file["config"]
     if preset is None and not {"unet", "text"} <= set(file):
         raise ConfigError("give --preset, or a --config that names one or brings unet and text")
@@ -181,7 +186,9 @@ def request_of(arguments: argparse.Namespace) -> TrainRequest:
         reading=reading_of(arguments),
         attributes=arguments.attributes,
         base=base,
+        revision=revision,
         detector=arguments.detector,
+        examples=tuple(arguments.examples),
         device=arguments.device,
     )
 
@@ -206,7 +213,10 @@ def check(request: TrainRequest, *, attributes: bool) -> None:
             f"{request.attributes}"
         )
     check_dataset(request.data, request.split, request.reading)
+    if request.revision is not None and not is_hub_id(request.base):
+        raise ConfigError(f"--revision is for a hub id, and --base {request.base} is none")
     check_there(Path(request.config.start) if request.config.start else None, what="folder")
+    check_there(*request.examples)
     if request.config.unet is not None:
         autoencoder_folder(Path(request.base or BUNDLED_MODEL))
     elif request.base is None:
@@ -214,7 +224,7 @@ def check(request: TrainRequest, *, attributes: bool) -> None:
     elif Path(request.base).is_dir():
         check_model(Path(request.base))
     if request.detector not in (None, NO_DETECTOR):
-        detector_path(str(request.detector), _home(request.base))
+        detector_path(str(request.detector), detector_home(request.base))
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +268,8 @@ def _train(
     from training.generator.trainer import train_generator
 
     out, config, dataset = request.out, request.config, learned.dataset
-    pipe = new_model(config, dataset, request.base)
+    pipe = new_model(config, dataset, request.base, request.revision)
+    examples = given_examples(request.examples, pipe.vocabulary)
     detector = choose_detector(request.detector, request.base, dataset)
     if processes.main:
         print("\n".join(dataset.describe()), file=sys.stderr)
@@ -266,64 +277,27 @@ def _train(
         check_disk(out, needs(pipe, config, dataset))
         known = {"done": checkpoint_step(out / "checkpoints"), "total": config.steps}
         status.say(RunState.PREPARING, "encoding the images", **known)
-    with _bar("latents", processes, "image") as report:
+    with progress_in_first(processes.main, "latents", "image") as report:
         encode_dataset(dataset, learned.attributes, pipe.vae, config, out / "latents", device, report, processes)
     store = SampleStore.load(out / "latents")
     start = checkpoint_step(out / "checkpoints")
     probe = Probe.of(pipe, store, config, detector, out, start) if processes.main else None
     stop.deferred = True
-    with _bar("training", processes) as report:
+    with progress_in_first(processes.main, "training") as report:
         done = train_generator(
             pipe, store, config, out, device, report, processes=processes, watch=probe, stopped=lambda: stop.asked
         )
     if processes.main:
         if detector is not None:
-            _copy_detector(request.detector, request.base, out / "model")
+            copy_detector(request.detector, request.base, out / "model")
         save_pipeline(pipe, out / "model")
+        bring_examples(examples, detector_home(request.base), out / "model", pipe.vocabulary)
         print(out / "model")
         if done == config.steps:
             status.say(RunState.FINISHED, done=done)
         else:
             status.say(RunState.STOPPED, "the same command goes on", done=done)
     return 0 if done == config.steps else STOPPED
-
-
-def choose_detector(wanted: str | None, base: str | None, dataset: Dataset) -> Detector | None:
-    """The detector that looks at samples: the one asked for, or the base's own where it knows the data.
-
-    Raises:
-        DetectorError: the one asked for is not there.
-        ConfigError: it knows nothing of the data, or it is a file of results.
-    """
-    from training.generator.probe import knows_any
-
-    if wanted == NO_DETECTOR:
-        return None
-    home = _home(base)
-    if wanted is None and not (home / "detectors" / BUNDLED).is_dir():
-        return None
-    detector, _ = remap_labels(load_detector(wanted or BUNDLED, home), dataset.things)
-    if isinstance(detector, AnswersById):
-        raise ConfigError(
-            f"{detector.name} is a file of results, which cannot look at samples; give another --detector"
-        )
-    if knows_any(detector, dataset.things):
-        return detector
-    if wanted is None:
-        return None
-    raise ConfigError(f"{detector.name} knows none of the data's classes of things; give --detector {NO_DETECTOR}")
-
-
-def _home(base: str | None) -> Path:
-    return Path(base) if base is not None and (Path(base) / "detectors").is_dir() else BUNDLED_MODEL
-
-
-def _copy_detector(wanted: str | None, base: str | None, model: Path) -> None:
-    """A detector folder goes with the model, so that the studio can use it; a .pt file stays where it is."""
-    inside = _home(base) / "detectors" / (wanted or BUNDLED)
-    folder = inside if inside.is_dir() else Path(wanted or "")
-    if folder.is_dir():
-        shutil.copytree(folder, model / "detectors" / BUNDLED, dirs_exist_ok=True)
 
 
 def _kept(request: TrainRequest, dataset: Dataset) -> dict[str, Any]:
@@ -336,6 +310,7 @@ def _kept(request: TrainRequest, dataset: Dataset) -> dict[str, Any]:
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "masks": dataset.mask_source.value},
         "attributes": None if request.attributes is None else file_hash(request.attributes),
         "base": request.base,
+        "revision": request.revision,
     }
 
 
@@ -343,7 +318,8 @@ def _dry_run(request: TrainRequest, learned: Learned) -> int:
     from training.generator.model import new_model
 
     config, dataset = request.config, learned.dataset
-    pipe = new_model(config, dataset, request.base)
+    pipe = new_model(config, dataset, request.base, request.revision)
+    given_examples(request.examples, pipe.vocabulary)
     detector = choose_detector(request.detector, request.base, dataset)
     needed = needs(pipe, config, dataset)
     print(json.dumps({"preset": request.preset, **config.to_json()}, indent=2))
@@ -374,13 +350,3 @@ class _Stop:
         if not self.deferred or self.asked:
             raise KeyboardInterrupt
         self.asked = True
-
-
-@contextmanager
-def _bar(name: str, processes: Processes, unit: str = "step") -> Iterator[Any]:
-    """A progress bar in the first process, nothing in the others."""
-    if not processes.main:
-        yield lambda done, total, metrics: None
-        return
-    with progress(name, unit) as report:
-        yield report

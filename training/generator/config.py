@@ -9,37 +9,18 @@ from typing import Any
 
 from detdiffusion.errors import ConfigError
 from detdiffusion.models.config import LossConfig
-from detdiffusion.sampling_config import WHOLE_SCHEDULE, check_interval
+from detdiffusion.sampling_config import WHOLE_SCHEDULE, Recommended, check_interval
 from training.autoencoder.config import AutoencoderConfig
 from training.causes.config import CauseTrainingConfig
 from training.data.papercut.causes import Cause
 from training.data.papercut.classes import HELD_OUT_SEED
+from training.generator.detector_config import DetectorConfig
+from training.generator.speed import ON_GPU, SpeedConfig
 
-# Little change of colour: an odd colour must stay odd.
-_AUGMENTATION = {"mosaic": 0.3, "close_mosaic": 4, "hsv_h": 0.01, "hsv_s": 0.2, "hsv_v": 0.2}
 # The held-out detector stands for a person, to whom shapes name a class, and colours do not.
 _ANY_COLOUR = {
     "mosaic": 0.3, "close_mosaic": 2, "hsv_h": 0.5, "hsv_s": 0.7, "hsv_v": 0.4, "bgr": 0.2, "flipud": 0.3,
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class DetectorConfig:
-    """One detector, trained from scratch by ultralytics on Papercut scenes."""
-
-    architecture: str  # a built-in model of ultralytics, by name
-    scenes: int
-    first_scene: int
-    hard_share: float  # share of objects made naturally difficult
-    epochs: int
-    alone_scenes: int = 0  # more of them for every cause of difficulty, which is then that of all their objects
-    start: str = ""  # detector folder to begin as; empty: from nothing
-    centred: bool = False  # scores are moved so that 0.5 has the best F1 on the validation scenes
-    image_size: int = 160
-    batch: int = 32
-    seed: int = 0
-    validation_scenes: int = 200
-    augmentation: Mapping[str, Any] = field(default_factory=lambda: dict(_AUGMENTATION))  # of ultralytics
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +72,14 @@ class GeneratorConfig:
     ema_decay: float = 0.999
     ema_length: float = 0.0  # above 0, in place of ema_decay: see `MovingAverage`
     guidance_interval: tuple[float, float] = WHOLE_SCHEDULE  # kept in the model: see `in_interval`
+    sampling: Mapping[str, Any] = field(default_factory=dict)  # kept in the model: see `Recommended`
     prompt_dropout: float = 0.1  # share of prompts emptied (main paper)
     flip: float = 0.0  # share of pictures that are mirrored
     timestep_shift: float = 1.0  # above 1, noisy timesteps are drawn more often (Esser et al. 2024, equation 23)
     loss: LossConfig = field(default_factory=LossConfig)
     precision: str = "bf16"  # "bf16" (autocast, on devices that compute in it; others compute in fp32) or "fp32"
     gradient_checkpointing: bool = False
+    speed: SpeedConfig = field(default_factory=SpeedConfig)
     checkpoint_steps: int = 500
     keep: int = 2  # checkpoints
     sample_steps: int = 0  # steps between sample grids and probes; 0: none
@@ -121,6 +104,7 @@ class GeneratorConfig:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, and needs to be above 0")
         check_interval(self.guidance_interval)
+        Recommended.from_json(self.sampling)
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(f"betas are {self.betas}, and need to be 0 or more and below 1")
         if self.optimizer not in ("adamw", "muon"):
@@ -231,7 +215,7 @@ _CONTROL_CHANNELS = {(64, 96, 160, 192): (64, 80, 128, 160), (128, 160, 208): (9
 _CONTROL_EMBEDDING = (16, 32, 64, 96, 128)  # of the layers that bring its image down, each to half the size
 
 _PAPERCUT_GPU = dataclasses.replace(
-    _PAPERCUT_CPU, steps=16_000, batch=64, micro_batch=64, warmup_steps=500, ema_decay=0.9995
+    _PAPERCUT_CPU, steps=16_000, batch=64, micro_batch=64, warmup_steps=500, ema_decay=0.9995, speed=ON_GPU
 )
 
 # GeoDiffusion's recipe on COCO-Stuff (60 epochs of 118,287 pictures are 27,720 steps), in pieces that fit one GPU.
@@ -252,6 +236,7 @@ _SD15 = GeneratorConfig(
     ema_decay=0.9999,
     flip=0.5,
     gradient_checkpointing=True,
+    speed=ON_GPU,
     sample_steps=1_000,
 )
 
@@ -375,7 +360,9 @@ ADDED: Mapping[str, Any] = {
     "start": "",
     "timestep_shift": 1.0,
     "guidance_interval": [0.0, 1.0],
+    "sampling": {},
     "unet_only": False,
+    "speed": {"metrics_steps": 1, "channels_last": False, "compile_blocks": False},
     "alone_scenes": 0,
     "centred": False,
 }

@@ -53,6 +53,7 @@ def config_like(model: Path, lessons: GeneratorConfig) -> GeneratorConfig:
         loss=lessons.loss if head is not None else dataclasses.replace(lessons.loss, perception_weight=0.0),
         start=str(model),
         guidance_interval=tuple(index.get("guidance_interval", lessons.guidance_interval)),
+        sampling=index.get("sampling", {}),
     )
 
 
@@ -70,6 +71,6 @@ def _saved(model: Path, part: str) -> dict[str, Any]:
 
 def _folder(model: Path, part: str) -> Path:
     """Where it lies: a model may share a part with the one beside it."""
-    from detdiffusion.diffusion.manifest import part_folder
+    from detdiffusion.core.parts import part_folder
 
     return part_folder(model, part)

@@ -23,6 +23,7 @@ from training.core.checkpoints import (
 )
 from training.core.muon import Muon
 from training.generator.config import GeneratorConfig
+from training.generator.speed import lay_out
 
 ADAMW, MUON = "optimizer", "muon"  # names of the optimizers' states in a checkpoint
 LEARNING = ("unet", "text_encoder", "blueprint", "perception_head", "controlnet")  # parts of a pipeline (Fig. 2)
@@ -91,22 +92,23 @@ class Learner:
                 parameter.grad = torch.zeros_like(parameter)
         return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
 
-    def update(self, step: int, share: float, *, skip: bool) -> None:
-        """One step of the optimizers at a share of each group's peak rate, and of the average. skip: only the gradients
-        go, which are not finite."""
-        if not skip:
-            for optimizer in self.optimizers.values():
-                for group in optimizer.param_groups:
-                    group["lr"] = share * group["peak"]
-                optimizer.step()
-            self.average.update(step)
+    def update(self, step: int, share: float, *, finite: Tensor) -> None:
+        """One step of the optimizers at a share of each group's peak rate, and of the average.
+
+        finite: a scalar that stays on the device; where it is False, weights and optimizers stay as they are.
+        """
         for optimizer in self.optimizers.values():
+            optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]  # torch's GradScaler says it so, too
+            for group in optimizer.param_groups:
+                group["lr"] = share * group["peak"]
+            optimizer.step()
             optimizer.zero_grad()
+        self.average.update(step)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """The model as it would be saved now; afterwards it is what it was, to the bit."""
-        self.finish()
+        self._show_average()
         try:
             yield
         finally:
@@ -115,7 +117,12 @@ class Learner:
                 module.train()
 
     def finish(self) -> None:
-        """The modules hold the averaged weights, and learn no more."""
+        """The modules hold the averaged weights, in the order in which files hold them, and learn no more."""
+        self._show_average()
+        for module in self.modules.values():
+            module.to(memory_format=torch.contiguous_format)
+
+    def _show_average(self) -> None:
         self.average.swap()
         for module in self.modules.values():
             module.eval()
@@ -158,6 +165,7 @@ def trained_modules(pipe: DetDiffusionPipeline, config: GeneratorConfig, device:
             pipe.controlnet.enable_gradient_checkpointing()
     if config.text_words_only:
         _train_added_words(pipe)
+    lay_out([network for network in (pipe.unet, pipe.controlnet) if network is not None], config.speed, device)
     return modules
 
 

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 from detdiffusion.core.assets import BUNDLED_MODEL
+from detdiffusion.diffusion.habits.hub import HubOptions
 from detdiffusion.diffusion.manifest import read_vocabulary
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.diffusion.stable_diffusion import pipeline_from_stable_diffusion
 from detdiffusion.diffusion.untrained import new_pipeline
 from detdiffusion.errors import ConfigError
 from detdiffusion.models.control import EMBEDDING_CHANNELS
+from detdiffusion.sampling_config import Recommended
 from detdiffusion.text.vocabulary import Vocabulary
 from training.autoencoder.loading import Autoencoder, load_autoencoder
 from training.data.datasets import Dataset
@@ -20,8 +22,10 @@ NO_WORDS = ()
 SCHEDULE = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}  # of models from nothing
 
 
-def new_model(config: GeneratorConfig, dataset: Dataset, base: str | None) -> DetDiffusionPipeline:
-    """The model for the classes of a data set; float32 on the CPU.
+def new_model(
+    config: GeneratorConfig, dataset: Dataset, base: str | None, revision: str | None = None
+) -> DetDiffusionPipeline:
+    """The model for the classes of a data set; float32 on the CPU. revision: of a base that is a hub id.
 
     Raises:
         ConfigError: the preset needs a base, or the size does not fit it.
@@ -30,7 +34,7 @@ def new_model(config: GeneratorConfig, dataset: Dataset, base: str | None) -> De
     if config.unet is None:
         if config.start:
             raise ConfigError("a preset that fine-tunes Stable Diffusion begins as its --base: leave start empty")
-        return _fine_tuned(config, dataset, base)
+        return _fine_tuned(config, dataset, base, HubOptions(revision=revision))
     return small_model(config, *_classes(config, dataset), load_autoencoder(Path(base or BUNDLED_MODEL)))
 
 
@@ -50,7 +54,7 @@ def small_model(
     they fit, else with random ones.
 
     Raises:
-        ConfigError: it cannot be of the config's size, or the start has other words.
+        ConfigError: it cannot be of the config's size, or the start has other classes or places.
         CheckpointError: the start cannot be read.
     """
     if config.unet is None or config.text is None:
@@ -70,7 +74,8 @@ def small_model(
     )
     if config.start:
         start_from(pipe, Path(config.start))
-    pipe.register_to_config(guidance_interval=config.guidance_interval)
+    sampling = Recommended.from_json(config.sampling).to_json()
+    pipe.register_to_config(guidance_interval=config.guidance_interval, sampling=sampling)
     return pipe
 
 
@@ -93,7 +98,7 @@ def vocabulary_of(config: GeneratorConfig, things: tuple[str, ...], stuff: tuple
     return Vocabulary(things, stuff, config.grid, config.location_text, words, padding=padding)
 
 
-def _fine_tuned(config: GeneratorConfig, dataset: Dataset, base: str | None) -> DetDiffusionPipeline:
+def _fine_tuned(config: GeneratorConfig, dataset: Dataset, base: str | None, hub: HubOptions) -> DetDiffusionPipeline:
     if base is None:
         raise ConfigError("this preset fine-tunes Stable Diffusion: give its folder (or hub id) with --base")
     return pipeline_from_stable_diffusion(
@@ -104,4 +109,5 @@ def _fine_tuned(config: GeneratorConfig, dataset: Dataset, base: str | None) -> 
         seed=config.seed,
         size=config.size,
         control_config=None if config.controlnet is None else dict(config.controlnet),
+        hub=hub,
     )

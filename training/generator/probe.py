@@ -52,6 +52,7 @@ class Probe:
         cut_rows(out / "probe.jsonl", start)
         count = min(config.sample_layouts, len(store.layouts))
         chosen = tuple(store.layouts[i * len(store.layouts) // count] for i in range(count))
+        pipe.set_progress_bar_config(disable=True)  # the training has its own
         return cls(pipe, chosen, detector, out, config.sampler_steps)
 
     def __call__(self, step: int) -> None:

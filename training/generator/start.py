@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,28 +24,32 @@ def start_from(pipe: DetDiffusionPipeline, folder: Path) -> float:
     """Gives `pipe`, in place, every weight of a model folder that has the same place and shape.
 
     The levels of U-Nets are matched from the coarsest up: one that works on latents of half the size begins with all
-    levels but the finest of one that works on whole ones.
+    levels but the finest of one that works on whole ones. Words are matched by what they say: a model without the words
+    for easy, hard and background can be the start of one with them, and the other way round.
 
     Returns:
         The share of the weights of `pipe` that were given, 0..1.
 
     Raises:
         CheckpointError: the folder cannot be read.
-        ConfigError: the two have other words, or the folder's model is a student.
+        ConfigError: the two have other classes or places, or the folder's model is a student.
     """
     check_no_student(folder)
     start = load_pipeline(folder)
-    if start.vocabulary != pipe.vocabulary:
+    mine, its = (replace(model.vocabulary, attribute_words=()) for model in (pipe, start))
+    if mine != its:
         raise ConfigError(
-            f"{folder} knows other classes, attributes or places: it cannot be the start of this model; leave start "
-            "empty, or take a preset that begins from nothing"
+            f"{folder} knows other classes or places: it cannot be the start of this model; leave start empty, or take "
+            "a preset that begins from nothing"
         )
     given = total = 0
     for name in LEARNING:
-        mine, its = getattr(pipe, name), getattr(start, name)
-        if mine is not None:
-            total += sum(parameter.numel() for parameter in mine.parameters())
-            given += _take(mine, its) if its is not None else 0
+        part, other = getattr(pipe, name), getattr(start, name)
+        if part is not None:
+            total += sum(parameter.numel() for parameter in part.parameters())
+            given += _take(part, other) if other is not None else 0
+    if pipe.vocabulary != start.vocabulary:  # last: tables of one length were taken by place
+        given += _take_words(pipe, start)
     return given / total
 
 
@@ -55,6 +60,20 @@ def check_no_student(folder: Path) -> None:
             f"{folder} is a student of few steps, which ordinary training would undo: train the model that it learned "
             "from, and distill that one again"
         )
+
+
+@torch.no_grad()
+def _take_words(pipe: DetDiffusionPipeline, start: DetDiffusionPipeline) -> int:
+    """The embeddings of the words that both have, whatever their places in the two lists; how many weights that are
+    more than `_take` gives, which takes whole tables of one shape."""
+    mine, its = (model.text_encoder.get_input_embeddings().weight for model in (pipe, start))
+    known = start.tokenizer.get_vocab()
+    if mine.shape[1] != its.shape[1]:
+        return 0
+    shared = [(place, known[word]) for word, place in pipe.tokenizer.get_vocab().items() if word in known]
+    places, others = torch.tensor(shared, device=mine.device).T
+    mine[places] = its[others].to(mine)
+    return 0 if mine.shape == its.shape else len(shared) * int(mine.shape[1])
 
 
 @torch.no_grad()

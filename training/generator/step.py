@@ -8,13 +8,11 @@ import torch
 from diffusers import DDPMScheduler
 
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
-from detdiffusion.layout import Layout
 from detdiffusion.models.config import LossConfig
 from detdiffusion.models.features import FeatureTaps
 from detdiffusion.models.losses import (
     Losses,
     denoising_loss,
-    foreground_weights,
     min_snr_weights,
     perception_loss,
     total_loss,
@@ -31,16 +29,15 @@ def generator_losses(pipe: DetDiffusionPipeline, schedule: DDPMScheduler, batch:
     Each is this batch's part of the step's loss: the parts of all micro-batches and processes add up to the average.
     """
     noisy = schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
-    condition = pipe.encode_layouts(batch.layouts)
     size = (batch.latents.shape[-2], batch.latents.shape[-1])
-    raw = pipe.draw_layouts(batch.layouts, size)
+    shown = batch.shown or pipe.show_layouts(batch.layouts, size)
+    condition = pipe.encode_shown(shown)
+    raw = pipe.draw_shown(shown, size)
     with ExitStack() as stack:
         taps = stack.enter_context(FeatureTaps(pipe.unet)) if config.perception_weight > 0 else None
         prediction = pipe.denoise(noisy, batch.timesteps, condition, raw)
     target = denoising_target(schedule, batch)
-    weights = None
-    if config.use_foreground:
-        weights = layout_weights(batch, size, config).to(target.device)
+    weights = batch.foreground
     if config.min_snr_gamma > 0:
         kind = schedule.config.prediction_type
         by_time = min_snr_weights(schedule.alphas_cumprod.to(target.device), config.min_snr_gamma, kind)
@@ -49,7 +46,7 @@ def generator_losses(pipe: DetDiffusionPipeline, schedule: DDPMScheduler, batch:
     denoise = denoising_loss(prediction, target, weights) * batch.share
     zero = torch.zeros((), device=target.device)
     mask, dice = zero, zero
-    if taps is not None and bool(batch.object_mask.any()):
+    if taps is not None and any(layout is not None for layout in batch.layouts):
         logits = pipe.perception_head(taps.features, condition.objects[:, : batch.masks.shape[1]])
         alpha_bar = schedule.alphas_cumprod.to(target.device)[batch.timesteps]
         mask, dice = perception_loss(
@@ -71,16 +68,3 @@ def denoising_target(schedule: DDPMScheduler, batch: Batch) -> torch.Tensor:
         velocity: torch.Tensor = schedule.get_velocity(batch.latents, batch.noise, batch.timesteps)
         return velocity
     return batch.noise
-
-
-def layout_weights(batch: Batch, size: tuple[int, int], config: LossConfig) -> torch.Tensor:
-    """Foreground weights [B, h, w]; ones where the prompt was emptied."""
-    weights = torch.ones(len(batch.layouts), *size)
-    kept: list[tuple[int, Layout]] = [(i, layout) for i, layout in enumerate(batch.layouts) if layout is not None]
-    if kept:
-        rows = [i for i, _ in kept]
-        layouts = [layout for _, layout in kept]
-        weights[rows] = foreground_weights(
-            layouts, size, weight=config.foreground_weight, power=config.foreground_power
-        )
-    return weights

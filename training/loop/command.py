@@ -1,4 +1,4 @@
-"""python -m training loop: your data and your detector -> a better detector, in one pass or in rounds.
+"""python -m training loop: your data -> a better detector, in one pass or in rounds, or a model folder for the studio.
 
 `--dry-run` checks all that it needs, and prints the commands.
 """
@@ -22,11 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; bad input is a `DetDiffusionError` (exit code 2)."""
     from training.loop.rounds import PAGE, check_rounds, ending
+    from training.loop.studio import check_studio
 
     config = LoopConfig.read(arguments.config)
     plan = plan_of(config)
     check(plan)
-    (check_inputs if config.rounds is None else check_rounds)(config, plan)
+    checks = check_studio if config.studio else check_inputs if config.rounds is None else check_rounds
+    checks(config, plan)
     if arguments.dry_run:
         print("\n".join(shlex.join(["python", "-m", "training", *stage.words]) for stage in plan))
         return 0
@@ -41,5 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
 def plan_of(config: LoopConfig) -> list[Stage]:
     """All commands, in order; of rounds as many as there may be."""
     from training.loop.rounds import round_stages
+    from training.loop.studio import studio_stages
 
+    if config.studio is not None:
+        return studio_stages(config)
     return stages(config) if config.rounds is None else round_stages(config)

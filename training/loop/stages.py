@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.arguments import out_folder
@@ -24,11 +24,15 @@ from detdiffusion.detectors.architectures import check_any
 from detdiffusion.errors import ConfigError, DataError, quoted, why
 from training.core.cli import check_there
 from training.data.request import Reading, SplitBy
-from training.loop.config import Rounds
+from training.loop.config import Rounds, StudioModel
+
+if TYPE_CHECKING:
+    from training.data.datasets import Dataset
 
 TRAIN, VALIDATION, DIAGNOSED = "train", "val", "diagnosed"  # splits of the loop's own copy of the data
 GENERATOR, GEODIFFUSION = "generator", "geodiffusion"
 _VERBS = ("annotate", "autoencoder", "train", "generate", "trainability")
+_NOT_STUDIO = ("rounds", "pictures", "compare", "model", "generate", "trainability")
 _CHECKED = (
     "annotate",
     "autoencoder",
@@ -36,7 +40,7 @@ _CHECKED = (
     "generate",
     "trainability",
 )  # whose request needs nothing that another stage makes
-_REHEARSED = ("annotate", "autoencoder", "train")  # on the user's own data
+_REHEARSED = ("detector", "annotate", "autoencoder", "train")  # on the user's own data
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class LoopConfig:
     compare: Sequence[str] = ()  # folders of `generate`, of other models: rows of the table beside ours
     model: str | None = None  # with rounds: a trained model; without it one is trained first
     rounds: Rounds | None = None  # None: one pass, whose end is the table
+    studio: StudioModel | None = None  # the end is a model folder instead
     annotate: str = ""
     autoencoder: str = ""
     train: str = ""
@@ -88,10 +93,15 @@ class LoopConfig:
         if not 0 < self.fraction <= 1:
             raise ConfigError(f"fraction {self.fraction} needs to be above 0 and at most 1")
         labels = self.model is not None or "--detector" in words["annotate"]
-        if not labels or "--detector" not in words["trainability"]:
+        learns = self.studio is not None or "--detector" in words["trainability"]
+        if not labels or not learns:
             raise ConfigError("annotate and trainability each need a --detector: who gives attributes, and who learns")
 
     def _check_pictures(self) -> None:
+        if self.studio is not None:
+            if given := [name for name in _NOT_STUDIO if getattr(self, name)]:
+                raise ConfigError(f"with studio the end is a model folder: leave {', '.join(given)} out")
+            return
         if self.rounds is not None:
             if self.pictures or self.compare:
                 raise ConfigError("with rounds each one says which images it makes: leave pictures and compare out")
@@ -142,6 +152,8 @@ class LoopConfig:
             here["compare"] = tuple(map(beside, values["compare"]))
         if values.get("rounds") is not None:
             here["rounds"] = Rounds.of(values["rounds"])
+        if values.get("studio") is not None:
+            here["studio"] = StudioModel.of(values["studio"], beside)
         try:
             return cls(**{**values, **here})
         except TypeError as error:
@@ -236,8 +248,11 @@ def _modules() -> Mapping[str, Any]:
     """The verbs that a loop runs: not imported for `--help`."""
     from training.autoencoder import command as autoencoder
     from training.data import subset
+    from training.detector import command as detector
     from training.diagnosis import command as diagnose
     from training.diagnosis import plan_command as plan
+    from training.distillation import command as distill
+    from training.generator import assemble
     from training.generator import command as train
     from training.labelling import annotate
     from training.report import command as report
@@ -246,7 +261,8 @@ def _modules() -> Mapping[str, Any]:
 
     first = {"subset": subset, "annotate": annotate, "autoencoder": autoencoder, "train": train}
     then = {"diagnose": diagnose, "plan": plan, "generate": generate}
-    return {**first, **then, "trainability": trainability, "report": report}
+    studio = {"detector": detector, "distill": distill, "assemble": assemble}
+    return {**first, **then, **studio, "trainability": trainability, "report": report}
 
 
 def check(plan: Sequence[Stage]) -> None:
@@ -273,18 +289,9 @@ def check_inputs(config: LoopConfig, plan: Sequence[Stage]) -> None:
     Raises:
         DataError, DetectorError, ConfigError: something is not, or it cannot be written to `out`.
     """
-    from training.data.datasets import open_dataset
-    from training.data.filters import EVERYTHING
     from training.synthesis.request import NO_DETECTOR, check_request
 
-    try:
-        out_folder(config.out)
-    except argparse.ArgumentTypeError as error:
-        raise ConfigError(f"out: {error}") from error
-    learned, _ = (
-        open_dataset(Path(config.data), filter=EVERYTHING, split=split, reading=config.reading)
-        for split in (config.split, config.validation)
-    )
+    learned = open_data(config)
     check_there(None if config.base is None else Path(config.base), *map(Path, config.compare), what="folder")
     asked = {stage.words[0]: parsed(stage.name, stage.words) for stage in plan}
     check_there(*(getattr(one, name, None) for one in asked.values() for name in ("start", "val_attributes")))
@@ -300,6 +307,27 @@ def check_inputs(config: LoopConfig, plan: Sequence[Stage]) -> None:
         pictures = replace(pictures, detector=NO_DETECTOR)
     check_request(pictures)
     rehearse(config, plan)
+
+
+def open_data(config: LoopConfig) -> Dataset:
+    """The data that a loop learns from; those that it is validated on can be read, too.
+
+    Raises:
+        ConfigError: `out` can be no folder.
+        DataError: a split cannot be read.
+    """
+    from training.data.datasets import open_dataset
+    from training.data.filters import EVERYTHING
+
+    try:
+        out_folder(config.out)
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"out: {error}") from error
+    learned, _ = (
+        open_dataset(Path(config.data), filter=EVERYTHING, split=split, reading=config.reading)
+        for split in (config.split, config.validation)
+    )
+    return learned
 
 
 def rehearse(config: LoopConfig, plan: Sequence[Stage]) -> None:

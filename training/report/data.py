@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from detdiffusion.core.files import json_object, read_json
+from detdiffusion.core.files import checked, json_object, read_json
 from detdiffusion.errors import DataError, LayoutError
 from detdiffusion.layout import Layout
 from training.evaluation.report import FORMAT as EVALUATION
@@ -85,7 +85,7 @@ class Evaluation:
         try:
             with path.open(encoding="utf-8") as file:
                 for line in file:
-                    yield json_object(json.loads(line))
+                    yield json_object(checked(json.loads(line)))
         except (ValueError, TypeError, RecursionError) as error:
             raise DataError(f"{path} is damaged ({error}); run the evaluation again") from error
 

@@ -7,10 +7,11 @@ images that it has not seen. Each training keeps its own result, so the whole ca
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,93 +31,33 @@ from detdiffusion.core.files import claim, write_sealed
 from detdiffusion.core.settings import check_settings, keep_settings
 from detdiffusion.detectors import check_weights_file
 from detdiffusion.detectors.architectures import ARCHITECTURES, check_any
+from detdiffusion.diffusion.manifest import check_model
 from detdiffusion.errors import ConfigError, DetectorError
 from training.core.cli import add_dry_run, add_image_size, add_weights, check_there, nothing_is_missing
 from training.core.status import STATUS, RunState, status_writer, tells
 from training.data.datasets import Dataset, open_dataset
 from training.data.filters import all_objects
 from training.data.forms.recognise import check_data
-from training.data.request import AS_IT_IS, Reading, add_data_arguments, add_negatives_argument, reading_of
+from training.data.request import add_data_arguments, add_negatives_argument, reading_of
+from training.data.subset import choose
 from training.detector.command import weights_hash
 from training.detector.config import DetectorTraining
 from training.diagnosis.result import read_diagnosis
 from training.studies.config import TRAINABILITY, TrainabilityConfig
-from training.studies.trainability_rows import USUAL, Kind, Wanted, make_plan
+from training.studies.trainability_images import ImageOrder
+from training.studies.trainability_request import TrainabilityRequest
+from training.studies.trainability_rows import USUAL, Kind, check_apart, make_plan
 from training.studies.trainability_table import result_path, summarise
 from training.studies.trainability_training import an_epoch, learner, measure, train, updates_of
 from training.synthesis.pasting import MOST, PastedImages, cut_outs
 
 if TYPE_CHECKING:
-    from training.studies.trainability_rows import Plan, Row
+    from training.studies.trainability_rows import Plan
     from training.studies.trainability_slices import Slices
 
-RESULT = "trainability.json"
+RESULT, CONFIG = "trainability.json", "config.json"
 ALL = "all"
 MOST_SHARE = 100
-
-
-@dataclass(frozen=True, slots=True)
-class TrainabilityRequest:
-    """What a table of trainability is asked for.
-
-    data, split, val_split: the data set, what is learned of it, what is measured on. limit, subset_seed: how many of
-    its images, and which. synthetic: folders of `generate`; also: those that every row learns from; share: of them
-    among what is shown (None: by number); shares: how many of them for one real image, a row each. paste: objects that
-    a pasted image gets, at most. diagnosis: a folder of `diagnose`. start: weights; from_nothing: rows without them,
-    too. most: trainings now, at most.
-    """
-
-    config: TrainabilityConfig
-    data: Path
-    synthetic: Sequence[Path]
-    detector: str
-    out: Path
-    seeds: Sequence[int]
-    split: str | None
-    val_split: str
-    limit: int | None
-    subset_seed: int
-    share: float | None
-    augment: bool
-    val_attributes: Path | None
-    start: Path | None
-    most: int | None
-    keep: bool
-    device: str | None
-    reading: Reading = AS_IT_IS
-    negatives: bool = True
-    rows: Sequence[Kind] = USUAL
-    shares: Sequence[float] = ()
-    paste: int = MOST
-    diagnosis: Path | None = None
-    also: Sequence[Path] = ()
-    from_nothing: bool = False
-
-    def __post_init__(self) -> None:
-        if self.share is not None and not 0 < self.share < 1:
-            raise ConfigError(f"--share {self.share} needs to be above 0 and below 1")
-        if self.share is not None and self.shares:
-            raise ConfigError("--share mixes what is shown, and --shares makes a row of each share: give one of them")
-        if self.from_nothing and self.start is None:
-            raise ConfigError("--from-nothing goes with --weights: without them every row starts from nothing")
-        if any(kind.value.startswith(Kind.GENERATED) for kind in self.rows) and not self.synthetic:
-            raise ConfigError(
-                "--synthetic is needed for rows of generated images: folders of python -m training generate"
-            )
-
-    @property
-    def wanted(self) -> Wanted:
-        """The rows of the table."""
-        return Wanted(self.rows, self.share, self.shares, (False, True) if self.both else (False,))
-
-    @property
-    def both(self) -> bool:
-        """Whether there are rows from nothing and rows from weights."""
-        return self.start is not None and (self.from_nothing or set(self.rows) == set(Kind))
-
-    def weights(self, row: Row) -> Path | None:
-        """What a row starts from; None: nothing."""
-        return self.start if row.start or not self.both else None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -141,6 +82,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_rows(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--synthetic", type=paths, default=[], metavar="DIR,...", help="of generate: rows for each")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="DIR",
+        help="draws what --synthetic does not name: images of the data's layouts with tags as they are (origin), all "
+        "easy, all hard, and with --diagnosis planned ones; DIR/images of --out has them",
+    )
+    parser.add_argument(
+        "--generate",
+        type=shlex.split,
+        default=[],
+        metavar="'WORDS'",
+        help="further arguments of generate for --model, as '--workers 2 --augment'",
+    )
     parser.add_argument(
         "--rows",
         type=rows_of,
@@ -215,14 +170,24 @@ def run(arguments: argparse.Namespace) -> int:
     request = request_of(arguments)
     check(request)
     out = request.out
-    plan, validation = _plan(request)
+    real, validation = _real(request)
+    chosen = choose(real, request.limit or len(real), request.subset_seed)
     attributes, slices = _attributes(request.val_attributes, validation), _slices(request)
+    order = ImageOrder.of(request, real, chosen)
+    if order is not None:
+        _check_weights(request, real.things, len(chosen) + order.count)
+        check_apart(real, chosen, validation)
+        order.check(begun=(out / CONFIG).exists())
+        if arguments.dry_run and not order.finished:  # what the images are is not known yet
+            return nothing_is_missing()
+        request = replace(request, synthetic=(*request.synthetic, *order.make()))
+    plan = _plan(request, real, validation, chosen)
     settings = _settings(request, plan, slices)
-    check_settings(out / "config.json", settings)
-    _check_weights(request, plan)
+    check_settings(out / CONFIG, settings)
+    _check_weights(request, real.things, plan.epoch)
     if arguments.dry_run:
         return nothing_is_missing()
-    keep_settings(out / "config.json", settings)
+    keep_settings(out / CONFIG, settings)
     waiting = [(row, seed) for seed in request.seeds for row in plan.rows if not result_path(out, row, seed).exists()]
     for row, seed in waiting[: request.most]:
         result = result_path(out, row, seed)
@@ -260,6 +225,7 @@ def check(request: TrainabilityRequest) -> None:
     """What can be seen to be wrong before the data are read and libraries are loaded.
 
     Raises:
+        CheckpointError: there is no such model.
         ConfigError: there is no such device, or the detector has weights already.
         DataError: a folder or a file is missing.
         DetectorError: the detector is neither there nor a known architecture, or the weights are none.
@@ -268,6 +234,8 @@ def check(request: TrainabilityRequest) -> None:
     for data in (request.data, *request.synthetic, *request.also):
         check_data(data)
     check_there(request.start, request.val_attributes, what="file")
+    if request.model is not None:
+        check_model(request.model)
     if request.diagnosis is not None:
         read_diagnosis(request.diagnosis)
     there = Path(request.detector).exists()
@@ -285,9 +253,9 @@ def check(request: TrainabilityRequest) -> None:
         check_any(request.detector)
 
 
-def _check_weights(request: TrainabilityRequest, plan: Plan) -> None:
+def _check_weights(request: TrainabilityRequest, things: Sequence[str], an_epoch: int) -> None:
     """DetectorError where a detector cannot start from the weights, ConfigError where one of torchvision cannot learn
-    from the batches: said before the first training."""
+    from the batches: said before the first training. an_epoch: images."""
     if request.detector not in ARCHITECTURES:
         if request.start is not None:
             from detdiffusion.detectors.ultralytics.training import check_training
@@ -296,11 +264,11 @@ def _check_weights(request: TrainabilityRequest, plan: Plan) -> None:
         return
     updates = request.config.updates
     training = DetectorTraining(request.detector, request.config.image_size, 1, request.config.batch, updates=updates)
-    training.check_batches(plan.epoch)
+    training.check_batches(an_epoch)
     if request.start is not None:
         from training.detector.recipe import new_model
 
-        new_model(training, len(plan.union.things), device_of(request.device), request.start)
+        new_model(training, len(things), device_of(request.device), request.start)
 
 
 def rows_of(text: str) -> list[Kind]:
@@ -324,20 +292,28 @@ def _shares(text: str) -> list[float]:
 # --- what is learned ------------------------------------------------------------------------------
 
 
-def _plan(request: TrainabilityRequest) -> tuple[Plan, Dataset]:
+def _real(request: TrainabilityRequest) -> tuple[Dataset, Dataset]:
+    """What is learned from, and what is measured on."""
     bounds = all_objects(negatives=request.negatives)
     real, validation = (
         open_dataset(request.data, filter=bounds, split=split, reading=request.reading)
         for split in (request.split, request.val_split)
     )
-    synthetic, also = ([open_dataset(one, filter=bounds) for one in some] for some in (request.synthetic, request.also))
-    for dataset in (real, validation, *synthetic, *also):
-        print("\n".join(dataset.describe()), file=sys.stderr)
-    from training.data.subset import choose
+    _say(real, validation)
+    return real, validation
 
-    chosen = choose(real, request.limit or len(real), request.subset_seed)
+
+def _plan(request: TrainabilityRequest, real: Dataset, validation: Dataset, chosen: Sequence[int]) -> Plan:
+    bounds = all_objects(negatives=request.negatives)
+    synthetic, also = ([open_dataset(one, filter=bounds) for one in some] for some in (request.synthetic, request.also))
+    _say(*synthetic, *also)
     pasted = _pasted(request, real, chosen)
-    return make_plan(real, validation, synthetic, chosen, request.wanted, pasted=pasted, also=also), validation
+    return make_plan(real, validation, synthetic, chosen, request.wanted, pasted=pasted, also=also)
+
+
+def _say(*datasets: Dataset) -> None:
+    for dataset in datasets:
+        print("\n".join(dataset.describe()), file=sys.stderr)
 
 
 def _pasted(request: TrainabilityRequest, real: Dataset, chosen: Sequence[int]) -> PastedImages | None:

@@ -13,7 +13,7 @@ Compared = tuple[TrainabilityRow, str, SeedEstimate]  # a row, the one that it i
 
 
 def findings(rows: Sequence[TrainabilityRow]) -> tuple[str, ...]:
-    """What helps most and by how much; where, and against pasted objects; what does not help. Gains are over the same
+    """What helps most and by how much; where, and against simpler rows; what does not help. Gains are over the same
     row without what is added; none is called one whose interval includes zero. Without intervals there is nothing to
     say, and that is said."""
     compared = [(row, *row.over) for row in rows if row.over is not None and not math.isnan(row.over[1].ci95[0])]

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from detdiffusion.attributes import Strategy
 from detdiffusion.core.files import file_hash, put_in_place, scratch_beside, text_hash
 from detdiffusion.errors import ConfigError, DataError
 from training.data.datasets import Dataset, Sample
@@ -122,13 +123,13 @@ class Row:
 
     def simpler(self, rows: Sequence[Row]) -> list[Row]:
         """Rows that it is to be compared with: real images, augmented alike (or not augmented, for augmented real
-        ones), and as many pasted ones in place of generated ones."""
+        ones), and in place of generated ones as many pasted ones, and as many with the tags that are in the data."""
         alike = [one for one in rows if one.start == self.start and one is not self]
         if not self.part:
             return [one for one in alike if not one.part and self.augment > one.augment]
         alike = [one for one in alike if one.augment == self.augment]
-        pasted = self.part != NAME
-        return [one for one in alike if not one.part or (pasted and one.part == NAME and one.share == self.share)]
+        plainer = {NAME: (), Strategy.ORIGIN: (NAME,)}.get(self.part, (NAME, Strategy.ORIGIN))
+        return [one for one in alike if not one.part or (one.part in plainer and one.share == self.share)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from training.studies.trainability_rows import Plan, Row, write_repeats
 
 if TYPE_CHECKING:
     from detdiffusion.detection import Detector
-    from training.studies.trainability import TrainabilityRequest
+    from training.studies.trainability_request import TrainabilityRequest
     from training.studies.trainability_slices import Slices
 
 LOADERS = 2  # processes that prepare ultralytics' images

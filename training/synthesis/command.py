@@ -14,7 +14,10 @@ from detdiffusion.attributes import Strategy
 from detdiffusion.core.arguments import (
     DRAWING_DEVICE,
     add_batch,
+    add_detector_guidance,
     add_device,
+    add_fix_boxes,
+    add_gligen_beta,
     add_old_name,
     add_sampling,
     amount,
@@ -99,6 +102,9 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
         help="above 0 towards hard, below 0 towards easy (default 0)",
     )
     add_old_name(parser, "--difficulty", "--attribute-guidance")
+    add_detector_guidance(group)
+    add_fix_boxes(group)
+    add_gligen_beta(group)
 
 
 def _add_detector(parser: argparse.ArgumentParser) -> None:
@@ -150,6 +156,10 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
 def _add_exports(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("exports")
     group.add_argument("--yolo", action="store_true", help="also write labels/ and data.yaml")
+    group.add_argument("--voc", action="store_true", help="also write voc/, in the form of Pascal VOC")
+    group.add_argument(
+        "--huggingface", action="store_true", help="also write metadata.jsonl, for imagefolder of Hugging Face"
+    )
     group.add_argument("--captions", action="store_true", help="also write captions.jsonl, for pre-training")
     group.add_argument("--webdataset", action="store_true", help="also write shards/, for pre-training")
 
@@ -157,7 +167,15 @@ def _add_exports(parser: argparse.ArgumentParser) -> None:
 def request_of(arguments: argparse.Namespace) -> Request:
     """The request that the arguments are."""
     names = {field.name for field in fields(Request)} - {"bounds", "sampling", "reading"}
-    asked = SamplingRequest(arguments.steps, arguments.guidance, arguments.attribute_guidance, arguments.sampler)
+    asked = SamplingRequest(
+        arguments.steps,
+        arguments.guidance,
+        arguments.attribute_guidance,
+        arguments.sampler,
+        arguments.detector_guidance,
+        arguments.fix_boxes,
+        arguments.gligen_beta,
+    )
     given = {name: getattr(arguments, name) for name in names}
     return Request(bounds=filter_of(arguments), sampling=asked, reading=reading_of(arguments), **given)
 
@@ -180,7 +198,8 @@ def run(arguments: argparse.Namespace) -> int:
         run_ray(job)
     else:
         run_local(job, arguments.workers)
-    extras = {"yolo": arguments.yolo, "captions": arguments.captions, "webdataset": arguments.webdataset}
+    forms = ("yolo", "voc", "huggingface", "captions", "webdataset")
+    extras = {form: getattr(arguments, form) for form in forms}
     with alone(job.out):
         said = export(job.out, **extras)
     print("\n".join(said))

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ORDER = "order.json"  # the request
 NO_DETECTOR = "none"
 _NOBODY_LOOKS = "--refine, --snap and --check ask a detector what is there: give one with --detector"
+_NOBODY_LEADS = "--detector-guidance and --fix-boxes need a detector: give one with --detector"
 _FILES = ("out", "model", "attributes", "originals")
 _OLD_BOUNDS = {  # fields of LayoutFilter, as version 0.1 kept them
     "min_area": "min_area",
@@ -144,6 +145,15 @@ def check_request(request: Request) -> None:
         check_data(request.originals)
     if request.detector == NO_DETECTOR and (request.refine or request.snap or request.check):
         raise ConfigError(_NOBODY_LOOKS)
+    if request.detector == NO_DETECTOR and (request.sampling.detector_guidance or request.sampling.fix_boxes):
+        raise ConfigError(_NOBODY_LEADS)
+
+
+def _check_beta(job: Job) -> None:
+    from detdiffusion.diffusion.manifest import PLAIN, attention_type
+
+    if job.sampling.gligen_scheduled_sampling_beta is not None and attention_type(job.model) == PLAIN:
+        raise ConfigError(f"{job.model} is not GLIGEN's: --gligen-beta is for its models")
 
 
 def begin(request: Request, *, dry: bool = False) -> Job:
@@ -159,6 +169,7 @@ def begin(request: Request, *, dry: bool = False) -> Job:
         DataError: the layouts cannot be read.
         LayoutError: the model does not know a class of the layouts.
     """
+    from detdiffusion.detection import scores_boxes
     from detdiffusion.detectors import load_detector
     from detdiffusion.detectors.names import check_knows, remap_labels
     from detdiffusion.diffusion.manifest import check_model, model_hash, read_recommended, read_vocabulary, verify
@@ -170,18 +181,27 @@ def begin(request: Request, *, dry: bool = False) -> Job:
     verify(job.model)
     if advice := read_recommended(job.model).advice(job.sampling):
         print(f"note: {advice}", file=sys.stderr)
+    _check_beta(job)
     vocabulary = read_vocabulary(job.model)
-    if not vocabulary.attribute_words and (job.strategy is not Strategy.ORIGIN or job.sampling.attribute_guidance):
-        raise ConfigError(f"{job.model} knows no easy and hard objects: use --strategy origin")
+    led = bool(job.sampling.detector_guidance)
+    by_words = job.sampling.attribute_guidance or (job.strategy is not Strategy.ORIGIN and not led)
+    if not vocabulary.attribute_words and by_words:
+        raise ConfigError(
+            f"{job.model} knows no easy and hard objects: use --strategy origin, or lead them by --detector-guidance 1"
+        )
     if (job.refine or job.snap) and job.detector is None:
         raise ConfigError(_NOBODY_LOOKS)
-    _check_origin(job, job.detector is not None, attributes=bool(vocabulary.attribute_words))
+    if (led or job.sampling.fix_boxes) and job.detector is None:
+        raise ConfigError(_NOBODY_LEADS)
+    _check_origin(job, job.detector is not None, attributes=bool(vocabulary.attribute_words) or led)
     _check_classes(job, vocabulary)
     if job.add_missed:
         missed_things(job.source)
     detector = None if job.detector is None else load_detector(job.detector, job.model)
     if detector is not None:
         check_knows(remap_labels(detector, vocabulary.labels)[0], vocabulary.labels, "the model")
+        if led:
+            scores_boxes(detector)
     check = _check_identity(job, detector)
     settings = job.settings(model_hash(job.model), None if detector is None else detector.sha256, vocabulary, check)
     if dry:
@@ -218,7 +238,7 @@ def read_job(out: Path) -> Job:
 
 def _detector(asked: str | None, model: Path) -> str | None:
     if asked is None:
-        return BUNDLED if (model / "detectors" / BUNDLED).is_dir() else None
+        return BUNDLED if BUNDLED in own_detectors(model) else None
     return None if asked == NO_DETECTOR else asked
 
 

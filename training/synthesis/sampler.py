@@ -68,6 +68,7 @@ class Generator:
         if self.device.type == "cpu":
             torch.set_num_threads(job.threads)
         self.pipe: DetDiffusionPipeline = load_pipeline(job.model, device=job.device or self.device)
+        self.pipe.set_progress_bar_config(disable=True)  # the command has its own
         self.sha256 = model_hash(job.model)
         self.size = image_size(self.pipe)
         self.missed = missed_things(job.source) if job.add_missed else None
@@ -177,6 +178,7 @@ class Generator:
             images: list[Image.Image] = self.pipe(
                 layouts,
                 seeds=seeds,
+                detector=self.detector,
                 **self.job.sampling.options(),
             ).images
         except torch.OutOfMemoryError:

@@ -95,7 +95,19 @@ def sampling_to_json(sampling: SamplingConfig | SamplingRequest) -> dict[str, An
     """All but the seed, by the names of version 0.1, so that its jobs go on."""
     sampler = {"sampler": sampling.sampler} if sampling.sampler else {}
     strength = {"difficulty": sampling.attribute_guidance}
-    return {"steps": sampling.steps, "guidance": sampling.guidance_scale, **strength, **sampler}
+    led = {"detector_guidance": sampling.detector_guidance} if sampling.detector_guidance else {}
+    fixed = {"fix_boxes": True} if sampling.fix_boxes else {}
+    beta = sampling.gligen_scheduled_sampling_beta
+    early = {} if beta is None else {"gligen_scheduled_sampling_beta": beta}
+    return {
+        "steps": sampling.steps,
+        "guidance": sampling.guidance_scale,
+        **strength,
+        **sampler,
+        **led,
+        **fixed,
+        **early,
+    }
 
 
 def sampling_from_json(values: Mapping[str, Any]) -> SamplingRequest:
@@ -105,7 +117,15 @@ def sampling_from_json(values: Mapping[str, Any]) -> SamplingRequest:
         KeyError, ConfigError: a value is missing or out of range.
     """
     steps, guidance, strength = (values[name] for name in ("steps", "guidance", "difficulty"))
-    return SamplingRequest(steps, guidance, strength, values.get("sampler", ""))
+    return SamplingRequest(
+        steps,
+        guidance,
+        strength,
+        values.get("sampler", ""),
+        values.get("detector_guidance", 0.0),
+        values.get("fix_boxes", False),
+        values.get("gligen_scheduled_sampling_beta"),
+    )
 
 
 def missed_things(source: LayoutSource) -> Missed:

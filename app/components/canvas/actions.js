@@ -19,13 +19,24 @@ function add(objects) { // whether there was room for them
 function tag(attribute) {
   if (props.untagged) return;
   pen.tag = attribute;
-  change(() => picked().forEach((object) => { object.attribute = attribute; }));
+  change(() => picked().forEach((object) => setTag(object, attribute)));
+}
+
+function setTag(object, attribute) { // its own number would stand above the tag
+  object.attribute = attribute;
+  delete object.difficulty;
+}
+
+const graded = () => picked().filter(isThing); // objects that can have a number
+
+function grade(difficulty) {
+  change(() => graded().forEach((object) => { object.difficulty = difficulty; }));
 }
 
 function tagAll(attribute) {
   if (props.untagged) return;
   pen.tag = attribute;
-  change(() => layout.objects.filter(isThing).forEach((object) => { object.attribute = attribute; }));
+  change(() => layout.objects.filter(isThing).forEach((object) => setTag(object, attribute)));
 }
 
 function classify(label) {
@@ -34,7 +45,7 @@ function classify(label) {
   change(() => picked().forEach((object) => {
     const swapsKind = isStuff(label) !== (object.attribute === "background");
     object.label = label;
-    if (swapsKind) object.attribute = isStuff(label) ? "background" : "easy";
+    if (swapsKind) setTag(object, isStuff(label) ? "background" : "easy");
   }));
   if (picked().length) pen.tag = picked()[0].attribute;
 }

@@ -30,7 +30,7 @@ function drawShape(object) {
 
 function drawLabel(object) {
   const frame = pixels(object.box), [width] = stage(), room = object.locked ? 14 : 0; // of the sign for locked
-  const full = `${object.label} · ${object.attribute}`;
+  const full = `${object.label} · ${object.difficulty ?? object.attribute}`;
   const text = textWidth(full) + room + 16 <= frame.width ? full : object.label, wide = textWidth(text) + room + 12;
   const x = clamp(frame.x, 0, Math.max(0, width - wide)), y = frame.height >= 30 || frame.y < 18 ? frame.y : frame.y - 18;
   const group = node("g", { class: `label ${object.attribute}`, "data-id": object.id, transform: `translate(${x} ${y})` });
@@ -128,6 +128,7 @@ function showState() {
     button.setAttribute("aria-pressed", String(objects.length ? tags.has(name) && tags.size === 1 : name === pen.tag));
     Object.assign(button, { disabled: Boolean(props.untagged), title: props.untagged });
   });
+  showDifficulty();
   for (const button of element.querySelectorAll("[data-tag-all]")) button.disabled = Boolean(props.untagged) || !layout.objects.some(isThing);
   for (const name of ["draw", "select"]) $(`[data-action=${name}]`).setAttribute("aria-pressed", String(mode === name));
   $("[data-action=lock]").setAttribute("aria-pressed", String(objects.length > 0 && objects.every((object) => object.locked)));
@@ -144,6 +145,16 @@ function showState() {
   setText(".size", `${layout.width} × ${layout.height}`);
   setText(".zoom", view.zoom === 1 ? "" : `${Math.round(100 * view.zoom)} %`);
   setText(".spoken", spoken());
+}
+
+const gradeOf = ({ difficulty, attribute }) => difficulty ?? (attribute === "hard" ? 1 : 0);
+
+function showDifficulty() { // of the first thing that is selected
+  const [object] = graded(), place = $(".difficulty");
+  place.hidden = !object || Boolean(props.untagged);
+  if (!object) return;
+  if (document.activeElement !== $(".difficulty input")) $(".difficulty input").value = gradeOf(object);
+  setText(".difficulty output", gradeOf(object).toFixed(2));
 }
 
 function spoken() { // for screen readers

@@ -26,9 +26,12 @@ $(".caption").addEventListener("keydown", (event) => event.stopPropagation());
 
 // ---- start -------------------------------------------------------------------------------------------------------------
 new ResizeObserver(draw).observe(svg);
+window.addEventListener("pagehide", keep);
+document.addEventListener("keep-canvas", keep); // another model takes over
 watch("value", pull);
 watch("backdrop", draw);
-watch(["things", "stuff", "untagged", "captions", "sizes", "multiple"], () => { // another model, with other words
+watch(["world", "things", "stuff", "untagged", "captions", "sizes", "multiple"], () => { // another model, with other words
+  pull();
   if (![...props.things, ...props.stuff].includes(pen.label)) pen.label = props.things[0] ?? props.stuff[0];
   draw();
 });

@@ -18,6 +18,10 @@ element.addEventListener("click", (event) => {
   if (popup.hidden && sizes.hidden && event.detail) svg.focus({ preventScroll: true }); // by keyboard, focus stays
 });
 
+$(".difficulty input").addEventListener("input", ({ target }) => setText(".difficulty output", Number(target.value).toFixed(2)));
+$(".difficulty input").addEventListener("change", ({ target }) => grade(Number(target.value)));
+$(".difficulty input").addEventListener("keydown", (event) => event.stopPropagation()); // arrows move the slider, not the box
+
 function editKey(event) {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key, control = event.ctrlKey || event.metaKey;
   const digit = /^(?:Digit|Numpad)([123])$/.exec(event.code)?.[1];
@@ -41,7 +45,7 @@ const JUST_NOW = 3000; // ms
 let asked = -Infinity, cancelling = 0;
 
 document.addEventListener("click", (event) => {
-  if (!event.target.closest("#generate, #compare, #figures button")) return;
+  if (!event.target.closest("#generate, #compare, #full-model, #figures button")) return;
   asked = performance.now();
   clearInterval(cancelling);
 }, true);
@@ -59,6 +63,7 @@ function cancel() {
 function pageKey(event) {
   if (event.key === "X" && event.shiftKey) cancel();
   else if (event.key.toLowerCase() === "c") push("compare");
+  else if (event.key.toLowerCase() === "m") push("full-model");
   else if (event.key === "?") ACTIONS.help();
   else return false;
   return true;

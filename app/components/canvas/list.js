@@ -87,7 +87,7 @@ rows.addEventListener("click", ({ target: node, shiftKey }) => {
 rows.addEventListener("change", ({ target: node }) => {
   const object = objectOf(node);
   if (!object) return;
-  if (node.matches("select")) change(() => { object.attribute = node.value; });
+  if (node.matches("select")) change(() => setTag(object, node.value));
   else setSide(object, node);
 });
 rows.addEventListener("keydown", (event) => {

@@ -10,6 +10,8 @@ let layout = { width: 256, height: 256, objects: [], caption: "" };
 let selection = new Set(), past = [], future = [], clipboard = [], nextId = 1;
 let pen = { label: props.things[0] ?? props.stuff[0], tag: "easy", pinned: false }; // of the next box
 let recent = [], mode = null; // mode: null (drag draws on empty ground), "draw" (everywhere), "select" (rubber band)
+let world = props.world; // of the model's classes
+const shelved = {}; // by world: its canvas as it was left for another model's
 
 const clone = (value) => JSON.parse(JSON.stringify(value));
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
@@ -24,7 +26,7 @@ const current = () => (selection.size === 1 ? picked()[0] : undefined);
 const counted = () => layout.objects.reduce((counts, { label }) => counts.set(label, (counts.get(label) ?? 0) + 1), new Map());
 
 function published({ width, height, objects, caption } = layout) { // a caption stands there only if there is one
-  const shown = objects.map(({ label, box, attribute }) => ({ label, box, attribute }));
+  const shown = objects.map(({ label, box, attribute, difficulty }) => ({ label, box, attribute, ...(difficulty != null && { difficulty }) }));
   return { width, height, objects: shown, ...(caption && { caption }) };
 }
 
@@ -33,14 +35,30 @@ function numbered(object) {
 }
 
 function pull() {
+  const of = props.value.world || world, entered = of !== world;
+  if (entered && of !== props.world) return; // the rest of another model is still to come
+  if (entered) enter(of);
   tell();
-  if (same(published(props.value), published())) return draw(); // told twice
+  if (same(published(props.value), published())) { // told twice, or as it was left
+    if (entered) moved();
+    return draw();
+  }
   const opened = !layout.objects.length && !past.length; // the page, and nothing was there before
   if (!opened) remember(clone(layout));
   layout = { caption: "", ...clone(props.value), objects: props.value.objects.map(numbered) };
-  if (!opened) moved();
+  if (!opened || entered) moved();
   fit();
   select();
+}
+
+// A model of other classes has taken over. What was drawn and undone with the ones before stays, for when they are back.
+function enter(next) {
+  shelved[world] = { layout, past, future };
+  world = next;
+  ({ layout, past, future } = shelved[world] ?? { layout: { ...layout, objects: [], caption: "" }, past: [], future: [] });
+  [selection, clipboard, recent] = [new Set(), [], []];
+  fit();
+  closePopup();
 }
 
 function remember(before) {
@@ -66,11 +84,13 @@ function moved(dragging = false) {
   document.dispatchEvent(new CustomEvent("canvas-changes", { detail: { layout: clone(published()), dragging } }));
 }
 
-// What was drawn outlives a reload of this tab (and of this tab alone); studio.py asks for it by the same name.
+// What was drawn outlives another model, and a reload of this tab (and of this tab alone): the page asks for it by the
+// same names (KEPT in studio/tab.py).
 function keep() {
+  if (!layout.objects.length && !past.length) return; // nothing was there yet
   try {
     const link = new URLSearchParams(location.search).get("layout") ?? "";
-    sessionStorage.setItem("canvas" + link, JSON.stringify(props.value));
+    sessionStorage.setItem(`canvas ${world} ${link}`, JSON.stringify(published()));
   } catch {} // a browser that keeps nothing
 }
 

@@ -26,12 +26,14 @@ class Side:
     """What one picture of a pair is asked for, beside layout and noise.
 
     model: of `Studio.models`; None is the present one. guidance_scale, attribute_guidance: None is that of the form.
+    recommended: steps, guidance and sampler are those that its model recommends, whatever the form says.
     """
 
     strategy: Strategy = Strategy.ORIGIN
     model: str | None = None
     guidance_scale: float | None = None
     attribute_guidance: float | None = None
+    recommended: bool = False
 
     @property
     def tag(self) -> Attribute | None:
@@ -47,11 +49,13 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """The two pictures of a pair, and a second detector that looks at both."""
+    """The two pictures of a pair, and a second detector that looks at both. named: what they are called; None: by what
+    tells them apart."""
 
     a: Side = Side(Strategy.EASY)
     b: Side = Side(Strategy.HARD)
     second: str | None = None
+    named: tuple[str, str] | None = None
 
     def layout_asked(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
         """What matters of it: where both sides bring their own tag, easy and hard of the canvas do not."""
@@ -65,6 +69,8 @@ class Sides:
 
     def names(self, model: str, form: SamplingConfig) -> tuple[str, str]:
         """What tells them apart, given the present model and the form's recipe; easy and hard in any case."""
+        if self.named is not None:
+            return self.named
         a, b = self.a, self.b
         first, second = a.recipe(form), b.recipe(form)
         harder = first.attribute_guidance != second.attribute_guidance
@@ -176,6 +182,9 @@ def asked_pair(studio: Studio, value: Mapping[str, Any], recipe: SamplingConfig,
 def _recipe(studio: Studio, side: Side, form: SamplingConfig) -> SamplingConfig:
     """Another model is drawn as it wants to be, where the form has what the present one wants."""
     present = studio.model.recommended
+    if side.model is not None and side.recommended:
+        other = studio.models.recommended(side.model)
+        return side.recipe(replace(form, steps=other.steps, guidance_scale=other.guidance_scale, sampler=""))
     if side.model is not None and (form.steps, form.guidance_scale) == (present.steps, present.guidance_scale):
         other = studio.models.recommended(side.model)
         form = replace(form, steps=other.steps, guidance_scale=other.guidance_scale)

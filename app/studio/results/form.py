@@ -21,6 +21,8 @@ class Form:
     guidance_scale: float
     attribute_guidance: float = 0.0
     sampler: str = ""
+    detector_guidance: float = 0.0
+    fix_boxes: bool = False
 
     def recipe(self) -> SamplingConfig:
         """ConfigError for a seed that is no whole number, or a value out of range."""
@@ -33,7 +35,10 @@ class Form:
     @property
     def settings(self) -> SamplingConfig:
         """Without the seed, whatever it is."""
-        return SamplingConfig(0, int(self.steps), self.guidance_scale, self.attribute_guidance, self.sampler)
+        by_detector = (self.detector_guidance, self.fix_boxes)
+        return SamplingConfig(
+            0, int(self.steps), self.guidance_scale, self.attribute_guidance, self.sampler, *by_detector
+        )
 
 
 def read_canvas(value: Mapping[str, Any], vocabulary: Vocabulary) -> Layout:

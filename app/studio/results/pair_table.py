@@ -71,16 +71,16 @@ class PairTable:
         return self.names if max(map(len, self.names)) <= 10 else ("A", "B")
 
     def _figures(self, verdict: Verdict) -> Markup:
-        rows, (a, b) = verdict.comparison.rows, self.names
-        drop = f"{verdict.comparison.mean_drop:.2f}"
+        rows, (a, b) = verdict.comparison.rows, (short if len(short) == 1 else short.lower() for short in self._short)
+        drop = f"{_rounded(verdict.comparison.mean_drop):.2f}"
         if len(self.verdicts) > 1:  # whose numbers these are; less of them, for the place is narrow
             return figures_html([(f"mean drop, {verdict.detector}", drop)])
         count = Markup("{}<i>/{}</i>")
         return figures_html(
             [
                 ("mean drop", drop),
-                (f"missed, {a.lower()}", count.format(sum(row.missed_easy for row in rows), len(rows))),
-                (f"missed, {b.lower()}", count.format(sum(row.missed_hard for row in rows), len(rows))),
+                (f"missed, {a}", count.format(sum(row.missed_easy for row in rows), len(rows))),
+                (f"missed, {b}", count.format(sum(row.missed_hard for row in rows), len(rows))),
             ]
         )
 
@@ -138,4 +138,9 @@ def _numbers(row: PairRow) -> Markup:
     cell = Markup('<td class="number{}">{}</td>')
     a = cell.format(" lost" if row.missed_easy else "", score_text(row.easy))
     b = cell.format(" lost" if row.missed_hard else "", score_text(row.hard))
-    return a + b + Markup('<td class="number drop">{:.2f}</td>').format(row.drop)
+    return a + b + Markup('<td class="number drop">{:.2f}</td>').format(_rounded(row.drop))
+
+
+def _rounded(drop: float) -> float:
+    """To two digits, without the sign of a zero."""
+    return round(drop, 2) + 0.0

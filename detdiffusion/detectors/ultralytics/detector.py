@@ -14,7 +14,8 @@ from PIL import Image
 from detdiffusion.core.files import file_hash
 from detdiffusion.detection import Detections
 from detdiffusion.detectors.folder import DESCRIPTION_FILE, MIN_SCORE, Description, fill, read_description, read_weights
-from detdiffusion.detectors.ultralytics.images import Frame, letterbox, stretch
+from detdiffusion.detectors.scoring import Candidates, fit_square, score_candidates
+from detdiffusion.detectors.ultralytics.images import PADDING, Frame, letterbox, stretch
 from detdiffusion.detectors.ultralytics.library import (
     LOWEST_SCORE,
     MAX_DETECTIONS,
@@ -67,7 +68,7 @@ class UltralyticsDetector:
             found += self._detect_batch(images[start : start + _IMAGES_PER_PASS])
         return found
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: the head keeps its anchors, and `score` needs them
     def _detect_batch(self, images: Sequence[Image.Image]) -> list[Detections]:
         fit = stretch if self._transformer else letterbox
         squares, frames = zip(*(fit(image, self.image_size) for image in images), strict=True)
@@ -88,7 +89,7 @@ class UltralyticsDetector:
         rows = torch.cat([corners, output[..., 4:]], -1)[:, :MAX_DETECTIONS]
         return [row[row[:, 4] > LOWEST_SCORE] for row in rows]
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: the head keeps its anchors, and `score` needs them
     def features(self, images: Sequence[Image.Image]) -> np.ndarray:
         """What the detection head reads of each image, averaged over its place: [B, D] float32. D is the sum of the
         channels of the layers that feed the head."""
@@ -101,6 +102,36 @@ class UltralyticsDetector:
             tap.remove()
         pooled = [level.float().mean(dim=(2, 3)) for level in levels]  # [B, C, h, w] -> [B, C] of every level
         return torch.cat(pooled, dim=1).cpu().numpy()
+
+    def score(
+        self, images: torch.Tensor, boxes: Sequence[torch.Tensor], labels: Sequence[Sequence[str]]
+    ) -> list[torch.Tensor]:
+        """Confidence in given boxes, with a gradient (`detdiffusion.detection.ScoresBoxes`)."""
+        size, images = self.image_size, images.to(self._device)
+        if self._transformer:
+            pixels = torch.nn.functional.interpolate(images, (size, size), mode="bilinear", align_corners=False)
+            frame = torch.tensor([0, 0, size, size], device=images.device)
+        else:
+            pixels, frame = fit_square(images, size, [PADDING / 255] * 3, centred=True)
+        output = self._model(pixels)
+        while not isinstance(output, torch.Tensor):
+            output = output[0]  # beside it stand the raw maps, and prototypes of masks
+        found = [self._candidates(one, frame) for one in output]
+        rows = [[self.labels.index(name) if name in self.labels else -1 for name in names] for names in labels]
+        return score_candidates(found, [box.to(images) for box in boxes], rows)
+
+    def _candidates(self, output: torch.Tensor, frame: torch.Tensor) -> Candidates:
+        """One image's output before suppression. frame: left, top, width and height of the image in its square."""
+        count = len(self.labels)
+        if not (self._transformer or self._end_to_end):
+            centres, sizes = output[:2].T, output[2:4].T  # [4 + C + ..., A], in pixels
+            corners = torch.cat([centres - sizes / 2, centres + sizes / 2], -1)
+            return Candidates((corners - frame[:2].repeat(2)) / frame[2:].repeat(2), output[4 : 4 + count])
+        shares = torch.nn.functional.one_hot(output[:, 5].long(), count).T * output[:, 4]  # rows of `_of_queries`
+        if self._transformer:
+            centres, sizes = output[:, :2], output[:, 2:4]
+            return Candidates(torch.cat([centres - sizes / 2, centres + sizes / 2], -1), shares)
+        return Candidates((output[:, :4] - frame[:2].repeat(2)) / frame[2:].repeat(2), shares)
 
     def early_features(self, pictures: torch.Tensor) -> list[torch.Tensor]:
         """Pictures [B, 3, H, W] in 0..1 -> the last features [B, C, h, w] at a half, a quarter ... of their size, down

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-_PADDING = 114  # grey level of the library's own letterbox
+PADDING = 114  # grey level of the library's own letterbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def letterbox(image: Image.Image, size: int) -> tuple[np.ndarray, Frame]:
     frame = Frame((size - width) // 2, (size - height) // 2, width, height)
     if (width, height) != image.size:
         pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
-    square = np.full((size, size, 3), _PADDING, np.uint8)
+    square = np.full((size, size, 3), PADDING, np.uint8)
     square[frame.top : frame.top + height, frame.left : frame.left + width] = pixels
     return square, frame
 

@@ -44,3 +44,10 @@ def test_picture_takes_views() -> None:
 
 def test_nothing_is_written_beside_the_sources() -> None:
     assert list(Path(editor.__file__).parent.rglob("*.pyi")) == []
+
+
+def test_a_difficulty_comes_back_where_there_is_one() -> None:
+    canvas = editor_of(["car"], [])
+    car = {"label": "car", "box": [0.0, 0.0, 0.5, 0.5], "attribute": "easy"}
+    told = {"width": 64, "height": 64, "objects": [car, {**car, "difficulty": 0.7}]}
+    assert canvas.preprocess(canvas.postprocess(told)) == told

@@ -63,6 +63,9 @@ def test_widgets_that_were_never_drawn_have_what_they_were_made_with() -> None:
 def test_menus_of_the_studio_that_were_never_opened(studio: Studio) -> None:
     with gr.Blocks():
         recipe, sides = RecipeForm(SamplingConfig(7, 12), Recommended()), SidesForm(studio)
-    assert recipe.read("Fixed", 5, None, None, None, None) == RecipeValues(True, 5, 12, DEFAULT_GUIDANCE)
-    assert recipe.read("Fixed", None, None, None, None, None).seed is None, "a person has deleted it"
+    assert recipe.read("Fixed", 5, *[None] * 6) == RecipeValues(True, 5, 12, DEFAULT_GUIDANCE)
+    assert recipe.read("Fixed", None, *[None] * 6).seed is None, "a person has deleted it"
+    led = recipe.read("Fixed", 5, *[None] * 4, 1.5, True).recipe()
+    assert (led.detector_guidance, led.fix_boxes) == (1.5, True)
+    assert recipe.show(led)[recipe.detector_guidance] == 1.5 and recipe.show(led)[recipe.fix_boxes] is True
     assert sides.read(*[None] * 9) == Sides()

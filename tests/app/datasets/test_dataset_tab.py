@@ -371,6 +371,21 @@ def test_a_loop_reads_and_writes_where_the_studio_may(tmp_path: Path) -> None:
             make_loop(str(path), runs)
 
 
+def test_a_loop_for_a_model_folder_has_no_table_to_report(tmp_path: Path) -> None:
+    workspace, secret = tmp_path / "workspace", tmp_path / "secret"
+    for folder in (workspace, secret):
+        folder.mkdir()
+    runs = Runs(workspace / "datasets", places=Places([workspace], workspace=workspace))
+    path = workspace / "loop.yaml"
+    text = "data: data\nout: run\nannotate: --detector a.yaml\nstudio: {detector: --arch a, held_out: --arch b%s}\n"
+    path.write_text(text % "")
+    assert [command[3] for command in make_loop(str(path), runs).commands] == ["loop"]
+    for more in (f", about: {secret}/card.md", f", examples: [{secret}/a.json]", f", distill: --out {secret}"):
+        path.write_text(text % more)
+        with pytest.raises(ConfigError, match=r"may read|outside of the workspace"):
+            make_loop(str(path), runs)
+
+
 def test_the_loop_field_shows_nothing_of_other_files(runs: Runs, tmp_path: Path) -> None:
     """Neither of what lies elsewhere, nor of what is no YAML."""
     private = tmp_path / "private.key"
@@ -407,6 +422,33 @@ def test_stages_of_a_loop(runs: Runs, tmp_path: Path) -> None:
     (folder / "page" / "status.json").write_text(json.dumps(last.to_json()))
     assert "srcdoc" in handlers.look(runs, "loop-1", IMAGES, 0).page
     assert path.exists()
+
+
+def test_the_report_of_rounds_is_shown_while_they_go_on(tmp_path: Path) -> None:
+    """It lies in the loop's own folder, from the first round on; none is read from where the studio may not."""
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    runs = Runs(workspace / "datasets", places=Places([workspace], workspace=workspace))
+    for name, out in (("closed-1", workspace / "run"), ("closed-2", tmp_path / "secret")):
+        about, told = {"kind": "Closed loop", "out": str(out)}, [str(out / "status.json")]
+        runs.start(name, [[sys.executable, "-c", "import time; time.sleep(60)"]], about, online=False, status=told)
+        out.mkdir()
+        (out / "report.html").write_text('<p class="gain">+ 1.5</p>')
+        assert "srcdoc" not in handlers.look(runs, name, IMAGES, 0).page, "it is of something else, without rounds"
+        (out / "rounds.json").write_text("{}")
+        process = json.loads((runs.folder(name) / "job.json").read_text())["process"]["pid"]
+        rows = (StageStatus("round 1: report", RunState.FINISHED), StageStatus("round 2: plan", RunState.RUNNING))
+        (out / "status.json").write_text(
+            json.dumps(
+                RunStatus(RunState.RUNNING, "round 2: plan", 1, 2, "stage", group=process, stages=rows).to_json()
+            )
+        )
+        page = handlers.look(runs, name, IMAGES, 0).page
+        assert "<span>round 2: plan" in page
+        shown = f'title="report of {name}" srcdoc="&lt;p class=&#34;gain&#34;&gt;+ 1.5' in page
+        assert shown == (name == "closed-1")
+        runs.stop(name)
+        wait(runs, name)
 
 
 def test_start_goes_through_the_studio(runs: Runs, home: Path) -> None:

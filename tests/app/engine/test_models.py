@@ -70,6 +70,16 @@ def test_damaged_model_leaves_the_present_one(studio: Studio, layout: Layout, se
     assert studio.generation.results([Ask(layout, QUICK)], "me")
 
 
+def test_models_beside_the_first_one_can_be_chosen(model_folder: Path, studio: Studio, tmp_path: Path) -> None:
+    for name in ("one", "two", "silent"):
+        shutil.copytree(model_folder, tmp_path / "models" / name)
+    shutil.copytree(model_folder, tmp_path / "shipped/silent")
+    beside = open_studio(tmp_path / "models/one", tmp_path / "beside", bundled=tmp_path / "shipped/silent")
+    assert {name: path.parent.name for name, path in beside.models.folders().items()} == dict.fromkeys(
+        ("one", "silent", "two"), "models"
+    ), "of two of a name, the one beside the first"
+
+
 def test_missing_model_folder(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no model folder"):
         open_studio(tmp_path / "nowhere", tmp_path)
@@ -79,6 +89,7 @@ def test_missing_model_folder(tmp_path: Path) -> None:
 def test_several_models_in_one_run(two_models: Studio, layout: Layout) -> None:
     studio = two_models
     assert list(studio.models.folders()) == ["tiny", "silent"]
+    assert studio.models.choices() == [("tiny (boxes, attributes)", "tiny"), ("silent (boxes)", "silent")]
     asked = [Ask(layout, QUICK), Ask(layout, QUICK, model="silent"), Ask(layout, SamplingConfig(6, 3), model="silent")]
     first, *steps, last = studio.generation.run(asked, "me")
     assert first.step == 0, "a model may have to be read first"

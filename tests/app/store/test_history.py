@@ -407,8 +407,8 @@ def test_export(history: History, entry: Entry, tmp_path: Path) -> None:
     names = {one["id"]: one["name"] for one in written["categories"]}
     bus, _, road, last = written["annotations"]
     assert names[bus["category_id"]] == "bus" and bus["bbox"] == pytest.approx([6.4, 12.8, 25.6, 25.6])
-    assert (bus["image_id"], bus["attribute"], bus["confidence"]) == (1, "easy", 0.9)
-    assert (names[road["category_id"]], road["attribute"], road["confidence"]) == ("road", "background", None)
+    assert (bus["image_id"], bus["attribute"], bus["score"]) == (1, "easy", 0.9)
+    assert (names[road["category_id"]], road["attribute"]) == ("road", "background") and "score" not in road
     assert (last["image_id"], last["bbox"], last["area"]) == (2, [0, 0, 100, 50], 5000)
     image = written["images"][1]
     assert (image["file_name"], image["width"], image["height"], image["seed"]) == ("images/two.png", 100, 50, 8)

@@ -62,6 +62,6 @@ def test_without_words_for_attributes_there_is_nothing_to_tag_or_compare(
     ):
         with pytest.raises(ConfigError, match=why):
             act()
-    opening = Opening(silent_studio, "Street", street, SamplingConfig(7, 1))
+    opening = Opening(silent_studio, street, SamplingConfig(7, 1))
     assert opening.pair is None
     assert opening.single.result(60).table is not None

@@ -50,6 +50,15 @@ def test_of_the_studio(studio: Studio, street: dict[str, Any]) -> None:
     assert draw_again(studio, last.picture.file)[1] == SamplingConfig(2**48 - 1, 3, 2.5, 0.5, "ddpm")
 
 
+def test_of_fixed_boxes_and_difficulties(studio: Studio, street: dict[str, Any]) -> None:
+    graded = {**street, "objects": [{**street["objects"][0], "difficulty": 0.25}, *street["objects"][1:]]}
+    *_, last = generate(studio, graded, Form(True, 5, 3, 2.5, fix_boxes=True), "me")
+    assert last.picture.file is not None
+    opened, how = draw_again(studio, last.picture.file)
+    assert how == SamplingConfig(5, 3, 2.5, fix_boxes=True)
+    assert [item.get("difficulty") for item in opened.layout["objects"]] == [0.25, None, None]
+
+
 def test_of_the_command(
     studio: Studio, street: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,4 +18,5 @@ def test_untouched_sides_follow_the_present_model(two_models: Studio) -> None:
     two_models.models.exchange(two_models.models.folders()[other], other)
     assert form.read(*untouched) == Sides()
     chosen = form.follow_model()[form.models[0]]
-    assert next(name for name, _ in chosen["choices"]) == two_models.model.name
+    (shown, _), *_ = chosen["choices"]
+    assert shown == f"{two_models.model.name} (boxes)"

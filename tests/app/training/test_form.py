@@ -137,7 +137,10 @@ def test_a_hub_id_is_the_only_thing_that_may_ask_the_network(runs: Runs, home: P
     plan = make_plan(replace(DRAWN, preset="sd15-256", base="someone/some-model"), runs, home)
     assert plan.online
     assert words(plan.commands[-1])["--base"] == "someone/some-model"
-    assert plan.about["base"] == "from someone/some-model"
+    assert plan.about["base"] == "from someone/some-model" and "--revision" not in plan.commands[-1]
+    fixed = make_plan(replace(DRAWN, preset="sd15-256", base="someone/some-model@v1.5"), runs, home)
+    named = words(fixed.commands[-1])
+    assert (named["--base"], named["--revision"]) == ("someone/some-model", "v1.5") and fixed.online
 
 
 def test_a_preset_without_attributes_needs_no_detector(runs: Runs, home: Path) -> None:

@@ -152,7 +152,7 @@ def test_model_of_a_run_goes_into_the_studio(runs: Runs, studio: Studio, model_f
     (folder / "model").symlink_to(model_folder)
     assert handlers.use_model(studio, runs, Chosen()) == "street-1 generates the images now; watcher checks them."
     assert studio.model.name == "street-1"
-    assert ("street-1", str(folder / "model")) in handlers.bases(studio, runs)
+    assert ("street-1 (boxes, attributes)", str(folder / "model")) in handlers.bases(studio, runs)
 
 
 def test_start_asks_the_trainer_first(runs: Runs, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from detdiffusion.core.parts import MANIFEST, part_folder
 from detdiffusion.diffusion.checkpoint import check_architecture, save_pipeline
-from detdiffusion.diffusion.manifest import MANIFEST, model_hash, part_folder, share_part, verify
+from detdiffusion.diffusion.manifest import (
+    INDEX,
+    Teacher,
+    model_hash,
+    read_teacher,
+    share_part,
+    verify,
+    weights_hash,
+    write_manifest,
+)
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.errors import CheckpointError
 from detdiffusion.layout import Layout
@@ -55,7 +65,8 @@ def test_damage_of_the_owner_is_found(owner: Path, sharing: Path) -> None:
 
 def test_a_folder_that_was_copied_alone_says_what_belongs_beside_it(owner: Path, sharing: Path) -> None:
     shutil.rmtree(owner)
-    with pytest.raises(CheckpointError, match=r"vae/config.json is missing.*with owner beside it"):
+    said = r"shares its vae with owner, and .*owner is missing: copy both, owner beside sharing"
+    with pytest.raises(CheckpointError, match=said):
         load_pipeline(sharing)
 
 
@@ -80,3 +91,31 @@ def test_only_a_part_that_is_the_same_can_be_shared(owner: Path, tmp_path: Path)
     shutil.copytree(owner, far)
     with pytest.raises(CheckpointError, match="only with a model beside it"):
         share_part(far, "vae", owner)
+
+
+@pytest.mark.parametrize(
+    "said", ["owner", 3, {"name": "owner"}, {"name": "owner", "sha256": 1}, {"name": "a", "x": "b"}]
+)
+def test_a_teacher_is_a_name_and_a_hash(owner: Path, said: object) -> None:
+    index = json.loads((owner / INDEX).read_text())
+    assert read_teacher(owner) is None
+    (owner / INDEX).write_text(json.dumps({**index, "teacher": {"name": "a", "sha256": "b"}}))
+    assert read_teacher(owner) == Teacher("a", "b")
+    (owner / INDEX).write_text(json.dumps({**index, "teacher": said}))
+    with pytest.raises(CheckpointError, match=r"model_index\.json: teacher is .*, and needs to be a name and a sha256"):
+        load_pipeline(owner)
+
+
+def test_what_a_model_has_learned_has_a_name_whatever_its_settings_say(owner: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(owner, other)
+    index = json.loads((other / INDEX).read_text())
+    (other / INDEX).write_text(json.dumps({**index, "guidance_interval": [0.0, 0.5]}))
+    write_manifest(other)
+    assert weights_hash(other) == weights_hash(owner) and model_hash(other) != model_hash(owner)
+    (weights,) = (other / "unet").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes() + b" ")
+    write_manifest(other)
+    assert weights_hash(other) != weights_hash(owner)
+    (other / MANIFEST).unlink()
+    assert weights_hash(other) != weights_hash(owner), "of the files, where there is no manifest"

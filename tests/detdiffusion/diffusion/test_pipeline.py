@@ -13,6 +13,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler
 from diffusers.models.attention_processor import AttnProcessor
+from waits import Asked
 
 from detdiffusion.core.files import write_json
 from detdiffusion.diffusion.checkpoint import save_pipeline
@@ -333,3 +334,14 @@ def test_a_pipeline_needs_its_vocabulary(tmp_path: Path, tiny_pipeline: DetDiffu
     with pytest.raises(CheckpointError, match=r"vocabulary\.json is missing"):
         DetDiffusionPipeline.from_pretrained(tmp_path)
     assert isinstance(tiny_pipeline.vae, SmallAutoencoder)
+
+
+def test_a_step_asks_for_no_value(tiny_pipeline: DetDiffusionPipeline, layout_of: Callable[..., Layout]) -> None:
+    """The sampler looks for its first timestep once; on an accelerator, all steps are queued behind it."""
+    asked: list[list[str]] = []
+    for steps in (4, 9):
+        latents(tiny_pipeline, [layout_of(2)], [0], steps=steps)  # the first time, the scheduler is tried out
+        with Asked() as each:
+            latents(tiny_pipeline, [layout_of(2)], [0], steps=steps)
+        asked.append(each.values)
+    assert asked[0] == asked[1] and len(asked[0]) == 2

@@ -77,7 +77,6 @@ def test_a_file_that_is_no_layout_is_named(tmp_path: Path, tiny_pipeline: DetDif
         ({"seeds": [MAX_SEED + 1]}, "needs to be a whole number from 0"),
         ({"seeds": -1}, "seeds needs to be a list of whole numbers from 0 to .*, one an image, not -1"),
         ({"seeds": 3}, "seeds needs to be a list .*not 3"),
-        ({"seeds": None}, "seeds needs to be a list .*not None"),
         ({"seeds": "12"}, "seeds needs to be a list"),
         ({"seeds": [1.0]}, "seeds needs to be a list"),
         ({"seeds": [True]}, "seeds needs to be a list"),
@@ -119,5 +118,5 @@ def test_what_a_model_cannot_be_loaded_as_or_on_is_named() -> None:
         load_pipeline("nowhere", dtype=torch.int8)
     with pytest.raises(CheckpointError, match="nowhere is no model folder"):
         load_pipeline("nowhere")
-    with pytest.raises(CheckpointError, match="nowhere is no DetDiffusion model"):
+    with pytest.raises(CheckpointError, match="nowhere is no folder; give one that holds"):
         DetDiffusionPipeline.from_pretrained("nowhere")

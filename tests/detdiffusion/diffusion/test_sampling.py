@@ -22,6 +22,7 @@ from detdiffusion.diffusion.sampling import (
     check_scheduler,
     finished_latents,
     guided,
+    implied_prediction,
     make_scheduler,
     sample,
     starting_noise,
@@ -273,3 +274,22 @@ def test_an_error_in_on_step_ends_the_sampling() -> None:
             on_step=stop,
         )
     assert calls == [(1, 5), (2, 5)]
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+def test_a_prediction_follows_from_the_clean_latents(prediction_type: str) -> None:
+    alpha_bar, latents = torch.tensor(0.6), torch.randn_like(CLEAN)
+    prediction = implied_prediction(CLEAN, latents, alpha_bar, prediction_type)
+    assert torch.allclose(finished_latents(prediction, latents, alpha_bar, prediction_type), CLEAN, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_steering_changes_where_sampling_ends(sampler: str) -> None:
+    """Whatever the sampler: told at every step that the clean latents are others, it ends with those."""
+    scheduler = make_scheduler(DDPMScheduler(**OURS), sampler)
+    options: dict[str, Any] = {"seeds": SEEDS, "steps": 20, "guidance_scale": 1.0}
+    noise = starting_noise(SEEDS, (4, 3, 3))
+    steered = sample(oracle(scheduler), scheduler, noise, **options, steer=lambda *_: 0.5 * CLEAN)
+    scheduler = make_scheduler(DDPMScheduler(**OURS), sampler)
+    alone = sample(oracle(scheduler), scheduler, noise, **options, steer=lambda *_: None)
+    assert (steered - 0.5 * CLEAN).abs().max() < 0.05 and (alone - CLEAN).abs().max() < 0.05

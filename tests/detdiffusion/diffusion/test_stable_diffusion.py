@@ -13,10 +13,11 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from hub_server import hub_server
 from safetensors.torch import load_file
 
 from detdiffusion.diffusion.checkpoint import save_pipeline
+from detdiffusion.diffusion.habits.hub import HubOptions
 from detdiffusion.diffusion.output import StepInfo
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.diffusion.stable_diffusion import pipeline_from_stable_diffusion
@@ -302,37 +303,24 @@ def test_a_model_that_already_has_our_parts_is_no_base(tmp_path: Path, pipe: Det
         build(tmp_path / "model")
 
 
-@pytest.mark.parametrize("name", ["sd15", "../sd15", "/no/such/folder", "https://example.org/sd15", "models/sd/15"])
-def test_only_what_looks_like_a_hub_id_asks_the_hub(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(DiffusionPipeline, "download", lambda *_, **__: pytest.fail("the network was asked"))
-    with pytest.raises(CheckpointError, match=r"is no folder; give one that holds a model_index\.json, or a hub id"):
-        build(name)
-
-
-def test_a_mistyped_path_asks_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "models").mkdir()
+@pytest.mark.parametrize("name", ["sd15", "../sd15", "/no/such/folder", "https://example.org/sd15", "models/sd15"])
+def test_only_what_looks_like_a_hub_id_asks_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    (tmp_path / "models").mkdir()  # so that models/sd15 is a mistyped path
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(DiffusionPipeline, "download", lambda *_, **__: pytest.fail("the network was asked"))
-    with pytest.raises(CheckpointError, match="models/sd15 is no folder"):
-        build("models/sd15")
+    message = r"is no folder; give one that holds a model_index\.json, or a hub id"
+    with hub_server(monkeypatch) as hub, pytest.raises(CheckpointError, match=message):
+        build(name)
+    assert hub.asked == []
 
 
-def test_a_hub_id_is_downloaded_as_safetensors(monkeypatch: pytest.MonkeyPatch, base: Path) -> None:
-    asked: list[tuple[str, dict[str, Any]]] = []
-
-    def download(name: str, **options: Any) -> str:
-        asked.append((name, options))
-        return str(base)
-
-    monkeypatch.setattr(DiffusionPipeline, "download", download)
-    build("someone/stable-diffusion-v1-5")
-    assert asked == [("someone/stable-diffusion-v1-5", {"use_safetensors": True})]
-
-
-def test_a_hub_that_cannot_be_reached_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(name: str, **options: Any) -> str:
-        raise TimeoutError("no answer")
-
-    monkeypatch.setattr(DiffusionPipeline, "download", download)
-    with pytest.raises(CheckpointError, match=r"the hub did not give it as safetensors: no answer\. Download it"):
-        build("someone/stable-diffusion-v1-5")
+def test_a_base_comes_from_the_hub_by_its_id(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, base: Path, pipe: DetDiffusionPipeline
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with hub_server(monkeypatch) as hub:
+        hub.put("someone/stable-diffusion-v1-5", base, branch="fixed")
+        where = HubOptions(revision="fixed", cache_dir=tmp_path / "cache")
+        made = build("someone/stable-diffusion-v1-5", hub=where)
+        assert torch.equal(made.unet.conv_in.weight, pipe.unet.conv_in.weight)
+        with pytest.raises(CheckpointError, match=r"the hub did not give it .*Not Found.* Download it yourself"):
+            build("someone/stable-diffusion-v1-5", hub=HubOptions(revision="none"))

@@ -92,6 +92,34 @@ def test_a_case_worked_out_by_hand() -> None:
     assert costs[ErrorType.MISSED] == pytest.approx(100 * (0.5 - third / 2) / 2)
 
 
+def test_errors_are_counted_where_f1_is_best() -> None:
+    """Of the case above: 2 right ones among the first 5 of 6 objects, F1 4 / 11; 4 / 12 with one more, 2 / 7 with one.
+    A flood of unsure detections changes no count, and only the costs know of it."""
+    found = labelled([row[0] for row in ROW], [row[1] for row in ROW])
+    scores = np.array([row[2] for row in ROW])
+    errors = together([(OBJECTS, found, scores, NOTHING)], classes=2)
+    assert errors.best_score() == 0.5
+    counts = {"cls": 1, "loc": 1, "both": 0, "dup": 1, "bkg": 0, "miss": 2}
+    assert {kind.value: errors.count(kind, 0.5) for kind in ErrorType} == counts
+    low = labelled([CAT] * 500, [(300, 0, 310, 10)] * 500)
+    flood = (labelled((), ()), low, np.full(500, 0.01), NOTHING)
+    more = together([(OBJECTS, found, scores, NOTHING), flood], classes=2)
+    assert more.best_score() == 0.5 and {kind.value: more.count(kind, 0.5) for kind in ErrorType} == counts
+    assert more.count(ErrorType.BACKGROUND) == 501
+    # An object that only an unsure detection found is missed; the surest is counted to the end of its score.
+    late = together([(OBJECTS, found, scores, NOTHING)] * 2, classes=2)
+    assert late.count(ErrorType.MISSED, 0.6) == 2 * 3 and late.best_score() == 0.5
+
+
+def test_the_best_score_of_no_right_detection_is_the_lowest() -> None:
+    cat = labelled((CAT,), [(0, 0, 10, 10)])
+    wrong = together([(cat, labelled((CAT,), [(50, 0, 60, 10)]), np.array([0.9]), NOTHING)], classes=1)
+    nothing = together([(cat, NOTHING, np.zeros(0), NOTHING)], classes=1)
+    assert wrong.best_score() == nothing.best_score() == 0.0
+    third = together([(cat, cat, np.array([1 / 3], np.float32), NOTHING)], classes=1)
+    assert third.best_score() == 0.3333 and third.count(ErrorType.MISSED, 0.3333) == 0
+
+
 @pytest.mark.parametrize(
     ("box", "label", "kind"),
     [
@@ -113,6 +141,7 @@ def test_what_is_found_in_a_crowd_counts_neither_way() -> None:
     found = labelled((CAT, CAT, DOG), [(0, 0, 10, 10), (60, 10, 70, 20), (60, 10, 70, 20)])
     errors = together([(cat, found, np.array([0.5, 0.9, 0.8]), crowd)], classes=2)
     assert errors.in_crowd.tolist() == [True, False, False]  # the dog is in no crowd of dogs
+    assert errors.count(ErrorType.BACKGROUND) == 1 and errors.best_score() == 0.5
     assert ap50(errors) == pytest.approx(100 / 2)  # as in the tool, a class that is found and not there counts as 0
     alone = together([(cat, found, np.array([0.5, 0.9, 0.8]), NOTHING)], classes=2)
     assert ap50(alone) == pytest.approx(100 * 0.5 / 2)

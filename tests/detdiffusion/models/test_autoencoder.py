@@ -81,3 +81,29 @@ def test_folded_latents_are_the_same_numbers_on_a_coarser_grid() -> None:
 def test_channels_that_cannot_be_folded_are_refused() -> None:
     with pytest.raises(ConfigError, match="multiple of fold"):
         SmallAutoencoder(latent_channels=6, fold=2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("changes", [{}, {"fold": 2}, {"full_resolution_channels": 4}])
+def test_tiles_and_slices_give_the_whole_image(changes: dict[str, int]) -> None:
+    """Larger than a tile on both sides, and no multiple of one; without seams."""
+    torch.manual_seed(0)
+    vae = SmallAutoencoder((8, 8, 8), (1, 2, 1), latent_channels=4, **changes)
+    for weights in vae.parameters():
+        torch.nn.init.normal_(weights, std=0.2)
+    side = 2 if "fold" in changes else 1
+    latents = torch.randn(2, 4, 40 // side, 70 // side)
+    whole = vae.decode(latents).sample
+    rounding = {"atol": 1e-4 * float(whole.std()), "rtol": 0.0}
+    vae.enable_slicing()
+    sliced = vae.decode(latents).sample
+    vae.enable_tiling()
+    seen: list[int] = []
+    vae.decoder.register_forward_hook(lambda _, given, __: seen.append(given[0].shape[-1]))
+    torch.testing.assert_close(sliced, whole, **rounding)
+    torch.testing.assert_close(vae.decode(latents).sample, whole, **rounding)
+    assert len(seen) == 2 * 2 * 3 and max(seen) < 70
+    vae.disable_slicing()
+    vae.disable_tiling()
+    torch.testing.assert_close(vae.decode(latents).sample, whole, **rounding)
+    assert seen[-1] == 70

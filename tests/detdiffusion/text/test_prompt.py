@@ -14,8 +14,9 @@ from detdiffusion.text.prompt import (
     Prompt,
     TextCondition,
     empty_prompt,
+    encode_batch,
     encode_prompt,
-    encode_text,
+    prompt_batch,
     prompt_tokens,
     readable_prompt,
 )
@@ -44,7 +45,9 @@ def encode(pipe: DetDiffusionPipeline, value: Layout, max_length: int = 77) -> P
 
 @torch.no_grad()
 def condition(pipe: DetDiffusionPipeline, layouts: Sequence[Layout], pad_to: int = 8) -> TextCondition:
-    return encode_text(pipe.text_encoder.eval(), [encode(pipe, value) for value in layouts], pad_to=pad_to)
+    return encode_batch(
+        pipe.text_encoder.eval(), prompt_batch([encode(pipe, value) for value in layouts], pad_to=pad_to)
+    )
 
 
 def test_readable_prompt_is_the_papers(vocabulary: Vocabulary) -> None:
@@ -185,7 +188,7 @@ def test_a_model_that_reads_padding_reads_all_of_it(tiny_pipeline: DetDiffusionP
     windows = [len(prompt.input_ids) for prompt in prompts]
     assert windows == [1, 1, 2]
     with torch.no_grad():
-        encoded = encode_text(pipe.text_encoder.eval(), prompts)
+        encoded = encode_batch(pipe.text_encoder.eval(), prompt_batch(prompts))
         whole = pipe.text_encoder(input_ids=torch.from_numpy(short.input_ids)).last_hidden_state
     torch.testing.assert_close(encoded.hidden[1, :77], whole[0])
     assert encoded.mask.sum(dim=1).tolist() == [77, 77, 154]
@@ -210,7 +213,7 @@ def test_the_empty_prompt_has_no_objects(tiny_pipeline: DetDiffusionPipeline) ->
     prompt = empty_prompt(tiny_pipeline.tokenizer, 77)
     assert tokens(tiny_pipeline, prompt) == ["<|startoftext|>", "<|endoftext|>"]
     with torch.no_grad():
-        encoded = encode_text(tiny_pipeline.text_encoder, [prompt])
+        encoded = encode_batch(tiny_pipeline.text_encoder, prompt_batch([prompt]))
     assert encoded.hidden.shape[:2] == (1, 8)
     assert encoded.mask.tolist() == [[True, True, *[False] * 6]]
     assert not encoded.object_mask.any()

@@ -20,18 +20,20 @@ TORCHRUN = ("torch.distributed.run", "--nproc-per-node", "2")
 SECONDS = 300  # for a whole launch, on a busy machine
 
 RANK_1_DIES = """
-import os, signal, sys
+import itertools, os, signal, sys
+from training.core import processes
 from training.generator import trainer
 from training.__main__ import main
 
-make_batch = trainer.make_batch
+steps, backward = itertools.count(), trainer._backward
 
-def die(store, config, step, *more):
-    if step == 4 and os.environ["RANK"] == "1":
+def die(*given):
+    if next(steps) == 4 and os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGKILL)
-    return make_batch(store, config, step, *more)
+    return backward(*given)
 
-trainer.make_batch = die
+trainer._backward = die
+processes.BUCKET = 2**12  # many for a small model, too
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -39,10 +41,17 @@ sys.exit(main(sys.argv[1:]))
 COUNTS_ITSELF = """
 import os, pathlib, sys
 from training.__main__ import main
+from training.core import processes
 
+processes.BUCKET = 2**12
 pathlib.Path(sys.argv[1], "rank-" + os.environ["RANK"]).touch()
 sys.exit(main(sys.argv[2:]))
 """
+
+
+class AlreadyThere:
+    def wait(self) -> None:
+        """There is nothing to wait for."""
 
 
 def rows(out: Path) -> list[dict[str, float]]:
@@ -92,15 +101,45 @@ def test_one_process_needs_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sums_are_sent_by_dtype_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[torch.dtype, int]] = []
 
-    def twice(flat: torch.Tensor) -> None:  # as if the other process had the same
+    def twice(flat: torch.Tensor, async_op: bool) -> AlreadyThere:  # as if the other process had the same
         sent.append((flat.dtype, flat.numel()))
         flat.mul_(2)
+        return AlreadyThere()
 
     monkeypatch.setattr(processes.dist, "all_reduce", twice)
     tensors = [torch.ones(2, 2), torch.ones(3, dtype=torch.bfloat16), torch.arange(2.0), torch.ones(1).double()]
     Processes(0, 2).sum(tensors)
     assert sent == [(torch.float32, 6), (torch.bfloat16, 3), (torch.float64, 1)]
     assert [tensor.tolist() for tensor in tensors] == [[[2, 2], [2, 2]], [2, 2, 2], [0, 2], [2]]
+
+
+@pytest.mark.parametrize("bucket", [1, 40, 10_000])
+def test_sums_are_sent_in_buckets(monkeypatch: pytest.MonkeyPatch, bucket: int) -> None:
+    """No message is larger than a bucket, unless one tensor is: that one is sent from where it lies."""
+    tensors = [torch.arange(float(n)).reshape(shape) for n, shape in ((4, (2, 2)), (3, (3,)), (24, (4, 6)), (2, (2,)))]
+    tensors += [torch.arange(16.0).reshape(1, 4, 2, 2).to(memory_format=torch.channels_last)]
+    expected = [3 * tensor for tensor in tensors]
+    waiting: list[torch.Tensor] = []
+    most: list[int] = []
+    sizes: list[int] = []
+
+    class Later:
+        def __init__(self, flat: torch.Tensor) -> None:
+            waiting.append(flat)
+            most.append(len(waiting))
+            sizes.append(flat.nbytes)
+            self.flat = flat
+
+        def wait(self) -> None:
+            self.flat.mul_(3)
+            assert waiting.pop(0) is self.flat
+
+    monkeypatch.setattr(processes, "BUCKET", bucket)
+    monkeypatch.setattr(processes.dist, "all_reduce", lambda flat, async_op: Later(flat))
+    Processes(0, 2).sum(tensors)
+    assert all(torch.equal(*pair) for pair in zip(tensors, expected, strict=True)) and not waiting
+    assert sizes == {1: [16, 12, 96, 8, 64], 40: [28, 96, 8, 64], 10_000: [196]}[bucket]
+    assert max(most) == min(2, len(sizes))
 
 
 def test_a_process_without_a_gpu_of_its_own_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.sparse.csgraph import connected_components
 
 from detdiffusion.errors import ConfigError, DataError
 from training.data.datasets import Dataset, open_dataset
+from training.data.images import SIGNATURE
 from training.data.request import Reading, SplitBy, add_reading_arguments, reading_of
 from training.data.splitting import groups_of
 
@@ -72,6 +74,36 @@ def test_flat_images_are_told_apart_by_their_colours() -> None:
 
     flat = [signature((10, 10, 10)), signature((12, 9, 11)), signature((200, 10, 10))]
     assert groups_of(["a", "b", "c"], flat) == [[0, 1], [2]]
+
+
+def signatures(count: int, rng: np.random.Generator) -> list[bytes]:
+    """Random thumbnails, each third one like the one before but for some pixels, and one that is there twenty times."""
+    columns, rows = SIGNATURE
+    thumbs = rng.integers(0, 256, (count, rows, columns, 3), np.uint8)
+    thumbs[2::3] = thumbs[1::3][: len(thumbs[2::3])]
+    for thumb in thumbs[2::3]:
+        changed = rng.integers(0, rows * columns, int(rng.integers(0, 8)))
+        thumb.reshape(-1, 3)[changed] = rng.integers(0, 256, (len(changed), 3))
+    thumbs[:20] = thumbs[0]
+    return [thumb.tobytes() for thumb in thumbs]
+
+
+def test_what_looks_alike_is_found_as_by_comparing_all() -> None:
+    """Images are looked up by parts of their hashes; here every pair is compared."""
+    rows = signatures(400, np.random.default_rng(0))
+    thumbs = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), *SIGNATURE[::-1], 3).astype(np.int16)
+    grey = thumbs.mean(axis=-1)
+    bits = (grey[:, :, :-1] > grey[:, :, 1:] + 3).reshape(len(rows), -1)
+    alike = np.zeros((len(rows), len(rows)), np.bool_)
+    for place, one in enumerate(bits):
+        levels = np.abs(thumbs - thumbs[place]).reshape(len(rows), -1).mean(axis=1)
+        alike[place] = ((bits != one).sum(axis=1) <= 6) & (levels <= 6)
+    count, expected = connected_components(alike)
+    groups = groups_of([f"{number}.png" for number in range(len(rows))], rows)
+    assert count == len(groups) < 350
+    assert {frozenset(group) for group in groups} == {
+        frozenset(np.flatnonzero(expected == number).tolist()) for number in range(count)
+    }
 
 
 def test_parts_that_cannot_be_made(tmp_path: Path) -> None:

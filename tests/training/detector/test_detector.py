@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from detdiffusion.core.files import unsealed
 from detdiffusion.detectors import load_detector
 from detdiffusion.detectors.architectures import SSD
 from detdiffusion.detectors.torchvision import SMALL, build_model, squared
@@ -190,7 +191,7 @@ def test_torchvision_by_command(folder: Path, tmp_path: Path, capsys: pytest.Cap
         "status.json",
         "tensorboard",
     ]
-    report = json.loads((out / "run" / "report.json").read_text())
+    report = unsealed(json.loads((out / "run" / "report.json").read_text()))
     assert (report["trained_on"], report["held_out"]) == (8, 2)
     before = (out / "detector.json").stat().st_mtime_ns
     assert command.run(parse(*words)) == 0

@@ -1,6 +1,8 @@
 """Which images show a slice or an error: as many as the diagnosis counts, in the order that is asked for."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,8 +52,9 @@ def test_images_are_ranked_by_their_first_case(evidence: Evidence) -> None:
 
 @pytest.mark.parametrize("kind", list(ErrorType))
 def test_an_error_has_as_many_cases_as_are_counted(evidence: Evidence, kind: ErrorType) -> None:
-    cases = Cases.of_error(evidence, kind)
-    assert len(cases.image) == evidence.errors().count(kind)
+    found: Any = SimpleNamespace(error_score=evidence.errors().best_score())  # of a diagnosis
+    cases = Cases.of_error(found, evidence, kind)
+    assert found.error_score > 0 and len(cases.image) == evidence.errors().count(kind, found.error_score)
     if kind is ErrorType.BACKGROUND:
         assert len(cases.image) and (cases.overlap <= 0.1).all() and (cases.confidence > 0).all()
     for image, box, overlap in list(zip(cases.image, cases.box, cases.overlap, strict=True))[:20]:

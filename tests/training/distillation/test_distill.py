@@ -3,6 +3,8 @@
 import json
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +17,10 @@ from diffusers import DDIMScheduler
 from safetensors.torch import load_file
 
 from app.engine.studio import open_studio
+from detdiffusion.core.parts import shared_parts
 from detdiffusion.diffusion.checkpoint import save_pipeline
+from detdiffusion.diffusion.examples import read_examples
+from detdiffusion.diffusion.manifest import Teacher, read_teacher, weights_hash
 from detdiffusion.diffusion.pipeline import load_pipeline
 from detdiffusion.diffusion.stable_diffusion import pipeline_from_stable_diffusion
 from detdiffusion.errors import ConfigError
@@ -27,6 +32,7 @@ from training.distillation import lora
 from training.generator.start import start_from
 
 QUICK = ["training.batch=2", "training.micro_batch=2", "training.warmup_steps=1", "training.learning_rate=1e-3"]
+ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 120.0  # seconds; a test machine may be busy
 
 
@@ -56,6 +62,8 @@ def test_a_student_of_ones_own_model(taught: Path, papercut: Any, tmp_path: Path
     teacher, student = load_pipeline(taught), load_pipeline(run / "model")
     assert isinstance(student.scheduler, DDIMScheduler) and student.vocabulary == teacher.vocabulary
     assert student.recommended == Recommended(3, 1.0, fewest_steps=3, most_steps=3)
+    theirs, its = (read_examples(folder, teacher.vocabulary).layouts for folder in (taught, run / "model"))
+    assert its == theirs and "Street" in its, "the examples are the teacher's, as its own are of the bundled model"
     assert main(words(run / "model", tmp_path / "again", papercut)) == 2, "of a student there is none"
     with pytest.raises(ConfigError, match="is a student of few steps"):
         start_from(teacher, run / "model")
@@ -64,6 +72,12 @@ def test_a_student_of_ones_own_model(taught: Path, papercut: Any, tmp_path: Path
         assert all(torch.equal(ours, theirs) for ours, theirs in pairs), f"{name} is the teacher's"
     pairs = zip(student.unet.parameters(), teacher.unet.parameters(), strict=True)
     assert not all(torch.equal(ours, theirs) for ours, theirs in pairs), "the U-Net has learned"
+    assert read_teacher(run / "model") == Teacher("model", weights_hash(taught))
+    installed = taught.with_name("fast")
+    beside = ["assemble", "--model", run / "model", "--teacher", taught, "--out", installed]
+    assert main([str(word) for word in beside]) == 0
+    assert {"vae", "text_encoder", "tokenizer", "blueprint"} <= shared_parts(installed).keys()
+    assert torch.equal(load_pipeline(installed).unet.conv_in.weight, student.unet.conv_in.weight)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3] and all(row["total"] > 0 for row in rows)
     assert json.loads((run / "status.json").read_text())["state"] == "finished"
@@ -109,6 +123,41 @@ def test_a_killed_distillation_goes_on_to_the_bit(
     ours, theirs = student_weights(killed), student_weights(whole)
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
     shutil.rmtree(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.usefixtures("at_home")
+def test_two_processes_teach_what_one_does(
+    taught: Path, papercut: Any, tmp_path: Path, cache: dict[str, str], free_port: int
+) -> None:
+    """Started by torchrun; the first one alone writes and speaks."""
+    asked = ["training.steps=3", "training.precision=fp32"]
+    assert main(words(taught, tmp_path / "one", papercut, *asked)) == 0
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port)]
+    done = subprocess.run(
+        [*launcher, "-m", "training", *words(taught, tmp_path / "two", papercut, *asked)],
+        cwd=ROOT,
+        env=cache,
+        capture_output=True,
+        text=True,
+        timeout=3 * PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [str(tmp_path / "two" / "model")]
+    assert done.stderr.count("checking the model") == 1
+    logs = [(tmp_path / run / "metrics.jsonl").read_text().splitlines() for run in ("one", "two")]
+    rows = [[json.loads(line) for line in log] for log in logs]
+    assert [row["step"] for row in rows[1]] == [1, 2, 3]
+    for one, two in zip(*rows, strict=True):
+        for name in ("total", "denoise", "gradient_norm", "learning_rate"):
+            assert two[name] == pytest.approx(one[name], rel=1e-4, abs=1e-6), (one["step"], name)
+    start, alone, together = (
+        torch.cat([weights.flatten() for weights in load_pipeline(folder).unet.parameters()])
+        for folder in (taught, tmp_path / "one" / "model", tmp_path / "two" / "model")
+    )
+    assert (together - alone).norm() < 0.02 * (alone - start).norm(), "Adam makes more of what is rounded otherwise"
 
 
 @pytest.mark.slow

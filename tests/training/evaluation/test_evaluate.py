@@ -16,7 +16,7 @@ from PIL import Image
 
 from detdiffusion.attributes import Strategy
 from detdiffusion.core.assets import BUNDLED_MODEL
-from detdiffusion.core.files import claim
+from detdiffusion.core.files import claim, unsealed
 from detdiffusion.detection import Detections
 from detdiffusion.errors import CheckpointError, ConfigError, DetectorError, LayoutError
 from detdiffusion.evaluation.effect import measure
@@ -261,7 +261,8 @@ def test_report(whole: tuple[dict[str, Any], Path]) -> None:
 def test_rows_of_objects(whole: tuple[dict[str, Any], Path]) -> None:
     """They add up to the report: same objects, same mean confidence."""
     report, out = whole
-    rows = [json.loads(line) for line in (out.with_name("report.work") / "objects.jsonl").read_text().splitlines()]
+    lines = (out.with_name("report.work") / "objects.jsonl").read_text().splitlines()
+    rows = [unsealed(json.loads(line)) for line in lines]
     assert {(row["system"], row["view"]) for row in rows} == {
         (None, "real"),
         *(("tiny", name) for name in ("origin", "easy", "hard", "one-hard")),

@@ -14,12 +14,11 @@ from detdiffusion.errors import DataError
 from training.generator.batch import Batch, SampleStore, batch_indices, make_batch, shifted
 from training.generator.config import GeneratorConfig
 
-CPU = torch.device("cpu")
 MakeStore = Callable[..., SampleStore]
 
 
 def batch(store: SampleStore, config: GeneratorConfig, step: int = 0, positions: Sequence[int] | None = None) -> Batch:
-    return make_batch(store, config, step, 1000, CPU, positions)
+    return make_batch(store, config, step, 1000, positions)
 
 
 def without_dropout(config: GeneratorConfig, **changes: object) -> GeneratorConfig:

@@ -25,7 +25,8 @@ from training.generator import bundle, bundle_command
 from training.generator.batch import SampleStore
 from training.generator.bundle import baseline_folder, train_bundle, training_scenes, validation_scenes
 from training.generator.chunk import write_chunk
-from training.generator.config import PRESETS, BundleConfig, DetectorConfig, SampleConfig, Stage
+from training.generator.config import PRESETS, BundleConfig, SampleConfig, Stage
+from training.generator.detector_config import DetectorConfig
 from training.generator.samples import summarise
 
 CPU = torch.device("cpu")

@@ -25,7 +25,8 @@ from detdiffusion.errors import CheckpointError, ConfigError
 from detdiffusion.layout import Box, Layout
 from detdiffusion.text.prompt import encode_prompt, readable_prompt
 from detdiffusion.text.vocabulary import Vocabulary
-from training.generator.convert import add_arguments, convert, fill_template, read_pickle, run
+from training.generator.convert import add_arguments, convert, read_pickle, run
+from training.generator.geodiffusion import fill_template
 
 pytestmark = pytest.mark.slow
 
@@ -278,7 +279,7 @@ def test_nothing_is_overwritten(tmp_path: Path, source: Path) -> None:
 
 def test_geodiffusions_options_are_for_geodiffusions_folders(tmp_path: Path, published: ModuleType) -> None:
     plain = published.write_stable_diffusion(tmp_path / "sd")
-    with pytest.raises(ConfigError, match="--fill and --vocabulary are for GeoDiffusion's folders"):
+    with pytest.raises(ConfigError, match="--fill and --vocabulary are for GeoDiffusion's folders or GLIGEN's"):
         convert(plain, tmp_path / "base", fills={"camera": "front"})
 
 

@@ -12,6 +12,7 @@ from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.diffusion.manifest import VOCABULARY_FILE
 from detdiffusion.diffusion.pipeline import load_pipeline
 from detdiffusion.errors import CheckpointError, ConfigError
+from detdiffusion.sampling_config import Recommended
 from training.__main__ import main
 from training.autoencoder.loading import load_autoencoder
 from training.data.papercut.classes import STUFF, THINGS
@@ -38,8 +39,9 @@ def test_a_config_like_the_bundled_model() -> None:
 def test_a_model_of_ones_own_goes_on(papercut: Any, tmp_path: Path, preset: str) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     interval = [0.0, 0.8 if "geodiffusion" in preset else 0.7]  # the preset's own, and another one
+    wanted = 'sampling={"steps": 6, "guidance_scale": 1.5}'
     control = ["blueprint=null", 'controlnet={"embedding_channels": [4, 4, 4, 4]}'] if "controlnet" in preset else []
-    assert main(papercut.words(first, "steps=1", f"guidance_interval={interval}", *control, preset=preset)) == 0
+    assert main(papercut.words(first, "steps=1", f"guidance_interval={interval}", wanted, *control, preset=preset)) == 0
     words = ["train", "--preset", FINE_TUNE, "--data", papercut.data, "--attributes", papercut.attributes]
     words += ["--base", first / "model", "--out", second, "--detector", "none"]
     words += ["--set", "steps=2", "learning_rate=1e-9", "batch=2", "micro_batch=2", "sample_steps=2", "sampler_steps=1"]
@@ -49,6 +51,7 @@ def test_a_model_of_ones_own_goes_on(papercut: Any, tmp_path: Path, preset: str)
     for ours, theirs in zip(after.unet.parameters(), before.unet.parameters(), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-3), "it began as the other one, and learned next to nothing"
     assert list(after.config.guidance_interval) == list(before.config.guidance_interval) == interval
+    assert after.recommended == before.recommended == Recommended(6, 1.5)
     names = sorted(path.name for path in (second / "samples").iterdir())
     assert names == ["step-00000000.png", "step-00000002.png"], "also as it begins"
     saved = json.loads((second / "config.json").read_text())

@@ -49,10 +49,24 @@ def test_a_model_of_coarser_latents_takes_the_levels_below() -> None:
     assert torch.nn.functional.cosine_similarity(*embedded).min() > 0.9, "though it sees other waves of the time"
 
 
-def test_a_start_with_other_words_is_refused() -> None:
+def test_words_are_matched_by_what_they_say() -> None:
     config = replace(TRAIN_PRESETS["papercut-cpu-geodiffusion"], start=str(BUNDLED_MODEL))
-    with pytest.raises(ConfigError, match="other classes, attributes or places"):
-        small_model(config, THINGS, STUFF, _autoencoder(1))
+    pipe, start = small_model(config, THINGS, STUFF, _autoencoder(1)), load_pipeline(BUNDLED_MODEL)
+    ours, theirs = (model.text_encoder.get_input_embeddings().weight for model in (pipe, start))
+    known, mine = start.tokenizer.get_vocab(), pipe.tokenizer.get_vocab()
+    said = {place for label in pipe.vocabulary.labels for place in pipe.tokenizer(label)["input_ids"]}
+    said |= set(pipe.tokenizer.convert_tokens_to_ids([pipe.vocabulary.location_word(i) for i in range(1024)]))
+    words = pipe.tokenizer.convert_ids_to_tokens(sorted(said))
+    assert any(mine[word] != known[word] for word in words), "places differ"
+    assert all(torch.equal(ours[mine[word]], theirs[known[word]]) for word in words)
+    for name in ("unet", "blueprint"):
+        both = zip(getattr(pipe, name).parameters(), getattr(start, name).parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in both), name
+
+
+def test_a_start_with_other_classes_is_refused() -> None:
+    with pytest.raises(ConfigError, match="other classes or places"):
+        small_model(SAME, THINGS[:-1], STUFF, _autoencoder(1))
 
 
 def test_a_start_is_a_model_folder(tmp_path: Path) -> None:

@@ -9,14 +9,17 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from hub_server import hub_server
+from huggingface_hub import constants
 
 from detdiffusion.attributes import Strategy, apply_strategy
+from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.detectors import BUNDLED, load_detector
 from detdiffusion.diffusion.manifest import verify
 from detdiffusion.diffusion.pipeline import load_pipeline
@@ -24,8 +27,10 @@ from detdiffusion.errors import ConfigError
 from training.__main__ import main
 from training.data.datasets import open_dataset
 from training.generator import command as train
+from training.generator import detector_choice
 from training.generator.batch import SampleStore
 from training.generator.config import TRAIN_PRESETS
+from training.generator.detector_choice import choose_detector
 from training.generator.model import new_model
 from training.generator.needs import Needs, check_disk, needs
 
@@ -60,9 +65,11 @@ def test_a_dry_run_prints_everything_and_writes_nothing(
 
 
 def test_a_run_leaves_a_model_that_draws(papercut: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(papercut.words(tmp_path)) == 0
+    kite = BUNDLED_MODEL / "layouts/kite-hill.json"
+    assert main([*papercut.words(tmp_path), "--examples", str(kite)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "model")
     verify(tmp_path / "model")
+    assert [path.name for path in (tmp_path / "model/layouts").iterdir()] == ["01-Kite-hill.json"]
     pipe = load_pipeline(tmp_path / "model")
     layout = apply_strategy(pipe.vocabulary.resolve(SampleStore.load(tmp_path / "latents").layouts[0]), Strategy.HARD)
     easy, again = (pipe([layout], seeds=[3], steps=2).images[0] for _ in range(2))
@@ -171,10 +178,10 @@ def test_the_bases_detector_watches_and_goes_along(papercut: Any, tmp_path: Path
 def test_a_detector_that_knows_nothing_of_the_data(
     papercut: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "load_detector", lambda *_: SimpleNamespace(name="zebras", labels=("zebra",)))
+    monkeypatch.setattr(detector_choice, "load_detector", lambda *_: SimpleNamespace(name="zebras", labels=("zebra",)))
     dataset = open_dataset(papercut.data)
-    assert train.choose_detector(None, str(MODEL), dataset) is None, "not asked for: the probe does without"
-    assert train.choose_detector("none", None, dataset) is None
+    assert choose_detector(None, str(MODEL), dataset) is None, "not asked for: the probe does without"
+    assert choose_detector("none", None, dataset) is None
     words = papercut.words(tmp_path / "run")
     (tmp_path / "zebras.pt").write_bytes(b"PK")
     words[words.index("none")] = str(tmp_path / "zebras.pt")
@@ -184,9 +191,9 @@ def test_a_detector_that_knows_nothing_of_the_data(
 
 def test_a_results_file_cannot_watch(papercut: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     results = SimpleNamespace(name="found", labels=("car",), ids=("1",), for_images=lambda *_: [])
-    monkeypatch.setattr(train, "load_detector", lambda *_: results)
+    monkeypatch.setattr(detector_choice, "load_detector", lambda *_: results)
     with pytest.raises(ConfigError, match="found is a file of results, which cannot look at samples"):
-        train.choose_detector("found.json", None, open_dataset(papercut.data))
+        choose_detector("found.json", None, open_dataset(papercut.data))
 
 
 @pytest.mark.parametrize(
@@ -243,10 +250,40 @@ def test_stable_diffusion_is_asked_for(papercut: Any, tmp_path: Path, capsys: py
     assert "give its folder (or hub id) with --base" in said(capsys)
 
 
+def test_a_revision_of_a_hub_id_is_trained_from_and_no_token_is_written(
+    papercut: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    published: ModuleType,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    out, settings = tmp_path / "run", ["size=[64, 64]", "steps=1", "batch=2", "micro_batch=2", "grid=[8, 8]"]
+    command = ["train", "--preset", "sd15-256-geodiffusion", "--data", papercut.data, "--out", out, "--device", "cpu"]
+    words = [*map(str, command), "--detector", "none", "--base", "someone/sd", "--set", *settings]
+    with hub_server(monkeypatch) as hub:
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        hub.put("someone/sd", published.write_stable_diffusion(tmp_path / "sd", safety=False), branch="v1.5")
+        hub.needs_token = "hf_secret"
+        assert main(words) == 2 and "the hub did not give it" in said(capsys), "it has no main"
+        assert main([*words, "--revision", "v1.5"]) == 0
+    kept = json.loads((out / "config.json").read_text())
+    assert (kept["base"], kept["revision"]) == ("someone/sd", "v1.5")
+    again = request("--config", out / "config.json")
+    assert (again.base, again.revision) == ("someone/sd", "v1.5")
+    assert request("--config", out / "config.json", "--base", "other/sd").revision is None
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and b"hf_secret" in path.read_bytes()]
+    assert written == [] and "hf_secret" not in "".join(capsys.readouterr())
+    words[words.index("--base") + 1] = str(tmp_path / "sd")
+    assert main([*words, "--revision", "v1.5"]) == 2
+    assert f"--revision is for a hub id, and --base {tmp_path / 'sd'} is none" in said(capsys)
+
+
 def test_too_little_disk_is_said_before_the_start(
     papercut: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train.shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000))
     out = tmp_path / "run"
     for words in (papercut.words(out), [*papercut.words(out), "--dry-run"]):
         assert main(words) == 2
@@ -256,7 +293,7 @@ def test_too_little_disk_is_said_before_the_start(
 
 
 def test_what_a_run_wrote_counts_as_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train.shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000))
     needed = Needs(memory=0, latents=500, checkpoints=1_000, model=500)
     with pytest.raises(train.DataError, match="needs about"):
         check_disk(tmp_path / "run", needed)

@@ -23,13 +23,13 @@ from detdiffusion.models.losses import Losses
 from detdiffusion.text.vocabulary import Vocabulary, new_words, word_ids
 from training.__main__ import main
 from training.core.checkpoints import latest_checkpoint
-from training.generator import trainer
 from training.generator.batch import SampleStore, make_batch
 from training.generator.config import VARIANTS, GeneratorConfig
 from training.generator.learner import MovingAverage, make_optimizers, parameter_groups, trained_modules
 from training.generator.model import small_model
+from training.generator.progress import LOSSES, MAX_BAD_STEPS
 from training.generator.step import generator_losses
-from training.generator.trainer import MAX_BAD_STEPS, train_generator
+from training.generator.trainer import train_generator
 
 pytestmark = pytest.mark.slow
 
@@ -83,7 +83,7 @@ def test_a_killed_training_goes_on_bit_equal(
     assert same(weights(whole), weights(resumed))
     assert [row["step"] for row in rows(tmp_path / "cut")] == list(range(1, 9)), "each step stands once"
     for one, other in zip(rows(tmp_path / "whole"), rows(tmp_path / "cut"), strict=True):
-        assert [one[name] for name in trainer.LOSSES] == [other[name] for name in trainer.LOSSES]
+        assert [one[name] for name in LOSSES] == [other[name] for name in LOSSES]
 
 
 def test_every_part_is_trained_and_logged(
@@ -97,7 +97,7 @@ def test_every_part_is_trained_and_logged(
         assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith(part)), part
     assert [row["step"] for row in logged] == list(range(1, tiny.steps + 1))
     assert {
-        *trainer.LOSSES,
+        *LOSSES,
         "learning_rate",
         "learning_rate_text",
         "gradient_norm",
@@ -196,7 +196,7 @@ def test_micro_batches_add_up_to_the_batch(
     whole = train(make_model(), store, config, tmp_path / "whole")
     parts = train(make_model(), store, dataclasses.replace(config, micro_batch=micro_batch), tmp_path / "parts")
     for one, other in zip(whole, parts, strict=True):
-        for name in (*trainer.LOSSES, "gradient_norm"):
+        for name in (*LOSSES, "gradient_norm"):
             assert other[name] == pytest.approx(one[name], rel=1e-5, abs=1e-5), (one["step"], name)
 
 
@@ -212,7 +212,7 @@ def test_gradients_of_parts_add_up_exactly(
         modules = {name: module.double() for name, module in trained_modules(pipe, config, CPU).items()}
         schedule = DDPMScheduler.from_config(pipe.scheduler.config)
         for first in range(0, 4, size):
-            batch = make_batch(store, config, 2, 1000, CPU, range(first, first + size))
+            batch = make_batch(store, config, 2, 1000, range(first, first + size))
             batch = batch._replace(latents=batch.latents.double(), noise=batch.noise.double())
             generator_losses(pipe, schedule, batch, config.loss).total.backward()
         named = ((f"{name}.{key}", p.grad) for name, m in modules.items() for key, p in m.named_parameters())
@@ -235,7 +235,7 @@ def test_checkpointed_gradients_are_the_gradients(
     spared = train(again, store, dataclasses.replace(config, gradient_checkpointing=True), tmp_path / "spared")
     assert again.unet.is_gradient_checkpointing and again.text_encoder.is_gradient_checkpointing
     for one, other in zip(whole, spared, strict=True):
-        for name in (*trainer.LOSSES, "gradient_norm"):
+        for name in (*LOSSES, "gradient_norm"):
             assert other[name] == pytest.approx(one[name], rel=1e-5), (one["step"], name)
 
 

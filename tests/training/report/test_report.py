@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from detdiffusion.core.files import sealed
 from detdiffusion.errors import ConfigError, DataError
 from training.__main__ import main
 from training.report.blocks import Heading, ImageBlock, Plot, Table, Text, to_html, write_markdown
@@ -233,6 +234,17 @@ def test_damaged_rows_are_said(report: Path) -> None:
     (report.parent / "report.work" / "objects.jsonl").write_text('{"system": ')
     with pytest.raises(DataError, match=r"objects\.jsonl is damaged"):
         write_report([read_report(report)], report.parent / "out")
+
+
+def test_a_row_that_says_something_else_than_was_written_is_refused(report: Path) -> None:
+    """Every row has its seal: one digit more of confidence would be a plot of results that nobody had."""
+    path = report.parent / "report.work" / "objects.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("\n".join(json.dumps(sealed(row)) for row in rows))
+    assert read_report(report).objects[(None, "real")], "sealed rows are read, as those without a seal"
+    path.write_text(path.read_text().replace(f'"{DETECTOR}": 0.', f'"{DETECTOR}": 0.9', 1))
+    with pytest.raises(DataError, match=r"objects\.jsonl is damaged"):
+        _ = read_report(report).objects
 
 
 def test_an_ablation_without_results() -> None:

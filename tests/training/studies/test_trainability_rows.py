@@ -112,7 +112,7 @@ def test_all_rows(real: Dataset, validation: Dataset, made: list[Dataset]) -> No
 def test_what_a_row_is_compared_with(real: Dataset, validation: Dataset, made: list[Dataset]) -> None:
     pasted = PastedImages(real, range(4), cut_outs(real, range(4)), 4)
     wanted = Wanted(tuple(Kind), shares=(0.5, 1.0), starts=(False, True))
-    rows = make_plan(real, validation, made[:1], range(4), wanted, pasted=pasted).rows
+    rows = make_plan(real, validation, made, range(4), wanted, pasted=pasted).rows
     simpler = {row.name: [one.name for one in row.simpler(rows)] for row in rows}
     assert simpler[REAL] == [] and simpler["real, augmented"] == [REAL]
     assert simpler["real + pasted 50 %"] == [REAL]
@@ -121,6 +121,7 @@ def test_what_a_row_is_compared_with(real: Dataset, validation: Dataset, made: l
         "real only, from weights",
         "real + pasted 100 %, from weights",
     ]
+    assert simpler["real + planned 50 %"] == [REAL, "real + pasted 50 %", "real + origin 50 %"]
 
 
 def test_what_every_row_learns_beside_real_images(real: Dataset, validation: Dataset, made: list[Dataset]) -> None:
@@ -139,7 +140,7 @@ def test_too_few_images_for_a_share_are_said(real: Dataset, validation: Dataset,
 @pytest.mark.parametrize(
     ("more", "error", "reason"),
     [
-        (("--rows", "all"), ConfigError, "--synthetic is needed"),
+        (("--rows", "all"), ConfigError, "rows of generated images need --model"),
         (("--rows", "real", "--from-nothing"), ConfigError, "goes with --weights"),
         (("--rows", "real,pasted", "--shares", "0.5", "--share", "0.5"), ConfigError, "give one of them"),
         (("--rows", "real", "--diagnosis", "absent"), DataError, "python -m training diagnose"),

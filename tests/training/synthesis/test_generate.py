@@ -114,7 +114,7 @@ def test_coco_tools_read_it(made: Path) -> None:
     assert sorted(coco.imgs) == list(range(COUNT)) and [one["name"] for one in coco.cats.values()] == list(THINGS)
     for row in coco.anns.values():
         assert row["attribute"] == "hard" and row["true_attribute"] in ("easy", "hard")
-        assert 0 <= row["confidence"] <= 1
+        assert 0 <= row["score"] <= 1
         x, y, width, height = row["bbox"]
         assert width > 0 and height > 0 and x + width <= 64.01 and y + height <= 64.01
     image, target = CocoDetection(str(made), str(made / "annotations.json"))[3]
@@ -536,6 +536,23 @@ def test_words_of_the_check_belong_to_it(world_model: Path, tmp_path: Path) -> N
         begun(world_model, tmp_path / "out", "--check-by", "held-out")
     with pytest.raises(ConfigError, match="ask a detector what is there"):
         begun(world_model, tmp_path / "out", "--check", "--detector", "none")
+    with pytest.raises(ConfigError, match="is not GLIGEN's: --gligen-beta is for its models"):
+        begun(world_model, tmp_path / "out", "--gligen-beta", "0.5")
     with pytest.raises(DataError, match="no such folder"):
         begun(world_model, tmp_path / "out", "--check", "--originals", tmp_path / "absent")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_detector_may_guide(world_model: Path, tmp_path: Path) -> None:
+    """Other images than without it; the manifest and every image name the strength, and the job goes on with it."""
+    plain, led = tmp_path / "plain", tmp_path / "led"
+    assert ask(world_model, plain, "--steps", 4, "--count", 2) == 0
+    assert ask(world_model, led, "--steps", 4, "--count", 2, "--detector-guidance", 1) == 0
+    assert json.loads((led / "manifest.json").read_text())["detector_guidance"] == 1
+    assert "detector_guidance" not in json.loads((plain / "manifest.json").read_text())
+    assert read_job(led).sampling.detector_guidance == 1
+    rows = list(read_chunks(led).all_rows())
+    assert all((kept := read_image(led / row["file"]).sampling) and kept.detector_guidance == 1 for row in rows)
+    assert by_name(plain).keys() == by_name(led).keys() and by_name(plain) != by_name(led)
+    with pytest.raises(ConfigError, match="--detector-guidance and --fix-boxes need a detector"):
+        ask(world_model, tmp_path / "none", "--detector-guidance", 1, "--detector", "none")

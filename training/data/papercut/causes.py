@@ -27,18 +27,18 @@ class Cause(StrEnum):
 
 
 _SHARES = {
-    Cause.COLOUR: 0.20,
-    Cause.PATTERN: 0.15,
-    Cause.POSE: 0.16,
-    Cause.OCCLUSION: 0.10,
-    Cause.GLARE: 0.07,
-    Cause.CONTRAST: 0.08,
-    Cause.BACKLIGHT: 0.09,
-    Cause.NIGHT: 0.06,
-    Cause.BLUR: 0.03,
+    Cause.COLOUR: 0.15,
+    Cause.PATTERN: 0.13,
+    Cause.POSE: 0.14,
+    Cause.OCCLUSION: 0.12,
+    Cause.GLARE: 0.10,
+    Cause.CONTRAST: 0.10,
+    Cause.BACKLIGHT: 0.12,
+    Cause.NIGHT: 0.08,
+    Cause.BLUR: 0.02,
     Cause.CUT: 0.02,
-    Cause.SIZE: 0.02,
-    Cause.PLACE: 0.02,
+    Cause.SIZE: 0.01,
+    Cause.PLACE: 0.01,
 }
 _LOOKS, _LOOK_SHARES = (Cause.COLOUR, Cause.PATTERN), (0.6, 0.4)
 _OTHERS = (Cause.POSE, Cause.OCCLUSION, Cause.GLARE, Cause.CUT, Cause.SIZE)

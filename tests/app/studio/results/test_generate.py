@@ -123,7 +123,7 @@ def test_a_flagged_picture_says_so(studio: Studio, street: dict[str, Any]) -> No
 
 def test_a_model_that_no_detector_knows_says_so(model_folder: Path, tmp_path: Path, street: dict[str, Any]) -> None:
     studio = open_studio(model_folder, tmp_path / "workspace", bundled=tmp_path)
-    assert "<p>tiny · 2 things, 1 stuff · no detector</p>" in header_html(studio.model)
+    assert ">tiny · 2 things, 1 stuff · no detector</p>" in header_html(studio.model)
     alone, both = single(studio, street), pair(studio, street)
     assert alone.table is not None and both.table is not None
     for table in (alone.table, both.table):

@@ -35,6 +35,17 @@ def test_a_second_detector_has_columns_of_its_own() -> None:
     ]
 
 
+def test_long_names_stand_once_in_the_legend() -> None:
+    """And a drop that rounds to nothing has no sign."""
+    rows = (PairRow(0, 0, "car", 0.501, 0.503, False, False), PairRow(0, 1, "bus", 0.9, 0.2, False, True))
+    verdict = Verdict(Comparison(rows, -0.002, (0, 1), 0.0, 0.5), "eye", 0.5)
+    html = PairTable((verdict,), ("Fast (2 steps)", "Full (20 steps)")).html()
+    assert "missed, A<" in html and "missed, B<" in html and "missed, fast" not in html
+    assert html.count("A Fast (2 steps)<") == 1 and html.count("B Full (20 steps)<") == 1
+    assert "-0.00" not in html and ">0.00<" in html
+    assert "missed, easy<" in PairTable((verdict,)).html()
+
+
 def test_empty_tables_say_what_will_stand_there() -> None:
     assert 'class="hint"' in ObjectTable().html()
     assert 'class="hint"' in PairTable().html()

@@ -1,6 +1,7 @@
 """Are time and memory of `python -m training diagnose` and `plan` linear in images and layouts?
 
-python -m benchmarks.diagnosis --out DIR [--images 5000 10000 100000] [--layouts 10000 100000 1000000]; prints JSON.
+python -m benchmarks.scale --out DIR [--images 1000 10000 100000] [--layouts 10000 100000 1000000]; prints JSON: of each
+size the count, seconds, peak_mb, and microseconds_each: for one more image or layout than the size before.
 Annotations and detections are drawn from a seed (5 classes, 2 to 12 objects and about 15 detections an image), the
 images are small noise. Seconds are the processor's, memory the largest that a command held. Layouts are planned from
 the first of the diagnoses.
@@ -21,37 +22,47 @@ WIDTH, HEIGHT = 160, 120
 MEASURED = (
     "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:], stdout=2).returncode; "
     "used = resource.getrusage(resource.RUSAGE_CHILDREN); "
-    "print(used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20); sys.exit(code)"
+    "print(used.ru_utime + used.ru_stime, used.ru_maxrss / 2**10); sys.exit(code)"
 )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--images", type=int, nargs="+", default=[5000, 10_000, 100_000])
+    parser.add_argument("--images", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--layouts", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     arguments = parser.parse_args()
-    found: dict[str, Any] = {"diagnose": {}, "plan": {}}
-    for count in arguments.images:
+    found: dict[str, list[dict[str, float]]] = {"diagnose": [], "plan": []}
+    for count in sorted(arguments.images):
         data = write(arguments.out / f"data-{count}", count)
         out = arguments.out / f"diagnosis-{count}"
         words = ["diagnose", "--data", data, "--detector", data / "results.json", "--out", out]
-        found["diagnose"][count] = measured(*words)
-    for count in arguments.layouts:
-        diagnosis = arguments.out / f"diagnosis-{arguments.images[0]}"
+        add(found["diagnose"], count, measured(*words))
+    for count in sorted(arguments.layouts):
+        diagnosis = arguments.out / f"diagnosis-{min(arguments.images)}"
         out = arguments.out / f"layouts-{count}.jsonl"
-        found["plan"][count] = measured("plan", "--diagnosis", diagnosis, "--count", count, "--out", out)
-        found["plan"][count]["megabytes"] = round(out.stat().st_size / 1e6, 1)
+        add(found["plan"], count, measured("plan", "--diagnosis", diagnosis, "--count", count, "--out", out))
         out.unlink()
     print(json.dumps(found, indent=2))
 
 
-def measured(*words: object) -> dict[str, float]:
-    """Of one command."""
+def add(rows: list[dict[str, float]], count: int, cost: tuple[float, float]) -> None:
+    """One more size. What a thing more costs stays the same where time is linear."""
+    seconds, peak_mb = cost
+    row = {"count": count, "seconds": round(seconds, 1), "peak_mb": round(peak_mb)}
+    if rows:
+        more = 1e6 * (seconds - rows[-1]["seconds"]) / (count - rows[-1]["count"])
+        row["microseconds_each"] = round(more)
+    rows.append(row)
+    print(row, file=sys.stderr, flush=True)
+
+
+def measured(*words: object) -> tuple[float, float]:
+    """Of one command: seconds of the processor, and MB that it held at most."""
     command = [sys.executable, "-c", MEASURED, sys.executable, "-m", "training", *map(str, words)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    seconds, gigabytes = map(float, done.stdout.split())
-    return {"seconds": round(seconds, 1), "gigabytes": round(gigabytes, 2)}
+    seconds, megabytes = map(float, done.stdout.split())
+    return seconds, megabytes
 
 
 def write(out: Path, count: int) -> Path:

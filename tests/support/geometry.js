@@ -15,7 +15,7 @@ async (wanted) => {
   const scrolls = (node, axis) => ["auto", "scroll"].includes(style(node)[`overflow${axis}`]);
   const inScroller = (node, axis) => [...ancestors(node)].some((each) => each !== document.scrollingElement && each !== document.body && scrolls(each, axis));
   if (document.documentElement.scrollWidth > wide + SLACK) faults.push(`the page is ${document.documentElement.scrollWidth} wide`);
-  const nodes = [...document.querySelectorAll("button, a[href], input, textarea, [role=tab], h1, h2, h3")].filter(shown)
+  const nodes = [...document.querySelectorAll("button, a[href], input, textarea, [role=tab], h1, h2, h3, #header p")].filter(shown)
     .filter((node) => !(node.type === "file" || node.closest(".canvas .popup, .help") || (node.type === "radio" || node.type === "checkbox")));
   for (const node of nodes) {
     const box = node.getBoundingClientRect();
@@ -34,7 +34,10 @@ async (wanted) => {
     }
   }
   const loose = nodes.filter((node) => !fixed(node) && !inScroller(node, "Y"));
-  const boxes = loose.map((node) => node.getBoundingClientRect());
+  const boxes = loose.map((node) => { // of a text that leaves room for the tabs, where it stands
+    const box = node.getBoundingClientRect(), room = node.matches("p") ? parseFloat(style(node).paddingLeft) : 0;
+    return new DOMRect(box.x + room, box.y, box.width - room, box.height);
+  });
   for (let i = 0; i < loose.length; i++) for (let j = i + 1; j < loose.length; j++) {
     const a = boxes[i], b = boxes[j];
     if (loose[i].contains(loose[j]) || loose[j].contains(loose[i])) continue;
