@@ -15,11 +15,12 @@ RUNTIME := $(VENV)/.runtime-installed
 EXTRAS  := $(VENV)/.test-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help studio test test-fast lint check-yolov4 check-readers
+.PHONY: help studio test test-fast test-long lint check-yolov4 check-readers
 
 help:
 	@echo "make studio        the studio at http://127.0.0.1:$(PORT)   (options: PORT=, WORKSPACE=, MODEL=)"
-	@echo "make test          lint and every test (browser tests need Chromium: apt-get install chromium)"
+	@echo "make test          lint and tests: a quarter of an hour (browser tests need Chromium: apt-get install chromium)"
+	@echo "make test-long     lint and every test, also those that do at greater length what others do"
 	@echo "make test-fast     the tests without browser, trained model or extra processes: five minutes"
 	@echo "make lint          ruff, mypy and import-linter"
 	@echo "make check-yolov4  our YOLOv4 against OpenCV 4's, in an environment of its own (.venv-opencv4)"
@@ -54,11 +55,11 @@ check-readers: $(EXTRAS)
 	@.venv-readers/bin/python -m pip --disable-pip-version-check install -q -r tests/readers/requirements.txt
 	@DETDIFFUSION_READERS=.venv-readers/bin/python $(BIN)/python -m pytest -s tests/training/synthesis/test_handover.py
 
-test: lint
+test test-long: lint
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 	  echo "== NOTE: no Chromium on this machine, so THE BROWSER TESTS ARE SKIPPED (Debian: apt-get install chromium)"
 	@echo "== pytest"
-	@$(BIN)/python tests/suite.py
+	@$(BIN)/python tests/suite.py$(if $(filter test-long,$@), --long)
 
 test-fast: $(EXTRAS)
 	@$(BIN)/python tests/suite.py --fast

@@ -1,7 +1,8 @@
 """Runs the tests: side by side first, then alone what asserts a rate; one closing line counts both.
 
-`python tests/suite.py` runs everything, `python tests/suite.py --fast` what needs no browser, no trained model and no
-process with torch, and no more than a second or two. More words go to pytest.
+`python tests/suite.py` runs what says whether a change may stay, in a quarter of an hour on two cores; `--long` all the
+rest with it: the same at greater length or by another way; `--fast` what needs no browser, no trained model and no process
+with torch, and no more than a second or two. More words go to pytest.
 """
 
 import os
@@ -15,26 +16,28 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
-SLOW = ("browser", "model", "process", "slow", "alone")  # the markers of what `--fast` leaves out
+SLOW = ("browser", "model", "process", "slow", "long", "alone")  # the markers of what `--fast` leaves out
+TIERS = ("--fast", "--long")
 MOST_WORKERS = 4  # each may hold torch, a studio and a browser: 2 GB of memory
 ALONE = ("tests/browser", "tests/test_help.py")  # where tests lie that run alone: the other folders are not even read
 NOTHING_CHOSEN = 5  # pytest's exit code where no test matches
 
 
-def parts(fast: bool) -> list[list[str]]:
-    """pytest's arguments, one list for each call."""
+def parts(tier: str) -> list[list[str]]:
+    """pytest's arguments, one list for each call. tier: "--fast", "--long", or neither."""
     workers = min(MOST_WORKERS, os.cpu_count() or 1)
     # Whoever is done takes over half of what the other still has: neighbours, which share servers and models, stay
     # together, and nobody waits for the longest file.
     side_by_side = ["-n", str(workers), "--dist", "worksteal"]
-    if fast:
+    if tier == "--fast":
         return [[*side_by_side, "-m", " and ".join(f"not {name}" for name in SLOW)]]
-    return [[*side_by_side, "-m", "not alone"], ["-m", "alone"]]
+    left_out = "" if tier == "--long" else " and not long"
+    return [[*side_by_side, "-m", f"not alone{left_out}"], ["-m", f"alone{left_out}"]]
 
 
 def chosen(words: Sequence[str], arguments: Sequence[str]) -> Sequence[str]:
     """What the caller asks for; else everything, or where tests lie that run alone."""
-    return words or (ALONE if "alone" in arguments else [])
+    return words or (ALONE if arguments[-1].startswith("alone") else [])
 
 
 def count(report: Path) -> Counter[str]:
@@ -48,10 +51,11 @@ def count(report: Path) -> Counter[str]:
 
 
 def main(words: Sequence[str]) -> int:
-    fast, more = "--fast" in words, [word for word in words if word != "--fast"]
+    tier = next((word for word in words if word in TIERS), "")
+    more = [word for word in words if word not in TIERS]
     begun, codes, total = time.monotonic(), list[int](), Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
-        for number, arguments in enumerate(parts(fast)):
+        for number, arguments in enumerate(parts(tier)):
             report = Path(folder) / f"{number}.xml"
             command = [sys.executable, "-m", "pytest", *arguments, f"--junitxml={report}", *chosen(more, arguments)]
             codes.append(subprocess.run(command, cwd=ROOT, check=False).returncode)

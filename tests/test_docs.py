@@ -14,7 +14,6 @@ import io
 import re
 import shlex
 import subprocess
-import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,11 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from markdown_it import MarkdownIt
 
 import app.__main__
 import detdiffusion.__main__
 import training.__main__
+from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.errors import ConfigError
 from training.core.settings import with_settings
 
@@ -343,15 +344,10 @@ def run_python(block: Block, names: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def studio(tmp_path: Path, free_port: int) -> Iterator[str]:
+def studio(tmp_path: Path) -> Iterator[str]:
     """Where a studio with the bundled model serves."""
-    command = [sys.executable, "-m", "app", "--port", str(free_port), "--workspace", str(tmp_path)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert any(f"Studio: http://127.0.0.1:{free_port}" in line for line in process.stdout), "it ended"
-        yield f"http://127.0.0.1:{free_port}"
-        process.terminate()
-        process.communicate(timeout=60)
+    with warm.studio(BUNDLED_MODEL, tmp_path / "studio") as (_, address):
+        yield address
 
 
 @pytest.mark.model

@@ -60,7 +60,18 @@ def test_one_line_counts_both_parts(
 def test_make_calls_it() -> None:
     root = Path(__file__).resolve().parents[1]
     alone = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # not as a make in make
-    for target, words in (("test", "tests/suite.py"), ("test-fast", "tests/suite.py --fast")):
+    for target, words in (
+        ("test", "tests/suite.py"),
+        ("test-fast", "tests/suite.py --fast"),
+        ("test-long", "tests/suite.py --long"),
+    ):
         command = ["make", "-n", target]
         said = subprocess.run(command, cwd=root, env=alone, capture_output=True, text=True, check=True).stdout
         assert said.splitlines()[-1].endswith(words)
+
+
+@pytest.mark.parametrize(("tier", "left_out"), [("", " and not long"), ("--long", "")])
+def test_what_is_long_is_asked_for(suite: ModuleType, tier: str, left_out: str) -> None:
+    side_by_side, alone = suite.parts(tier)
+    assert (side_by_side[-1], alone[-1]) == (f"not alone{left_out}", f"alone{left_out}")
+    assert suite.chosen([], alone) == suite.ALONE and suite.chosen([], side_by_side) == []

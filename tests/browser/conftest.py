@@ -1,4 +1,5 @@
-"""The real page: `python -m app` with the bundled model's weights, in a real Chromium. Nothing is replaced.
+"""The real page: `python -m app` with the weights of the bundled model, in a real Chromium. Nothing is replaced; its
+process is a fork of one that has loaded the libraries.
 
 Most tests are about the page and draw with two steps; those marked `bundled` draw as a user does.
 """
@@ -7,24 +8,20 @@ import json
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
 import axe_playwright_python
 import pytest
+import warm
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from small_models import write_quick_model
 
 from detdiffusion.core.assets import BUNDLED_MODEL
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-ROOT = Path(__file__).resolve().parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--no-sandbox",
@@ -35,7 +32,6 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-START_SECONDS = 300  # a test machine may be busy; the promise of 20 s is for an idle one
 LAPTOP = {"width": 1366, "height": 768}
 SECONDS = 120  # for whatever the page has to do
 
@@ -60,40 +56,18 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@contextmanager
-def serving(model: Path, workspace: Path) -> Iterator[str]:
-    """A studio of its own; where it serves. It may neither fail nor write of a failure."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "app", "--port", str(port), "--workspace", str(workspace), "--model", str(model)]
-    with (workspace / "errors.log").open("w") as errors:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True)
-        killer = threading.Timer(START_SECONDS, process.kill)
-        killer.start()
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        killer.cancel()
-        assert f"http://127.0.0.1:{port}" in line, (workspace / "errors.log").read_text()
-        yield f"http://127.0.0.1:{port}"
-        process.terminate()
-        process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert "Traceback" not in (workspace / "errors.log").read_text()
-
-
 @pytest.fixture(scope="session")
 def address(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the studio serves a quick Papercut, for all tests together."""
     model = write_quick_model(tmp_path_factory.mktemp("models") / "papercut")
-    with serving(model, tmp_path_factory.mktemp("studio")) as address:
+    with warm.studio(model, tmp_path_factory.mktemp("studio")) as (_, address):
         yield address
 
 
 @pytest.fixture(scope="session")
 def bundled(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where it serves the bundled model, for the tests with that mark."""
-    with serving(BUNDLED_MODEL, tmp_path_factory.mktemp("studio")) as address:
+    with warm.studio(BUNDLED_MODEL, tmp_path_factory.mktemp("studio")) as (_, address):
         yield address
 
 
@@ -101,14 +75,14 @@ def bundled(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def serve(tmp_path: Path) -> Iterator[Callable[[Path], str]]:
     """`serve(model)`: where a studio of this test's own serves it."""
     with ExitStack() as stack:
-        yield lambda model: stack.enter_context(serving(model, tmp_path))
+        yield lambda model: stack.enter_context(warm.studio(model, tmp_path / "studio"))[1]
 
 
 @pytest.fixture(scope="module")
 def serve_together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], str]]:
     """`serve_together(model)`: where a studio serves it for all tests of a file."""
     with ExitStack() as stack:
-        yield lambda model: stack.enter_context(serving(model, tmp_path_factory.mktemp("studio")))
+        yield lambda model: stack.enter_context(warm.studio(model, tmp_path_factory.mktemp("studio")))[1]
 
 
 @pytest.fixture(scope="session")

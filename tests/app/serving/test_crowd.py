@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.mark.process
 def test_nobody_is_lost_in_a_crowd(model_folder: Path) -> None:
-    words = ["--model", str(model_folder), "--clients", "60", "--requests", "30", "--size", "64", "--seconds", "120"]
+    words = ["--model", str(model_folder), "--clients", "60", "--requests", "12", "--size", "64", "--seconds", "120"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.crowd", *words], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -23,4 +23,4 @@ def test_nobody_is_lost_in_a_crowd(model_folder: Path) -> None:
     assert crowd["told that the queue is full"] > 0
     before, most, _ = crowd["MB before, at most, after"]
     assert most - before < 300
-    assert found["one after the other"]["requests"] == 30
+    assert found["one after the other"]["requests"] == 12

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import warm
 
 pytestmark = pytest.mark.process
 
@@ -49,10 +50,11 @@ def join(address: str, layout: dict[str, Any], session: str, steps: int) -> int:
 
 def test_the_life_of_a_studio(model_folder: Path, street: dict[str, Any], tmp_path: Path) -> None:
     large = {**street, "width": 512, "height": 512}
-    with studio(model_folder, tmp_path, DETDIFFUSION_AUTH="ada:hush") as (process, address):
+    with warm.studio(model_folder, tmp_path / "guarded", DETDIFFUSION_AUTH="ada:hush") as (forked, address):
         assert httpx.get(f"{address}/config", timeout=PATIENT).status_code == 401
-        process.send_signal(signal.SIGTERM)  # idle
-        assert process.wait(5) == 0
+        forked.terminate()  # idle
+        forked.join(5)
+        assert forked.exitcode == 0
     with studio(model_folder, tmp_path) as (process, address):
         _check_who_leaves(address, large, street, tmp_path)
         _check_memory(process, address)
@@ -93,10 +95,11 @@ def _check_memory(process: subprocess.Popen[str], address: str) -> None:
     def ask(first: int, count: int) -> None:
         for number in range(first, first + count):
             body = {"data": [], "session_hash": f"session-{number}"}
-            assert httpx.post(f"{address}/gradio_api/run/classes", json=body, timeout=PATIENT).status_code == 200
+            assert client.post("/gradio_api/run/classes", json=body).status_code == 200
 
     memory = psutil.Process(process.pid).memory_info
-    ask(0, bounds.PAGE_SESSIONS + 20)
-    before = memory().rss
-    ask(10_000, 100)
-    assert memory().rss - before < GROWTH * 2**20
+    with httpx.Client(base_url=address, timeout=PATIENT) as client:
+        ask(0, bounds.PAGE_SESSIONS + 20)
+        before = memory().rss
+        ask(10_000, 100)
+        assert memory().rss - before < GROWTH * 2**20

@@ -1,6 +1,9 @@
 """Many processes do what one does: who works on what, sums, and real runs under torchrun and accelerate launch."""
 
+import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,35 +11,18 @@ from typing import Any
 
 import pytest
 import torch
+import warm
 
 from detdiffusion.errors import ConfigError
 from training.__main__ import main
 from training.core import processes
 from training.core.processes import Processes, join_processes
+from training.generator import trainer
 
 ROOT = Path(__file__).resolve().parents[3]
 LOSSES = ("total", "denoise", "mask", "dice", "gradient_norm", "learning_rate")
 TORCHRUN = ("torch.distributed.run", "--nproc-per-node", "2")
 SECONDS = 300  # for a whole launch, on a busy machine
-
-RANK_1_DIES = """
-import itertools, os, signal, sys
-from training.core import processes
-from training.generator import trainer
-from training.__main__ import main
-
-steps, backward = itertools.count(), trainer._backward
-
-def die(*given):
-    if next(steps) == 4 and os.environ["RANK"] == "1":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return backward(*given)
-
-trainer._backward = die
-processes.BUCKET = 2**12  # many for a small model, too
-sys.exit(main(sys.argv[1:]))
-"""
-
 
 COUNTS_ITSELF = """
 import os, pathlib, sys
@@ -47,6 +33,20 @@ processes.BUCKET = 2**12
 pathlib.Path(sys.argv[1], "rank-" + os.environ["RANK"]).touch()
 sys.exit(main(sys.argv[2:]))
 """
+
+
+def die_in_the_fifth_step(words: list[str]) -> int:
+    """A training whose second rank is killed."""
+    steps, backward = itertools.count(), trainer._backward
+
+    def die(*given: Any) -> Any:
+        if next(steps) == 4 and os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return backward(*given)
+
+    trainer._backward = die
+    processes.BUCKET = 2**12  # many for a small model, too
+    return main(words)
 
 
 class AlreadyThere:
@@ -169,25 +169,42 @@ def check_same(found: list[dict[str, float]], expected: list[dict[str, float]]) 
 
 
 @pytest.mark.process
-def test_a_rank_that_dies_under_torchrun_and_accelerate_goes_on(
+def test_a_rank_that_dies_and_torchrun_goes_on(
     papercut: Any, cache: dict[str, str], alone: list[dict[str, float]], tmp_path: Path, free_port: int
 ) -> None:
-    """Together they equal one process. accelerate starts with `--multi_gpu`, which takes what devices there are; with
-    `--cpu` it leaves starting to MPI."""
-    out, dying, counting = tmp_path / "run", tmp_path / "dying.py", tmp_path / "counting.py"
-    dying.write_text(RANK_1_DIES)
-    counting.write_text(COUNTS_ITSELF)
+    """Together they equal one process."""
+    out = tmp_path / "run"
     words = papercut.words(out, "steps=10")
-    died = launch(*TORCHRUN, "--master-port", free_port, dying, *words, environment=cache)
-    assert died.returncode not in (0, None), "all stop within the timeout"
+    dying = warm.ranks(die_in_the_fifth_step, words, port=free_port, said=tmp_path / "said", environment=cache)
+    for rank in dying:
+        rank.join(SECONDS)
+    assert dying[1].exitcode == -signal.SIGKILL
+    assert dying[0].exitcode not in (0, None), "all stop within the timeout"
     assert len(rows(out)) == 4 and (out / "checkpoints" / "step-00000003").is_dir()
     check_same(rows(out), alone[:4])
-    launcher = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--main_process_port", free_port)
-    resumed = launch(*launcher, counting, tmp_path, *words, environment=cache)
-    assert resumed.returncode == 0, resumed.stderr
-    assert sorted(path.name for path in tmp_path.glob("rank-*")) == ["rank-0", "rank-1"]
+    resume((*TORCHRUN, "--master-port", free_port), words, tmp_path, cache)
     check_same(rows(out), alone)
-    assert resumed.stdout.splitlines() == [str(out / "model")], "the first process alone speaks"
+
+
+@pytest.mark.long
+@pytest.mark.process
+def test_accelerate_starts_them_too(
+    papercut: Any, cache: dict[str, str], alone: list[dict[str, float]], tmp_path: Path, free_port: int
+) -> None:
+    """With `--multi_gpu`, which takes what devices there are; with `--cpu` it leaves starting to MPI."""
+    launcher = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--main_process_port", free_port)
+    resume(launcher, papercut.words(tmp_path / "run", "steps=10"), tmp_path, cache)
+    check_same(rows(tmp_path / "run"), alone)
+
+
+def resume(launcher: tuple[object, ...], words: list[str], folder: Path, environment: dict[str, str]) -> None:
+    """Two processes go on with the training in `folder/run`, or begin it."""
+    counting = folder / "counting.py"
+    counting.write_text(COUNTS_ITSELF)
+    done = launch(*launcher, counting, folder, *words, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in folder.glob("rank-*")) == ["rank-0", "rank-1"]
+    assert done.stdout.splitlines() == [str(folder / "run" / "model")], "the first process alone speaks"
 
 
 def test_a_device_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import ModuleType
@@ -131,22 +129,19 @@ def test_a_killed_distillation_goes_on_to_the_bit(
 def test_two_processes_teach_what_one_does(
     taught: Path, papercut: Any, tmp_path: Path, cache: dict[str, str], free_port: int
 ) -> None:
-    """Started by torchrun; the first one alone writes and speaks."""
+    """The first one alone writes and speaks. tests/training/core starts such processes by torchrun."""
     asked = ["training.steps=3", "training.precision=fp32"]
     assert main(words(taught, tmp_path / "one", papercut, *asked)) == 0
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port)]
-    done = subprocess.run(
-        [*launcher, "-m", "training", *words(taught, tmp_path / "two", papercut, *asked)],
-        cwd=ROOT,
-        env=cache,
-        capture_output=True,
-        text=True,
-        timeout=3 * PATIENCE,
-        check=False,
+    said = tmp_path / "said"
+    two = warm.ranks(
+        main, words(taught, tmp_path / "two", papercut, *asked), port=free_port, said=said, environment=cache
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [str(tmp_path / "two" / "model")]
-    assert done.stderr.count("checking the model") == 1
+    for rank in two:
+        rank.join(3 * PATIENCE)
+    first, second = ((said / f"rank-{rank}").read_text() for rank in (0, 1))
+    assert [rank.exitcode for rank in two] == [0, 0], first + second
+    assert first.splitlines()[-1] == str(tmp_path / "two" / "model") and "model" not in second
+    assert first.count("checking the model") == 1
     logs = [(tmp_path / run / "metrics.jsonl").read_text().splitlines() for run in ("one", "two")]
     rows = [[json.loads(line) for line in log] for log in logs]
     assert [row["step"] for row in rows[1]] == [1, 2, 3]
