@@ -148,6 +148,11 @@ class LayoutEditor(gr.HTML):  # type: ignore[misc]  # Gradio is Any to mypy
             **options,
         )
 
+    def get_config(self) -> dict[str, Any]:
+        """What a page gets of it. Gradio looks for each argument as an attribute, and takes a word of the script for an
+        event, with all that hangs on it: the model would be copied for every page."""
+        return {name: value for name, value in super().get_config().items() if not callable(value)}
+
     def preprocess(self, payload: LayoutValue | None) -> dict[str, Any]:
         """What a handler gets: a layout as JSON has it."""
         value: dict[str, Any] = (payload or LayoutValue()).model_dump(exclude={"world"})

@@ -239,7 +239,12 @@ def test_what_the_model_read_and_saw(studio: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "count", "name"), [(1, 3, "papercut-controlnet"), (2, 3, "Hard"), (4, 8, "As tagged")]
+    ("number", "count", "name"),
+    [
+        pytest.param(1, 3, "papercut-controlnet", marks=pytest.mark.long),
+        (2, 3, "Hard"),
+        pytest.param(4, 8, "As tagged", marks=pytest.mark.long),
+    ],
 )
 def test_a_figure_is_one_click(studio: Any, number: int, count: int, name: str) -> None:
     page = studio.page

@@ -152,7 +152,7 @@ def test_difficult_things_have_one_cause_mostly_and_ordinary_things_and_stuff_no
 
 def test_the_same_things_stand_in_the_same_places_whatever_is_difficult() -> None:
     """Only a cause that moves, grows, cuts or turns a thing changes a box."""
-    for seed in SEEDS:
+    for seed in SEEDS[:10]:
         easy = scene(seed, hard_share=0.0)
         for cause in (Cause.COLOUR, Cause.PATTERN, Cause.GLARE, Cause.CONTRAST, Cause.BACKLIGHT, Cause.BLUR):
             assert scene(seed, hard_share=1.0, cause=cause).layout == easy.layout

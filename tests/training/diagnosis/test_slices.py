@@ -64,7 +64,9 @@ def test_a_planted_weakness_comes_first(simulated: Simulate, weak: object, bound
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("alike", [0.0, 0.15], ids=["images are alike", "images differ"])
+@pytest.mark.parametrize(
+    "alike", [pytest.param(0.0, marks=pytest.mark.long, id="images are alike"), pytest.param(0.15, id="images differ")]
+)
 def test_chance_is_not_named(simulated: Simulate, alike: float) -> None:
     """20 detectors without a weakness: some hundred slices each, and none is named."""
     found = [slices_of(simulated(100 + seed, images=120, alike=alike)) for seed in range(20)]

@@ -170,7 +170,7 @@ def test_the_built_in_world_needs_no_data(world_model: Path, tmp_path: Path) -> 
 @pytest.mark.slow
 @pytest.mark.model
 @pytest.mark.usefixtures("at_home")
-@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.long), 2])
 def test_a_student_of_the_form_of_stable_diffusion(
     papercut: Any, tmp_path: Path, published: ModuleType, rank: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ ROUNDED = 3  # levels of grey, where a processor prefers bfloat16
 
 pytestmark = [
     pytest.mark.skipif(find_spec("openvino") is None, reason="requirements-openvino.txt is not installed"),
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.model,
     pytest.mark.process,
 ]

@@ -35,7 +35,14 @@ def test_a_config_like_the_bundled_model() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("at_home")
-@pytest.mark.parametrize("preset", ["papercut-cpu", "papercut-cpu-geodiffusion", "papercut-cpu-controlnet"])
+@pytest.mark.parametrize(
+    "preset",
+    [
+        "papercut-cpu",
+        pytest.param("papercut-cpu-geodiffusion", marks=pytest.mark.long),
+        pytest.param("papercut-cpu-controlnet", marks=pytest.mark.long),
+    ],
+)
 def test_a_model_of_ones_own_goes_on(papercut: Any, tmp_path: Path, preset: str) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     interval = [0.0, 0.8 if "geodiffusion" in preset else 0.7]  # the preset's own, and another one
