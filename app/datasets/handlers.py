@@ -34,7 +34,7 @@ from detdiffusion.layout import Attribute, Layout
 from detdiffusion.text.vocabulary import Vocabulary
 from training.core.chunks import Chunks, Row
 from training.data.filters import NO_FILTER
-from training.data.layout_sources import open_source
+from training.data.layout_sources import PapercutLayouts, open_source
 from training.diagnosis.evidence import FILE as EVIDENCE
 from training.diagnosis.evidence import Evidence
 from training.loop import rounds
@@ -46,6 +46,7 @@ SURE = 0.5  # of the detector: a lower confidence is shown as missed
 SIDE = 220  # pixels of a shown picture
 BROWSED = (256, 256)  # height and width for layouts of no size of their own
 COUNTED = 500  # layouts, whose classes and tags are counted
+DRAWN = 100  # the same of the built-in world, whose scenes are drawn to have their layouts: 30 ms each
 NOT_DATA = ("claims", "logs", "status.json", "status.lock")  # of the folder that `generate` writes
 READING = "Reading the layouts."
 UNCHECKED = "This data set was made without the check. For the next one, tick Check labels in the form."
@@ -183,7 +184,8 @@ def _changed(spec: str) -> int:
 def _read(spec: str, changed: int, stuff: frozenset[str]) -> tuple[tuple[Layout, ...], int]:
     """The first layouts, and how many there are. changed: when the folder was, so that it is read again then."""
     source = open_source(spec, NO_FILTER)
-    return tuple(_tagged(source.layout(i, BROWSED), stuff) for i in range(min(COUNTED, len(source)))), len(source)
+    count = min(len(source), DRAWN if isinstance(source, PapercutLayouts) else COUNTED)
+    return tuple(_tagged(source.layout(number, BROWSED), stuff) for number in range(count)), len(source)
 
 
 def _tagged(layout: Layout, stuff: frozenset[str]) -> Layout:
