@@ -36,7 +36,7 @@ from detdiffusion.image_record import ImageRecord, save_image
 from detdiffusion.layout import Layout
 from detdiffusion.sampling_config import SamplingConfig
 
-PREVIEW_EVERY = 3  # steps: a preview costs about as much as a step
+PREVIEW_EVERY, PREVIEW_SECONDS = 3, 0.3  # steps and time between two previews: one costs about as much as a step
 PRESSED_EARLY, LOOKS_AGAIN = 2.0, 0.02  # seconds that a press of Cancel waits for the run it is meant for
 PASSING, MOST_PASSING = "passing", 64  # folder of images that nobody keeps; the oldest of more is deleted
 WORKER, MOST_WORKERS = "drawing", 64  # threads: their name, and more than ever wait at once
@@ -146,7 +146,7 @@ class GenerationService:
         self._workers = ThreadPoolExecutor(MOST_WORKERS, WORKER)  # used again: a thread of torch's leaves some memory
 
     def run(
-        self, asked: Sequence[Ask], user: str, *, kept: bool = True
+        self, asked: Sequence[Ask], user: str, *, kept: bool = True, watched: bool = True
     ) -> Generator[Progress | tuple[Result, ...], None, None]:
         """Yields progress, and at last a result for each picture, in order. Pictures of one seed start from the same
         noise; neighbours that differ in layout and seed alone are drawn together.
@@ -155,6 +155,7 @@ class GenerationService:
 
         Args:
             kept: False: the images are not in the history, and their files are there for a while only (see `keep`).
+            watched: False: progress comes without previews, which take a quarter of the time.
 
         Raises:
             Cancelled: by `cancel`.
@@ -164,7 +165,7 @@ class GenerationService:
         stop = threading.Event()
         news: queue.SimpleQueue[Progress | tuple[Result, ...] | Exception] = queue.SimpleQueue()
         self._stops[user] = stop
-        worker = self._workers.submit(self._work, tuple(asked), stop, news, kept)
+        worker = self._workers.submit(self._work, tuple(asked), stop, news, kept, watched)
         try:
             while isinstance(item := news.get(), Progress):
                 yield item
@@ -179,7 +180,7 @@ class GenerationService:
 
     def results(self, asked: Sequence[Ask], user: str, wanted: Callable[[], bool] = lambda: True) -> tuple[Result, ...]:
         """What `run` ends with. Raises as it does. wanted: asked at every step; False stops the work."""
-        with closing(self.run(asked, user)) as work:
+        with closing(self.run(asked, user, watched=False)) as work:
             for last in work:
                 if not isinstance(last, Progress):
                     return last
@@ -206,6 +207,7 @@ class GenerationService:
         stop: threading.Event,
         news: "queue.SimpleQueue[Progress | tuple[Result, ...] | Exception]",
         kept: bool,
+        watched: bool,
     ) -> None:
         """Runs in a thread of its own; everything that happens goes into `news`."""
 
@@ -213,17 +215,21 @@ class GenerationService:
         whole = sum(group[0].recipe.steps for group in groups)
         previews: list[Image.Image | None] = [None] * len(asked)
         done = first = 0
+        looked = time.perf_counter()
 
         def check() -> None:
             if stop.is_set() or self._closed.is_set():
                 raise Cancelled("cancelled")
 
         def on_step(info: StepInfo) -> None:
+            nonlocal looked
             check()
             last = info.step == info.steps  # its picture is shown while the next group is drawn
-            if (last and len(groups) > 1) or (not last and info.step % PREVIEW_EVERY == 0):
+            due = info.step % PREVIEW_EVERY == 0 and time.perf_counter() - looked > PREVIEW_SECONDS
+            if watched and (len(groups) > 1 if last else due):
                 shown = info.preview()
                 previews[first : first + len(shown)] = shown
+                looked = time.perf_counter()
             news.put(Progress(done + info.step, whole, tuple(previews)))
 
         def wait(before: int) -> None:

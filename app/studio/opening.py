@@ -15,6 +15,7 @@ from detdiffusion.text.vocabulary import Vocabulary
 
 View = TypeVar("View")
 
+USER = "opening"  # who asks for it
 FAST = 0.5  # seconds of a pair, drawn and detected
 FAR_TOO_SLOW = 5  # times as long, even when it is the first one
 
@@ -28,8 +29,8 @@ class Opening:
         worker = ThreadPoolExecutor(1, thread_name_prefix="opening")
         self.pair: Future[Pair] | None = None  # where tags change nothing there is nothing to compare
         if studio.model.tags_matter:
-            self.pair = worker.submit(lambda: _last(compare_pair(studio, layout, form, "opening")))
-        self.single: Future[Single] = worker.submit(lambda: _last(generate(studio, layout, form, "opening")))
+            self.pair = worker.submit(lambda: _last(compare_pair(studio, layout, form, USER, watched=False)))
+        self.single: Future[Single] = worker.submit(lambda: _last(generate(studio, layout, form, USER, watched=False)))
         self.fast: Future[bool] = worker.submit(self._is_fast, studio, form)
         worker.shutdown(wait=False)
 
@@ -37,7 +38,7 @@ class Opening:
         """Whether a pair comes at once on this machine: for live mode. The first one has warmed up."""
         if self.pair is None or self.pair.exception() or _seconds(self.pair.result()) > FAR_TOO_SLOW * FAST:
             return False
-        return _seconds(_last(compare_pair(studio, self.layout, form, "opening", kept=False))) <= FAST
+        return _seconds(_last(compare_pair(studio, self.layout, form, USER, kept=False, watched=False))) <= FAST
 
     @property
     def ready(self) -> bool:

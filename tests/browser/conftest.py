@@ -297,9 +297,9 @@ class Studio:
         expect(self.page.locator(".picture.busy")).to_have_count(0)
 
     def generate(self) -> Path:
-        """Generates by key, looking for a preview on the way; the picture file."""
+        """Generates by key; the picture file."""
         self.press("Control+Enter")
-        expect(self.page.locator("#picture .picture.busy img")).to_be_visible()
+        expect(self.page.locator("#picture .picture.busy")).to_be_visible()
         self.finished()
         return self.saved("#picture")
 

@@ -106,7 +106,7 @@ def test_boxes_can_be_hidden_and_a_run_cancelled(studio: Any) -> None:
     page.keyboard.press("Escape")
     studio.canvas.focus()
     studio.press("Control+Enter")
-    expect(page.locator("#picture .picture.busy")).to_be_visible()
+    expect(page.locator("#picture .picture.busy img[src^='data:image/jpeg']")).to_be_visible()  # a preview
     studio.press("Shift+X")
     studio.message("cancelled")
     studio.finished()

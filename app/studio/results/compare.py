@@ -120,9 +120,9 @@ class Pair:
 
 
 def compare_pair(
-    studio: Studio, value: Mapping[str, Any], form: Form, user: str, sides: Sides | None = None, *, kept: bool = True
+    studio: Studio, value: Mapping[str, Any], form: Form, user: str, sides: Sides | None = None, **options: bool
 ) -> Iterator[Pair]:
-    """The layout twice, from the same noise; sides: None is all things easy, and all things hard; kept: see
+    """The layout twice, from the same noise; sides: None is all things easy, and all things hard; options: of
     `GenerationService.run`. Raises as `generate` does, and ConfigError where both sides would be the same picture."""
     sides, recipe = sides or Sides(), form.recipe()
     asked = asked_pair(studio, value, recipe, sides)
@@ -132,7 +132,7 @@ def compare_pair(
     kinds = tuple(zip(names, (sides.a.tag, sides.b.tag), strict=True))
     of = sides.layout_asked(value)
     how: dict[str, Any] = {"sides": sides, "names": names}
-    for news in studio.generation.run(asked, user, kept=kept):
+    for news in studio.generation.run(asked, user, **options):
         if isinstance(news, Progress):
             a, b = (busy(news, place, layout, *kind) for place, kind in enumerate(kinds))
             yield Pair(a, b, None, recipe.seed, objects, layout=of)

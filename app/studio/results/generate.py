@@ -32,10 +32,11 @@ class Single:
         return replace(self, **_read(thresholds.read(self.result)))
 
 
-def generate(studio: Studio, value: Mapping[str, Any], form: Form, user: str) -> Iterator[Single]:
-    """The layout as it is tagged. LayoutError or ConfigError for bad input, Cancelled when told to stop."""
+def generate(studio: Studio, value: Mapping[str, Any], form: Form, user: str, **options: bool) -> Iterator[Single]:
+    """The layout as it is tagged; options: of `GenerationService.run`. LayoutError or ConfigError for bad input,
+    Cancelled when told to stop."""
     layout, recipe = read_canvas(value, studio.model.vocabulary), form.recipe()
-    for news in studio.generation.run([Ask(layout, recipe)], user):
+    for news in studio.generation.run([Ask(layout, recipe)], user, **options):
         if isinstance(news, Progress):
             yield Single(busy(news, 0, layout), None, recipe.seed, layout=value)
         else:

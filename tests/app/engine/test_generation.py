@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.engine import generation
 from app.engine.generation import Ask, GenerationService, Progress, Result
 from app.engine.studio import Studio
 from detdiffusion.attributes import Strategy
@@ -42,12 +43,19 @@ def test_progress_then_results(studio: Studio, layout: Layout) -> None:
     np.testing.assert_allclose(last[0].confidences, [0.9, 0.8, np.nan], rtol=1e-6)
 
 
-def test_previews_are_pictures(studio: Studio, layout: Layout) -> None:
-    *steps, _ = studio.generation.run(
-        [Ask(layout, SamplingConfig(5, 6), Strategy.EASY), Ask(layout, SamplingConfig(5, 6), Strategy.HARD)], "me"
-    )
+@pytest.mark.parametrize(
+    ("watched", "seconds", "expected"),
+    [(True, 0.0, [0, 0, 0, 2, 2, 2, 2]), (True, 60.0, [0] * 7), (False, 0.0, [0] * 7)],
+    ids=["slow", "over before one looks", "nobody looks"],
+)
+def test_previews_are_pictures(
+    studio: Studio, layout: Layout, monkeypatch: pytest.MonkeyPatch, watched: bool, seconds: float, expected: list[int]
+) -> None:
+    monkeypatch.setattr(generation, "PREVIEW_SECONDS", seconds)
+    pair = [Ask(layout, SamplingConfig(5, 6), Strategy.EASY), Ask(layout, SamplingConfig(5, 6), Strategy.HARD)]
+    *steps, _ = studio.generation.run(pair, "me", watched=watched)
     shown = [sum(one is not None for one in news.previews) for news in steps if isinstance(news, Progress)]
-    assert shown == [0, 0, 0, 2, 2, 2, 2]
+    assert shown == expected
 
 
 def test_same_seed_same_picture_and_another_another(studio: Studio, layout: Layout) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.engine import generation
 from app.engine.studio import Studio, open_studio
 from app.page import header_html
 from app.studio.records import generate_record
@@ -36,7 +37,10 @@ def with_objects(*objects: dict[str, Any]) -> dict[str, Any]:
     return {"width": 64, "height": 64, "objects": list(objects)}
 
 
-def test_generate_shows_noise_becoming_a_picture(studio: Studio, street: dict[str, Any]) -> None:
+def test_generate_shows_noise_becoming_a_picture(
+    studio: Studio, street: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "PREVIEW_SECONDS", 0.0)
     *busy, last = generate(studio, street, Form(True, 5, 6, 3.0), "me")
     assert [view.picture.progress for view in busy] == [pytest.approx(step / 6) for step in range(7)]
     assert [view.picture.caption for view in busy[:2]] == ["Starting", "Step 1 of 6"]
