@@ -30,10 +30,10 @@ def baseline(tmp_path_factory: pytest.TempPathFactory, build_world_model: Callab
 
 
 def ask(model: Path, out: Path, *words: str) -> dict[str, Any]:
-    """Runs the command on three scenes and reads its report."""
+    """Runs the command on two scenes and reads its report."""
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    few = ["--model", str(model), "--layouts", "papercut:3@900000", "--batch", "2", "--out", str(out)]
+    few = ["--model", str(model), "--layouts", "papercut:2@900000", "--batch", "2", "--out", str(out)]
     assert command.run(parser.parse_args([*few, *words])) == 0
     report: dict[str, Any] = json.loads(out.read_text())
     return report

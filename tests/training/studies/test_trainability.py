@@ -197,7 +197,7 @@ def test_a_gain_needs_both(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("at_home")
-@pytest.mark.slow
+@pytest.mark.long
 def test_torchvision_in_pieces(
     folders: tuple[Path, Path], opened: tuple[Dataset, Dataset, Dataset], tmp_path: Path
 ) -> None:

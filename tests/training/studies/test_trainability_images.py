@@ -65,7 +65,7 @@ def tags(folder: Path) -> set[object]:
     return {row["attribute"] for row in json.loads((folder / "annotations.json").read_text())["annotations"]}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.process
 def test_all_rows_of_images_that_the_table_makes(
     data: Path, world_model: Path, diagnosis: Path, tmp_path: Path, killed: Killed

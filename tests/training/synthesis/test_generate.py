@@ -162,6 +162,7 @@ def test_exports(made: Path) -> None:
             assert corners == pytest.approx(bbox, abs=0.01)
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_ultralytics_trains_on_it(made: Path, tmp_path: Path) -> None:
     """A few steps on the folder as it is; the library runs in a process of its own."""
@@ -278,6 +279,7 @@ def test_two_jobs_at_once_share_the_work(world_model: Path, made: Path, tmp_path
     assert check(out) == 0 and pictures(out) == pictures(made)
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_ray_with_a_killed_worker(world_model: Path, made: Path, tmp_path: Path, start: Start) -> None:
     """A local cluster; the process that draws is killed with -9 once something is committed."""
