@@ -25,7 +25,7 @@ from app.serving.leaving import leave_later
 from app.serving.memory import return_freed_memory
 from app.serving.patience import Impatient
 from app.serving.place import Place
-from app.serving.sessions import bound_sessions
+from app.serving.sessions import Sessions, bound_sessions
 from detdiffusion import bounds
 
 _TICKS = 600  # of uvicorn, ten a second, from one return of freed memory to the next
@@ -66,6 +66,8 @@ def guarded(page: gr.Blocks, place: Place, **options: Any) -> FastAPI:
         app_kwargs={"middleware": [Middleware(TokenInPage, token=token)], "openapi_url": None},
         **options,
     )
+    sessions = _of_gradio(outer).state_holder = Sessions()
+    sessions.set_blocks(page)
     return outer
 
 

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from app.serving.place import Place
 from app.serving.server import guarded
+from app.serving.sessions import Session
 from detdiffusion import bounds
 from detdiffusion.errors import ConfigError
 
@@ -185,6 +186,9 @@ def test_sessions_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     queue = page._queue
     kept = (queue.pending_messages_per_session, queue.pending_event_ids_session, queue.event_analytics)
     assert [len(one) <= 8 for one in kept] == [True] * 3
+    sessions = list(page.state_holder.session_data.values())
+    assert len(sessions) == 8 and all(isinstance(one, Session) for one in sessions)
+    assert [len(one.config_values) for one in sessions] == [0] * 8, "no second form of the page, and no values"
 
 
 def test_without_login_only_the_login_answers(monkeypatch: pytest.MonkeyPatch) -> None:
