@@ -103,6 +103,7 @@ def test_every_command_is_there(command: str, commands: Path, elsewhere: dict[st
     assert "usage:" in done.stdout
 
 
+@pytest.mark.long
 def test_it_serves_and_draws_from_a_directory_of_its_own(
     commands: Path, elsewhere: dict[str, object], tmp_path: Path
 ) -> None:

@@ -147,6 +147,7 @@ def test_sides_of_other_models_and_a_second_detector(studio: Any) -> None:
     expect(page.locator("#pair .caption.b")).to_contain_text("papercut-geodiffusion")
 
 
+@pytest.mark.long
 def test_many_noises_run_while_one_looks(studio: Any) -> None:
     page = studio.page
     few_steps(studio)

@@ -66,6 +66,7 @@ def test_live_goes_on_behind_it(fast: str, visit: Any, person: Any) -> None:
     assert read_image(later[1]).to_json()["seed"] == read_image(files[1]).to_json()["seed"]
 
 
+@pytest.mark.long
 def test_a_model_that_knows_no_teacher_has_no_such_button(
     tmp_path_factory: pytest.TempPathFactory, serve: Callable[[Path], str], visit: Any, person: Any
 ) -> None:

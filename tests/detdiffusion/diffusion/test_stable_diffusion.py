@@ -179,7 +179,7 @@ def test_blueprint_and_head_are_optional(base: Path) -> None:
     assert pipe(LAYOUT, seeds=[1], steps=1).images[0].size == (64, 64)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_model_of_800x456(base: Path) -> None:
     """Latents of 100x57, which the U-Net cannot halve evenly: every size on the way, and the picture."""
     pipe = build(base, size=(456, 800))

@@ -58,6 +58,7 @@ def test_a_jpeg_file_takes_fine_noise_away() -> None:
     assert np.abs(np.asarray(as_jpeg(flat), float) - np.asarray(flat, float)).max() <= 3
 
 
+@pytest.mark.long
 @pytest.mark.model
 def test_the_report_says_what_guidance_did(tmp_path: Path) -> None:
     """Of a model without words, by the first of two detectors; images say how they were made; rows what was asked."""

@@ -26,7 +26,7 @@ from training.generator.model import small_model
 from training.generator.samples import encode_scenes, label_scenes
 from training.generator.trainer import train_generator
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.long, pytest.mark.model]
 
 FILE = BUNDLED_MODEL / "first_losses.json"
 STEPS = 3

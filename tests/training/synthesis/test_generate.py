@@ -252,6 +252,7 @@ def test_killed_workers_change_nothing(world_model: Path, made: Path, tmp_path: 
     ]
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_a_worker_leaves_with_who_started_it(world_model: Path, tmp_path: Path, start: Start) -> None:
     """A coordinator that is killed leaves nobody behind who goes on for hours; here a shell coordinates."""
