@@ -6,10 +6,12 @@ rounding (docs/STUDIO.md has the figures); the pipeline loads, encodes words and
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -138,4 +140,26 @@ def _compiled(graph: Path, precision: str, threads: int) -> Any:
     import openvino
 
     settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-    return openvino.Core().compile_model(graph, "CPU", settings)
+    with signal_stack_kept():
+        return openvino.Core().compile_model(graph, "CPU", settings)
+
+
+class SignalStack(ctypes.Structure):
+    """`stack_t` of Linux: where a thread handles signals."""
+
+    _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextmanager
+def signal_stack_kept() -> Iterator[None]:
+    """The thread handles signals where it did before: OpenVINO gives it another place as it compiles, which goes with
+    what was compiled, so that the next Ctrl-C would be a segmentation fault."""
+    if sys.platform != "linux":
+        yield
+        return
+    system, kept = ctypes.CDLL(None), SignalStack()
+    system.sigaltstack(None, ctypes.byref(kept))
+    try:
+        yield
+    finally:
+        system.sigaltstack(ctypes.byref(kept), None)

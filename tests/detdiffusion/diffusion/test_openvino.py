@@ -1,5 +1,8 @@
 """OpenVINO draws what torch draws, from what it keeps in the cache folder; what is damaged there is made again."""
 
+import ctypes
+import gc
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -13,6 +16,7 @@ import torch
 from detdiffusion.core import devices
 from detdiffusion.core.devices import check_device
 from detdiffusion.diffusion.checkpoint import save_pipeline
+from detdiffusion.diffusion.openvino import SignalStack
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.errors import ConfigError
 from detdiffusion.layout import Layout
@@ -65,6 +69,21 @@ def test_images_are_those_of_torch(model: Path, cache: Path, layout_of: LayoutOf
     assert len(list(cache.glob("*/seal.json"))) == 2
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="signals are handled elsewhere")
+def test_signals_are_handled_where_they_were(model: Path, cache: Path, layout_of: LayoutOf) -> None:
+    """Where OpenVINO had them handled while it lived is gone afterwards: a Ctrl-C would end in a segmentation fault."""
+    before = signal_stack()
+    draw(load_pipeline(model, device="openvino"), [layout_of(1)])
+    gc.collect()
+    assert signal_stack() == before
+
+
+def signal_stack() -> tuple[int | None, int, int]:
+    found = SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found)) == 0
+    return found.start, found.flags, found.size
+
+
 def test_what_is_kept_is_read_again_and_what_is_damaged_made_again(
     model: Path, cache: Path, layout_of: LayoutOf, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +100,7 @@ def test_what_is_kept_is_read_again_and_what_is_damaged_made_again(
     assert "OpenVINO: preparing the decoder" in capfd.readouterr().err
 
 
+@pytest.mark.long
 def test_a_controlnet_is_part_of_it_in_any_size(
     make_pipeline: Callable[..., DetDiffusionPipeline], vocabulary: Vocabulary, cache: Path, layout_of: LayoutOf
 ) -> None:
