@@ -1,5 +1,5 @@
-"""A command in a process of its own that need not load torch again: a fork, killed for real. Trainings are forks of the
-test's process; studios and ranks are those of a process that has loaded everything and has done nothing (preloaded.py).
+"""A command in a process of its own that need not load torch again: a fork, killed for real. Trainings and ranks are
+forks of the test's process, studios those of a process that has loaded everything and has done nothing (preloaded.py).
 """
 
 import multiprocessing
