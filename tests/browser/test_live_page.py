@@ -93,7 +93,7 @@ def test_pairs_come_while_one_drags_and_the_last_is_of_the_last_layout(live: Pag
     during = len(made_of(live)) - before
     settle(live)
     spent = max(0.1, idle, seconds_of_a_pair(live))  # other tests may have begun meanwhile
-    assert during >= min(4, 0.5 * DRAG_SECONDS / spent), "four on two idle cores"
+    assert during >= max(1, min(4, int(0.5 * DRAG_SECONDS / spent))), "four on two idle cores"
     places = [item["box"] for item in json.loads(on_canvas(live))["objects"]]
     assert [item["box"] for item in made_of(live)[-1]["objects"]] == places
     expect(live.locator("#results .stale")).to_have_count(0)

@@ -241,11 +241,13 @@ def test_mistakes_get_a_message_and_cost_nothing(studio: Any) -> None:
     studio.canvas.focus()
     studio.press("Control+Enter")
     studio.message("needs a seed")
+    studio.finished()
     for seed in ("1.5", "-5", "99999999999999999999"):  # as it was typed, not as something near it
         studio.seed.fill(seed)
         studio.canvas.focus()
         studio.press("Control+Enter")
         studio.message("Not generated.*whole number from 0 to")
+        studio.finished()
     studio.seed.fill("7")
     studio.clear()
     for key in ("Control+Enter", "c"):

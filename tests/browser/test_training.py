@@ -76,16 +76,16 @@ def test_a_run_from_start_to_picture(training: Training) -> None:
     training.screenshot("training-empty")
     assert page.evaluate("document.documentElement.scrollHeight <= window.innerHeight"), "the page scrolls"
 
-    training.fill(scenes=24, steps=STEPS, batch=2, name="tiny")
+    training.fill(scenes=12, steps=STEPS, batch=2, name="tiny")
     page.locator("#train-more > button").click()
-    training.fill(settings="sample_steps=10\ncheckpoint_steps=10\nsampler_steps=2\nsample_layouts=2")
+    training.fill(settings="sample_steps=4\ncheckpoint_steps=4\nsampler_steps=2\nsample_layouts=2")
     training.start()
     training.reaches("preparing")
     expect(page.locator("#train-log")).to_contain_text("Drawing scenes")
     training.reaches("running")
     expect(training.loss).to_be_attached()
     early = training.curve()
-    training.passes(12)
+    training.passes(5)
     assert training.curve() != early, "the curve moves"
     expect(page.locator("#train-sample img")).to_be_visible()
     expect(page.locator("#train-charts path.dots.easy")).to_be_attached()

@@ -49,6 +49,7 @@ def test_every_row_leaves_out_what_it_says() -> None:
     assert {(one.steps, one.batch, one.seed) for one in made.values()} == {(whole.steps, whole.batch, 3)}
 
 
+@pytest.mark.long
 @pytest.mark.model
 def test_in_pieces_to_a_table(config: AblationConfig, tmp_path: Path) -> None:
     full, geodiffusion = FEW

@@ -242,6 +242,7 @@ def command_rule() -> Any:
 
 
 @pytest.mark.usefixtures("at_home")
+@pytest.mark.long
 @pytest.mark.model
 def test_ultralytics_from_a_detector_of_the_user(folders: tuple[Path, Path], tmp_path: Path) -> None:
     real, made = folders

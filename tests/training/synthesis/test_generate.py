@@ -327,6 +327,7 @@ def test_workers_that_cannot_live_are_given_up(
         run_local(job, 1)
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_a_worker_says_why_it_cannot_go_on(world_model: Path, tmp_path: Path) -> None:
     job = begun(world_model, tmp_path / "odd")
