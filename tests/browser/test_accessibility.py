@@ -14,7 +14,7 @@ RESULTS = ("Image", "Many noises", "Attribute guidance", "Inside", "Figure", "Co
 MENUS = ("layouts", "share", "more", "sides", "figures")
 
 
-@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.long)])
+@pytest.mark.parametrize("theme", ["light", "dark"])
 def test_no_tab_and_no_menu_has_a_violation(studio: Any, violations: Callable[[Page], list[str]], theme: str) -> None:
     page = studio.page
     page.evaluate(f"document.body.classList.toggle('dark', {'true' if theme == 'dark' else 'false'})")

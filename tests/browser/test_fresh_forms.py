@@ -31,7 +31,6 @@ def test_an_untouched_form_starts(studio: Any, tab: str, form: str) -> None:
     expect(rename).to_be_enabled()
 
 
-@pytest.mark.long
 @pytest.mark.bundled
 def test_only_what_is_necessary_was_filled(studio: Any, fill: Callable[..., None]) -> None:
     page = studio.page
