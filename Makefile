@@ -19,7 +19,7 @@ EXTRAS  := $(VENV)/.test-installed
 
 help:
 	@echo "make studio        the studio at http://127.0.0.1:$(PORT)   (options: PORT=, WORKSPACE=, MODEL=)"
-	@echo "make test          lint and tests: a quarter of an hour (browser tests need Chromium: apt-get install chromium)"
+	@echo "make test          lint and tests: half an hour at most (browser tests need Chromium: apt-get install chromium)"
 	@echo "make test-long     lint and every test, also those that do at greater length what others do"
 	@echo "make test-fast     the tests without browser, trained model or extra processes: five minutes"
 	@echo "make lint          ruff, mypy and import-linter"
