@@ -210,7 +210,6 @@ class GenerationService:
         watched: bool,
     ) -> None:
         """Runs in a thread of its own; everything that happens goes into `news`."""
-
         groups = _together(asked)
         whole = sum(group[0].recipe.steps for group in groups)
         previews: list[Image.Image | None] = [None] * len(asked)

@@ -24,21 +24,9 @@ NOTED = """() => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def quick_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled model's weights, asked for two steps without guidance, as a student is: quick, whatever it draws."""
-    return write_quick_model(tmp_path_factory.mktemp("quick") / "quick")
-
-
-@pytest.fixture(scope="module")
-def quick(quick_model: Path, serve_together: Callable[[Path], str]) -> str:
-    """Where a studio serves it."""
-    return serve_together(quick_model)
-
-
 @pytest.fixture
-def live(quick: str, visit: Any) -> Page:
-    page: Page = visit(quick)
+def live(address: str, visit: Any) -> Page:
+    page: Page = visit(address)
     switch_on(page)
     return page
 
@@ -109,9 +97,9 @@ def test_a_tag_changes_the_numbers_without_another_key(live: Page) -> None:
 
 
 def test_what_one_rests_on_goes_into_the_gallery_and_nothing_else(
-    serve: Callable[[Path], str], quick_model: Path, visit: Any
+    serve: Callable[[Path], str], visit: Any, tmp_path: Path
 ) -> None:
-    live = visit(serve(quick_model))
+    live = visit(serve(write_quick_model(tmp_path / "quick")))
     switch_on(live)
     drag(live, 1.0)
     settle(live)
@@ -132,8 +120,8 @@ def test_switched_off_it_stops(live: Page) -> None:
     expect(live.locator("#results .stale")).to_have_count(1)
 
 
-def test_two_tabs_each_with_its_own_layout_and_one_that_goes(quick: str, visit: Any) -> None:
-    pages = [visit(quick), visit(quick)]
+def test_two_tabs_each_with_its_own_layout_and_one_that_goes(address: str, visit: Any) -> None:
+    pages = [visit(address), visit(address)]
     for page in pages:
         switch_on(page)
     for page, key in zip(pages, ("ArrowLeft", "ArrowUp"), strict=True):
