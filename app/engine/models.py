@@ -18,7 +18,14 @@ from detdiffusion.detection import Detector
 from detdiffusion.detectors import BUNDLED
 from detdiffusion.diffusion.abilities import read_abilities
 from detdiffusion.diffusion.examples import Examples, read_examples
-from detdiffusion.diffusion.manifest import model_hash, read_recommended, read_teacher, weights_hash
+from detdiffusion.diffusion.manifest import (
+    PLAIN,
+    attention_type,
+    model_hash,
+    read_recommended,
+    read_teacher,
+    weights_hash,
+)
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline, load_pipeline
 from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
 from detdiffusion.layout import Attribute, Layout
@@ -86,6 +93,12 @@ class Model:
     def recommended(self) -> Recommended:
         """How the model wants to be sampled."""
         return self.pipeline.recommended
+
+    @property
+    def early_share(self) -> float | None:
+        """The part of the steps in which a GLIGEN model sees the boxes, as its folder says; None for another model."""
+        share: float | None = self.pipeline.config.get("gligen_scheduled_sampling_beta")
+        return share
 
     @property
     def tags_matter(self) -> bool:
@@ -166,6 +179,10 @@ class ModelRegistry:
     def recommended(self, name: str) -> Recommended:
         """How one of `folders` wants to be sampled, loaded or not. ConfigError, CheckpointError: as `get`."""
         return read_recommended(self._folder(name))
+
+    def is_gligen(self, name: str) -> bool:
+        """Whether one of `folders` is a GLIGEN model, loaded or not. ConfigError, CheckpointError: as `get`."""
+        return attention_type(self._folder(name)) != PLAIN
 
     def teacher(self) -> str | None:
         """The name of the model that the present one, a student, has learned from; None where it is not here.

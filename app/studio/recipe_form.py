@@ -1,5 +1,6 @@
 """How pictures are made: noise, seed, and the menu "More". What all buttons that draw read."""
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -8,7 +9,9 @@ from app.components.forms import as_shown
 from app.components.messages import QUIET, Updates, say
 from app.engine.limits import MAX_ATTRIBUTE_GUIDANCE, MAX_GUIDANCE, MAX_STEPS
 from app.engine.models import Model
+from app.engine.studio import Studio
 from app.studio.results.form import Form, new_seed
+from detdiffusion.models.grounding import EARLY_SHARE
 from detdiffusion.sampling_config import MAX_DETECTOR_GUIDANCE, Recommended, SamplingConfig
 
 FIXED, RANDOM = "Fixed", "Random"
@@ -28,7 +31,9 @@ _GUIDED, _UNGUIDED = "1 takes half the time", "built into this model: leave it a
 class RecipeForm:
     """Widgets in the bar of actions. `values` are in the order that `read` takes."""
 
-    def __init__(self, recipe: SamplingConfig, recommended: Recommended) -> None:
+    def __init__(self, recipe: SamplingConfig, studio: Studio) -> None:
+        self.studio = studio
+        recommended = studio.model.recommended
         gr.HTML("<h3>Noise</h3>", elem_classes="title")
         self.noise = gr.Radio(
             [FIXED, RANDOM], value=FIXED, show_label=False, container=False, elem_id="noise", elem_classes="choice"
@@ -74,8 +79,9 @@ class RecipeForm:
                 info="same time per step; Euler and DDPM need more steps",
                 elem_id="sampler",
             )
+            self._add_gligen(recipe)
             self._add_detector(recipe)
-        self.of_model = [self.steps, self.guidance]  # what another model changes
+        self.of_model = [self.steps, self.guidance, self.gligen_beta]  # what another model changes
         self.values: list[Any] = [
             self.noise,
             self.seed,
@@ -85,7 +91,22 @@ class RecipeForm:
             self.sampler,
             self.detector_guidance,
             self.fix_boxes,
+            self.gligen_beta,
         ]
+
+    def _add_gligen(self, recipe: SamplingConfig) -> None:
+        """Hidden for models that are not GLIGEN's."""
+        self.gligen_beta = gr.Slider(
+            0,
+            1,
+            self._early_share(recipe.gligen_scheduled_sampling_beta),
+            step=0.05,
+            label="Steps that see the boxes",
+            info="the first part of the steps: more keeps objects in their boxes, less draws them more freely",
+            elem_id="gligen-beta",
+            buttons=[],
+            visible=self.studio.model.early_share is not None,
+        )
 
     def _add_detector(self, recipe: SamplingConfig) -> None:
         """What the detector does while images are drawn."""
@@ -114,8 +135,10 @@ class RecipeForm:
 
     def read(self, *values: Any) -> Form:
         """Of the widgets' values. An empty seed stays empty: a person has deleted it."""
-        noise, _, *settings = as_shown(self.values, values)
-        return Form(noise == FIXED, values[1], *settings)
+        noise, _, *settings, beta = as_shown(self.values, values)
+        own = self.studio.model.early_share
+        form = Form(noise == FIXED, values[1], *settings)
+        return form if own is None or beta == own else replace(form, gligen_scheduled_sampling_beta=beta)
 
     def show(self, recipe: SamplingConfig) -> Updates:
         """As a picture was made."""
@@ -128,14 +151,23 @@ class RecipeForm:
             self.sampler: recipe.sampler,
             self.detector_guidance: recipe.detector_guidance,
             self.fix_boxes: recipe.fix_boxes,
+            self.gligen_beta: self._early_share(recipe.gligen_scheduled_sampling_beta),
         }
 
-    def follow_model(self, recommended: Recommended) -> Updates:
+    def _early_share(self, asked: float | None) -> float:
+        """What the slider shows; of a model that is not GLIGEN's, whose slider is hidden, diffusers' default."""
+        own = self.studio.model.early_share
+        return EARLY_SHARE if own is None else own if asked is None else asked
+
+    def follow_model(self) -> Updates:
         """Another model is there: it is drawn as it wants to be."""
+        model = self.studio.model
+        recommended = model.recommended
         guided = _GUIDED if recommended.guided else _UNGUIDED
         return {
             self.steps: gr.update(value=recommended.steps, info=_made_for(recommended)),
             self.guidance: gr.update(value=recommended.guidance_scale, info=guided),
+            self.gligen_beta: gr.update(value=self._early_share(None), visible=model.early_share is not None),
         }
 
     def show_seed(self, form: Form, seed: int) -> Updates:

@@ -88,7 +88,7 @@ class StudioView:
 
     def _actions(self) -> None:
         with gr.Row(elem_id="recipe-bar"):
-            self.recipe = RecipeForm(self._opening_recipe(), self.studio.model.recommended)
+            self.recipe = RecipeForm(self._opening_recipe(), self.studio)
             with gr.Accordion("Figures", open=False, elem_id="figures", elem_classes="menu"):
                 self.figures = {
                     which: gr.Button(f"{number}  {which}", size="sm", elem_id=f"figure-{number}")
@@ -340,7 +340,7 @@ class StudioView:
         return {
             self.card.editor: gr.update(**self.card.words()),
             **self.sides.follow_model(),
-            **self.recipe.follow_model(self.studio.model.recommended),
+            **self.recipe.follow_model(),
             **self.pairs.follow_model(),
             **tabs,
         }

@@ -19,6 +19,7 @@ from detdiffusion.core.arguments import (
     add_detector_guidance,
     add_device,
     add_fix_boxes,
+    add_gligen_beta,
     add_old_name,
     add_sampling,
     amount,
@@ -85,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_old_name(parser, "--difficulties", "--attribute-guidance")
     add_detector_guidance(parser)
     add_fix_boxes(parser)
+    add_gligen_beta(parser)
     parser.add_argument("--one-hard", action="store_true", help="also test one hard object per layout, the others easy")
     parser.add_argument("--inception", type=Path, metavar="FILE", help="Inception weights for FID")
     parser.add_argument("--scene-fid", action="store_true", help="also the FID of the objects' crops")
@@ -151,7 +153,11 @@ def request_of(arguments: argparse.Namespace) -> Plan:
         inception=arguments.inception,
         scene_fid=arguments.scene_fid,
         sampling=SamplingRequest(
-            arguments.steps, arguments.guidance, sampler=arguments.sampler, fix_boxes=arguments.fix_boxes
+            arguments.steps,
+            arguments.guidance,
+            sampler=arguments.sampler,
+            fix_boxes=arguments.fix_boxes,
+            gligen_scheduled_sampling_beta=arguments.gligen_beta,
         ),
         batch=arguments.batch,
         device=arguments.device,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,11 @@ class Plan:
     batch: int = BATCH
     device: str | None = None  # as `load_pipeline` takes it, openvino too; None: cuda where there is one
 
+    @property
+    def systems(self) -> list[Path]:
+        """The model folders, `model` first."""
+        return [self.model, *self.baselines]
+
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
@@ -80,7 +85,7 @@ class Inputs:
         from detdiffusion.diffusion.manifest import read_recommended, read_vocabulary, verify
 
         device = device_of(plan.device, draws=True)
-        systems = unique_names([plan.model, *plan.baselines])
+        systems = unique_names(plan.systems)
         for folder in systems.values():
             verify(folder)
         vocabularies = {name: read_vocabulary(folder) for name, folder in systems.items()}
@@ -99,8 +104,17 @@ class Inputs:
 
 
 def sampling_of(plan: Plan, inputs: Inputs, name: str) -> SamplingConfig:
-    """How the images of one system are sampled, but for seed and variant."""
-    return plan.sampling.of(inputs.recommended[name])
+    """How the images of one system are sampled, but for seed and variant; GLIGEN's beta is for its models alone."""
+    asked = plan.sampling
+    if not _is_gligen(inputs.systems[name]):
+        asked = replace(asked, gligen_scheduled_sampling_beta=None)
+    return asked.of(inputs.recommended[name])
+
+
+def _is_gligen(folder: Path) -> bool:
+    from detdiffusion.diffusion.manifest import PLAIN, attention_type
+
+    return attention_type(folder) != PLAIN
 
 
 def check_models(folders: Sequence[Path], detectors: Sequence[str], inception: Path | None) -> None:
@@ -130,12 +144,12 @@ def check_plan(plan: Plan) -> None:
     """
     from detdiffusion.diffusion.manifest import read_vocabulary
 
-    vocabularies = {
-        name: read_vocabulary(folder) for name, folder in unique_names([plan.model, *plan.baselines]).items()
-    }
+    vocabularies = {name: read_vocabulary(folder) for name, folder in unique_names(plan.systems).items()}
     variants_for(plan, next(iter(vocabularies.values())))
     if plan.scene_fid and plan.inception is None:
         raise ConfigError("--scene-fid needs Inception's weights: give them with --inception FILE")
+    if plan.sampling.gligen_scheduled_sampling_beta is not None and not any(map(_is_gligen, plan.systems)):
+        raise ConfigError("none of the models is GLIGEN's: --gligen-beta is for its models")
     if not plan.detectors and not own_detectors(plan.model):
         raise ConfigError(f"{plan.model} has no detector of its own: give one or more with --detector")
     if isinstance(plan.source, PapercutLayouts):

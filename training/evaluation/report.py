@@ -167,7 +167,7 @@ class CausesReport:
 @dataclass(frozen=True, slots=True)
 class SamplerReport:
     """How images were made. size: height, width in pixels. sampler: empty for each model's own. fix_boxes: None where
-    wrong boxes were not drawn again."""
+    wrong boxes were not drawn again. gligen_scheduled_sampling_beta: None where it was not asked for."""
 
     steps: int
     guidance: float
@@ -175,6 +175,7 @@ class SamplerReport:
     size: tuple[int, int]
     sampler: str = ""
     fix_boxes: Annotated[bool | None, typed_json.left_out] = None
+    gligen_scheduled_sampling_beta: Annotated[float | None, typed_json.left_out] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,7 +251,9 @@ def _keep_configs(plan: Plan, inputs: Inputs, size: Size, work: Path) -> None:
     sampler = _kept_sampler(sampler_report(plan, inputs, size))
     keep_settings(work / "config.json", {**_config(plan, inputs), "sampler": sampler})
     for name, folder in inputs.systems.items():
-        keep_settings(work / name / "config.json", {"model": model_hash(folder)})
+        beta = sampling_of(plan, inputs, name).gligen_scheduled_sampling_beta
+        early = {} if beta is None else {"gligen_scheduled_sampling_beta": beta}
+        keep_settings(work / name / "config.json", {"model": model_hash(folder), **early})
 
 
 def _config(plan: Plan, inputs: Inputs) -> dict[str, Any]:
@@ -391,7 +393,8 @@ def _report(
 def sampler_report(plan: Plan, inputs: Inputs, size: Size, name: str | None = None) -> SamplerReport:
     """How the images of a system are made; None: of the first."""
     how = sampling_of(plan, inputs, name or next(iter(inputs.systems)))
-    return SamplerReport(how.steps, how.guidance_scale, plan.batch, size, how.sampler, how.fix_boxes or None)
+    beta = how.gligen_scheduled_sampling_beta
+    return SamplerReport(how.steps, how.guidance_scale, plan.batch, size, how.sampler, how.fix_boxes or None, beta)
 
 
 def _kept_sampler(report: SamplerReport) -> dict[str, Any]:

@@ -372,7 +372,9 @@ def _number(value: float, digits: int = 3) -> str:
 
 def _way(sampler: SamplerReport) -> str:
     kind = f" of {sampler.sampler}" if sampler.sampler else ""
-    return f"{sampler.steps} steps{kind}, guidance {sampler.guidance:g}"
+    beta = sampler.gligen_scheduled_sampling_beta
+    early = "" if beta is None else f", boxes seen in the first {beta:.0%} of the steps"
+    return f"{sampler.steps} steps{kind}, guidance {sampler.guidance:g}{early}"
 
 
 def _parts(system: SystemReport) -> str:

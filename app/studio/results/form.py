@@ -23,6 +23,7 @@ class Form:
     sampler: str = ""
     detector_guidance: float = 0.0
     fix_boxes: bool = False
+    gligen_scheduled_sampling_beta: float | None = None  # None: as the model's folder says, or the model is no GLIGEN's
 
     def recipe(self) -> SamplingConfig:
         """ConfigError for a seed that is no whole number, or a value out of range."""
@@ -37,7 +38,13 @@ class Form:
         """Without the seed, whatever it is."""
         by_detector = (self.detector_guidance, self.fix_boxes)
         return SamplingConfig(
-            0, int(self.steps), self.guidance_scale, self.attribute_guidance, self.sampler, *by_detector
+            0,
+            int(self.steps),
+            self.guidance_scale,
+            self.attribute_guidance,
+            self.sampler,
+            *by_detector,
+            self.gligen_scheduled_sampling_beta,
         )
 
 

@@ -18,7 +18,7 @@ from app.studio.results.compare import Sides
 from app.studio.results.form import Form as RecipeValues
 from app.studio.sides_form import SidesForm
 from app.training.form import Order, make_plan, presets
-from detdiffusion.sampling_config import DEFAULT_GUIDANCE, Recommended, SamplingConfig
+from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingConfig
 
 MODEL = Path(__file__).resolve().parents[3] / "assets/models/papercut"
 
@@ -62,10 +62,10 @@ def test_widgets_that_were_never_drawn_have_what_they_were_made_with() -> None:
 
 def test_menus_of_the_studio_that_were_never_opened(studio: Studio) -> None:
     with gr.Blocks():
-        recipe, sides = RecipeForm(SamplingConfig(7, 12), Recommended()), SidesForm(studio)
-    assert recipe.read("Fixed", 5, *[None] * 6) == RecipeValues(True, 5, 12, DEFAULT_GUIDANCE)
-    assert recipe.read("Fixed", None, *[None] * 6).seed is None, "a person has deleted it"
-    led = recipe.read("Fixed", 5, *[None] * 4, 1.5, True).recipe()
+        recipe, sides = RecipeForm(SamplingConfig(7, 12), studio), SidesForm(studio)
+    assert recipe.read("Fixed", 5, *[None] * 7) == RecipeValues(True, 5, 12, DEFAULT_GUIDANCE)
+    assert recipe.read("Fixed", None, *[None] * 7).seed is None, "a person has deleted it"
+    led = recipe.read("Fixed", 5, *[None] * 4, 1.5, True, None).recipe()
     assert (led.detector_guidance, led.fix_boxes) == (1.5, True)
     assert recipe.show(led)[recipe.detector_guidance] == 1.5 and recipe.show(led)[recipe.fix_boxes] is True
     assert sides.read(*[None] * 9) == Sides()

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from detdiffusion.image_record import read_image
 from detdiffusion.layout import Attribute, Box, Layout
 from detdiffusion.sampling_config import DEFAULT_GUIDANCE, SamplingRequest
 from detdiffusion.text.vocabulary import Vocabulary
+from training.__main__ import main
 from training.core.typed_json import to_json
 from training.data.layout_sources import PapercutLayouts
 from training.data.papercut.classes import STUFF, THINGS
@@ -373,6 +375,7 @@ def test_what_is_missing_is_said_before_anything_is_drawn(
         (("--baselines", tmp_path / "absent"), CheckpointError, "no model folder"),
         (("--inception", tmp_path / "absent.pth"), CheckpointError, "FID needs Inception's weights"),
         (("--scene-fid",), ConfigError, "--inception FILE"),
+        (("--gligen-beta", "0.5"), ConfigError, "none of the models is GLIGEN's: --gligen-beta is for its models"),
         (("--one-hard", "--strategies", "hard"), ConfigError, "add easy"),
         (("--model", small), ConfigError, "has no detector of its own"),
         (("--baselines", small), LayoutError, "small does not know these classes of the layouts: "),
@@ -380,6 +383,22 @@ def test_what_is_missing_is_said_before_anything_is_drawn(
         with pytest.raises(error, match=reason):
             ask(model, tmp_path / "r.json", *words)
     assert not list((tmp_path / "r.work").rglob("easy"))
+
+
+def test_gligens_beta_is_for_its_models_alone(model: Path, tmp_path: Path, published: ModuleType) -> None:
+    source = published.write_gligen(tmp_path / "source", safety=False)
+    assert main(["convert", str(source), str(tmp_path / "gligen")]) == 0
+    layout = Layout(64, 64, (Box("car", (0.0, 0.1, 0.5, 0.6), Attribute.EASY),))
+    (tmp_path / "layouts.jsonl").write_text(json.dumps(layout.to_json()) + "\n")
+    words = ("--layouts", tmp_path / "layouts.jsonl", "--strategies", "origin", "--baselines", tmp_path / "gligen")
+    report = ask(model, tmp_path / "r.json", *words, "--gligen-beta", "0.8")
+    own, other = report["systems"]
+    assert "gligen_scheduled_sampling_beta" not in report["sampler"] and own.get("sampler") is None
+    assert other["sampler"]["gligen_scheduled_sampling_beta"] == 0.8
+    drawn = [read_image(next((tmp_path / f"r.work/{name}/origin").rglob("*.png"))) for name in ("tiny", "gligen")]
+    assert [image.sampling.gligen_scheduled_sampling_beta for image in drawn] == [None, 0.8]
+    with pytest.raises(ConfigError, match=r"gligen_scheduled_sampling_beta was 0\.8, is 0\.5"):
+        ask(model, tmp_path / "r.json", *words, "--gligen-beta", "0.5")
 
 
 # --- results files of other frameworks ------------------------------------------------------------
