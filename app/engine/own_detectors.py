@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from detdiffusion.core.parts import DETECTORS, part_folder
 from detdiffusion.detection import Detections, Detector
-from detdiffusion.detectors import BUNDLED, load_detector
+from detdiffusion.detectors import BUNDLED, load_detector, own_detectors
 from detdiffusion.text.vocabulary import Vocabulary
 
 NOTHING = Detections((), np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
@@ -59,4 +58,4 @@ class OwnDetectors:
 
 def has_detector(folder: Path) -> bool:
     """Whether a model folder brings a detector of its own."""
-    return (part_folder(folder, DETECTORS) / BUNDLED).is_dir()
+    return BUNDLED in own_detectors(folder)
