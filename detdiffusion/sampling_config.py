@@ -45,6 +45,15 @@ def check_sampler(name: str) -> None:
         raise ConfigError(f"there is no sampler {quoted(name)}; choose one of {', '.join(SAMPLERS)}")
 
 
+def sampler_named(scheduler: Mapping[str, Any]) -> str:
+    """The name of a kind of scheduler, by its config as diffusers saves it; empty for one that has no name here."""
+    for name, kind in SAMPLERS.items():
+        options = SAMPLER_OPTIONS.get(name, {})
+        if scheduler.get("_class_name") == kind and all(scheduler.get(key) == value for key, value in options.items()):
+            return name
+    return ""
+
+
 def in_interval(timestep: float, timesteps: int, interval: tuple[float, float]) -> bool:
     """Whether a timestep (0 .. timesteps - 1) lies in a part of the noise schedule, from the clean end (0) to the noisy
     one (1): above the lower end, and not above the upper one.
@@ -196,6 +205,46 @@ class Recommended:
             said.append(f"guidance {asked.guidance_scale:g}, where it has guidance built in and needs 1")
         own = f"{self.steps} steps and guidance {self.guidance_scale:g}"
         return f"this model is asked for {', and '.join(said)}: expect worse images than with {own}" if said else ""
+
+
+@dataclass(frozen=True, slots=True)
+class TagGuidance:
+    """Guidance away from other tags (`steering.tag_guidance`): `tag_guidance` in a model's model_index.json.
+
+    Attributes:
+        strength: as a share of what the guidance scale says: an image goes `strength * (scale - 1)` further away from
+            the other tags.
+        noisiest: the part of the noise schedule, 0 to 1 from its noisy end, in which it takes the place of guidance
+            away from the empty prompt.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    strength: float
+    noisiest: float
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+                raise ConfigError(
+                    f"tag_guidance: {field.name} is {quoted(value)}, and needs to be above 0, and 1 at most"
+                )
+
+    @classmethod
+    def from_json(cls, values: Any) -> TagGuidance | None:
+        """Of model_index.json; None: the model has none. ConfigError: it says something else than is known."""
+        if values is None:
+            return None
+        known = {field.name for field in fields(cls)}
+        if not isinstance(values, Mapping) or set(values) != known:
+            raise ConfigError(f"tag_guidance is {quoted(values)}, and needs to be an object of strength and noisiest")
+        return cls(**values)
+
+    def is_on(self, t: float, timesteps: int) -> bool:
+        """Whether it is on at a timestep (0 .. timesteps - 1)."""
+        return in_interval(t, timesteps, (1.0 - self.noisiest, 1.0))
 
 
 @dataclass(frozen=True, slots=True)

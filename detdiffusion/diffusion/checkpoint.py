@@ -57,7 +57,8 @@ ARCHITECTURES: dict[str, tuple[type, ...]] = {
 }
 OURS = ("blueprint", "perception_head", "controlnet")  # what a Stable Diffusion folder does not have
 OPTIONAL = (*OURS, "safety_checker")
-WISHES = ("guidance_interval", "sampling", "teacher", "gligen_scheduled_sampling_beta")  # of a pipeline's own config
+# Of a pipeline's own config.
+WISHES = ("guidance_interval", "tag_guidance", "sampling", "teacher", "gligen_scheduled_sampling_beta")
 PROCESSORS = ("CLIPImageProcessor", "CLIPFeatureExtractor")  # today's and yesterday's name of one class
 CONFIGS = {CLIPTextModel: CLIPTextConfig, StableDiffusionSafetyChecker: CLIPConfig}  # others are their own
 # Names that the libraries themselves translate when they load older files.

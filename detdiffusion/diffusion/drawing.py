@@ -19,10 +19,11 @@ from detdiffusion.diffusion.sampling import Begin, Predict, Steer, among_first, 
 from detdiffusion.diffusion.steering.detector_guidance import guidance_of
 from detdiffusion.diffusion.steering.difficulty import worded_predictor
 from detdiffusion.diffusion.steering.rectification import rectify, round_guidance
+from detdiffusion.diffusion.steering.tag_guidance import away_from_opposites, opposite
 from detdiffusion.layout import Layout
 from detdiffusion.models.grounding import is_grounded
 from detdiffusion.models.precision import autocast
-from detdiffusion.sampling_config import SamplingConfig
+from detdiffusion.sampling_config import SamplingConfig, TagGuidance
 
 
 @dataclass(frozen=True)
@@ -94,15 +95,8 @@ class Drawing:
                 if watching.on_step is not None:
                     watching.on_step(StepInfo(step, total, lambda: self._look(finished())))
 
-            contrast, words = how.attribute_guidance != 0, bool(pipe.vocabulary.attribute_words)
-            predict, conditions = worded_predictor(
-                partial(self._predictor, among_first(scheduler, self.early_share, begin)),
-                layouts,
-                self.size,
-                guided=guided,
-                contrast=contrast,
-                words=words,
-            )
+            early = among_first(scheduler, self.early_share, begin)
+            predict, conditions = self._worded(early, layouts, guided, scheduler.config.num_train_timesteps)
             return sample(
                 predict,
                 scheduler,
@@ -118,6 +112,19 @@ class Drawing:
                 generator=noise.generator,
                 after_step=watching.after_step(pipe, conditions, lambda: scheduler.timesteps),
             )
+
+    def _worded(
+        self, early: Callable[[Tensor], bool], layouts: Sequence[Layout], guided: bool, timesteps: int
+    ) -> tuple[Predict, Conditions]:
+        """`_predictor` with what words for easy and hard can say: difficulties, guidance away from other tags."""
+        words = bool(self.pipe.vocabulary.attribute_words)
+        prepare = partial(worded_predictor, partial(self._predictor, early), size=self.size, words=words)
+        predict, conditions = prepare(layouts, guided=guided, contrast=self.how.attribute_guidance != 0)
+        tags = TagGuidance.from_json(self.pipe.config.get("tag_guidance"))
+        if guided and tags is not None:
+            others, _ = prepare([opposite(layout) for layout in layouts], guided=False, contrast=False)
+            predict = away_from_opposites(predict, others, layouts, tags, timesteps)
+        return predict, conditions
 
     def _predictor(
         self, early: Callable[[Tensor], bool], layouts: Sequence[Layout], guided: bool, contrast: bool

@@ -38,7 +38,7 @@ from detdiffusion.models.control import read_channels_last
 from detdiffusion.models.grounding import EARLY_SHARE, is_grounded
 from detdiffusion.models.perception_head import PerceptionHead
 from detdiffusion.models.precision import arithmetic_dtype, name_of, usable_dtype
-from detdiffusion.sampling_config import WHOLE_SCHEDULE, Recommended, check_interval, check_share
+from detdiffusion.sampling_config import WHOLE_SCHEDULE, Recommended, TagGuidance, check_interval, check_share
 from detdiffusion.text.vocabulary import VOCABULARY_FILE, Vocabulary
 
 STEERING = ("text_encoder", "unet", "blueprint", "controlnet")  # the parts that see every step
@@ -58,13 +58,15 @@ class DetDiffusionPipeline(DiffusersHabits, Denoiser, DiffusionPipeline):  # typ
         safety_checker, feature_extractor: where a Stable Diffusion folder brought them, no picture passes unchecked.
         vocabulary: required; stored beside the model as vocabulary.json.
         guidance_interval: part of the noise schedule in which classifier-free guidance is on (see `in_interval`).
+        tag_guidance: how guidance leads away from other tags at the noisiest timesteps, as `TagGuidance` has it in
+            JSON; None: it leads away from the empty prompt everywhere.
         sampling: how the model wants to be sampled, as `Recommended` has it in JSON.
         teacher: of a student: the model that it learned from, as `Teacher` has it in JSON.
         gligen_scheduled_sampling_beta: the first part of the steps, in which a GLIGEN U-Net sees the boxes; None for
             another U-Net, else 0.3 by default.
 
     Raises:
-        ConfigError: parts, a guidance interval or a recommendation that make no sense.
+        ConfigError: parts, guidance or a recommendation that make no sense.
     """
 
     model_cpu_offload_seq = "text_encoder->unet->vae"  # what alternates with the U-Net in every step stays beside it
@@ -92,6 +94,7 @@ class DetDiffusionPipeline(DiffusersHabits, Denoiser, DiffusionPipeline):  # typ
         feature_extractor: Any = None,  # CLIPImageProcessor: its import brings torchvision, for models that have one
         vocabulary: Vocabulary | None = None,
         guidance_interval: list[float] | None = None,  # all of it
+        tag_guidance: dict[str, float] | None = None,
         sampling: dict[str, Any] | None = None,
         teacher: dict[str, str] | None = None,
         gligen_scheduled_sampling_beta: float | None = None,
@@ -105,6 +108,10 @@ class DetDiffusionPipeline(DiffusersHabits, Denoiser, DiffusionPipeline):  # typ
             self.register_to_config(teacher=teacher)
         if vocabulary is None:
             raise ConfigError(f"a DetDiffusionPipeline needs its vocabulary ({VOCABULARY_FILE} of the model's folder)")
+        if TagGuidance.from_json(tag_guidance) is not None:
+            if not vocabulary.attribute_words:
+                raise ConfigError("this model knows no easy and hard objects: it can have no tag_guidance")
+            self.register_to_config(tag_guidance=tag_guidance)
         if safety_checker is not None and feature_extractor is None:
             raise ConfigError("a safety checker needs the feature_extractor that prepares its images")
         grounded = is_grounded(unet)

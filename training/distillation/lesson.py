@@ -7,6 +7,7 @@ have to meet. The later point's answer is the target: it is nearer to the end, w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,9 +15,11 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
+from detdiffusion.diffusion.steering.tag_guidance import opposite
+from detdiffusion.layout import Layout
 from detdiffusion.models.config import LossConfig
 from detdiffusion.models.losses import Losses, denoising_loss
-from detdiffusion.sampling_config import in_interval
+from detdiffusion.sampling_config import TagGuidance, in_interval
 from detdiffusion.text.prompt import TextCondition
 from training.distillation.phases import Phases, Step
 from training.generator.batch import Batch
@@ -43,13 +46,14 @@ class Distillation:
         noisy = schedule.add_noise(batch.latents, batch.noise, start)
         size = (batch.latents.shape[-2], batch.latents.shape[-1])
         with torch.no_grad():  # all but the U-Net is the teacher's, and learns nothing
-            conditions = self.teacher.conditions(batch.layouts, size, guided=True, contrast=False)
-        asked_for = slice(len(batch.layouts), None)  # behind the rows of the empty prompt
+            against = self._against(batch.layouts, start, len(alphas_bar))
+            conditions = self.teacher.conditions([*against, *batch.layouts], size, guided=False, contrast=False)
+        asked_for = slice(len(batch.layouts), None)  # behind the rows that guidance leads away from
         condition, raw = conditions[0].rows(asked_for), None if conditions[1] is None else conditions[1][asked_for]
         whole = Step.between(alphas_bar, start, end, kind)
         prediction = student.denoise(noisy, start, condition, raw)
         with torch.no_grad():
-            taught = self._guided(noisy, start, conditions, len(alphas_bar))
+            taught = self._guided(noisy, start, conditions, self._scales(start, len(alphas_bar)))
             later = Step.between(alphas_bar, start, next_, kind)(noisy, taught.float())
             there = next_ == end  # the teacher has reached the end of the phase
             asked = torch.where(there, start, next_)  # a timestep of the schedule; its answer is not used
@@ -63,12 +67,29 @@ class Distillation:
         zero = torch.zeros((), device=loss.device)
         return Losses(loss, loss, zero, zero)
 
+    def _tags(self, t: Tensor, timesteps: int) -> list[TagGuidance | None]:
+        """For every timestep, the teacher's guidance away from other tags, where it is on."""
+        tags = TagGuidance.from_json(self.teacher.config.get("tag_guidance"))
+        return [tags if tags is not None and tags.is_on(int(one), timesteps) else None for one in t]
+
+    def _against(self, layouts: Sequence[Layout], t: Tensor, timesteps: int) -> list[Layout | None]:
+        """What guidance leads away from: the same layout with other tags, or the empty prompt (None)."""
+        known = self.teacher.vocabulary
+        tags = self._tags(t, timesteps)
+        return [one and opposite(known.resolve(layout)) for layout, one in zip(layouts, tags, strict=True)]
+
+    def _scales(self, t: Tensor, timesteps: int) -> Tensor:
+        """Of guidance, 1 where the teacher's interval has it off. [B, 1, 1, 1]."""
+        more, interval = self.guidance_scale - 1, self.teacher.config.guidance_interval
+        scales = [
+            1 + more * (1.0 if tags is None else tags.strength) * in_interval(int(one), timesteps, interval)
+            for one, tags in zip(t, self._tags(t, timesteps), strict=True)
+        ]
+        return torch.tensor(scales, device=t.device)[:, None, None, None]
+
     def _guided(
-        self, noisy: Tensor, t: Tensor, conditions: tuple[TextCondition, Tensor | None], timesteps: int
+        self, noisy: Tensor, t: Tensor, conditions: tuple[TextCondition, Tensor | None], scales: Tensor
     ) -> Tensor:
-        """The teacher's prediction with guidance, where its model's interval has it on. [B, C, h, w]."""
+        """The teacher's prediction with guidance. [B, C, h, w]."""
         plain, asked = self.teacher.denoise(torch.cat([noisy, noisy]), torch.cat([t, t]), *conditions).chunk(2)
-        interval = self.teacher.config.guidance_interval
-        scales = [self.guidance_scale if in_interval(int(one), timesteps, interval) else 1.0 for one in t]
-        scale = torch.tensor(scales, device=noisy.device)[:, None, None, None]
-        return plain + scale * (asked - plain)
+        return plain + scales * (asked - plain)

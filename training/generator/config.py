@@ -9,7 +9,7 @@ from typing import Any
 
 from detdiffusion.errors import ConfigError
 from detdiffusion.models.config import LossConfig
-from detdiffusion.sampling_config import WHOLE_SCHEDULE, Recommended, check_interval
+from detdiffusion.sampling_config import WHOLE_SCHEDULE, Recommended, TagGuidance, check_interval, check_sampler
 from training.autoencoder.config import AutoencoderConfig
 from training.causes.config import CauseTrainingConfig
 from training.data.papercut.causes import Cause
@@ -72,6 +72,8 @@ class GeneratorConfig:
     ema_decay: float = 0.999
     ema_length: float = 0.0  # above 0, in place of ema_decay: see `MovingAverage`
     guidance_interval: tuple[float, float] = WHOLE_SCHEDULE  # kept in the model: see `in_interval`
+    tag_guidance: Mapping[str, float] = field(default_factory=dict)  # kept in the model: see `TagGuidance`; {}: none
+    sampler: str = ""  # kept in the model: of `SAMPLERS`; empty: the usual kind
     sampling: Mapping[str, Any] = field(default_factory=dict)  # kept in the model: see `Recommended`
     prompt_dropout: float = 0.1  # share of prompts emptied (main paper)
     flip: float = 0.0  # share of pictures that are mirrored
@@ -104,6 +106,9 @@ class GeneratorConfig:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, and needs to be above 0")
         check_interval(self.guidance_interval)
+        TagGuidance.from_json(self.tag_guidance or None)
+        if self.sampler:
+            check_sampler(self.sampler)
         Recommended.from_json(self.sampling)
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(f"betas are {self.betas}, and need to be 0 or more and below 1")
@@ -260,7 +265,13 @@ def _no_perception(config: GeneratorConfig) -> GeneratorConfig:
 
 def _geodiffusion(config: GeneratorConfig) -> GeneratorConfig:
     """The parent: no attributes, no perception-aware loss. Its blueprint stays as the preset has it."""
-    return dataclasses.replace(_no_perception(config), attributes=False)
+    return _no_attributes(_no_perception(config))
+
+
+def _no_attributes(config: GeneratorConfig) -> GeneratorConfig:
+    """Without words for tags there is no guidance away from them, and others take its part of the schedule."""
+    interval = _PAPERCUT_CPU.guidance_interval if config.tag_guidance else config.guidance_interval
+    return dataclasses.replace(config, attributes=False, tag_guidance={}, guidance_interval=interval)
 
 
 def _no_blueprint(config: GeneratorConfig) -> GeneratorConfig:
@@ -290,7 +301,7 @@ VARIANTS: Mapping[str, Callable[[GeneratorConfig], GeneratorConfig]] = {
     "controlnet": _controlnet,
     "geodiffusion-no-blueprint": lambda config: _no_blueprint(_geodiffusion(config)),
     "no-blueprint": _no_blueprint,
-    "no-attributes": lambda config: dataclasses.replace(config, attributes=False),
+    "no-attributes": _no_attributes,
     "no-alpha-bar": _with_loss(use_alpha_bar=False),
     "no-dice": _with_loss(use_dice=False),
     "no-perception": _no_perception,
@@ -316,6 +327,12 @@ TRAIN_PRESETS: Mapping[str, GeneratorConfig] = {
 """Of `python -m training train`: every preset, and each as GeoDiffusion and as the paper's ablations (Table 1)."""
 
 
+def _of_tags(config: GeneratorConfig) -> GeneratorConfig:
+    """Drawn as was measured for Papercut (docs/EVALUATION.md#tag-guidance)."""
+    tags = {"strength": 0.5, "noisiest": 0.2}
+    return dataclasses.replace(config, guidance_interval=WHOLE_SCHEDULE, tag_guidance=tags, sampler="sde-dpm++")
+
+
 _CPU = BundleConfig(
     detector=DetectorConfig("yolo11n.yaml", scenes=2_500, first_scene=0, hard_share=0.04, epochs=10),
     held_out=DetectorConfig(
@@ -333,7 +350,7 @@ _CPU = BundleConfig(
     autoencoder=AutoencoderConfig(),
     samples=SampleConfig(),
     causes=CauseTrainingConfig(),
-    generator=_PAPERCUT_CPU,
+    generator=_of_tags(_PAPERCUT_CPU),
 )
 
 _CPU_16 = dataclasses.replace(_CPU, samples=dataclasses.replace(_CPU.samples, mask_scale=4), generator=_PAPERCUT_CPU_16)
@@ -344,7 +361,7 @@ _GPU = dataclasses.replace(
     held_out=dataclasses.replace(_CPU.held_out, scenes=8_000, epochs=24, batch=128),
     autoencoder=dataclasses.replace(_CPU.autoencoder, scenes=6_000, steps=6_000, batch=32),
     samples=dataclasses.replace(_CPU.samples, scenes=30_000),
-    generator=_PAPERCUT_GPU,
+    generator=_of_tags(_PAPERCUT_GPU),
 )
 
 
@@ -360,6 +377,8 @@ ADDED: Mapping[str, Any] = {
     "start": "",
     "timestep_shift": 1.0,
     "guidance_interval": [0.0, 1.0],
+    "tag_guidance": {},
+    "sampler": "",
     "sampling": {},
     "unet_only": False,
     "speed": {"metrics_steps": 1, "channels_last": False, "compile_blocks": False},

@@ -8,6 +8,7 @@ from typing import Any
 
 from detdiffusion.core.files import json_object, read_json
 from detdiffusion.errors import CheckpointError, ConfigError
+from detdiffusion.sampling_config import sampler_named
 from training.generator.config import GeneratorConfig
 
 # What `new_pipeline` fills in itself.
@@ -53,6 +54,8 @@ def config_like(model: Path, lessons: GeneratorConfig) -> GeneratorConfig:
         loss=lessons.loss if head is not None else dataclasses.replace(lessons.loss, perception_weight=0.0),
         start=str(model),
         guidance_interval=tuple(index.get("guidance_interval", lessons.guidance_interval)),
+        tag_guidance=index.get("tag_guidance") or {},
+        sampler=sampler_named(_saved(model, "scheduler", "scheduler_config.json")),
         sampling=index.get("sampling", {}),
     )
 
@@ -65,8 +68,8 @@ def _options(model: Path, part: str) -> Any:
     return {name: value for name, value in _saved(model, part).items() if name[0] != "_" and name not in left}
 
 
-def _saved(model: Path, part: str) -> dict[str, Any]:
-    return read_json(_folder(model, part) / "config.json", json_object, CheckpointError)
+def _saved(model: Path, part: str, name: str = "config.json") -> dict[str, Any]:
+    return read_json(_folder(model, part) / name, json_object, CheckpointError)
 
 
 def _folder(model: Path, part: str) -> Path:

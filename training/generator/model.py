@@ -6,6 +6,7 @@ from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.diffusion.habits.hub import HubOptions
 from detdiffusion.diffusion.manifest import read_vocabulary
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
+from detdiffusion.diffusion.sampling import make_scheduler
 from detdiffusion.diffusion.stable_diffusion import pipeline_from_stable_diffusion
 from detdiffusion.diffusion.untrained import new_pipeline
 from detdiffusion.errors import ConfigError
@@ -76,6 +77,9 @@ def small_model(
         start_from(pipe, Path(config.start))
     sampling = Recommended.from_json(config.sampling).to_json()
     pipe.register_to_config(guidance_interval=config.guidance_interval, sampling=sampling)
+    if config.tag_guidance:
+        pipe.register_to_config(tag_guidance=dict(config.tag_guidance))
+    pipe.scheduler = make_scheduler(pipe.scheduler, config.sampler)
     return pipe
 
 

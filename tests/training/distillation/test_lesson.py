@@ -5,10 +5,13 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from diffusers.configuration_utils import FrozenDict
 from torch import Tensor
 
-from detdiffusion.layout import Box, Layout
+from detdiffusion.diffusion.steering.tag_guidance import opposite
+from detdiffusion.layout import Attribute, Box, Layout
 from detdiffusion.models.config import LossConfig
+from detdiffusion.text.vocabulary import Vocabulary
 from training.distillation.lesson import Distillation
 from training.distillation.phases import Phases
 from training.generator.batch import Batch
@@ -29,13 +32,16 @@ class World:
     """Stands for a pipeline: its model knows the one image that there is, so it predicts v exactly; what it draws
     without a layout is `off` away from that."""
 
-    def __init__(self, off: float = 0.0) -> None:
+    def __init__(self, off: float = 0.0, **config: Any) -> None:
         self.off = off
-        self.config = type("Config", (), {"guidance_interval": (0.0, 0.9)})
+        self.vocabulary = Vocabulary(("car",), ())
+        self.config = FrozenDict({"guidance_interval": (0.0, 0.9), **config})
         self.asked: list[tuple[int, bool]] = []
 
     def conditions(self, layouts: Any, size: tuple[int, int], *, guided: bool, contrast: bool) -> tuple[Rows, None]:
-        return Rows([False] * len(layouts) * guided + [True] * len(layouts)), None
+        assert not (guided or contrast)
+        self.shown = list(layouts)
+        return Rows([layout == LAYOUT for layout in layouts]), None
 
     def denoise(self, latents: Tensor, t: Tensor, condition: list[bool], raw: None) -> Tensor:
         kept = SCHEDULE.alphas_cumprod[t][:, None, None, None]
@@ -71,6 +77,19 @@ def test_guidance_is_taught_where_the_teacher_has_it_on(batch: Batch) -> None:
     assert loss(World(off=0.5), World(), batch, 3.0) > 0.03
     noisiest = batch._replace(timesteps=torch.full_like(batch.timesteps, 999))
     assert loss(World(off=0.5), World(), noisiest, 3.0) < 1e-4, "its interval leaves them out"
+
+
+def test_guidance_away_from_other_tags_is_taught_at_the_noisiest_timesteps(batch: Batch) -> None:
+    tags = {"strength": 0.5, "noisiest": 0.4}
+    teacher = World(off=0.5, guidance_interval=(0.0, 1.0), tag_guidance=tags)
+    noisiest = batch._replace(timesteps=torch.full_like(batch.timesteps, 999))
+    assert loss(teacher, World(), noisiest, 1.0) < 1e-4
+    half = loss(teacher, World(), noisiest, 3.0)
+    assert half == pytest.approx(loss(World(off=0.5, guidance_interval=(0.0, 1.0)), World(), noisiest, 2.0), rel=1e-5)
+    loss(teacher, World(), batch, 3.0)
+    other = opposite(Vocabulary(("car",), ()).resolve(LAYOUT))
+    assert other.boxes[0].attribute is Attribute.HARD, "things are easy where nobody says otherwise"
+    assert teacher.shown == [other, other, None, None, None, None] + [LAYOUT] * 6, "at 999 and 799 of the path"
 
 
 def test_the_student_is_asked_once_for_what_it_learns_and_once_for_the_target(batch: Batch) -> None:

@@ -202,7 +202,9 @@ def test_a_config_survives_json(tmp_path: Path) -> None:
 def test_a_run_that_lacks_newer_fields_goes_on(tmp_path: Path) -> None:
     path, bundle = tmp_path / "config.json", PRESETS["cpu"]
     held_out = dataclasses.replace(bundle.held_out, centred=False, alone_scenes=0)
-    generator = dataclasses.replace(bundle.generator, guidance_interval=WHOLE_SCHEDULE, sampling={})
+    generator = dataclasses.replace(
+        bundle.generator, guidance_interval=WHOLE_SCHEDULE, sampling={}, tag_guidance={}, sampler=""
+    )
     bundle = dataclasses.replace(bundle, held_out=held_out, generator=generator)
     old = bundle.to_json()
     parts = (old["detector"], old["held_out"], old["samples"], old["generator"], old["generator"]["loss"])

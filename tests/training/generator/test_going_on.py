@@ -46,9 +46,13 @@ def test_a_config_like_the_bundled_model() -> None:
 def test_a_model_of_ones_own_goes_on(papercut: Any, tmp_path: Path, preset: str) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     interval = [0.0, 0.8 if "geodiffusion" in preset else 0.7]  # the preset's own, and another one
-    wanted = 'sampling={"steps": 6, "guidance_scale": 1.5}'
+    wanted = ['sampling={"steps": 6, "guidance_scale": 1.5}', "sampler=sde-dpm++"]
+    if preset == "papercut-cpu":
+        wanted.append('tag_guidance={"strength": 0.25, "noisiest": 0.5}')
     control = ["blueprint=null", 'controlnet={"embedding_channels": [4, 4, 4, 4]}'] if "controlnet" in preset else []
-    assert main(papercut.words(first, "steps=1", f"guidance_interval={interval}", wanted, *control, preset=preset)) == 0
+    assert (
+        main(papercut.words(first, "steps=1", f"guidance_interval={interval}", *wanted, *control, preset=preset)) == 0
+    )
     words = ["train", "--preset", FINE_TUNE, "--data", papercut.data, "--attributes", papercut.attributes]
     words += ["--base", first / "model", "--out", second, "--detector", "none"]
     words += ["--set", "steps=2", "learning_rate=1e-9", "batch=2", "micro_batch=2", "sample_steps=2", "sampler_steps=1"]
@@ -59,6 +63,9 @@ def test_a_model_of_ones_own_goes_on(papercut: Any, tmp_path: Path, preset: str)
         assert torch.allclose(ours, theirs, atol=1e-3), "it began as the other one, and learned next to nothing"
     assert list(after.config.guidance_interval) == list(before.config.guidance_interval) == interval
     assert after.recommended == before.recommended == Recommended(6, 1.5)
+    assert after.config.get("tag_guidance") == before.config.get("tag_guidance")
+    assert ("tag_guidance" in after.config) == (preset == "papercut-cpu")
+    assert after.scheduler.config.algorithm_type == before.scheduler.config.algorithm_type == "sde-dpmsolver++"
     names = sorted(path.name for path in (second / "samples").iterdir())
     assert names == ["step-00000000.png", "step-00000002.png"], "also as it begins"
     saved = json.loads((second / "config.json").read_text())
