@@ -72,11 +72,14 @@ class Distillation:
         tags = TagGuidance.from_json(self.teacher.config.get("tag_guidance"))
         return [tags if tags is not None and tags.is_on(int(one), timesteps) else None for one in t]
 
-    def _against(self, layouts: Sequence[Layout], t: Tensor, timesteps: int) -> list[Layout | None]:
+    def _against(self, layouts: Sequence[Layout | None], t: Tensor, timesteps: int) -> list[Layout | None]:
         """What guidance leads away from: the same layout with other tags, or the empty prompt (None)."""
         known = self.teacher.vocabulary
         tags = self._tags(t, timesteps)
-        return [one and opposite(known.resolve(layout)) for layout, one in zip(layouts, tags, strict=True)]
+        return [
+            None if one is None or layout is None else opposite(known.resolve(layout))
+            for layout, one in zip(layouts, tags, strict=True)
+        ]
 
     def _scales(self, t: Tensor, timesteps: int) -> Tensor:
         """Of guidance, 1 where the teacher's interval has it off. [B, 1, 1, 1]."""
