@@ -329,7 +329,7 @@ TRAIN_PRESETS: Mapping[str, GeneratorConfig] = {
 
 def _of_tags(config: GeneratorConfig) -> GeneratorConfig:
     """Drawn as was measured for Papercut (docs/EVALUATION.md#tag-guidance)."""
-    tags = {"strength": 0.5, "noisiest": 0.2}
+    tags = {"strength": 0.25, "noisiest": 0.2}
     return dataclasses.replace(config, guidance_interval=WHOLE_SCHEDULE, tag_guidance=tags, sampler="sde-dpm++")
 
 
