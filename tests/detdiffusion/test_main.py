@@ -331,7 +331,7 @@ def test_a_detector_guides_a_model_without_words(tmp_path: Path, capsys: pytest.
     tv = {"label": "tv", "box": [0.2, 0.3, 0.7, 0.7]}
     layout = write(tmp_path, tv, width=256, height=256)
     model = BUNDLED_MODEL.with_name("papercut-geodiffusion")
-    words = [str(layout), "--model", str(model), "--steps", "8", "--seed", "3", "--device", "cpu"]
+    words = [str(layout), "--model", str(model), "--steps", "20", "--seed", "3", "--device", "cpu"]
     sure = {}
     for strategy in ("easy", "hard"):
         out = tmp_path / strategy
