@@ -19,8 +19,7 @@ from detdiffusion.detectors import BUNDLED
 from detdiffusion.diffusion.abilities import read_abilities
 from detdiffusion.diffusion.examples import Examples, read_examples
 from detdiffusion.diffusion.manifest import (
-    PLAIN,
-    attention_type,
+    is_gligen,
     model_hash,
     read_recommended,
     read_teacher,
@@ -182,7 +181,7 @@ class ModelRegistry:
 
     def is_gligen(self, name: str) -> bool:
         """Whether one of `folders` is a GLIGEN model, loaded or not. ConfigError, CheckpointError: as `get`."""
-        return attention_type(self._folder(name)) != PLAIN
+        return is_gligen(self._folder(name))
 
     def teacher(self) -> str | None:
         """The name of the model that the present one, a student, has learned from; None where it is not here.

@@ -33,7 +33,6 @@ class RecipeForm:
 
     def __init__(self, recipe: SamplingConfig, studio: Studio) -> None:
         self.studio = studio
-        recommended = studio.model.recommended
         gr.HTML("<h3>Noise</h3>", elem_classes="title")
         self.noise = gr.Radio(
             [FIXED, RANDOM], value=FIXED, show_label=False, container=False, elem_id="noise", elem_classes="choice"
@@ -42,43 +41,7 @@ class RecipeForm:
         self.seed = gr.Number(recipe.seed, label="Seed", container=False, elem_id="seed")
         self.new_seed = gr.Button("New seed", size="sm", elem_id="new-seed")
         with gr.Accordion("More", open=False, elem_id="more", elem_classes="menu"):
-            self.steps = gr.Slider(
-                1,
-                MAX_STEPS,
-                recipe.steps,
-                step=1,
-                label="Steps",
-                info=_made_for(recommended),
-                elem_id="steps",
-                buttons=[],
-            )
-            self.guidance = gr.Slider(
-                1,
-                MAX_GUIDANCE,
-                recipe.guidance_scale,
-                step=0.1,
-                label="Guidance",
-                info=_GUIDED if recommended.guided else _UNGUIDED,
-                elem_id="guidance",
-                buttons=[],
-            )
-            self.attribute_guidance = gr.Slider(
-                -2,
-                MAX_ATTRIBUTE_GUIDANCE,
-                recipe.attribute_guidance,
-                step=0.25,
-                label="Attribute guidance",
-                info="above 0 makes objects harder to detect; any value but 0 takes twice the time",
-                elem_id="attribute-guidance",
-                buttons=[],
-            )
-            self.sampler = gr.Dropdown(
-                list(SAMPLERS.items()),
-                value=recipe.sampler,
-                label="Sampler",
-                info="same time per step; Euler and DDPM need more steps",
-                elem_id="sampler",
-            )
+            self._add_sampling(recipe)
             self._add_gligen(recipe)
             self._add_detector(recipe)
         self.of_model = [self.steps, self.guidance, self.gligen_beta]  # what another model changes
@@ -93,6 +56,47 @@ class RecipeForm:
             self.fix_boxes,
             self.gligen_beta,
         ]
+
+    def _add_sampling(self, recipe: SamplingConfig) -> None:
+        """What every model has."""
+        recommended = self.studio.model.recommended
+        self.steps = gr.Slider(
+            1,
+            MAX_STEPS,
+            recipe.steps,
+            step=1,
+            label="Steps",
+            info=_made_for(recommended),
+            elem_id="steps",
+            buttons=[],
+        )
+        self.guidance = gr.Slider(
+            1,
+            MAX_GUIDANCE,
+            recipe.guidance_scale,
+            step=0.1,
+            label="Guidance",
+            info=_GUIDED if recommended.guided else _UNGUIDED,
+            elem_id="guidance",
+            buttons=[],
+        )
+        self.attribute_guidance = gr.Slider(
+            -2,
+            MAX_ATTRIBUTE_GUIDANCE,
+            recipe.attribute_guidance,
+            step=0.25,
+            label="Attribute guidance",
+            info="above 0 makes objects harder to detect; any value but 0 takes twice the time",
+            elem_id="attribute-guidance",
+            buttons=[],
+        )
+        self.sampler = gr.Dropdown(
+            list(SAMPLERS.items()),
+            value=recipe.sampler,
+            label="Sampler",
+            info="same time per step; Euler and DDPM need more steps",
+            elem_id="sampler",
+        )
 
     def _add_gligen(self, recipe: SamplingConfig) -> None:
         """Hidden for models that are not GLIGEN's."""

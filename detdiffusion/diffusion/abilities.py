@@ -8,7 +8,7 @@ from pathlib import Path
 
 from detdiffusion.core.parts import part_folder
 from detdiffusion.diffusion.checkpoint import tokenizer_words
-from detdiffusion.diffusion.manifest import INDEX, PLAIN, attention_type, components, read_vocabulary
+from detdiffusion.diffusion.manifest import INDEX, components, is_gligen, read_vocabulary
 from detdiffusion.errors import CheckpointError, why
 from detdiffusion.text.prompt import FREE_TEXT_TOKENS
 from detdiffusion.text.vocabulary import VOCABULARY_FILE
@@ -47,7 +47,7 @@ def _read(folder: Path, stamps: tuple[int, ...]) -> Abilities:
     vocabulary, present = read_vocabulary(folder), components(folder)
     steered = any(present.get(part, (None, None))[1] is not None for part in ("blueprint", "controlnet"))
     return Abilities(
-        boxes=vocabulary.locations > 0 or steered or attention_type(folder) != PLAIN,
+        boxes=vocabulary.locations > 0 or steered or is_gligen(folder),
         attributes=bool(vocabulary.attribute_words),
         caption=len(tokenizer_words(part_folder(folder, "tokenizer"))) >= FREE_TEXT_TOKENS,
     )

@@ -29,8 +29,8 @@ from detdiffusion.diffusion.habits.hub import folder_variant, variant_of
 from detdiffusion.diffusion.manifest import (
     INDEX,
     PLAIN,
-    attention_type,
     components,
+    is_gligen,
     read_vocabulary,
     verify,
     write_manifest,
@@ -174,7 +174,7 @@ def check_base(folder: Path, *, grounded: bool = False) -> dict[str, Any]:
         raise CheckpointError(
             f"{folder} already has a {' and a '.join(ours)}: a base is a Stable Diffusion folder, or a text-only model"
         )
-    if not grounded and attention_type(folder) != PLAIN:
+    if not grounded and is_gligen(folder):
         raise CheckpointError(
             f"{folder} is GLIGEN's, which is no base to train from: `python -m training convert SRC DST` makes it a "
             "model"

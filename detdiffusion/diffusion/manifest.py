@@ -220,6 +220,11 @@ def attention_type(folder: Path) -> str:
         raise CheckpointError(f"{path} does not describe a UNet2DConditionModel: {why(error)}") from error
 
 
+def is_gligen(folder: Path) -> bool:
+    """Whether a folder's U-Net reads boxes by attention of its own, as GLIGEN's do. CheckpointError: as above."""
+    return attention_type(folder) != PLAIN
+
+
 def _check_beside(folder: Path) -> None:
     """CheckpointError where a model is not there whose parts this one shares."""
     for owner in dict.fromkeys(shared_parts(folder).values()):

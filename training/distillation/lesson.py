@@ -46,14 +46,15 @@ class Distillation:
         noisy = schedule.add_noise(batch.latents, batch.noise, start)
         size = (batch.latents.shape[-2], batch.latents.shape[-1])
         with torch.no_grad():  # all but the U-Net is the teacher's, and learns nothing
-            against = self._against(batch.layouts, start, len(alphas_bar))
+            tags = self._tags(start, len(alphas_bar))
+            against = self._against(batch.layouts, tags)
             conditions = self.teacher.conditions([*against, *batch.layouts], size, guided=False, contrast=False)
         asked_for = slice(len(batch.layouts), None)  # behind the rows that guidance leads away from
         condition, raw = conditions[0].rows(asked_for), None if conditions[1] is None else conditions[1][asked_for]
         whole = Step.between(alphas_bar, start, end, kind)
         prediction = student.denoise(noisy, start, condition, raw)
         with torch.no_grad():
-            taught = self._guided(noisy, start, conditions, self._scales(start, len(alphas_bar)))
+            taught = self._guided(noisy, start, conditions, self._scales(start, len(alphas_bar), tags))
             later = Step.between(alphas_bar, start, next_, kind)(noisy, taught.float())
             there = next_ == end  # the teacher has reached the end of the phase
             asked = torch.where(there, start, next_)  # a timestep of the schedule; its answer is not used
@@ -72,21 +73,20 @@ class Distillation:
         tags = TagGuidance.from_json(self.teacher.config.get("tag_guidance"))
         return [tags if tags is not None and tags.is_on(int(one), timesteps) else None for one in t]
 
-    def _against(self, layouts: Sequence[Layout | None], t: Tensor, timesteps: int) -> list[Layout | None]:
+    def _against(self, layouts: Sequence[Layout | None], tags: Sequence[TagGuidance | None]) -> list[Layout | None]:
         """What guidance leads away from: the same layout with other tags, or the empty prompt (None)."""
         known = self.teacher.vocabulary
-        tags = self._tags(t, timesteps)
         return [
             None if one is None or layout is None else opposite(known.resolve(layout))
             for layout, one in zip(layouts, tags, strict=True)
         ]
 
-    def _scales(self, t: Tensor, timesteps: int) -> Tensor:
+    def _scales(self, t: Tensor, timesteps: int, tags: Sequence[TagGuidance | None]) -> Tensor:
         """Of guidance, 1 where the teacher's interval has it off. [B, 1, 1, 1]."""
         more, interval = self.guidance_scale - 1, self.teacher.config.guidance_interval
         scales = [
-            1 + more * (1.0 if tags is None else tags.strength) * in_interval(int(one), timesteps, interval)
-            for one, tags in zip(t, self._tags(t, timesteps), strict=True)
+            1 + more * (1.0 if tag is None else tag.strength) * in_interval(int(one), timesteps, interval)
+            for one, tag in zip(t, tags, strict=True)
         ]
         return torch.tensor(scales, device=t.device)[:, None, None, None]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from detdiffusion.core.files import file_hash
 from detdiffusion.detectors import BUNDLED, detector_path
-from detdiffusion.diffusion.manifest import INDEX, PLAIN, attention_type, read_recommended, read_vocabulary
+from detdiffusion.diffusion.manifest import INDEX, is_gligen, read_recommended, read_vocabulary
 from detdiffusion.errors import ConfigError
 from training.data.attributes import read_attributes
 from training.data.datasets import open_dataset
@@ -42,7 +42,7 @@ class DistillRequest:
             check_peft()
         if not read_recommended(self.model).guided:
             raise ConfigError(f"{self.model} is a student itself: give the model that it learned from")
-        if attention_type(self.model) != PLAIN:
+        if is_gligen(self.model):
             raise ConfigError(
                 f"{self.model} is GLIGEN's, which sees boxes in its first steps alone: it has no student here"
             )

@@ -15,6 +15,7 @@ from detdiffusion.detectors.names import check_knows, remap_labels
 from detdiffusion.errors import CheckpointError, ConfigError, LayoutError
 from detdiffusion.sampling_config import AS_RECOMMENDED, Recommended, SamplingConfig, SamplingRequest
 from training.data.layout_sources import LayoutSource, PapercutLayouts, Size
+from training.evaluation.report import SamplerReport
 from training.evaluation.scoring import RESULTS_SUFFIX
 from training.evaluation.variants import Variant, variants_of
 
@@ -105,16 +106,19 @@ class Inputs:
 
 def sampling_of(plan: Plan, inputs: Inputs, name: str) -> SamplingConfig:
     """How the images of one system are sampled, but for seed and variant; GLIGEN's beta is for its models alone."""
+    from detdiffusion.diffusion.manifest import is_gligen
+
     asked = plan.sampling
-    if not _is_gligen(inputs.systems[name]):
+    if not is_gligen(inputs.systems[name]):
         asked = replace(asked, gligen_scheduled_sampling_beta=None)
     return asked.of(inputs.recommended[name])
 
 
-def _is_gligen(folder: Path) -> bool:
-    from detdiffusion.diffusion.manifest import PLAIN, attention_type
-
-    return attention_type(folder) != PLAIN
+def sampler_report(plan: Plan, inputs: Inputs, size: Size, name: str | None = None) -> SamplerReport:
+    """How the images of a system are made; None: of the first."""
+    how = sampling_of(plan, inputs, name or next(iter(inputs.systems)))
+    beta = how.gligen_scheduled_sampling_beta
+    return SamplerReport(how.steps, how.guidance_scale, plan.batch, size, how.sampler, how.fix_boxes or None, beta)
 
 
 def check_models(folders: Sequence[Path], detectors: Sequence[str], inception: Path | None) -> None:
@@ -142,13 +146,13 @@ def check_plan(plan: Plan) -> None:
         ConfigError: it has no detector and none was given, or a variant or a file is missing that another option needs.
         LayoutError: it does not know a class of the layouts.
     """
-    from detdiffusion.diffusion.manifest import read_vocabulary
+    from detdiffusion.diffusion.manifest import is_gligen, read_vocabulary
 
     vocabularies = {name: read_vocabulary(folder) for name, folder in unique_names(plan.systems).items()}
     variants_for(plan, next(iter(vocabularies.values())))
     if plan.scene_fid and plan.inception is None:
         raise ConfigError("--scene-fid needs Inception's weights: give them with --inception FILE")
-    if plan.sampling.gligen_scheduled_sampling_beta is not None and not any(map(_is_gligen, plan.systems)):
+    if plan.sampling.gligen_scheduled_sampling_beta is not None and not any(map(is_gligen, plan.systems)):
         raise ConfigError("none of the models is GLIGEN's: --gligen-beta is for its models")
     if not plan.detectors and not own_detectors(plan.model):
         raise ConfigError(f"{plan.model} has no detector of its own: give one or more with --detector")

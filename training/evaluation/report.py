@@ -177,6 +177,11 @@ class SamplerReport:
     fix_boxes: Annotated[bool | None, typed_json.left_out] = None
     gligen_scheduled_sampling_beta: Annotated[float | None, typed_json.left_out] = None
 
+    def kept(self) -> dict[str, Any]:
+        """As settings that stay with a work folder: what was not asked for is left out."""
+        kept = {**asdict(self), "size": list(self.size)}
+        return {name: value for name, value in kept.items() if value not in ("", None)}
+
 
 @dataclass(frozen=True, slots=True)
 class SystemReport:

@@ -30,7 +30,16 @@ from training.data.layout_sources import LayoutSource, PapercutLayouts, Size
 from training.evaluation import summary as said
 from training.evaluation.guidance import guidance_report
 from training.evaluation.image_distances import Distances
-from training.evaluation.inputs import REAL, Inputs, Plan, check_classes, image_size, sampling_of, variants_for
+from training.evaluation.inputs import (
+    REAL,
+    Inputs,
+    Plan,
+    check_classes,
+    image_size,
+    sampler_report,
+    sampling_of,
+    variants_for,
+)
 from training.evaluation.mask_quality import mask_iou, save_masks
 from training.evaluation.report import (
     FORMAT,
@@ -248,7 +257,7 @@ def _keep_configs(plan: Plan, inputs: Inputs, size: Size, work: Path) -> None:
     """Settings that every picture depends on stay with the work; ConfigError if it was begun with others."""
     from detdiffusion.diffusion.manifest import model_hash
 
-    sampler = _kept_sampler(sampler_report(plan, inputs, size))
+    sampler = sampler_report(plan, inputs, size).kept()
     keep_settings(work / "config.json", {**_config(plan, inputs), "sampler": sampler})
     for name, folder in inputs.systems.items():
         beta = sampling_of(plan, inputs, name).gligen_scheduled_sampling_beta
@@ -388,15 +397,3 @@ def _report(
         real=None if real is None else RealReport(said.scores_of(real)),
         systems=tuple(systems),
     )
-
-
-def sampler_report(plan: Plan, inputs: Inputs, size: Size, name: str | None = None) -> SamplerReport:
-    """How the images of a system are made; None: of the first."""
-    how = sampling_of(plan, inputs, name or next(iter(inputs.systems)))
-    beta = how.gligen_scheduled_sampling_beta
-    return SamplerReport(how.steps, how.guidance_scale, plan.batch, size, how.sampler, how.fix_boxes or None, beta)
-
-
-def _kept_sampler(report: SamplerReport) -> dict[str, Any]:
-    kept = {**asdict(report), "size": list(report.size)}
-    return {name: value for name, value in kept.items() if value not in ("", None)}

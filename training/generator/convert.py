@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detdiffusion.core.files import put_in_place, scratch_beside
+from detdiffusion.diffusion.manifest import is_gligen
 from detdiffusion.errors import CheckpointError, ConfigError
 from detdiffusion.text.vocabulary import Vocabulary
 from training.core.cli import add_dry_run, check_there, nothing_is_missing
 from training.generator.controlnet import add_controlnet, asked_controlnet, read_colours, with_controlnet
 from training.generator.geodiffusion import GENERATION_CONFIG, GenerationConfig, fill_word, vocabulary_of
-from training.generator.gligen import add_gligen, gligen_pipeline, gligen_vocabulary, is_gligen
+from training.generator.gligen import add_gligen, gligen_pipeline, gligen_vocabulary
 from training.generator.single_file import add_like, check_single_file, unpack
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detdiffusion.core.arguments import share
-from detdiffusion.diffusion.manifest import PLAIN, attention_type
 from detdiffusion.errors import ConfigError
 from detdiffusion.sampling_config import Recommended
 from detdiffusion.text.vocabulary import COCO_STUFF, COCO_THINGS, Vocabulary
@@ -33,11 +32,6 @@ def add_gligen(parser: argparse.ArgumentParser) -> None:
         metavar="B",
         help="for GLIGEN's folders: the first part of the steps, in which boxes are seen (default 0.3)",
     )
-
-
-def is_gligen(folder: Path) -> bool:
-    """Whether a model folder's U-Net reads boxes. CheckpointError: its configuration cannot be read."""
-    return attention_type(folder) != PLAIN
 
 
 def gligen_vocabulary(folder: Path, fills: Mapping[str, str], given: Vocabulary | None) -> Vocabulary:

@@ -150,9 +150,9 @@ def check_request(request: Request) -> None:
 
 
 def _check_beta(job: Job) -> None:
-    from detdiffusion.diffusion.manifest import PLAIN, attention_type
+    from detdiffusion.diffusion.manifest import is_gligen
 
-    if job.sampling.gligen_scheduled_sampling_beta is not None and attention_type(job.model) == PLAIN:
+    if job.sampling.gligen_scheduled_sampling_beta is not None and not is_gligen(job.model):
         raise ConfigError(f"{job.model} is not GLIGEN's: --gligen-beta is for its models")
 
 

@@ -181,15 +181,15 @@ def asked_pair(studio: Studio, value: Mapping[str, Any], recipe: SamplingConfig,
 
 def _recipe(studio: Studio, side: Side, form: SamplingConfig) -> SamplingConfig:
     """Another model is drawn as it wants to be, where the form has what the present one wants."""
-    present = studio.model.recommended
-    if side.model is not None and (side.recommended or not studio.models.is_gligen(side.model)):
-        form = replace(form, gligen_scheduled_sampling_beta=None)
-    if side.model is not None and side.recommended:
-        other = studio.models.recommended(side.model)
-        return side.recipe(replace(form, steps=other.steps, guidance_scale=other.guidance_scale, sampler=""))
-    if side.model is not None and (form.steps, form.guidance_scale) == (present.steps, present.guidance_scale):
-        other = studio.models.recommended(side.model)
+    if side.model is None:
+        return side.recipe(form)
+    present, other = studio.model.recommended, studio.models.recommended(side.model)
+    if side.recommended or (form.steps, form.guidance_scale) == (present.steps, present.guidance_scale):
         form = replace(form, steps=other.steps, guidance_scale=other.guidance_scale)
+    if side.recommended:
+        form = replace(form, sampler="", gligen_scheduled_sampling_beta=None)
+    elif not studio.models.is_gligen(side.model):
+        form = replace(form, gligen_scheduled_sampling_beta=None)
     return side.recipe(form)
 
 

@@ -67,7 +67,7 @@ def test_it_takes_the_noisiest_part_alone(tiny_pipeline: DetDiffusionPipeline, l
     )
     assert not torch.allclose(part, plain, atol=1e-3) and not torch.allclose(part, whole, atol=1e-3)
     off = latents(guided(tiny_pipeline, **WHOLE), layout, 1.0)
-    torch.testing.assert_close(off, latents(tiny_pipeline, layout, 1.0)), "guidance 1 switches it off, too"
+    torch.testing.assert_close(off, latents(tiny_pipeline, layout, 1.0))  # guidance 1 switches it off, too
 
 
 def test_background_is_led_nowhere(tiny_pipeline: DetDiffusionPipeline) -> None:
