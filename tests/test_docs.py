@@ -1,7 +1,8 @@
 """Every code block of README and docs/ runs, and every option that a sentence names is there.
 
-Blocks of a page run in their order, in a folder of their own that sees assets/. Commands get the tiny settings of
-`TINY` behind their own: the last one counts. A comment before a block says how it is treated where it cannot run here:
+Blocks of a page run in their order, in a folder of their own that sees assets/, where the bundled model asks for two
+steps. Commands get the tiny settings of `TINY` behind their own: the last one counts; python draws with `FEW_STEPS`. A
+comment before a block says how it is treated where it cannot run here:
 
     <!-- arguments only: WHY -->      commands: their options and values are checked
     <!-- with the studio running -->  python: a studio serves at the address that the block names
@@ -26,11 +27,11 @@ from typing import Any
 import pytest
 import warm
 from markdown_it import MarkdownIt
+from small_models import write_quick_model
 
 import app.__main__
 import detdiffusion.__main__
 import training.__main__
-from detdiffusion.core.assets import BUNDLED_MODEL
 from detdiffusion.errors import ConfigError
 from training.core.settings import with_settings
 
@@ -49,6 +50,7 @@ TINY: Mapping[str, Sequence[str]] = {
     "diagnose": ("--device", "cpu"),
     "plan": ("--count", "2"),
 }
+STEPS, FEW_STEPS = re.compile(r"\b((?:num_inference_)?steps)=\d+"), r"\1=3"
 SHELL = r"""
 exec 3>&1
 record() { printf '%s\0' "$@" $'\x1e' >&3; }
@@ -323,9 +325,9 @@ def test_words_of_a_command_are_those_of_the_shell() -> None:
     [page for page in PAGES if any(map(runs, blocks(page)))],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
-def test_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_runs(page: Path, assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its blocks share one folder, and its python one set of names, as for a reader who tries one after another."""
-    (tmp_path / "assets").symlink_to(ROOT / "assets")
+    (tmp_path / "assets").symlink_to(assets)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for processes that commands start
     names: dict[str, Any] = {"__name__": "__page__"}
@@ -340,13 +342,25 @@ def test_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def run_python(block: Block, names: dict[str, Any]) -> None:
     """A traceback shows the page's own line."""
-    exec(compile("\n" * block.line + block.text, block.name, "exec"), names)
+    exec(compile("\n" * block.line + STEPS.sub(FEW_STEPS, block.text), block.name, "exec"), names)
+
+
+@pytest.fixture(scope="module")
+def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`assets/`, with a bundled model that is asked for two steps."""
+    models = tmp_path_factory.mktemp("assets") / "models"
+    models.mkdir()
+    write_quick_model(models / "papercut")
+    for model in (ROOT / "assets/models").iterdir():
+        if not (models / model.name).exists():
+            (models / model.name).symlink_to(model)
+    return models.parent
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> Iterator[str]:
-    """Where a studio with the bundled model serves."""
-    with warm.studio(BUNDLED_MODEL, tmp_path / "studio") as (_, address):
+def studio(assets: Path, tmp_path: Path) -> Iterator[str]:
+    """Where a studio serves."""
+    with warm.studio(assets / "models/papercut", tmp_path / "studio") as (_, address):
         yield address
 
 

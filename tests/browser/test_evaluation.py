@@ -27,18 +27,18 @@ def test_from_start_to_report(page: Page, fill: Callable[..., None]) -> None:
     expect(page.locator("#messages .message").filter(has_text="layouts '0'")).to_be_visible()
     expect(page.locator("#eval-runs button")).to_have_count(0)
 
-    fill("eval", layouts=5, steps=2, name="tiny")
+    fill("eval", layouts=2, steps=2, name="tiny")
     page.locator("#eval-start").click()
     head = page.locator("#eval-head")
     expect(head.locator(".run.running")).to_be_visible()
-    expect(head).to_contain_text(re.compile(r"image \d+ of 30"), timeout=2 * MINUTE)
+    expect(head).to_contain_text(re.compile(r"image \d+ of 12"), timeout=2 * MINUTE)
     expect(page.locator("#eval-log")).to_contain_text("papercut: origin", timeout=2 * MINUTE)
 
     page.reload()  # the tab stands in the address
     open_tab(page)
     expect(head.locator(".run.finished")).to_be_visible(timeout=5 * MINUTE)
     report = page.frame_locator("#eval-page iframe")
-    expect(report.get_by_role("heading", name=re.compile("papercut:5@900000"))).to_be_visible()
+    expect(report.get_by_role("heading", name=re.compile("papercut:2@900000"))).to_be_visible()
     expect(report.get_by_text("From easy to hard, same layouts and noises")).to_be_attached()
     cut = report.locator(".wide").evaluate_all("all => all.filter((one) => one.scrollWidth > one.clientWidth).length")
     assert cut == 0, "a laptop shows every table whole"

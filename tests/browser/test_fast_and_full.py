@@ -80,6 +80,7 @@ def test_a_model_that_knows_no_teacher_has_no_such_button(
     assert page.locator("#pair .caption.b").inner_text() == before
 
 
+@pytest.mark.long
 def test_it_has_its_place_on_every_screen(fast: str, visit: Any, person: Any) -> None:
     page = visit(fast)
     someone = person(page)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
+from small_models import write_quick_model
 
 from detdiffusion.diffusion.checkpoint import save_pipeline
 from detdiffusion.diffusion.manifest import write_manifest
@@ -16,18 +17,18 @@ from detdiffusion.text.prompt import FREE_TEXT_TOKENS
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 
-BUNDLED = Path(__file__).resolve().parents[2] / "assets/models/papercut"
 SAID = "harbour dusk"
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """The bundled model with as many words as it takes. It has never learned them, and draws as well as before."""
-    pipeline = load_pipeline(BUNDLED)
+    """A quick Papercut with as many words as it takes. It has never learned them, and draws as well as before."""
+    quick = write_quick_model(tmp_path / "quick")
+    pipeline = load_pipeline(quick)
     pipeline.tokenizer.add_tokens([*SAID.split(), *(f"word{number}" for number in range(FREE_TEXT_TOKENS))])
     pipeline.text_encoder.resize_token_embeddings(len(pipeline.tokenizer), mean_resizing=False)
     save_pipeline(pipeline, tmp_path / "talker")
-    shutil.copytree(BUNDLED / "detectors", tmp_path / "talker" / "detectors")
+    shutil.copytree(quick / "detectors", tmp_path / "talker" / "detectors")
     write_manifest(tmp_path / "talker")
     return tmp_path / "talker"
 

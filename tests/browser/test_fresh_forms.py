@@ -13,10 +13,14 @@ MINUTES = 60_000  # milliseconds
 
 @pytest.mark.parametrize(
     ("tab", "form"),
-    [("Training", "train"), ("Evaluation", "eval"), ("Data sets", "data"), ("Diagnose", "diag")],
+    [
+        pytest.param("Training", "train", marks=pytest.mark.bundled),
+        ("Evaluation", "eval"),
+        ("Data sets", "data"),
+        ("Diagnose", "diag"),
+    ],
     ids=str.lower,
 )
-@pytest.mark.bundled
 def test_an_untouched_form_starts(studio: Any, tab: str, form: str) -> None:
     page = studio.page
     page.get_by_role("tab", name=tab).click()
@@ -32,6 +36,7 @@ def test_an_untouched_form_starts(studio: Any, tab: str, form: str) -> None:
 
 
 @pytest.mark.bundled
+@pytest.mark.long
 def test_only_what_is_necessary_was_filled(studio: Any, fill: Callable[..., None]) -> None:
     page = studio.page
     page.get_by_role("tab", name="Training").click()

@@ -29,7 +29,6 @@ def choose(page: Page, place: str, name: str) -> None:
     page.get_by_role("option", name=name, exact=True).click()
 
 
-@pytest.mark.bundled
 def test_from_a_picture_back_to_the_canvas(studio: Any, tmp_path: Path) -> None:
     page = studio.page
     studio.clear()

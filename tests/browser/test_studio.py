@@ -92,7 +92,6 @@ def test_draw_tag_generate_compare(studio: Any) -> None:
     assert studio.layout() == drawn, "nothing that was generated touches what was drawn"
 
 
-@pytest.mark.bundled
 def test_boxes_can_be_hidden_and_a_run_cancelled(studio: Any) -> None:
     page = studio.page
     page.get_by_role("tab", name="Image").click()
@@ -114,7 +113,6 @@ def test_boxes_can_be_hidden_and_a_run_cancelled(studio: Any) -> None:
     assert studio.layout() == drawn
 
 
-@pytest.mark.bundled
 def test_saved_picture_brings_everything_back(studio: Any) -> None:
     page = studio.page
     studio.clear()
@@ -140,14 +138,13 @@ def test_saved_picture_brings_everything_back(studio: Any) -> None:
     assert studio.layout() != drawn, "what was on the canvas before comes back by undo"
 
 
-@pytest.mark.bundled
 def test_a_reload_in_mid_generation_loses_nothing(studio: Any) -> None:
     page = studio.page
     studio.clear()
     studio.draw("cat", 0.3, 0.3, 0.7, 0.8)
     drawn = studio.layout()
     page.locator("#more > button").click()
-    studio.set_number("#steps", 100)
+    studio.set_number("#steps", 60)
     studio.canvas.focus()
     studio.press("Control+Enter")
     expect(page.locator("#picture .picture.busy img")).to_be_visible()
@@ -157,7 +154,7 @@ def test_a_reload_in_mid_generation_loses_nothing(studio: Any) -> None:
     studio.finished()
     studio.canvas.focus()
     layout, record = (kept := read_image(studio.generate())).layout, kept.to_json()
-    assert (layout, record["steps"]) == (Layout.from_json(drawn), 20), "the run before does not stand in the way"
+    assert (layout, record["steps"]) == (Layout.from_json(drawn), 2), "the run before does not stand in the way"
 
 
 def test_two_tabs_at_once(visit: Callable[..., Page], address: str, studio: Any, person: Any) -> None:
@@ -168,7 +165,7 @@ def test_two_tabs_at_once(visit: Callable[..., Page], address: str, studio: Any,
         tab.draw(label, 0.3, 0.3, 0.7, 0.8)
         tab.seed.fill(str(seed))
         tab.page.locator("#more > button").click()
-        tab.set_number("#steps", 100)
+        tab.set_number("#steps", 40)
         tab.canvas.focus()
     for tab in tabs:
         tab.press("Control+Enter")
@@ -178,7 +175,7 @@ def test_two_tabs_at_once(visit: Callable[..., Page], address: str, studio: Any,
     studio.message("cancelled")
     tabs[1].finished()
     layout, record = (kept := read_image(tabs[1].saved("#picture"))).layout, kept.to_json()
-    assert ([box.label for box in layout.boxes], record["seed"], record["steps"]) == (["kite"], 12, 100)
+    assert ([box.label for box in layout.boxes], record["seed"], record["steps"]) == (["kite"], 12, 40)
     assert [item["label"] for item in studio.layout()["objects"]] == ["cat"]
 
 

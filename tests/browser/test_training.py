@@ -78,7 +78,7 @@ def test_a_run_from_start_to_picture(training: Training) -> None:
 
     training.fill(scenes=12, steps=STEPS, batch=2, name="tiny")
     page.locator("#train-more > button").click()
-    training.fill(settings="sample_steps=4\ncheckpoint_steps=4\nsampler_steps=2\nsample_layouts=2")
+    training.fill(settings="sample_steps=4\ncheckpoint_steps=4\nsampler_steps=2\nsample_layouts=1")
     training.start()
     training.reaches("preparing")
     expect(page.locator("#train-log")).to_contain_text("Drawing scenes")

@@ -15,7 +15,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.model]
 EARLIER = "From an earlier layout"
 
 
-@pytest.mark.bundled
 def test_a_result_of_an_earlier_layout_says_so(studio: Any) -> None:
     page = studio.page
     compared = page.locator("#pair").locator("xpath=ancestor::*[@role='tabpanel'][1]").locator(".earlier")
@@ -69,6 +68,7 @@ def test_a_reload_brings_results_and_tab_back(studio: Any) -> None:
     expect(page).not_to_have_url(re.compile("tab="))
 
 
+@pytest.mark.long
 def test_each_message_lives_its_full_time(studio: Any) -> None:
     page = studio.page
     first, second = (page.locator("#messages .message", has_text=name) for name in ("one.json", "two.json"))
@@ -129,7 +129,6 @@ def test_the_object_too_many_is_refused_at_once(studio: Any) -> None:
     expect(page.locator("svg g.box")).to_have_count(MAX_OBJECTS)
 
 
-@pytest.mark.bundled
 def test_a_run_is_cancelled_as_soon_as_it_is_asked_for(studio: Any) -> None:
     page = studio.page
     page.locator("#more > button").click()

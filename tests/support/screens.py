@@ -24,11 +24,10 @@ _FAULTS = Path(__file__).with_name("geometry.js").read_text(encoding="utf-8")
 def misfits(page: Page, tab: str, zooms: Sequence[float] = ZOOMS) -> list[str]:
     """What is wrong with the open tab, as it stands, on any screen; the screen is a laptop's again then."""
     found: list[str] = []
-    for width, height in SCREENS:
-        for zoom in zooms:
-            across, down = round(width / zoom), round(height / zoom)
-            page.set_viewport_size({"width": across, "height": down})
-            page.evaluate("scrollTo(0, 0)")
-            found += [f"{tab} {across}x{down}: {fault}" for fault in page.evaluate(_FAULTS, list(IN_REACH[tab]))]
+    windows = {(round(width / zoom), round(height / zoom)) for width, height in SCREENS for zoom in zooms}
+    for across, down in sorted(windows):
+        page.set_viewport_size({"width": across, "height": down})
+        page.evaluate("scrollTo(0, 0)")
+        found += [f"{tab} {across}x{down}: {fault}" for fault in page.evaluate(_FAULTS, list(IN_REACH[tab]))]
     page.set_viewport_size({"width": LAPTOP[0], "height": LAPTOP[1]})
     return found

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_nobody_is_lost_in_a_crowd(model_folder: Path) -> None:
     words = ["--model", str(model_folder), "--clients", "60", "--requests", "12", "--size", "64", "--seconds", "120"]
     done = subprocess.run(

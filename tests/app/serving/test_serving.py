@@ -57,7 +57,6 @@ def test_the_life_of_a_studio(model_folder: Path, street: dict[str, Any], tmp_pa
         assert forked.exitcode == 0
     with studio(model_folder, tmp_path) as (process, address):
         _check_who_leaves(address, large, street, tmp_path)
-        _check_memory(process, address)
         assert join(address, large, "last", 100) == 200
         time.sleep(0.5)
         process.send_signal(signal.SIGTERM)  # drawing
@@ -88,8 +87,13 @@ def _check_who_leaves(address: str, large: dict[str, Any], small: dict[str, Any]
     assert len(sizes) == 1, "the studio keeps what somebody waited for"
 
 
+@pytest.mark.long
+def test_memory_is_flat_once_as_many_sessions_are_remembered_as_ever_are(model_folder: Path, tmp_path: Path) -> None:
+    with studio(model_folder, tmp_path) as (process, address):
+        _check_memory(process, address)
+
+
 def _check_memory(process: subprocess.Popen[str], address: str) -> None:
-    """It is flat once as many sessions are remembered as ever are."""
     from detdiffusion import bounds
 
     def ask(first: int, count: int) -> None:

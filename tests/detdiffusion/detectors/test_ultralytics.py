@@ -295,6 +295,7 @@ def test_rtdetr_folder_and_pt_file_see_the_same(transformer: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_rtdetr_is_trained(yolo_folder: Path, tmp_path: Path) -> None:
     settings = {**SETTINGS, "image_size": 64, "epochs": 1}
     folder = train_ultralytics("yolov8n-rtdetr.yaml", yolo_folder, LABELS, out=tmp_path, **settings)
@@ -387,6 +388,7 @@ def test_process_is_left_as_it_was(trained: Path) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_fresh_process_is_left_as_it_was(trained: Path, tmp_path: Path) -> None:
     """As above, where the library is first imported by this very call."""
     code = (
@@ -411,6 +413,7 @@ def test_fresh_process_is_left_as_it_was(trained: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_killed_training_goes_on(yolo_folder: Path, tmp_path: Path) -> None:
     """kill -9 inside the first epoch's report; the same call then finishes and exports."""
     code = (

@@ -56,15 +56,21 @@ def draw(pipe: DetDiffusionPipeline, layouts: list[Layout], **options: Any) -> n
     return images
 
 
-def test_images_are_those_of_torch(model: Path, cache: Path, layout_of: LayoutOf) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        pytest.param({"guidance_scale": 1.0}, marks=pytest.mark.long),
+        pytest.param({"attribute_guidance": 0.5}, marks=pytest.mark.long),
+        pytest.param({"dtype": None}, marks=pytest.mark.long),
+    ],
+)
+def test_images_are_those_of_torch(model: Path, cache: Path, layout_of: LayoutOf, options: dict[str, Any]) -> None:
     """Of prompts of other lengths, with guidance of both kinds; two networks, whatever the words are."""
     theirs, ours = load_pipeline(model), load_pipeline(model, device="openvino")
     layouts = [layout_of(1), layout_of(30)]
-    for options in ({}, {"guidance_scale": 1.0}, {"attribute_guidance": 0.5}):
-        difference = abs(draw(theirs, layouts, **options) - draw(ours, layouts, **options)).max()
-        assert difference < SAME, options
-    rounded = draw(theirs, layouts, dtype=None), draw(ours, layouts, dtype=None)
-    assert abs(rounded[0] - rounded[1]).max() < ROUNDED
+    difference = abs(draw(theirs, layouts, **options) - draw(ours, layouts, **options)).max()
+    assert difference < (ROUNDED if "dtype" in options else SAME)
     assert ours.computed_in() == (theirs.computed_in()[0], "openvino")
     assert len(list(cache.glob("*/seal.json"))) == 2
 
@@ -84,6 +90,7 @@ def signal_stack() -> tuple[int | None, int, int]:
     return found.start, found.flags, found.size
 
 
+@pytest.mark.long
 def test_what_is_kept_is_read_again_and_what_is_damaged_made_again(
     model: Path, cache: Path, layout_of: LayoutOf, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -157,6 +157,7 @@ def test_small_tokenizer_has_one_token_for_every_word() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_65536_location_words_are_added_quickly_and_survive_saving(tmp_path: Path) -> None:
     vocabulary = Vocabulary(("car",), grid=(256, 256), location_format="<l{}>")
     tokenizer = plain_clip_tokenizer()

@@ -169,6 +169,7 @@ def check_same(found: list[dict[str, float]], expected: list[dict[str, float]]) 
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_a_rank_that_dies_and_torchrun_goes_on(
     papercut: Any, cache: dict[str, str], alone: list[dict[str, float]], tmp_path: Path, free_port: int
 ) -> None:

@@ -126,6 +126,7 @@ def test_a_killed_distillation_goes_on_to_the_bit(
 @pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.usefixtures("at_home")
+@pytest.mark.long
 def test_two_processes_teach_what_one_does(
     taught: Path, papercut: Any, tmp_path: Path, cache: dict[str, str], free_port: int
 ) -> None:

@@ -58,6 +58,7 @@ def test_a_stop_waits_for_the_next_look(
     assert totals(train(make_model(), store, config, tmp_path)) == totals(expected)
 
 
+@pytest.mark.long
 def test_channels_last_changes_the_order_of_memory_alone(
     make_model: MakeModel, store: SampleStore, tiny: GeneratorConfig, tmp_path: Path, expected: list[Any]
 ) -> None:
@@ -82,6 +83,7 @@ def test_channels_last_changes_the_order_of_memory_alone(
         torch.testing.assert_close(again[name], tensor, atol=1e-2, rtol=1e-2)  # files hold half precision
 
 
+@pytest.mark.long
 def test_compiled_blocks_compute_the_same(
     make_model: MakeModel, store: SampleStore, tiny: GeneratorConfig, tmp_path: Path, expected: list[Any]
 ) -> None:

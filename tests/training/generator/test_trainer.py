@@ -181,7 +181,7 @@ def test_tensorboard_holds_the_same(
 # --- parts of a step ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("per_picture", [True, False])
+@pytest.mark.parametrize("per_picture", [True, pytest.param(False, marks=pytest.mark.long)])
 @pytest.mark.parametrize("micro_batch", [1, 3])
 def test_micro_batches_add_up_to_the_batch(
     make_model: MakeModel,
@@ -450,6 +450,7 @@ def kill_after(rows_seen: int, words: list[str], out: Path, environment: dict[st
 
 @pytest.mark.usefixtures("at_home")
 @pytest.mark.process
+@pytest.mark.long
 def test_kill_9_anywhere_changes_nothing(papercut: Any, cache: dict[str, str], tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "cut"
     assert main(papercut.words(whole, "steps=20")) == 0

@@ -258,6 +258,7 @@ def config(world: Path, world_model: Path, tmp_path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.usefixtures("at_home")
+@pytest.mark.long
 def test_a_round_is_killed_and_goes_on(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: Kill
 ) -> None:

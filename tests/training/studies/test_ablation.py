@@ -71,6 +71,7 @@ def test_in_pieces_to_a_table(config: AblationConfig, tmp_path: Path) -> None:
 
 
 @pytest.mark.model
+@pytest.mark.long
 def test_several_processes_share_the_work(config: AblationConfig, tmp_path: Path) -> None:
     full, geodiffusion = (result_path(tmp_path, row, 0) for row in FEW)
     with claim(full.with_name("claim")):  # as the other process holds it

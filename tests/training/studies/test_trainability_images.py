@@ -122,6 +122,7 @@ def test_what_is_wrong_is_said_before_an_image_is_drawn(
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_a_model_without_tags_draws_layouts_as_they_are(
     data: Path, build_world_model: Build, tmp_path: Path, at_home: None
 ) -> None:

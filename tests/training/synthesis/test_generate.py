@@ -223,6 +223,7 @@ def workers_of(process: int) -> list[int]:
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_killed_workers_change_nothing(world_model: Path, made: Path, tmp_path: Path) -> None:
     """kill -9 of both workers, then of the coordinator: the pictures are those of one worker without a kill."""
     out = tmp_path / "killed"
