@@ -91,7 +91,7 @@ def computing_device(module: Any) -> torch.device:
     import torch
 
     for part in module.modules():
-        device = getattr(getattr(part, "_hf_hook", None), "execution_device", None)
+        device = getattr(vars(part).get("_hf_hook"), "execution_device", None)  # a module's own getattr is slow
         if device is not None:
             return torch.device(device)
     there: torch.device = module.device
