@@ -1,6 +1,6 @@
 """Runs the tests: side by side first, then alone what asserts a rate; one closing line counts both.
 
-`python tests/suite.py` runs what says whether a change may stay, in half an hour on two slow cores. `--long` runs
+`python tests/suite.py` runs what says whether a change may stay, in 25 minutes on two slow cores. `--long` runs
 all, also what tests the same at length or in another way. `--fast` runs what needs no browser, no trained model and no
 process with torch, and no more than a second or two. More words go to pytest.
 """

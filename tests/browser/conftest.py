@@ -1,8 +1,8 @@
 """The real page: `python -m app` with the weights of the bundled model, in a real Chromium. Nothing is replaced; its
 process is a fork of one that has loaded the libraries.
 
-Most tests are about the page and draw with two steps; those marked `bundled` draw as a user does, or train, which a
-model of few steps refuses.
+Most tests are about the page and draw with two steps; those marked `bundled` draw as a user does, train, which a
+model of few steps refuses, or choose among the models that lie beside it.
 """
 
 import json
@@ -35,6 +35,15 @@ FLAGS = (
 )
 LAPTOP = {"width": 1366, "height": 768}
 SECONDS = 120  # for whatever the page has to do
+# An image of two steps may be there before anybody looks whether it is being drawn.
+NOTES_BUSY = """(place) => {
+    window.wasBusy = false;
+    new MutationObserver((_, watch) => {
+        if (!document.querySelector(place)) return;
+        window.wasBusy = true;
+        watch.disconnect();
+    }).observe(document.body, { subtree: true, childList: true, attributes: true });
+}"""
 
 expect.set_options(timeout=SECONDS * 1000)
 
@@ -300,8 +309,9 @@ class Studio:
 
     def generate(self) -> Path:
         """Generates by key; the picture file."""
+        self.page.evaluate(NOTES_BUSY, "#picture .picture.busy")
         self.press("Control+Enter")
-        expect(self.page.locator("#picture .picture.busy")).to_be_visible()
+        self.page.wait_for_function("window.wasBusy")
         self.finished()
         return self.saved("#picture")
 

@@ -118,6 +118,7 @@ def test_a_row_and_its_box_are_linked(studio: Any) -> None:
     assert all(".png" in address for address in addresses)
 
 
+@pytest.mark.bundled
 def test_sides_of_other_models_and_a_second_detector(studio: Any) -> None:
     page = studio.page
     few_steps(studio)

@@ -30,6 +30,7 @@ class Dialog:
         expect(self.place).to_be_hidden()
 
 
+@pytest.mark.bundled
 def test_a_folder_by_mouse_and_a_model_by_keyboard(studio: Any, violations: Any) -> None:
     page, dialog = studio.page, Dialog(studio.page)
     page.get_by_role("tab", name="Training").click()
