@@ -1,5 +1,5 @@
 """axe-core finds nothing to complain about: every tab, light and dark, results and menus. What other tests reach is
-checked where they end (conftest.py)."""
+checked where they end, in `make test-long` (conftest.py)."""
 
 from collections.abc import Callable
 from typing import Any
