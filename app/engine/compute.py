@@ -1,6 +1,12 @@
-"""What computes: a device, and the precision of its arithmetic."""
+"""What computes: a device, the precision of its arithmetic, and one thread."""
 
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from typing import ParamSpec, TypeVar
 
 import torch
 
@@ -8,6 +14,9 @@ from detdiffusion.core.devices import OPENVINO, device_of, has_openvino
 from detdiffusion.errors import ConfigError
 
 AUTOMATIC = "automatic"
+THREAD = "computing"
+P = ParamSpec("P")
+T = TypeVar("T")
 PRECISIONS = {AUTOMATIC: None, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -48,3 +57,20 @@ def devices() -> list[str]:
     """What this machine can draw on."""
     openvino = [OPENVINO] if has_openvino() else []
     return ["cpu", *openvino, *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+
+
+def computing(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """What `work` returns or raises, run in the one thread of this process that computes; whoever calls waits.
+
+    OpenMP gives every thread that computes a team of its own, with as many threads as there are cores. Two teams have
+    more threads than cores, and then they no longer wait awake for each other: a pair took nearly twice as long.
+    """
+    if threading.current_thread().name.startswith(THREAD):
+        return work(*arguments, **options)
+    return _worker(os.getpid()).submit(work, *arguments, **options).result()
+
+
+@cache
+def _worker(process: int) -> ThreadPoolExecutor:
+    """Of a process: a fork has none of its parent's threads. With as many threads of torch's as whoever asks first."""
+    return ThreadPoolExecutor(1, THREAD, torch.set_num_threads, (torch.get_num_threads(),))

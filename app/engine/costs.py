@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from app.engine.compute import AUTOMATIC, PRECISIONS, Engine
+from app.engine.compute import AUTOMATIC, PRECISIONS, Engine, computing
 from app.engine.models import Model
 from app.engine.studio import Studio
 from detdiffusion.core.devices import memory_gb
@@ -53,7 +53,7 @@ def measure(studio: Studio) -> Iterator[Costs]:
     for turn in range(ROUNDS * len(plan)):
         place = turn % len(plan)
         with studio.models.lend(None) as model:
-            seconds = plan[place][-1](model)
+            seconds = computing(plan[place][-1], model)
         quickest[place] = min(seconds, quickest.get(place, seconds))
         rows = [CostRow(*plan[number][:3], took) for number, took in quickest.items()]
         yield _costs(studio, rows, done=turn + 1 == ROUNDS * len(plan))

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from app.engine.compute import computing
 from app.engine.models import ModelRegistry
 from app.engine.own_detectors import OwnDetectors, has_detector
 from detdiffusion.core import parts
@@ -49,7 +50,7 @@ class DetectorRegistry:
         beside = parts.part_folder(self._model_folder, parts.DETECTORS) / name
         place = beside if beside.is_dir() else self.folder / name
         if place not in self._loaded:
-            self._loaded[place] = load_detector(str(place), self._model_folder)
+            self._loaded[place] = computing(load_detector, str(place), self._model_folder)
         labels = self._models.present.vocabulary.labels
         return remap_labels(self._loaded[place], labels)[0]  # the next model may have other names
 
@@ -62,7 +63,7 @@ class DetectorRegistry:
         """
         model = self._models.present
         own = name == BUNDLED
-        found = self._own_detectors.of(model.folder, model.vocabulary) if own else self.get(name)
+        found = computing(self._own_detectors.of, model.folder, model.vocabulary) if own else self.get(name)
         if not own and not set(found.labels) & set(model.vocabulary.labels):
             raise ConfigError(f"{name} knows none of the classes that {model.name} generates")
         self._models.put(replace(model, detector=found, detector_name=name))

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from app.engine.compute import computing
 from app.engine.detectors import DetectorRegistry
 from app.engine.limits import check_limits, check_size
 from app.engine.models import Causes, Model, ModelRegistry
@@ -143,7 +144,7 @@ class GenerationService:
         self._passing: deque[Path] = deque()
         self._stops: dict[str, threading.Event] = {}
         self._closed = threading.Event()
-        self._workers = ThreadPoolExecutor(MOST_WORKERS, WORKER)  # used again: a thread of torch's leaves some memory
+        self._workers = ThreadPoolExecutor(MOST_WORKERS, WORKER)
 
     def run(
         self, asked: Sequence[Ask], user: str, *, kept: bool = True, watched: bool = True
@@ -209,7 +210,7 @@ class GenerationService:
         kept: bool,
         watched: bool,
     ) -> None:
-        """Runs in a thread of its own; everything that happens goes into `news`."""
+        """Runs in a thread of its own, which waits; everything that happens goes into `news`."""
         groups = _together(asked)
         whole = sum(group[0].recipe.steps for group in groups)
         previews: list[Image.Image | None] = [None] * len(asked)
@@ -242,7 +243,7 @@ class GenerationService:
                 drawn = []
                 for group in groups:
                     check()
-                    drawn += self._draw(self._models.get(group[0].model), group, on_step)
+                    drawn += computing(self._draw, self._models.get(group[0].model), group, on_step)
                     done, first = done + group[0].recipe.steps, first + len(group)
                 seconds = time.perf_counter() - started
                 results = self._finished(drawn, seconds, kept)

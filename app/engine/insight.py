@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from app.engine.compute import computing
 from app.engine.studio import Studio
 from detdiffusion.diffusion.masks import object_attention, object_masks
 from detdiffusion.image_record import read_image
@@ -53,9 +54,9 @@ def look_inside(studio: Studio, file: Path, what: Insight) -> Inside:
     with studio.models.lend(record.model or None) as model:
         pipe, maps = model.pipeline, None
         if what is Insight.ATTENTION:
-            maps = object_attention(pipe, [picture], [layout])[0]
+            maps = computing(object_attention, pipe, [picture], [layout])[0]
         elif pipe.perception_head is not None:
-            maps = object_masks(pipe, [picture], [layout])[0]
+            maps = computing(object_masks, pipe, [picture], [layout])[0]
     length = pipe.text_encoder.config.max_position_embeddings
     tokens = prompt_tokens(layout, model.vocabulary, pipe.tokenizer, length)
     return Inside(picture, layout, model.name, pipe.blueprint is not None, what, tokens, length, maps)

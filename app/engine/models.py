@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from app.engine.compute import Engine
+from app.engine.compute import Engine, computing
 from app.engine.own_detectors import OwnDetectors
 from app.engine.turns import Turns
 from detdiffusion.core.files import json_hash
@@ -243,11 +243,14 @@ class ModelRegistry:
         """From the next generation on. On another device, models beside the present one are loaded anew."""
         with self._turns.take():
             if engine.place != self.engine.place:
-                self.present.pipeline.draw_on(engine.place, self.present.sha256)
+                computing(self.present.pipeline.draw_on, engine.place, self.present.sha256)
                 self._beside.clear()
             self.engine = engine
 
     def _load(self, folder: Path, name: str) -> Model:
+        return computing(self._read, folder, name)
+
+    def _read(self, folder: Path, name: str) -> Model:
         """A model folder with its own detector, or with another that knows at least one of its classes."""
         pipeline = load_pipeline(folder, device=self.engine.place)
         pipeline.set_progress_bar_config(disable=True)  # the page has its own
