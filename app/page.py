@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from app.api import add_endpoints
 from app.components.clock import run_while_selected
-from app.components.messages import QUIET, Messages, Updates, say
+from app.components.messages import EACH_CHOICE, QUIET, Messages, Updates, say
 from app.components.path_dialog import PathDialog
 from app.components.places import Places
 from app.components.queues import MODEL_QUEUE
@@ -173,7 +173,7 @@ class _Page:
         """A click on a layout opens it in the studio, one on a class filters."""
         dataset, drawing = self.dataset, self.drawing
         changed = [self.views, *drawing.card.shown, *dataset.shown, dataset.label, dataset.large, dataset.large_row]
-        dataset.page.choose(self._on_tile, dataset.values, changed, **QUIET)
+        dataset.page.choose(self._on_tile, dataset.values, changed, **EACH_CHOICE)
 
     def _on_tile(self, event: gr.EventData, *values: Any) -> Updates:
         name = str(event.name)
@@ -200,7 +200,7 @@ class _Page:
     def _wire_diagnosis(self) -> None:
         """A click on an image opens it on the canvas; a data set is made of a slice."""
         diagnosis, dataset, drawing = self.diagnosis, self.dataset, self.drawing
-        diagnosis.images.choose(self._on_case, diagnosis.place, [self.views, *drawing.restored], **QUIET)
+        diagnosis.images.choose(self._on_case, diagnosis.place, [self.views, *drawing.restored], **EACH_CHOICE)
         changed = [self.views, *dataset.shown, dataset.panel.chosen, dataset.view]
         diagnosis.more.click(self._on_more, [*diagnosis.order_of_more, *diagnosis.place], changed, **QUIET)
 

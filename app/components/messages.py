@@ -10,6 +10,9 @@ from detdiffusion.errors import Cancelled, DetDiffusionError, LayoutError
 
 MAX_PROBLEMS = 5  # of a bad layout, named in one message
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# Of a choice among many: Gradio drops a second one where the answer to the first is still on its way. (It can also put
+# it off, but then forgets what was chosen.)
+EACH_CHOICE: dict[str, Any] = {**QUIET, "trigger_mode": "multiple"}
 
 # Of a gr.HTML: a click on one of its buttons with a data-name is an event `choose` with that name.
 CHOOSE = """

@@ -8,7 +8,7 @@ import gradio as gr
 
 from app.components.forms import as_shown, read_form
 from app.components.html import hint_html
-from app.components.messages import CHOOSE, QUIET, Updates
+from app.components.messages import CHOOSE, EACH_CHOICE, QUIET, Updates
 from app.components.pager import Pager
 from app.components.path_dialog import PathDialog
 from app.diagnosis import handlers
@@ -112,9 +112,9 @@ class DiagnosisView:
         """`opened` is this view's tab."""
         self.panel.wire(self, opened)
         place, shown = self.place, self.shown
-        self.bars.choose(self._on_pick, place, shown, **QUIET)
-        self.sort.input(self._on_sort, [self.sort, *place], shown, **QUIET)
-        self.view.input(self._turn(0), place, shown, **QUIET)
+        self.bars.choose(self._on_pick, place, shown, **EACH_CHOICE)
+        self.sort.input(self._on_sort, [self.sort, *place], shown, trigger_mode="always_last", **QUIET)
+        self.view.input(self._turn(0), place, shown, trigger_mode="always_last", **QUIET)
         self.pager.wire(self._turn, place, shown)
         source, split = self.panel.source, self.split
         source.change(lambda of: gr.update(visible=of == Source.FOLDER), source, split, queue=False, **QUIET)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from app.components.clock import new_clock
 from app.components.forms import read_form
 from app.components.html import hint_html
-from app.components.messages import QUIET, Messages, Updates, say
+from app.components.messages import EACH_CHOICE, QUIET, Messages, Updates, say
 from app.components.pager import Pager
 from app.components.picture import ImagePanel, image_value
 from app.engine.studio import Studio
@@ -98,7 +98,7 @@ class GalleryView:
         for widget in self.form:
             widget.change(self._on_filter, place, shown, trigger_mode="always_last", **QUIET)
         self.pager.wire(self._turn, place, shown)
-        self.tiles.choose(self._on_tile, place, shown, trigger_mode="multiple", **QUIET)
+        self.tiles.choose(self._on_tile, place, shown, **EACH_CHOICE)
         self.select.click(self._on_select, place, shown, **QUIET)
         packed = self.export.click(self._on_export, place, self.file, **QUIET)
         packed.success(None, js=CLICK_FILE, queue=False)

@@ -10,7 +10,7 @@ import gradio as gr
 
 from app.components.clock import new_clock
 from app.components.html import hint_html
-from app.components.messages import CHOOSE, QUIET, START, Messages, Updates, say
+from app.components.messages import CHOOSE, EACH_CHOICE, QUIET, START, Messages, Updates, say
 from app.components.path_dialog import PathDialog, Wanted
 from app.runs import trash
 from app.runs.form import Source
@@ -179,7 +179,7 @@ class RunPanel:
         values, moved = [*view.form, *view.place], [*view.shown, self.chosen, *view.turns]
         opened.select(view.opened, values, [*view.shown, self.chosen, *view.opens], **quick)
         self.clock.tick(view.look, view.place, view.shown, **quick)
-        self.list.choose(_on_choose(view), view.place, moved, **quick)
+        self.list.choose(_on_choose(view), view.place, moved, queue=False, **EACH_CHOICE)
         self.stop.click(self._on_stop(view), view.place, view.shown, **QUIET)
         self.resume.click(self._on_resume(view), view.place, view.shown, **QUIET)
         self.source.change(self._on_source, self.source, [self.count, self.folder], **quick)

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from app.components.canvas_sizes import proposed_sizes
 from app.components.editor import LayoutEditor
-from app.components.messages import CHOOSE, QUIET, Messages, Updates, say
+from app.components.messages import CHOOSE, EACH_CHOICE, QUIET, Messages, Updates, say
 from app.engine.studio import Studio
 from app.store.layout_store import LayoutStore
 from app.studio import layout_files
@@ -87,7 +87,7 @@ class LayoutCard:
         """Connects the card's own widgets."""
         quick: dict[str, Any] = {"queue": False, **QUIET}
         self.editor.commit(self._on_edit, self.editor, self.prompt, trigger_mode="always_last", **quick)
-        self.shelf.choose(self._on_tile, None, [*self.shown, self.shelf, self.menu], **QUIET)
+        self.shelf.choose(self._on_tile, None, [*self.shown, self.shelf, self.menu], **EACH_CHOICE)
         saved = [self.shelf, self.name]
         self.save.click(self._on_save, [self.name, self.editor], saved, **QUIET)
         self.name.submit(self._on_save, [self.name, self.editor], saved, **QUIET)

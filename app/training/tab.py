@@ -6,7 +6,7 @@ import gradio as gr
 
 from app.components.forms import read_form
 from app.components.html import hint_html
-from app.components.messages import CHOOSE, QUIET, Updates
+from app.components.messages import CHOOSE, EACH_CHOICE, Updates
 from app.components.path_dialog import PathDialog
 from app.engine.studio import Studio
 from app.runs import handlers as shared
@@ -89,7 +89,7 @@ class TrainingView:
         """`opened` is this view's tab."""
         self.panel.wire(self, opened)
         changed = [*self.shown, self.panel.chosen]
-        self.sample_steps.choose(self._on_sample, self.place, changed, queue=False, **QUIET)
+        self.sample_steps.choose(self._on_sample, self.place, changed, queue=False, **EACH_CHOICE)
 
     def look(self, chosen: Chosen, *place: Any) -> Updates:
         """The runs as they are now."""

@@ -44,7 +44,9 @@ def test_from_data_to_more_of_what_is_missed(
     expect(title).to_contain_text("choose a slice")
     expect(page.locator("#diag-make")).to_be_hidden()
     worst = page.locator("#diag-bars button.slice").first
-    worst.click()
+    page.evaluate("""() => ["error miss", "error cls"].forEach(name =>
+        document.querySelector(`#diag-bars button[data-name='${name}']`).click())""")
+    worst.click()  # while the answers to two others are on their way
     expect(worst).to_have_attribute("aria-pressed", "true")
     name = worst.locator("span").inner_text()
     expect(title.locator("h3")).to_have_text(name)
