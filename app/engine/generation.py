@@ -319,7 +319,6 @@ class GenerationService:
     def _finish(self, drawn: "_Drawn", seconds: float, kept: bool) -> Result:
         ask = drawn.ask
         file = self._save(drawn, kept)
-        memory = memory_gb(self._models.engine.torch_device)
         return Result(
             file,
             ask.layout,
@@ -329,7 +328,7 @@ class GenerationService:
             drawn.model.sha256,
             drawn.looks,
             seconds,
-            memory,
+            memory_gb(self._models.engine.torch_device),
             drawn.flagged,
             drawn.causes,
         )

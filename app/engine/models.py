@@ -248,10 +248,10 @@ class ModelRegistry:
             self.engine = engine
 
     def _load(self, folder: Path, name: str) -> Model:
+        """A model folder with its own detector, or with another that knows at least one of its classes."""
         return computing(self._read, folder, name)
 
     def _read(self, folder: Path, name: str) -> Model:
-        """A model folder with its own detector, or with another that knows at least one of its classes."""
         pipeline = load_pipeline(folder, device=self.engine.place)
         pipeline.set_progress_bar_config(disable=True)  # the page has its own
         words, sha256 = pipeline.vocabulary, model_hash(folder)
