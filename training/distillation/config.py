@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from detdiffusion.errors import ConfigError
 from detdiffusion.models.config import LossConfig
-from detdiffusion.sampling_config import DEFAULT_GUIDANCE
 from training.generator.config import GeneratorConfig, SampleConfig
 
 # The perception head is the teacher's: nothing draws masks meanwhile.
@@ -31,18 +31,34 @@ _TRAINING = GeneratorConfig(
 )
 
 
+class Method(StrEnum):
+    """What a student learns from."""
+
+    PATHS = "paths"  # of the teacher, drawn once (`path_lesson.py`)
+    CONSISTENCY = "consistency"  # of its own steps from neighbouring points of such a path (`consistency.py`)
+
+
 @dataclass(frozen=True, slots=True)
 class DistillConfig:
     """A field's name is also what `--set field=value` takes."""
 
     steps: int = 2  # of the student's sampling
-    substeps: int = 10  # of the teacher's, for each of the student's
-    guidance_scale: float = DEFAULT_GUIDANCE  # of the teacher: the student has it built in
+    method: str = Method.PATHS
+    substeps: int = 8  # of the teacher's, for each of the student's
+    guidance_scale: float | None = None  # of the teacher: the student has it built in; None: what its folder says
+    paths: int = 4_000  # of the teacher's, where the method is that
+    adversary: float = 0.1  # weight of what the adversary tells; 0: there is none
     lora_rank: int = 0  # above 0: train LoRA weights of this rank beside the teacher's U-Net, not the U-Net itself
     samples: SampleConfig = field(default_factory=lambda: SampleConfig(scenes=4_000, first_scene=200_000))
     training: GeneratorConfig = _TRAINING
 
     def __post_init__(self) -> None:
+        if self.method not in list(Method):
+            raise ConfigError(f"method is {self.method!r}; there are {', '.join(Method)}")
+        if self.paths < 1 or not 0 <= self.adversary < float("inf"):
+            raise ConfigError(
+                f"{self.paths} paths and an adversary of {self.adversary}: choose 1 or more, and 0 or more"
+            )
         if self.lora_rank < 0:
             raise ConfigError(f"lora_rank is {self.lora_rank}, and needs to be 0 (none) or more")
 

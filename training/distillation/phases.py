@@ -47,6 +47,18 @@ class Phases:
         place = (self.timesteps - 1 - timesteps) * count // self.timesteps
         return points[place], points[place + 1], points[(place // self.substeps + 1) * self.substeps]
 
+    def drawn(self, timesteps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each sample, by its timestep: its place in `points`, that where its phase ends, and a number from 0 to 1
+        for what else is drawn. [B] each.
+
+        Half of them stand where a phase begins, as a student does that draws; the others anywhere.
+        """
+        doubled, count = 2 * timesteps, self.steps * self.substeps
+        first = doubled * self.steps
+        anywhere = (doubled - self.timesteps) * count // self.timesteps
+        start = torch.where(doubled < self.timesteps, first // self.timesteps * self.substeps, anywhere)
+        return start, (start // self.substeps + 1) * self.substeps, first % self.timesteps / self.timesteps
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -62,7 +74,7 @@ class Step:
         start, end: timesteps [B], end <= start; `CLEAN` is without noise.
         prediction_type: epsilon or v_prediction, as diffusers names it.
         """
-        (signal, noise), (signal_then, noise_then) = (_levels(alphas_bar, t) for t in (start, end))
+        (signal, noise), (signal_then, noise_then) = (levels(alphas_bar, t) for t in (start, end))
         if prediction_type == "v_prediction":  # rotated by the angle between the two
             return cls(signal_then * signal + noise_then * noise, noise_then * signal - signal_then * noise)
         return cls(signal_then / signal, noise_then - signal_then * noise / signal)
@@ -76,7 +88,7 @@ class Step:
         return (there - self.latents * latents) / self.prediction
 
 
-def _levels(alphas_bar: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+def levels(alphas_bar: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
     """Shares of signal and noise in the latents of timesteps [B]: [B, 1, 1, 1] each."""
     clean = timesteps == CLEAN
     kept = torch.where(clean, torch.ones_like(alphas_bar[:1]), alphas_bar[timesteps.clamp(min=0)])[:, None, None, None]

@@ -19,15 +19,20 @@ from training.core.cli import progress, progress_in_first
 from training.core.processes import Processes
 from training.data.attributes import read_attributes
 from training.data.datasets import open_dataset
-from training.distillation.config import DistillConfig
-from training.distillation.lesson import Distillation
+from training.distillation.adversary import Adversary
+from training.distillation.config import DistillConfig, Method
+from training.distillation.consistency import Consistency
 from training.distillation.lora import add_lora, take_lora
+from training.distillation.path_lesson import PathLesson
+from training.distillation.paths import make_paths
 from training.distillation.phases import Phases
 from training.distillation.request import DistillRequest
+from training.distillation.teacher import GuidedTeacher
 from training.generator.batch import SampleStore
 from training.generator.config import GeneratorConfig
 from training.generator.latents import encode_dataset
 from training.generator.samples import SUMMARY, make_samples
+from training.generator.step import Lesson
 from training.generator.trainer import train_generator
 
 if TYPE_CHECKING:
@@ -48,15 +53,22 @@ def distill(request: DistillRequest, device: torch.device, processes: Processes 
     """
     processes = processes or Processes()
     teacher, student = (load_pipeline(request.model) for _ in range(2))
-    phases = Phases(request.config.steps, request.config.substeps, teacher.scheduler.config.num_train_timesteps)
+    scale = request.config.guidance_scale
+    guided = GuidedTeacher(teacher, teacher.recommended.guidance_scale if scale is None else scale)
+    phases = Phases(request.config.steps, request.config.substeps, guided.timesteps)
     training = _training(request, teacher)
     if processes.main:
         keep_settings(request.out / "config.json", request.kept())
     teacher.to(device)
+    teacher.unet.requires_grad_(False)
     if request.config.lora_rank:
         add_lora(student.unet, request.config.lora_rank, training.seed)
     samples = _samples(request, teacher, training, device, processes)
-    lesson = Distillation(teacher, phases, request.config.guidance_scale)
+    lesson: Lesson = Consistency(guided, phases)
+    if request.config.method == Method.PATHS:
+        samples = _paths(request, guided, phases, samples, device, processes)
+        weight = request.config.adversary
+        lesson = PathLesson(guided, phases, Adversary.of(teacher, training.seed) if weight else None, weight)
     store = SampleStore.load(samples)
     with progress_in_first(processes.main, "distilling") as report:
         train_generator(student, store, training, request.out, device, report, lesson=lesson, processes=processes)
@@ -124,5 +136,23 @@ def _samples(
         detector = load_detector(BUNDLED, request.model, device=device)
         with progress("attributes", "chunk") as report:
             make_samples(request.config.samples, pipe.native_size[0], detector, pipe.vae, out, report)
+    processes.wait()
+    return out
+
+
+def _paths(
+    request: DistillRequest,
+    teacher: GuidedTeacher,
+    phases: Phases,
+    samples: Path,
+    device: torch.device,
+    processes: Processes,
+) -> Path:
+    """The folder of the teacher's paths, which processes share."""
+    out, config = request.out / "paths", request.config
+    out.mkdir(parents=True, exist_ok=True)
+    store = SampleStore.load(samples)
+    with progress_in_first(processes.main, "paths", "chunk") as report:
+        make_paths(teacher, store, phases, config.paths, config.training.seed, out, device, report, processes)
     processes.wait()
     return out

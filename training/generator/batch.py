@@ -67,8 +67,11 @@ class SampleStore:
         return Latents(chunk[name][row].float(), None if std is None else std[row].float())
 
     def masks(self, index: int) -> Tensor:
-        """[objects, H, W] uint8, 255 where a cell is covered; as many cells as the latents, or a multiple."""
+        """[objects, H, W] uint8, 255 where a cell is covered; as many cells as the latents, or a multiple. Samples for
+        which nobody needs masks have none."""
         chunk, _ = self._place(index)
+        if "masks" not in chunk:
+            return torch.zeros(len(self.layouts[index].boxes), *self.shape[1:], dtype=torch.uint8)
         first = self._masks[index]
         return chunk["masks"][first : first + len(self.layouts[index].boxes)]
 

@@ -68,6 +68,7 @@ class GeneratorConfig:
     betas: tuple[float, float] = (0.9, 0.99)
     optimizer: str = "adamw"  # "adamw", or "muon": Muon for hidden matrices and convolutions, AdamW for the rest
     muon_learning_rate: float = 1.0  # times learning_rate, of what Muon moves
+    adversary_learning_rate: float = 10.0  # times learning_rate, where a student has an adversary
     clip_norm: float = 1.0
     ema_decay: float = 0.999
     ema_length: float = 0.0  # above 0, in place of ema_decay: see `MovingAverage`
@@ -327,8 +328,12 @@ TRAIN_PRESETS: Mapping[str, GeneratorConfig] = {
 
 
 # How Papercut is drawn, as was measured (docs/EVALUATION.md#tag-guidance).
-_TAGS: Mapping[str, Any] = {"strength": 0.1, "noisiest": 0.35}
-_DRAWN: Mapping[str, Any] = {"guidance_interval": WHOLE_SCHEDULE, "tag_guidance": _TAGS, "sampler": "sde-dpm++"}
+_DRAWN: Mapping[str, Any] = {
+    "guidance_interval": WHOLE_SCHEDULE,
+    "tag_guidance": {"strength": 0.15, "noisiest": 0.3},
+    "sampler": "sde-dpm++",
+    "sampling": {"steps": 10, "guidance_scale": 2.5},
+}
 
 _CPU = BundleConfig(
     detector=DetectorConfig("yolo11n.yaml", scenes=2_500, first_scene=0, hard_share=0.04, epochs=10),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from training.generator.speed import lay_out
 
 ADAMW, MUON = "optimizer", "muon"  # names of the optimizers' states in a checkpoint
 LEARNING = ("unet", "text_encoder", "blueprint", "perception_head", "controlnet")  # parts of a pipeline (Fig. 2)
+ADVERSARY = "adversary"  # name of what learns beside a pipeline to tell its work from real ones
 MATRICES = ("unet", "controlnet", "text_encoder")  # modules whose hidden matrices Muon moves
 OUTER = ("embed", "conv_in", "conv_out")  # parts of the names of what is not hidden: inputs, outputs, tables
 
@@ -78,9 +80,16 @@ class Learner:
     average: MovingAverage
 
     @classmethod
-    def of(cls, pipe: DetDiffusionPipeline, config: GeneratorConfig, device: torch.device) -> Learner:
-        """As a new run begins; the pipeline's modules are on the device and ready to learn."""
+    def of(
+        cls,
+        pipe: DetDiffusionPipeline,
+        config: GeneratorConfig,
+        device: torch.device,
+        beside: Mapping[str, nn.Module] = MappingProxyType({}),
+    ) -> Learner:
+        """As a new run begins; the pipeline's modules, and those `beside` it, are on the device and ready to learn."""
         modules = trained_modules(pipe, config, device)
+        modules |= {name: module.to(device).train() for name, module in beside.items()}
         parameters = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
         average = MovingAverage(parameters, config.ema_decay, config.ema_length)
         return cls(modules, parameters, make_optimizers(modules, config), average)
@@ -197,6 +206,8 @@ def parameter_groups(
                 if name == "text_encoder":
                     depth = _depth(key, int(module.config.num_hidden_layers))  # type: ignore[union-attr, arg-type]
                     peak *= config.text_learning_rate * config.text_layer_decay**depth
+                if name == ADVERSARY:
+                    peak *= config.adversary_learning_rate
                 if hidden:
                     peak *= config.muon_learning_rate
                 decay = 0.0 if parameter.ndim < 2 or "embedding" in key else config.weight_decay

@@ -53,7 +53,7 @@ def train_generator(
     """
     processes = processes or Processes()
     parts = processes.positions(config.batch, config.micro_batch)
-    learner = Learner.of(pipe, config, device)
+    learner = Learner.of(pipe, config, device, getattr(lesson, "modules", {}))
     schedule = DDPMScheduler.from_config(pipe.scheduler.config)
     done = learner.restore(out / "checkpoints")
     progress = Progress(out, done, config, device, on_step, tells=processes.main)

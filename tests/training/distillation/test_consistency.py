@@ -1,54 +1,18 @@
 """What a student is taught: on a teacher whose paths are known, the loss is zero for the right student alone."""
 
-from typing import Any
-
 import pytest
 import torch
-from diffusers import DDPMScheduler
-from diffusers.configuration_utils import FrozenDict
+from known_teacher import CLEAN, LAYOUT, SCHEDULE, World
 from torch import Tensor
 
 from detdiffusion.diffusion.steering.tag_guidance import opposite
-from detdiffusion.layout import Attribute, Box, Layout
+from detdiffusion.layout import Attribute
 from detdiffusion.models.config import LossConfig
 from detdiffusion.text.vocabulary import Vocabulary
-from training.distillation.lesson import Distillation
+from training.distillation.consistency import Consistency
 from training.distillation.phases import Phases
+from training.distillation.teacher import GuidedTeacher
 from training.generator.batch import Batch
-
-LAYOUT = Layout(64, 64, (Box("car", (0.1, 0.1, 0.6, 0.6)),))
-SCHEDULE = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
-CLEAN = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(3))
-
-
-class Rows(list[bool]):
-    """Stands for a text condition: whether each row has a layout."""
-
-    def rows(self, chosen: slice) -> "Rows":
-        return Rows(self[chosen])
-
-
-class World:
-    """Stands for a pipeline: its model knows the one image that there is, so it predicts v exactly; what it draws
-    without a layout is `off` away from that."""
-
-    def __init__(self, off: float = 0.0, **config: Any) -> None:
-        self.off = off
-        self.vocabulary = Vocabulary(("car",), ())
-        self.config = FrozenDict({"guidance_interval": (0.0, 0.9), **config})
-        self.asked: list[tuple[int, bool]] = []
-
-    def conditions(self, layouts: Any, size: tuple[int, int], *, guided: bool, contrast: bool) -> tuple[Rows, None]:
-        assert not (guided or contrast)
-        self.shown = list(layouts)
-        return Rows([layout == LAYOUT for layout in layouts]), None
-
-    def denoise(self, latents: Tensor, t: Tensor, condition: list[bool], raw: None) -> Tensor:
-        kept = SCHEDULE.alphas_cumprod[t][:, None, None, None]
-        noise = (latents - kept.sqrt() * CLEAN) / (1 - kept).sqrt()
-        exact = kept.sqrt() * noise - (1 - kept).sqrt() * CLEAN
-        self.asked += list(zip(t.tolist(), condition, strict=True))
-        return exact + torch.tensor([0.0 if known else self.off for known in condition])[:, None, None, None]
 
 
 @pytest.fixture
@@ -62,7 +26,7 @@ def batch() -> Batch:
 
 
 def loss(teacher: World, student: World, batch: Batch, scale: float) -> float:
-    lesson = Distillation(teacher, Phases(2, 5, 1000), scale)  # type: ignore[arg-type]
+    lesson = Consistency(GuidedTeacher(teacher, scale), Phases(2, 5, 1000))  # type: ignore[arg-type]
     found = lesson(student, SCHEDULE, batch, LossConfig(perception_weight=0.0))  # type: ignore[arg-type]
     return float(found.total)
 
@@ -107,7 +71,7 @@ def test_gradients_reach_the_student_alone(batch: Batch) -> None:
         def denoise(self, latents: Tensor, t: Tensor, condition: list[bool], raw: None) -> Tensor:
             return super().denoise(latents, t, condition, raw) + learned
 
-    lesson = Distillation(World(), Phases(2, 5, 1000), 1.0)  # type: ignore[arg-type]
+    lesson = Consistency(GuidedTeacher(World(), 1.0), Phases(2, 5, 1000))  # type: ignore[arg-type]
     found = lesson(Learning(), SCHEDULE, batch, LossConfig(perception_weight=0.0))  # type: ignore[arg-type]
     found.total.backward()
     assert learned.grad is not None and float(learned.grad) > 0, "an offset above zero has to fall"

@@ -1,0 +1,66 @@
+"""What the student learns of a batch of paths: to go in one step where the teacher's path ends its phase.
+
+Knowledge distillation as of Luhman and Luhman 2021 (section 3), within phases. The mean over many paths is softer than
+each of them; an `Adversary` sees to that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import DDPMScheduler
+from torch import nn
+
+from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
+from detdiffusion.models.config import LossConfig
+from detdiffusion.models.losses import Losses, denoising_loss
+from training.distillation.adversary import Adversary, Looked
+from training.distillation.phases import Phases, Step
+from training.distillation.teacher import GuidedTeacher
+from training.generator.batch import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class PathLesson:
+    """A lesson of `train_generator` on batches of `paths.make_paths`.
+
+    phases: of the paths. adversary: None: there is none. weight: of what the adversary tells.
+    """
+
+    teacher: GuidedTeacher
+    phases: Phases
+    adversary: Adversary | None = None
+    weight: float = 0.0
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """What learns beside the student."""
+        return {} if self.adversary is None else {"adversary": self.adversary}
+
+    def __call__(
+        self, student: DetDiffusionPipeline, schedule: DDPMScheduler, batch: Batch, config: LossConfig
+    ) -> Losses:
+        """The student's loss, as one that denoises, and the adversary's in the total."""
+        points = self.phases.points
+        paths = batch.latents.unflatten(1, (len(points) + 1, -1))
+        start, end, place = (one.to(paths.device) for one in self.phases.drawn(batch.timesteps.cpu()))
+        rows, points = torch.arange(len(paths), device=paths.device), points.to(paths.device)
+        here, there = paths[rows, start], paths[rows, end]
+        with torch.no_grad():  # all but the U-Net is the teacher's, and learns nothing
+            size = (here.shape[-2], here.shape[-1])
+            condition, raw = self.teacher.pipe.conditions(batch.layouts, size, guided=False, contrast=False)
+        step = Step.between(schedule.alphas_cumprod.to(here.device), points[start], points[end], self.teacher.kind)
+        prediction = student.denoise(here, points[start], condition, raw)
+        weights = step.prediction.abs()[:, 0]  # between the error of a prediction and that of where it leads
+        loss = denoising_loss(prediction, step.leading_to(here, there), weights) * batch.share
+        total, zero = loss, torch.zeros((), device=loss.device)
+        chosen = (start % self.phases.substeps == 0).nonzero()[:, 0]  # where the student stands when it draws
+        if self.adversary is not None and len(chosen):
+            come = step(here, prediction.float())[chosen]
+            noise = batch.noise.unflatten(1, (len(points) + 1, -1))[chosen, :3]
+            looked = Looked(come, paths[chosen, -1], points[end][chosen], place[chosen], noise)
+            shown = condition.rows(chosen), None if raw is None else raw[chosen]
+            told = self.adversary(self.teacher.pipe, looked, *shown)
+            total = loss + batch.share * (self.weight * told.student + told.own)
+        return Losses(total, loss, zero, zero)
