@@ -20,6 +20,8 @@ from training.distillation.phases import Phases, Step
 from training.distillation.teacher import GuidedTeacher
 from training.generator.batch import Batch
 
+HALF = 0.5  # of the samples, which stand where a phase begins (`Phases.drawn`)
+
 
 @dataclass(frozen=True, slots=True)
 class PathLesson:
@@ -62,5 +64,6 @@ class PathLesson:
             looked = Looked(come, paths[chosen, -1], points[end][chosen], place[chosen], noise)
             shown = condition.rows(chosen), None if raw is None else raw[chosen]
             told = self.adversary(self.teacher.pipe, looked, *shown)
-            total = loss + batch.share * (self.weight * told.student + told.own)
+            share = batch.share * len(chosen) / (HALF * len(paths))  # so that the parts of a step add up to the whole
+            total = loss + share * (self.weight * told.student + told.own)
         return Losses(total, loss, zero, zero)
