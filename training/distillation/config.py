@@ -21,7 +21,7 @@ _TRAINING = GeneratorConfig(
     steps=2_000,
     batch=32,
     micro_batch=32,
-    learning_rate=1e-4,
+    learning_rate=2e-4,
     warmup_steps=50,
     weight_decay=0.0,
     ema_length=0.1,
@@ -47,9 +47,9 @@ class DistillConfig:
     substeps: int = 8  # of the teacher's, for each of the student's
     guidance_scale: float | None = None  # of the teacher: the student has it built in; None: what its folder says
     paths: int = 4_000  # of the teacher's, where the method is that
-    adversary: float = 0.1  # weight of what the adversary tells; 0: there is none
+    adversary: float = 0.05  # weight of what the adversary tells; 0: there is none
     lora_rank: int = 0  # above 0: train LoRA weights of this rank beside the teacher's U-Net, not the U-Net itself
-    samples: SampleConfig = field(default_factory=lambda: SampleConfig(scenes=4_000, first_scene=200_000))
+    samples: SampleConfig = field(default_factory=lambda: SampleConfig(scenes=4_000, first_scene=204_000, hard_share=0.5))
     training: GeneratorConfig = _TRAINING
 
     def __post_init__(self) -> None:
