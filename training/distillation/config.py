@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -49,7 +49,7 @@ class DistillConfig:
     paths: int = 4_000  # of the teacher's, where the method is that
     adversary: float = 0.05  # weight of what the adversary tells; 0: there is none
     lora_rank: int = 0  # above 0: train LoRA weights of this rank beside the teacher's U-Net, not the U-Net itself
-    samples: SampleConfig = field(default_factory=lambda: SampleConfig(scenes=4_000, first_scene=204_000, hard_share=0.5))
+    samples: SampleConfig = SampleConfig(scenes=4_000, first_scene=204_000, hard_share=0.5)
     training: GeneratorConfig = _TRAINING
 
     def __post_init__(self) -> None:
