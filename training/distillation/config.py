@@ -30,6 +30,8 @@ _TRAINING = GeneratorConfig(
     checkpoint_steps=100,
 )
 
+_SAMPLES = SampleConfig(scenes=4_000, first_scene=204_000, hard_share=0.5)  # that the bundled model has not seen
+
 
 class Method(StrEnum):
     """What a student learns from."""
@@ -49,7 +51,7 @@ class DistillConfig:
     paths: int = 4_000  # of the teacher's, where the method is that
     adversary: float = 0.05  # weight of what the adversary tells; 0: there is none
     lora_rank: int = 0  # above 0: train LoRA weights of this rank beside the teacher's U-Net, not the U-Net itself
-    samples: SampleConfig = SampleConfig(scenes=4_000, first_scene=204_000, hard_share=0.5)
+    samples: SampleConfig = _SAMPLES
     training: GeneratorConfig = _TRAINING
 
     def __post_init__(self) -> None:
