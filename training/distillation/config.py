@@ -45,7 +45,7 @@ class DistillConfig:
     """A field's name is also what `--set field=value` takes."""
 
     steps: int = 2  # of the student's sampling
-    method: str = Method.PATHS
+    method: str = Method.PATHS.value
     substeps: int = 8  # of the teacher's, for each of the student's
     guidance_scale: float | None = None  # of the teacher: the student has it built in; None: what its folder says
     paths: int = 4_000  # of the teacher's, where the method is that

@@ -27,6 +27,7 @@ from detdiffusion.text.vocabulary import Vocabulary
 from training.__main__ import main
 from training.data.datasets import open_dataset
 from training.distillation import lora
+from training.distillation.config import Method
 from training.generator.start import start_from
 
 QUICK = [
@@ -60,9 +61,12 @@ def student_weights(run: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("at_home")
-def test_a_student_of_ones_own_model(taught: Path, papercut: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", Method)
+def test_a_student_of_ones_own_model(taught: Path, papercut: Any, tmp_path: Path, method: Method) -> None:
     run = tmp_path / "run"
-    assert main(words(taught, run, papercut, "training.steps=3", "steps=3", "substeps=4")) == 0
+    asked = ["training.steps=3", "steps=3", "substeps=4", f"method={method}"]
+    assert main(words(taught, run, papercut, *asked)) == 0
+    assert (run / "paths").exists() == (method == Method.PATHS)
     teacher, student = load_pipeline(taught), load_pipeline(run / "model")
     assert isinstance(student.scheduler, DDIMScheduler) and student.vocabulary == teacher.vocabulary
     assert student.recommended == Recommended(3, 1.0, fewest_steps=3, most_steps=3)
@@ -77,7 +81,7 @@ def test_a_student_of_ones_own_model(taught: Path, papercut: Any, tmp_path: Path
     pairs = zip(student.unet.parameters(), teacher.unet.parameters(), strict=True)
     assert not all(torch.equal(ours, theirs) for ours, theirs in pairs), "the U-Net has learned"
     assert read_teacher(run / "model") == Teacher("model", weights_hash(taught))
-    installed = taught.with_name("fast")
+    installed = taught.with_name(f"fast-{method}")
     beside = ["assemble", "--model", run / "model", "--teacher", taught, "--out", installed]
     assert main([str(word) for word in beside]) == 0
     assert {"vae", "text_encoder", "tokenizer", "blueprint"} <= shared_parts(installed).keys()
@@ -99,6 +103,8 @@ def test_what_does_not_fit_is_refused(
     run = tmp_path / "run"
     without_tags = ["distill", "--model", taught, "--out", run, "--data", papercut.data, "--device", "cpu"]
     assert "give --attributes FILE.jsonl" in refused(*without_tags)
+    assert "method is 'magic'; there are paths, consistency" in refused(*words(taught, run, papercut, "method=magic"))
+    assert "0 paths and an adversary of 0.05" in refused(*words(taught, run, papercut, "paths=0"))
     assert "do not fit a schedule of 1000" in refused(*words(taught, run, papercut, "steps=60", "substeps=60"))
     assert not run.exists(), "bad input leaves no trace"
     assert main(words(taught, run, papercut, "training.steps=1")) == 0
