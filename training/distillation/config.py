@@ -47,7 +47,7 @@ class DistillConfig:
     steps: int = 2  # of the student's sampling
     method: str = Method.PATHS.value
     substeps: int = 8  # of the teacher's, for each of the student's
-    guidance_scale: float | None = None  # of the teacher: the student has it built in; None: what its folder says
+    guidance_scale: float = 0.0  # of the teacher: the student has it built in; 0: what its folder says
     paths: int = 4_000  # of the teacher's, where the method is that
     adversary: float = 0.05  # weight of what the adversary tells; 0: there is none
     lora_rank: int = 0  # above 0: train LoRA weights of this rank beside the teacher's U-Net, not the U-Net itself
@@ -61,6 +61,8 @@ class DistillConfig:
             raise ConfigError(
                 f"{self.paths} paths and an adversary of {self.adversary}: choose 1 or more, and 0 or more"
             )
+        if not 0 <= self.guidance_scale < float("inf"):
+            raise ConfigError(f"guidance_scale is {self.guidance_scale}, and needs to be 0 (the teacher's own) or more")
         if self.lora_rank < 0:
             raise ConfigError(f"lora_rank is {self.lora_rank}, and needs to be 0 (none) or more")
 

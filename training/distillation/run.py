@@ -53,8 +53,7 @@ def distill(request: DistillRequest, device: torch.device, processes: Processes 
     """
     processes = processes or Processes()
     teacher, student = (load_pipeline(request.model) for _ in range(2))
-    scale = request.config.guidance_scale
-    guided = GuidedTeacher(teacher, teacher.recommended.guidance_scale if scale is None else scale)
+    guided = GuidedTeacher(teacher, request.config.guidance_scale or teacher.recommended.guidance_scale)
     phases = Phases(request.config.steps, request.config.substeps, guided.timesteps)
     training = _training(request, teacher)
     if processes.main:

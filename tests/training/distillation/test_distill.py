@@ -64,7 +64,7 @@ def student_weights(run: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("method", Method)
 def test_a_student_of_ones_own_model(taught: Path, papercut: Any, tmp_path: Path, method: Method) -> None:
     run = tmp_path / "run"
-    asked = ["training.steps=3", "steps=3", "substeps=4", f"method={method}"]
+    asked = ["training.steps=3", "steps=3", "substeps=4", "guidance_scale=1.5", f"method={method}"]
     assert main(words(taught, run, papercut, *asked)) == 0
     assert (run / "paths").exists() == (method == Method.PATHS)
     teacher, student = load_pipeline(taught), load_pipeline(run / "model")
@@ -104,6 +104,7 @@ def test_what_does_not_fit_is_refused(
     without_tags = ["distill", "--model", taught, "--out", run, "--data", papercut.data, "--device", "cpu"]
     assert "give --attributes FILE.jsonl" in refused(*without_tags)
     assert "method is 'magic'; there are paths, consistency" in refused(*words(taught, run, papercut, "method=magic"))
+    assert "guidance_scale is -1.0" in refused(*words(taught, run, papercut, "guidance_scale=-1"))
     assert "0 paths and an adversary of 0.05" in refused(*words(taught, run, papercut, "paths=0"))
     assert "do not fit a schedule of 1000" in refused(*words(taught, run, papercut, "steps=60", "substeps=60"))
     assert not run.exists(), "bad input leaves no trace"
