@@ -39,6 +39,15 @@ class World:
         self.shown = list(layouts)
         return Rows([layout == LAYOUT for layout in layouts]), None
 
+    def show_layouts(self, layouts: Any, size: tuple[int, int]) -> Any:
+        return layouts
+
+    def encode_shown(self, shown: Any) -> Rows:
+        return Rows([layout == LAYOUT for layout in shown])
+
+    def draw_shown(self, shown: Any, size: tuple[int, int]) -> None:
+        return None
+
     def denoise(self, latents: Tensor, t: Tensor, condition: list[bool], raw: None) -> Tensor:
         kept = SCHEDULE.alphas_cumprod[t][:, None, None, None]
         noise = (latents - kept.sqrt() * CLEAN) / (1 - kept).sqrt()

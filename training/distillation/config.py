@@ -26,7 +26,7 @@ _TRAINING = GeneratorConfig(
     weight_decay=0.0,
     ema_length=0.1,
     prompt_dropout=0.0,
-    loss=LossConfig(perception_weight=0.0, per_picture=False),
+    loss=LossConfig(perception_weight=0.0, per_picture=False, use_foreground=False),
     checkpoint_steps=100,
 )
 

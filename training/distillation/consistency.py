@@ -14,8 +14,8 @@ from diffusers import DDPMScheduler
 
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.models.config import LossConfig
-from detdiffusion.models.losses import Losses, denoising_loss
-from training.distillation.phases import Phases, Step
+from detdiffusion.models.losses import Losses
+from training.distillation.phases import Phases, Step, step_loss
 from training.distillation.teacher import GuidedTeacher
 from training.generator.batch import Batch
 
@@ -46,10 +46,7 @@ class Consistency:
             asked = torch.where(there, start, next_)  # a timestep of the schedule; its answer is not used
             answer = student.denoise(later, asked, condition, raw).float()
             ends = Step.between(alphas_bar, next_, end, kind)(later, answer)
-            target = whole.leading_to(noisy, torch.where(there[:, None, None, None], later, ends))
-        weights = whole.prediction.abs()[:, 0]  # between the error of a prediction and that of where it leads
-        if batch.foreground is not None:
-            weights = weights * batch.foreground
-        loss = denoising_loss(prediction, target, weights) * batch.share
+            target = torch.where(there[:, None, None, None], later, ends)
+        loss = step_loss(whole, noisy, prediction, target, batch)
         zero = torch.zeros((), device=loss.device)
         return Losses(loss, loss, zero, zero)

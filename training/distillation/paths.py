@@ -8,10 +8,10 @@ beside it, for whoever compares the two (`adversary.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import torch
+from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
 from detdiffusion.layout import Layout
@@ -19,8 +19,8 @@ from detdiffusion.models.precision import autocast
 from training.core.checkpoints import sample_generator
 from training.core.processes import Processes
 from training.core.schedule import OnStep
-from training.distillation.phases import CLEAN, Phases, Step, levels
-from training.distillation.teacher import GuidedTeacher, Shown
+from training.distillation.phases import Phases, noise_schedule
+from training.distillation.teacher import Conditions, GuidedTeacher
 from training.generator.batch import SampleStore
 from training.generator.chunk import is_whole, write_chunk
 
@@ -74,23 +74,15 @@ def path_points(
     teacher: GuidedTeacher, layouts: Sequence[Layout | None], noise: Tensor, phases: Phases
 ) -> list[Tensor]:
     """The latents at every one of `phases.points`, [B, C, h, w] float32 each."""
-    alphas_bar = teacher.pipe.scheduler.alphas_cumprod.to(noise.device)
-    latents, found, before = noise, [noise], None
-    shown: dict[object, Shown] = {}  # by what guidance leads away from, which changes once
-    for start, end in pairwise(phases.points.tolist()):
-        at, then = (torch.full((len(noise),), t, device=noise.device) for t in (start, end))
-        key = teacher.tags(start)
+    solver = DPMSolverMultistepScheduler(**noise_schedule(teacher.pipe.scheduler))
+    solver.set_timesteps(timesteps=phases.points[:-1].tolist(), device=noise.device)
+    found = [noise]
+    shown: dict[object, Conditions] = {}  # by what guidance leads away from, which changes once
+    for t in solver.timesteps:
+        at, key = t.expand(len(noise)), teacher.tags(int(t))
         if key not in shown:
             shown[key] = teacher.show(layouts, at, (noise.shape[-2], noise.shape[-1]))
         with autocast(noise.device, None):
-            prediction = teacher.predict(latents, at, shown[key]).float()
-        clean = Step.between(alphas_bar, at, torch.full_like(at, CLEAN), teacher.kind)(latents, prediction)
-        (signal, sigma), (signal_then, sigma_then) = levels(alphas_bar, at), levels(alphas_bar, then)
-        place, ahead = (signal / sigma).log(), clean
-        if before is not None and end != CLEAN:  # the first step and the last are of first order
-            width = (signal_then / sigma_then).log() - place
-            ahead = clean + width / (2 * (place - before[1])) * (clean - before[0])
-        before = clean, place
-        latents = sigma_then / sigma * latents + (signal_then - sigma_then / sigma * signal) * ahead
-        found.append(latents)
+            prediction = teacher.predict(found[-1], at, shown[key]).float()
+        found.append(solver.step(prediction, t, found[-1]).prev_sample)
     return found

@@ -7,11 +7,14 @@ p: x' = a x + b p. Everything here is made of that: where a prediction leads, an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from detdiffusion.errors import ConfigError
+from detdiffusion.models.losses import denoising_loss
+from training.generator.batch import Batch
 
 CLEAN = -1  # timestep of latents without noise
 
@@ -86,6 +89,21 @@ class Step:
     def leading_to(self, latents: Tensor, there: Tensor) -> Tensor:
         """The prediction that leads there. [B, C, h, w]."""
         return (there - self.latents * latents) / self.prediction
+
+
+def step_loss(step: Step, latents: Tensor, prediction: Tensor, there: Tensor, batch: Batch) -> Tensor:
+    """The error of a prediction for `latents`, whose step has to lead `there`; this batch's part of the whole step's.
+    Weighted between the error of a prediction and that of where it leads, and by the batch's foreground."""
+    weights = step.prediction.abs()[:, 0]
+    if batch.foreground is not None:
+        weights = weights * batch.foreground
+    return denoising_loss(prediction, step.leading_to(latents, there), weights) * batch.share
+
+
+def noise_schedule(scheduler: Any) -> dict[str, Any]:
+    """Of a diffusers scheduler's config, what another one needs to have the same noise, and the same prediction."""
+    names = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type")
+    return {name: scheduler.config[name] for name in names if name in scheduler.config}
 
 
 def levels(alphas_bar: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:

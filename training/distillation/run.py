@@ -25,7 +25,7 @@ from training.distillation.consistency import Consistency
 from training.distillation.lora import add_lora, take_lora
 from training.distillation.path_lesson import PathLesson
 from training.distillation.paths import make_paths
-from training.distillation.phases import Phases
+from training.distillation.phases import Phases, noise_schedule
 from training.distillation.request import DistillRequest
 from training.distillation.teacher import GuidedTeacher
 from training.generator.batch import SampleStore
@@ -37,6 +37,7 @@ from training.generator.trainer import train_generator
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 LORA = "lora"  # folder of a run: LoRA weights alone
 
@@ -64,13 +65,17 @@ def distill(request: DistillRequest, device: torch.device, processes: Processes 
         add_lora(student.unet, request.config.lora_rank, training.seed)
     samples = _samples(request, teacher, training, device, processes)
     lesson: Lesson = Consistency(guided, phases)
+    beside: dict[str, nn.Module] = {}
     if request.config.method == Method.PATHS:
         samples = _paths(request, guided, phases, samples, device, processes)
         weight = request.config.adversary
-        lesson = PathLesson(guided, phases, Adversary.of(teacher, training.seed) if weight else None, weight)
+        on_paths = PathLesson(guided, phases, Adversary.of(teacher, training.seed) if weight else None, weight)
+        lesson, beside = on_paths, on_paths.modules
     store = SampleStore.load(samples)
     with progress_in_first(processes.main, "distilling") as report:
-        train_generator(student, store, training, request.out, device, report, lesson=lesson, processes=processes)
+        train_generator(
+            student, store, training, request.out, device, report, lesson=lesson, beside=beside, processes=processes
+        )
     if processes.main:
         _write(student, request)
     return request.out / "model"
@@ -92,9 +97,7 @@ def _write(student: DetDiffusionPipeline, request: DistillRequest) -> None:
 
 def few_steps(pipe: DetDiffusionPipeline) -> DDIMScheduler:
     """The sampler of a student: DDIM from pure noise to the clean latents, with the model's noise schedule."""
-    config = dict(pipe.scheduler.config)
-    schedule = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type")
-    kept = {name: config[name] for name in schedule if name in config}
+    kept = noise_schedule(pipe.scheduler)
     return DDIMScheduler(**kept, timestep_spacing="trailing", set_alpha_to_one=True, clip_sample=False)
 
 

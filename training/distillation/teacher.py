@@ -16,7 +16,7 @@ from detdiffusion.sampling_config import TagGuidance, in_interval
 from detdiffusion.text.prompt import TextCondition
 
 
-class Shown(NamedTuple):
+class Conditions(NamedTuple):
     """What a teacher is shown of B layouts at B timesteps, in 2 B rows: first what guidance leads away from."""
 
     condition: TextCondition
@@ -42,18 +42,18 @@ class GuidedTeacher:
         """Of the noise schedule."""
         return int(self.pipe.scheduler.config.num_train_timesteps)
 
-    def show(self, layouts: Sequence[Layout | None], t: Tensor, size: tuple[int, int]) -> Shown:
+    def show(self, layouts: Sequence[Layout | None], t: Tensor, size: tuple[int, int]) -> Conditions:
         """What `predict` needs at timesteps [B]. size: (height, width) of the latents."""
         against = self._against(layouts, t)
         rows = self.pipe.conditions([*against, *layouts], size, guided=False, contrast=False)
-        return Shown(*rows, len(layouts))
+        return Conditions(*rows, len(layouts))
 
     @property
     def kind(self) -> str:
         """What it predicts: epsilon or v_prediction, as diffusers names it."""
         return str(self.pipe.scheduler.config.prediction_type)
 
-    def predict(self, noisy: Tensor, t: Tensor, shown: Shown) -> Tensor:
+    def predict(self, noisy: Tensor, t: Tensor, shown: Conditions) -> Tensor:
         """The prediction with guidance. [B, C, h, w]."""
         scales = self._scales(t)
         if bool((scales == 1).all()):

@@ -103,7 +103,7 @@ class GeneratorConfig:
         for name in ("prompt_dropout", "flip", "text_layer_decay", "ema_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, and needs to be between 0 and 1")
-        for name in ("learning_rate", "muon_learning_rate", "clip_norm", "timestep_shift"):
+        for name in ("learning_rate", "muon_learning_rate", "adversary_learning_rate", "clip_norm", "timestep_shift"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, and needs to be above 0")
         check_interval(self.guidance_interval)
@@ -328,12 +328,8 @@ TRAIN_PRESETS: Mapping[str, GeneratorConfig] = {
 
 
 # How Papercut is drawn, as was measured (docs/EVALUATION.md#tag-guidance).
-_DRAWN: Mapping[str, Any] = {
-    "guidance_interval": WHOLE_SCHEDULE,
-    "tag_guidance": {"strength": 0.15, "noisiest": 0.3},
-    "sampler": "sde-dpm++",
-    "sampling": {"steps": 10, "guidance_scale": 2.5},
-}
+_TAGS, _STEPS = {"strength": 0.15, "noisiest": 0.3}, {"steps": 10, "guidance_scale": 2.5}
+_DRAWN: Mapping[str, Any] = {"guidance_interval": WHOLE_SCHEDULE, "tag_guidance": _TAGS, "sampling": _STEPS}
 
 _CPU = BundleConfig(
     detector=DetectorConfig("yolo11n.yaml", scenes=2_500, first_scene=0, hard_share=0.04, epochs=10),
@@ -352,7 +348,7 @@ _CPU = BundleConfig(
     autoencoder=AutoencoderConfig(),
     samples=SampleConfig(),
     causes=CauseTrainingConfig(),
-    generator=dataclasses.replace(_PAPERCUT_CPU, **_DRAWN),
+    generator=dataclasses.replace(_PAPERCUT_CPU, sampler="sde-dpm++", **_DRAWN),
 )
 
 _CPU_16 = dataclasses.replace(_CPU, samples=dataclasses.replace(_CPU.samples, mask_scale=4), generator=_PAPERCUT_CPU_16)
@@ -363,7 +359,7 @@ _GPU = dataclasses.replace(
     held_out=dataclasses.replace(_CPU.held_out, scenes=8_000, epochs=24, batch=128),
     autoencoder=dataclasses.replace(_CPU.autoencoder, scenes=6_000, steps=6_000, batch=32),
     samples=dataclasses.replace(_CPU.samples, scenes=30_000),
-    generator=dataclasses.replace(_PAPERCUT_GPU, **_DRAWN),
+    generator=dataclasses.replace(_PAPERCUT_GPU, sampler="sde-dpm++", **_DRAWN),
 )
 
 

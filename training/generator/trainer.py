@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from diffusers import DDPMScheduler
@@ -33,6 +34,7 @@ def train_generator(
     on_step: OnStep,
     *,
     lesson: Lesson = generator_losses,
+    beside: Mapping[str, nn.Module] = MappingProxyType({}),
     processes: Processes | None = None,
     watch: Callable[[int], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
@@ -41,7 +43,7 @@ def train_generator(
     `config.steps` if it was stopped. The same call goes on from `out/checkpoints`.
 
     Args:
-        lesson: what is learned of each batch.
+        lesson: what is learned of each batch. beside: by name, what learns with the pipeline, and is no part of it.
         on_step: gets finished steps, all steps and the metrics; in the first process.
         watch: called in the first process every `config.sample_steps`, with the averaged weights in `pipe`; and before
             the first one, where the model begins as another.
@@ -53,7 +55,7 @@ def train_generator(
     """
     processes = processes or Processes()
     parts = processes.positions(config.batch, config.micro_batch)
-    learner = Learner.of(pipe, config, device, getattr(lesson, "modules", {}))
+    learner = Learner.of(pipe, config, device, beside)
     schedule = DDPMScheduler.from_config(pipe.scheduler.config)
     done = learner.restore(out / "checkpoints")
     progress = Progress(out, done, config, device, on_step, tells=processes.main)

@@ -63,6 +63,7 @@ def test_who_ends_where_the_paths_end_has_nothing_to_learn(batch: Batch) -> None
             return super().denoise(latents, t, condition, raw) + 0.3
 
     assert loss(Off(), batch) > 0.02
+    assert loss(Off(), batch._replace(foreground=torch.zeros(len(TIMESTEPS), 4, 4))) == 0, "its weights count"
 
 
 @pytest.fixture(scope="module")
