@@ -5,7 +5,8 @@ python -m benchmarks.pair [--model DIR] [--fast DIR] [--device openvino] [--repe
 you run it.
 
 Stock: the same weights as people run them who take diffusers and ultralytics as they are: float32, its fused attention,
-one call an image, 20 steps of DPM-Solver++ with guidance at each, and ultralytics' own `predict` on each image.
+one call an image, 20 steps of DPM-Solver++ with guidance at each, and ultralytics' own `predict` on each image. That
+takes a thread away from torch for all that follows; here everything has as many threads as at first.
 Full and fast: as the model folders recommend, on the device that is asked for. `fast` is null where there is no such
 model.
 """
@@ -86,11 +87,13 @@ def pair_of(pipeline: DetDiffusionPipeline, layout: Layout) -> list[Layout]:
 
 def timed(draw: Draw, repeats: int) -> dict[str, float]:
     """Seconds of pairs from different noises; the first, which warms up, is told apart."""
-    seconds = []
+    seconds, threads = [], torch.get_num_threads()
     for seed in range(repeats + 1):
+        torch.set_num_threads(threads)  # ultralytics' `predict` sets one less than there are cores
         began = time.perf_counter()
         draw(seed)
         seconds.append(time.perf_counter() - began)
+    torch.set_num_threads(threads)
     later = seconds[1:]
     return {
         "seconds": round(statistics.median(later), 3),

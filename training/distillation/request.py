@@ -7,7 +7,16 @@ from pathlib import Path
 
 from detdiffusion.core.files import file_hash
 from detdiffusion.detectors import BUNDLED, detector_path
-from detdiffusion.diffusion.manifest import INDEX, is_gligen, read_recommended, read_vocabulary
+from detdiffusion.diffusion.manifest import (
+    INDEX,
+    check_model,
+    is_gligen,
+    read_recommended,
+    read_teacher,
+    read_vocabulary,
+    verify,
+    weights_hash,
+)
 from detdiffusion.errors import ConfigError
 from training.data.attributes import read_attributes
 from training.data.datasets import open_dataset
@@ -29,12 +38,17 @@ class DistillRequest:
     attributes: Path | None = None
     reading: Reading = AS_IT_IS
 
+    @property
+    def start(self) -> Path | None:
+        """Folder of an earlier student that this one goes on from; None: it begins as its teacher."""
+        return Path(self.config.training.start) if self.config.training.start else None
+
     def check(self) -> list[str]:
         """Opens the data, if there are any, and returns what is to be said of them.
 
         Raises:
-            ConfigError: the model needs data, is a student itself, or GLIGEN's; or LoRA weights are asked for without
-                peft.
+            ConfigError: the model needs data, is a student itself, or GLIGEN's; the student to begin as is not of it,
+                or of other steps; or LoRA weights are asked for without peft.
             CheckpointError, DetectorError: it has no vocabulary, or no detector for scenes of the built-in world.
             DataError: the data cannot be read, or the attributes are not theirs.
         """
@@ -46,6 +60,8 @@ class DistillRequest:
             raise ConfigError(
                 f"{self.model} is GLIGEN's, which sees boxes in its first steps alone: it has no student here"
             )
+        if self.start is not None:
+            self._check_start(self.start)
         words = read_vocabulary(self.model)
         if self.data is None and (words.things, words.stuff) != (THINGS, STUFF):
             raise ConfigError(
@@ -65,12 +81,24 @@ class DistillRequest:
             read_attributes(self.attributes, dataset)
         return dataset.describe()
 
+    def _check_start(self, folder: Path) -> None:
+        check_model(folder)
+        verify(folder)
+        learned_from, steps = read_teacher(folder), read_recommended(folder).steps
+        if learned_from is None or learned_from.sha256 != weights_hash(self.model) or steps != self.config.steps:
+            raise ConfigError(
+                f"training.start is {folder}, which is no student of {self.model} in {self.config.steps} steps: give "
+                "an earlier student of the same model and steps, or leave it empty"
+            )
+
     def kept(self) -> dict[str, object]:
         """What stays with the run: a teacher of other weights is another run."""
         manifest = self.model / "manifest.json"
+        start = {} if self.start is None else {"start": weights_hash(self.start)}
         return {
             **self.config.to_json(),
             "teacher": file_hash(manifest if manifest.is_file() else self.model / INDEX),
             "data": None if self.data is None else str(self.data.resolve()),
             "attributes": None if self.attributes is None else file_hash(self.attributes),
+            **start,
         }

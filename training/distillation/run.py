@@ -53,7 +53,7 @@ def distill(request: DistillRequest, device: torch.device, processes: Processes 
         DataError, DetectorError: the data, or the model's detector, cannot be read.
     """
     processes = processes or Processes()
-    teacher, student = (load_pipeline(request.model) for _ in range(2))
+    teacher, student = load_pipeline(request.model), load_pipeline(request.start or request.model)
     guided = GuidedTeacher(teacher, request.config.guidance_scale or teacher.recommended.guidance_scale)
     phases = Phases(request.config.steps, request.config.substeps, guided.timesteps)
     training = _training(request, teacher)

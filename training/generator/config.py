@@ -55,7 +55,7 @@ class GeneratorConfig:
     grid: tuple[int, int] = (32, 32)  # (columns, rows) of location words
     location_text: str = "<{}>"  # empty: prompts name classes alone
     attributes: bool = True  # False: no easy / hard / background words (GeoDiffusion)
-    start: str = ""  # model folder to begin as, where shapes agree (`start.py`); empty: from nothing
+    start: str = ""  # model folder to begin as (`start.py`); empty: from nothing, and a student as its teacher
     steps: int = 15_000
     batch: int = 16  # pictures a step, over all processes
     micro_batch: int = 16  # at most so many pictures a forward; the gradients of a step are added up

@@ -93,6 +93,24 @@ def test_a_student_of_ones_own_model(taught: Path, papercut: Any, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("at_home")
+def test_a_student_goes_on_from_an_earlier_one(
+    taught: Path, papercut: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(words(taught, first, papercut, "training.steps=2")) == 0
+    goes_on = ["training.steps=1", "training.learning_rate=1e-9", f"training.start={first / 'model'}"]
+    assert main(words(taught, second, papercut, *goes_on)) == 0
+    ours, theirs = student_weights(second), student_weights(first)
+    assert all(torch.allclose(ours[key], theirs[key], rtol=0, atol=1e-6) for key in theirs)
+    assert not torch.equal(ours["conv_in.weight"], load_pipeline(taught).unet.conv_in.weight)
+    for start, asked in ((taught, "steps=2"), (first / "model", "steps=3")):
+        capsys.readouterr()
+        assert main(words(taught, tmp_path / "third", papercut, asked, f"training.start={start}")) == 2
+        assert "give an earlier student of the same model and steps" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("at_home")
 def test_what_does_not_fit_is_refused(
     taught: Path, papercut: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
