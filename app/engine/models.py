@@ -52,6 +52,15 @@ def described(name: str, folder: Path) -> str:
         return name
 
 
+def _learned_from(folder: Path, other: Path) -> bool:
+    """Whether one model is a student of the other; False for one that cannot be read."""
+    try:
+        teacher = read_teacher(folder)
+    except CheckpointError:
+        return False
+    return teacher is not None and _weighs(other, teacher.sha256)
+
+
 def _weighs(folder: Path, sha256: str) -> bool:
     """Whether a folder has these weights, as far as its manifest says: without one, all of it would have to be read."""
     try:
@@ -194,6 +203,10 @@ class ModelRegistry:
         folders = self.folders()
         likely = sorted(folders, key=lambda name: name != learned_from.name)
         return next((name for name in likely if _weighs(folders[name], learned_from.sha256)), None)
+
+    def students(self) -> list[str]:
+        """Names of the models that have learned from the present one, told as `teacher` does."""
+        return [name for name, folder in self.folders().items() if _learned_from(folder, self.present.folder)]
 
     def _folder(self, name: str) -> Path:
         folders = self.folders()

@@ -16,8 +16,6 @@ from detdiffusion.text.vocabulary import Vocabulary
 View = TypeVar("View")
 
 USER = "opening"  # who asks for it
-FAST = 0.5  # seconds of a pair, drawn and detected
-FAR_TOO_SLOW = 5  # times as long, even when it is the first one
 
 
 class Opening:
@@ -31,14 +29,7 @@ class Opening:
         if studio.model.tags_matter:
             self.pair = worker.submit(lambda: _last(compare_pair(studio, layout, form, USER, watched=False)))
         self.single: Future[Single] = worker.submit(lambda: _last(generate(studio, layout, form, USER, watched=False)))
-        self.fast: Future[bool] = worker.submit(self._is_fast, studio, form)
         worker.shutdown(wait=False)
-
-    def _is_fast(self, studio: Studio, form: Form) -> bool:
-        """Whether a pair comes at once on this machine: for live mode. The first one has warmed up."""
-        if self.pair is None or self.pair.exception() or _seconds(self.pair.result()) > FAR_TOO_SLOW * FAST:
-            return False
-        return _seconds(_last(compare_pair(studio, self.layout, form, USER, kept=False, watched=False))) <= FAST
 
     @property
     def ready(self) -> bool:
@@ -81,10 +72,6 @@ def canvas_of(kept: str, world: str, vocabulary: Vocabulary) -> dict[str, Any] |
 def empty_canvas(size: tuple[int, int]) -> dict[str, Any]:
     """Of a height and a width. LayoutError: no canvas is of this size."""
     return EmptyLayout(size[1], size[0], ()).to_json()
-
-
-def _seconds(pair: Pair) -> float:
-    return pair.results[0].seconds
 
 
 def _last(views: Iterator[View]) -> View:

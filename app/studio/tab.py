@@ -23,7 +23,6 @@ from app.studio.last_results import LastResults
 from app.studio.layout_card import LayoutCard
 from app.studio.layout_files import Opened, layout_of_link
 from app.studio.live.handlers import Live
-from app.studio.live.switch import LiveValue
 from app.studio.noises_tab import NoisesTab
 from app.studio.opening import Opening, canvas_of, empty_canvas, open_example
 from app.studio.recipe_form import RecipeForm, advise
@@ -157,12 +156,13 @@ class StudioView:
         ]
         # No trigger given: when the page loads.
         loaded = gr.on(None, self._on_load, [self.kept, self.number], self.opened, js=KEPT, **QUIET)
-        loaded.then(self._on_loaded, None, self.live.switch, **QUIET)
+        loaded.then(self.live.pace_is_known, None, self.live.switch, **QUIET)
 
     def follow(self, changed: Any) -> None:
         """After an event that may have exchanged the model, the canvas is the model's."""
         inputs = [self.kept, self.number, self.page_model]
-        changed.then(self._on_model, inputs, self.opened, js=KEPT, **QUIET, **ASIDE_QUEUE)
+        opened = changed.then(self._on_model, inputs, self.opened, js=KEPT, **QUIET, **ASIDE_QUEUE)
+        opened.then(self.live.pace_is_known, None, self.live.switch, **QUIET, **ASIDE_QUEUE)
 
     def _wire_tabs(self) -> None:
         """The results beside the image and the comparison."""
@@ -227,13 +227,6 @@ class StudioView:
 
     def _on_cancel(self, request: gr.Request) -> None:
         self.studio.generation.cancel(user_of(request), PRESSED_EARLY)
-
-    def _on_loaded(self) -> Updates:
-        """Whether live mode is on where nobody has chosen."""
-        opening = self.opening
-        if opening is None or opening.fast.exception() is not None:
-            return {self.live.switch: gr.skip()}
-        return {self.live.switch: LiveValue(fast=opening.fast.result())}
 
     def _on_load(self, kept: str, number: str, request: gr.Request) -> Iterator[Updates]:
         """What this tab had before it was reloaded; or the layout of a link; or an example."""

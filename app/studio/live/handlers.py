@@ -10,6 +10,7 @@ from app.components.messages import QUIET, Updates
 from app.components.queues import LIVE_QUEUE
 from app.engine.studio import Studio
 from app.studio.last_results import LastResults
+from app.studio.live.pace import Pace
 from app.studio.live.switch import LiveSwitch, LiveValue
 from app.studio.results.compare import Pair, Side, Sides, compare_pair, kept_pair
 from app.studio.results.form import Form
@@ -48,7 +49,7 @@ class Live:
         last: LastResults,
     ) -> None:
         self.studio, self._read, self._shown, self._last = studio, read, shown, last
-        self.switch = LiveSwitch(elem_id="live")
+        self.switch, self._pace = LiveSwitch(elem_id="live"), Pace(studio)
 
     def wire(self, inputs: list[Any], drawn: list[Any], last_pair: gr.State, tab: gr.State) -> None:
         """`inputs`: what `read` takes; `drawn`: what `shown` names."""
@@ -63,6 +64,10 @@ class Live:
             widget.input(None, None, None, js=AGAIN, **QUIET)
         for button in buttons:
             button.click(None, None, None, js=SOON)
+
+    def pace_is_known(self) -> Updates:
+        """Whether live mode is on where nobody has chosen, and what would be quicker."""
+        return {self.switch: LiveValue(fast=self._pace.is_fast(), hint=self._pace.hint())}
 
     def _on_draw(self, asked: LiveValue, request: gr.Request, *values: Any) -> Updates:
         """What is drawn for this page stops, after the step that it is at, and leaves the page as it is."""

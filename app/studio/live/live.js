@@ -19,8 +19,10 @@ function show() {
   button.classList.toggle("busy", sent > done);
   const panel = document.querySelector("#pair");
   panel?.querySelector(".why")?.remove();
-  if (panel && props.value.note && on()) {
-    panel.prepend(Object.assign(document.createElement("p"), { className: "earlier why", textContent: props.value.note }));
+  const hint = sent > done && !props.value.fast ? props.value.hint : ""; // while one waits
+  const said = on() ? props.value.note || hint : "";
+  if (panel && said) {
+    panel.prepend(Object.assign(document.createElement("p"), { className: "earlier why", textContent: said }));
   }
 }
 

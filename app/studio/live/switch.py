@@ -19,13 +19,14 @@ class LiveValue(GradioModel):  # type: ignore[misc]  # Gradio is Any to mypy
     """What the page asks for, and what has come of it.
 
     layout: in its public JSON form. number: of the request; done: of the last one that was answered. fast: whether live
-    mode is on where nobody has chosen. note: why there is no image.
+    mode is on where nobody has chosen; hint: what would be quicker. note: why there is no image.
     """
 
     layout: dict[str, Any] | None = None
     number: int = 0
     done: int = 0
     fast: bool = False
+    hint: str = ""
     note: str = ""
 
 
