@@ -161,8 +161,7 @@ class StudioView:
     def follow(self, changed: Any) -> None:
         """After an event that may have exchanged the model, the canvas is the model's."""
         inputs = [self.kept, self.number, self.page_model]
-        opened = changed.then(self._on_model, inputs, self.opened, js=KEPT, **QUIET, **ASIDE_QUEUE)
-        opened.then(self.live.pace_is_known, None, self.live.switch, **QUIET, **ASIDE_QUEUE)
+        self.live.follow(changed.then(self._on_model, inputs, self.opened, js=KEPT, **QUIET, **ASIDE_QUEUE))
 
     def _wire_tabs(self) -> None:
         """The results beside the image and the comparison."""

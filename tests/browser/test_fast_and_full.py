@@ -1,5 +1,6 @@
 """A fast model in a real browser: what its full model makes of the same noise, by a button and by a key."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,3 +96,25 @@ def test_it_has_its_place_on_every_screen(fast: str, visit: Any, person: Any) ->
             words = page.locator(f"#pair .caption.{caption} .tag")
             expect(words).to_have_text(name)
             assert words.evaluate("it => it.scrollWidth <= it.clientWidth"), f"{name} is cut at {width}x{height}"
+
+
+def test_another_model_draws_what_is_on_the_canvas(fast: str, visit: Any, person: Any) -> None:
+    """Where live mode is on: nobody has to press anything to see it."""
+    page = visit(fast)
+    someone = person(page)
+    page.locator("button.live").click()
+    page.wait_for_function("!document.documentElement.dataset.live")
+    for model in ("full", "fast"):
+        page.get_by_role("tab", name="Settings").click()
+        page.locator("#settings-model input").click()
+        with page.expect_response(
+            lambda answer, model=model: f'"{model}"' in answer.text() if "/run/" in answer.url else False
+        ):
+            page.get_by_role("option", name=re.compile(rf"^{model} \(")).click()
+        page.locator("#use-settings").click()
+        expect(page.locator("#header")).to_contain_text(re.compile(rf"^.*{model}(, fast \(\d steps\))? · "))
+        page.get_by_role("tab", name="Studio", exact=True).click()
+        page.wait_for_function("document.documentElement.dataset.live === 'drawing'")
+        page.wait_for_function("!document.documentElement.dataset.live")
+        someone.finished()
+        assert read_image(someone.saved("#pair .caption.a")).to_json()["model"] == model

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from app.components.messages import QUIET, Updates
-from app.components.queues import LIVE_QUEUE
+from app.components.queues import ASIDE_QUEUE, LIVE_QUEUE
 from app.engine.studio import Studio
 from app.studio.last_results import LastResults
 from app.studio.live.pace import Pace
@@ -57,6 +57,11 @@ class Live:
         quick: dict[str, Any] = {**QUIET, **LIVE_QUEUE, "trigger_mode": "multiple"}
         self.switch.draw(self._on_draw, [self.switch, *inputs], outputs, **quick)
         self.switch.rest(self._on_rest, [last_pair, tab], last_pair, **QUIET)
+
+    def follow(self, opened: Any) -> None:
+        """After an event that may have exchanged the model: what is on the canvas is drawn by the new one."""
+        known = opened.then(self.pace_is_known, None, self.switch, **QUIET, **ASIDE_QUEUE)
+        known.then(None, None, None, js=AGAIN, **QUIET)
 
     def redraws(self, widgets: Sequence[Any], buttons: Sequence[gr.Button]) -> None:
         """What a person sets there is drawn at once."""

@@ -43,6 +43,12 @@ function ask(dragging = false) {
   show();
 }
 
+function again() { // now, or as soon as it is seen
+  const panel = document.querySelector("#pair");
+  if (!on() || !panel || seen()) { ask(); return; }
+  new IntersectionObserver((_, watching) => { if (seen()) { watching.disconnect(); ask(); } }).observe(panel);
+}
+
 function answered() {
   done = Math.max(done, Math.min(props.value.done, sent));
   if (behind) ask();
@@ -57,7 +63,7 @@ function answered() {
 
 document.addEventListener("canvas-changes", ({ detail }) => { newest = detail.layout; ask(detail.dragging); });
 document.addEventListener("canvas-shows", ({ detail }) => { newest ??= detail; });
-document.addEventListener("live-again", () => ask());
+document.addEventListener("live-again", again);
 button.addEventListener("click", () => {
   chosen = on() ? "off" : "on";
   try { localStorage.setItem(CHOSEN, chosen); } catch {}
