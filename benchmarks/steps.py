@@ -4,9 +4,9 @@ python -m benchmarks.steps --out DIR [--model DIR ...] [--steps 1,2,4,8,20] [--g
     [--layouts papercut:200@900000] [--device NAME]
 
 Prints JSON, and a table of Markdown on standard error. Of each model and number of steps, with 95 % intervals over
-layouts: AP50 of easy images, confidence lost from easy to hard (bundled detector), shares of easy and hard things that
-the held-out detector finds, detail inside the boxes of easy and hard things by that of the real ordinary scenes
-(detdiffusion/evaluation/sharpness.py). It goes on where it was stopped. How long images take: benchmarks.pair.
+layouts: AP50 of easy images and the share of their things that is found, confidence lost from easy to hard (all by the
+bundled detector), shares of easy and hard things that the held-out detector finds, detail inside the boxes of easy and
+hard things by that of the real ordinary scenes (detdiffusion/evaluation/sharpness.py). It goes on where it was stopped. How long images take: benchmarks.pair.
 """
 
 import argparse
@@ -36,6 +36,7 @@ from training.evaluation.variants import Variant
 VIEWS = (Strategy.EASY, Strategy.HARD)
 COLUMNS = {
     "AP50_easy": "AP50, easy",
+    "recall_easy": "found, easy",
     "drop": "confidence lost",
     "held_out_easy": "held-out finds, easy",
     "held_out_hard": "held-out finds, hard",
@@ -73,6 +74,7 @@ def row(plan: Plan, work: Path) -> dict[str, Any]:
     assert system.drop is not None
     found = {
         "AP50_easy": easy.scores[first].estimate("AP50"),
+        "recall_easy": easy.scores[first].estimate("recall50"),
         "drop": system.drop[first].confidence,
         "held_out_easy": easy.scores[other].estimate("recall50"),
         "held_out_hard": hard.scores[other].estimate("recall50"),

@@ -19,8 +19,8 @@ CLEAN = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(3))
 class Rows(list[bool]):
     """Stands for a text condition: whether each row has a layout."""
 
-    def rows(self, chosen: slice) -> "Rows":
-        return Rows(self[chosen])
+    def rows(self, chosen: slice | Tensor) -> "Rows":
+        return Rows(self[chosen] if isinstance(chosen, slice) else [self[row] for row in chosen.tolist()])
 
 
 class World:

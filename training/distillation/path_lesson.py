@@ -1,7 +1,8 @@
 """What the student learns of a batch of paths: to go in one step where the teacher's path ends its phase.
 
-Knowledge distillation as of Luhman and Luhman 2021 (section 3), within phases. The mean over many paths is softer than
-each of them; an `Adversary` sees to that.
+Knowledge distillation as of Luhman and Luhman 2021 (section 3), within phases. A later phase begins where the student's
+own steps have come, as when it draws, and ends where the path does: so its later steps mend what the earlier ones have
+missed. The mean over many paths is softer than each of them; an `Adversary` sees to that.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import DDPMScheduler
-from torch import nn
+from torch import Tensor, nn
 
 from detdiffusion.diffusion.pipeline import DetDiffusionPipeline
 from detdiffusion.models.config import LossConfig
 from detdiffusion.models.losses import Losses
+from detdiffusion.text.prompt import TextCondition
 from training.distillation.adversary import Adversary, Looked
 from training.distillation.phases import Phases, Step, step_loss
 from training.distillation.teacher import GuidedTeacher
@@ -45,15 +47,15 @@ class PathLesson:
         self, student: DetDiffusionPipeline, schedule: DDPMScheduler, batch: Batch, config: LossConfig
     ) -> Losses:
         """The student's loss, as one that denoises, and the adversary's in the total."""
-        points = self.phases.points
+        points = self.phases.points.to(batch.latents.device)
         paths = batch.latents.unflatten(1, (len(points) + 1, -1))
         start, end, place = (one.to(paths.device) for one in self.phases.drawn(batch.timesteps.cpu()))
-        rows, points = torch.arange(len(paths), device=paths.device), points.to(paths.device)
-        here, there = paths[rows, start], paths[rows, end]
-        size, teacher = (here.shape[-2], here.shape[-1]), self.teacher.pipe
+        there = paths[torch.arange(len(paths), device=paths.device), end]
+        size, teacher = (there.shape[-2], there.shape[-1]), self.teacher.pipe
         with torch.no_grad():  # all but the U-Net is the teacher's, and learns nothing
             shown = batch.shown or teacher.show_layouts(batch.layouts, size)
             condition, raw = teacher.encode_shown(shown), teacher.draw_shown(shown, size)
+            here = self._reached(student, schedule, paths, start, condition, raw)
         step = Step.between(schedule.alphas_cumprod.to(here.device), points[start], points[end], self.teacher.kind)
         prediction = student.denoise(here, points[start], condition, raw)
         loss = step_loss(step, here, prediction, there, batch)
@@ -67,3 +69,28 @@ class PathLesson:
             share = batch.share * len(chosen) / (HALF * len(paths))  # so that the parts of a step add up to the whole
             total = loss + share * (self.weight * told.student + told.own)
         return Losses(total, loss, zero, zero)
+
+    def _reached(
+        self,
+        student: DetDiffusionPipeline,
+        schedule: DDPMScheduler,
+        paths: Tensor,
+        start: Tensor,
+        condition: TextCondition,
+        raw: Tensor | None,
+    ) -> Tensor:
+        """Where the samples stand: on their path, and at the beginning of a later phase where the student's own steps
+        lead from its noise. [B, C, h, w]."""
+        points, each = self.phases.points.to(paths.device), self.phases.substeps
+        begins = start % each == 0
+        place = torch.where(begins, torch.zeros_like(start), start)
+        here = paths[torch.arange(len(paths), device=paths.device), place]
+        for phase in range(self.phases.steps - 1):
+            rows = (begins & (start > phase * each)).nonzero()[:, 0]
+            if not len(rows):
+                break
+            here_now, (at, to) = here[rows], (points[k * each].expand(len(rows)) for k in (phase, phase + 1))
+            step = Step.between(schedule.alphas_cumprod.to(here.device), at, to, self.teacher.kind)
+            prediction = student.denoise(here_now, at, condition.rows(rows), None if raw is None else raw[rows])
+            here = here.index_copy(0, rows, step(here_now, prediction.float()))
+        return here

@@ -16,7 +16,7 @@ from training.distillation.adversary import Adversary, Looked, Told
 from training.distillation.path_lesson import PathLesson
 from training.distillation.paths import path_points
 from training.distillation.phases import CLEAN as END
-from training.distillation.phases import Phases
+from training.distillation.phases import Phases, Step
 from training.distillation.teacher import GuidedTeacher
 from training.generator.batch import Batch
 
@@ -55,7 +55,9 @@ def test_half_of_the_samples_stand_where_a_phase_begins() -> None:
 def test_who_ends_where_the_paths_end_has_nothing_to_learn(batch: Batch) -> None:
     student = World()
     assert loss(student, batch) < 1e-5
-    assert [t for t, _ in student.asked] == [999, 499, 499, 999, 599, 99], "a place for every timestep"
+    own, asked = student.asked[:2], student.asked[2:]
+    assert [t for t, _ in own] == [999, 999], "of those that stand at the beginning of the second phase"
+    assert [t for t, _ in asked] == [999, 499, 499, 999, 599, 99], "a place for every timestep"
     assert all(known for _, known in student.asked)
 
     class Off(World):
@@ -64,6 +66,25 @@ def test_who_ends_where_the_paths_end_has_nothing_to_learn(batch: Batch) -> None
 
     assert loss(Off(), batch) > 0.02
     assert loss(Off(), batch._replace(foreground=torch.zeros(len(TIMESTEPS), 4, 4))) == 0, "its weights count"
+
+
+def test_a_later_phase_begins_where_the_student_has_come(batch: Batch) -> None:
+    class Late(World):
+        """Wrong in the first step."""
+
+        def denoise(self, latents: Tensor, t: Tensor, condition: list[bool], raw: None) -> Tensor:
+            seen.append(latents)
+            return super().denoise(latents, t, condition, raw) + 0.3 * (t == 999)[:, None, None, None]
+
+    seen: list[Tensor] = []
+    loss(Late(), batch)
+    paths = batch.latents.unflatten(1, (12, -1))
+    first, second = torch.tensor([999, 999]), torch.tensor([499, 499])
+    step = Step.between(SCHEDULE.alphas_cumprod, first, second, "v_prediction")
+    exact = World().denoise(paths[1:3, 0], first, [True, True], None)
+    torch.testing.assert_close(seen[1][1:3], step(paths[1:3, 0], exact + 0.3))
+    others = [(0, 0), (3, 0), (4, 4), (5, 9)]
+    assert all(torch.equal(seen[1][row], paths[row, place]) for row, place in others), "those stand on their paths"
 
 
 @pytest.fixture(scope="module")
