@@ -50,6 +50,7 @@ class DistillConfig:
     guidance_scale: float = 0.0  # of the teacher: the student has it built in; 0: what its folder says
     paths: int = 4_000  # of the teacher's, where the method is that
     adversary: float = 0.05  # weight of what the adversary tells; 0: there is none
+    detail: float = 0.3  # weight of how much fine structure there is; 0: it is not asked for
     lora_rank: int = 0  # above 0: train LoRA weights of this rank beside the teacher's U-Net, not the U-Net itself
     samples: SampleConfig = _SAMPLES
     training: GeneratorConfig = _TRAINING
@@ -57,9 +58,10 @@ class DistillConfig:
     def __post_init__(self) -> None:
         if self.method not in list(Method):
             raise ConfigError(f"method is {self.method!r}; there are {', '.join(Method)}")
-        if self.paths < 1 or not 0 <= self.adversary < float("inf"):
+        if self.paths < 1 or not all(0 <= weight < float("inf") for weight in (self.adversary, self.detail)):
             raise ConfigError(
-                f"{self.paths} paths and an adversary of {self.adversary}: choose 1 or more, and 0 or more"
+                f"{self.paths} paths, an adversary of {self.adversary} and detail of {self.detail}: choose 1 or more, "
+                "and 0 or more"
             )
         if not 0 <= self.guidance_scale < float("inf"):
             raise ConfigError(f"guidance_scale is {self.guidance_scale}, and needs to be 0 (the teacher's own) or more")

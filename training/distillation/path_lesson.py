@@ -2,7 +2,7 @@
 
 Knowledge distillation as of Luhman and Luhman 2021 (section 3), within phases. A later phase begins where the student's
 own steps have come, as when it draws, and ends where the path does: so its later steps mend what the earlier ones have
-missed. The mean over many paths is softer than each of them; an `Adversary` sees to that.
+missed. The mean over many paths is softer than each of them; an `Adversary` and `detail_loss` see to that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from detdiffusion.models.config import LossConfig
 from detdiffusion.models.losses import Losses
 from detdiffusion.text.prompt import TextCondition
 from training.distillation.adversary import Adversary, Looked
-from training.distillation.phases import Phases, Step, step_loss
+from training.distillation.detail import detail_loss
+from training.distillation.phases import CLEAN, Phases, Step, step_loss
 from training.distillation.teacher import GuidedTeacher
 from training.generator.batch import Batch
 from training.generator.learner import ADVERSARY
@@ -30,13 +31,15 @@ HALF = 0.5  # of the samples, which stand where a phase begins (`Phases.drawn`)
 class PathLesson:
     """A lesson of `train_generator` on batches of `paths.make_paths`.
 
-    phases: of the paths. adversary: None: there is none. weight: of what the adversary tells.
+    phases: of the paths. adversary: None: there is none. weight: of what the adversary tells. detail: weight of
+    `detail_loss`, at the end of the last phase; 0: it is not asked.
     """
 
     teacher: GuidedTeacher
     phases: Phases
     adversary: Adversary | None = None
     weight: float = 0.0
+    detail: float = 0.0
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -59,16 +62,37 @@ class PathLesson:
         step = Step.between(schedule.alphas_cumprod.to(here.device), points[start], points[end], self.teacher.kind)
         prediction = student.denoise(here, points[start], condition, raw)
         loss = step_loss(step, here, prediction, there, batch)
-        total, zero = loss, torch.zeros((), device=loss.device)
+        zero = torch.zeros((), device=loss.device)
+        come = step(here, prediction.float())
+        total = loss + batch.share * self._seen(batch, paths, come, (start, end, place), condition, raw)
+        return Losses(total, loss, zero, zero)
+
+    def _seen(
+        self,
+        batch: Batch,
+        paths: Tensor,
+        come: Tensor,
+        drawn: tuple[Tensor, Tensor, Tensor],
+        condition: TextCondition,
+        raw: Tensor | None,
+    ) -> Tensor:
+        """What is told by looking at where the student has come. Each part is of some samples alone, and counts by its
+        usual share of a batch, so that the parts of a step add up to the whole."""
+        start, end, place = drawn
+        ends = self.phases.points.to(end.device)[end]
+        told = torch.zeros((), device=come.device)
         chosen = (start % self.phases.substeps == 0).nonzero()[:, 0]  # where the student stands when it draws
         if self.adversary is not None and len(chosen):
-            come = step(here, prediction.float())[chosen]
-            noise = batch.noise.unflatten(1, (len(points) + 1, -1))[chosen, :3]
-            looked = Looked(come, paths[chosen, -1], points[end][chosen], place[chosen], noise)
-            told = self.adversary(teacher, looked, condition.rows(chosen), None if raw is None else raw[chosen])
-            share = batch.share * len(chosen) / (HALF * len(paths))  # so that the parts of a step add up to the whole
-            total = loss + share * (self.weight * told.student + told.own)
-        return Losses(total, loss, zero, zero)
+            noise = batch.noise.unflatten(1, (paths.shape[1], -1))[chosen, :3]
+            looked = Looked(come[chosen], paths[chosen, -1], ends[chosen], place[chosen], noise)
+            rows = condition.rows(chosen), None if raw is None else raw[chosen]
+            judged = self.adversary(self.teacher.pipe, looked, *rows)
+            told = told + len(chosen) / (HALF * len(paths)) * (self.weight * judged.student + judged.own)
+        last = (ends == CLEAN).nonzero()[:, 0]
+        if self.detail and len(last):
+            lacking = detail_loss(self.teacher.pipe.vae, come[last], paths[last, end[last]], place[last])
+            told = told + len(last) * self.phases.steps / len(paths) * self.detail * lacking
+        return told
 
     def _reached(
         self,

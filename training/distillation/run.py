@@ -60,7 +60,8 @@ def distill(request: DistillRequest, device: torch.device, processes: Processes 
     if processes.main:
         keep_settings(request.out / "config.json", request.kept())
     teacher.to(device)
-    teacher.unet.requires_grad_(False)
+    for part in (teacher.unet, teacher.vae):
+        part.requires_grad_(False)
     if request.config.lora_rank:
         add_lora(student.unet, request.config.lora_rank, training.seed)
     samples = _samples(request, teacher, training, device, processes)
@@ -69,7 +70,8 @@ def distill(request: DistillRequest, device: torch.device, processes: Processes 
     if request.config.method == Method.PATHS:
         samples = _paths(request, guided, phases, samples, device, processes)
         weight = request.config.adversary
-        on_paths = PathLesson(guided, phases, Adversary.of(teacher, training.seed) if weight else None, weight)
+        adversary = Adversary.of(teacher, training.seed) if weight else None
+        on_paths = PathLesson(guided, phases, adversary, weight, request.config.detail)
         lesson, beside = on_paths, on_paths.modules
     store = SampleStore.load(samples)
     with progress_in_first(processes.main, "distilling") as report:

@@ -123,7 +123,7 @@ def test_what_does_not_fit_is_refused(
     assert "give --attributes FILE.jsonl" in refused(*without_tags)
     assert "method is 'magic'; there are paths, consistency" in refused(*words(taught, run, papercut, "method=magic"))
     assert "guidance_scale is -1.0" in refused(*words(taught, run, papercut, "guidance_scale=-1"))
-    assert "0 paths and an adversary of 0.05" in refused(*words(taught, run, papercut, "paths=0"))
+    assert "0 paths, an adversary of 0.05" in refused(*words(taught, run, papercut, "paths=0"))
     assert "do not fit a schedule of 1000" in refused(*words(taught, run, papercut, "steps=60", "substeps=60"))
     assert not run.exists(), "bad input leaves no trace"
     assert main(words(taught, run, papercut, "training.steps=1")) == 0

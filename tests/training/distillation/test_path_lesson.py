@@ -136,6 +136,11 @@ def test_the_adversary_is_taught_with_the_student(small: DetDiffusionPipeline) -
     for module in (adversary, student.unet):
         assert any(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in module.parameters())
     assert all(p.grad is None for p in small.unet.parameters())
+    plain, detailed = (PathLesson(GuidedTeacher(small, 1.0), PHASES, detail=weight) for weight in (0.0, 0.5))
+    without, asked = (
+        one(student, student.scheduler, given, LossConfig(perception_weight=0.0)) for one in (plain, detailed)
+    )
+    assert float(asked.denoise) == float(without.denoise) == float(without.total) < float(asked.total)
 
 
 def load_pipeline_of(pipe: DetDiffusionPipeline) -> DetDiffusionPipeline:
