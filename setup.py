@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-ASSETS = ("assets/models/papercut",)  # the baselines stay in the repository: twice the size
+ASSETS = ("assets/models/papercut", "assets/models/papercut-fast")  # the baselines stay in the repository
 
 
 def folders(root: str) -> list[tuple[str, list[str]]]:

@@ -270,20 +270,6 @@ def test_sentences_name_commands_and_options_that_are_there(page: Path) -> None:
         assert flags(words) <= all_options(), span
 
 
-def test_a_curve_that_stands_twice_is_the_same() -> None:
-    """Of the bundled model, in docs/DISTILLATION.md and, with more columns, on its card."""
-
-    def rows(path: Path) -> dict[str, set[str]]:
-        found = re.findall(
-            r"^\| (\d+) \|((?: \d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\] \|)+)$", path.read_text(), re.MULTILINE
-        )
-        return {steps: {cell.strip() for cell in cells.split("|")} for steps, cells in found}
-
-    curve, card = rows(ROOT / "docs/DISTILLATION.md"), rows(ROOT / "assets/models/papercut/README.md")
-    assert list(curve) == ["4", "6", "8", "10", "20"]
-    assert {steps: cells - card[steps] for steps, cells in curve.items()} == {steps: set() for steps in curve}
-
-
 # --- the runner itself -----------------------------------------------------------------------------
 
 

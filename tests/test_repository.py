@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 MIB = 2**20
 FILE_LIMIT = 15 * MIB
-ASSETS_LIMIT = 130_000_000
+ASSETS_LIMIT = 180_000_000
 BUNDLED_MODEL_LIMIT = 60_000_000
 PICKLE_SUFFIXES = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 TEXT_SUFFIXES = {"", ".cfg", ".css", ".html", ".js", ".json", ".md", ".py", ".svg", ".toml", ".txt", ".yaml", ".yml"}

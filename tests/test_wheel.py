@@ -28,6 +28,8 @@ LAYOUT = {
     "objects": [{"label": "road", "box": [0, 0.5, 1, 1]}, {"label": "car", "box": [0.2, 0.45, 0.7, 0.75]}],
 }
 
+LEFT_OUT = ("tests/", "docs/", "assets/models/papercut-controlnet/", "assets/models/papercut-geodiffusion/")
+
 pytestmark = [pytest.mark.model, pytest.mark.process]
 
 
@@ -38,7 +40,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     for name in filter(None, names):
-        if name.startswith(("tests/", "docs/", "assets/models/papercut-")) or not (ROOT / name).is_file():
+        if name.startswith(LEFT_OUT) or not (ROOT / name).is_file():
             continue
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         os.link(ROOT / name, source / name) if _same_disk(ROOT, source) else (source / name).write_bytes(
@@ -89,9 +91,11 @@ def test_the_wheel_holds_every_script_and_style_and_the_bundled_model(wheel: Pat
     wanted = {path.relative_to(ROOT).as_posix() for kind in ("*.js", "*.css") for path in (ROOT / "app").rglob(kind)}
     assert wanted
     assert wanted <= inside
-    manifest = json.loads((ROOT / "assets/models/papercut/manifest.json").read_text())["sha256"]
     data = {name.partition(".data/data/")[2] for name in inside}
-    assert {f"share/detdiffusion/assets/models/papercut/{name}" for name in manifest} <= data
+    for model in ("papercut", "papercut-fast"):
+        manifest = json.loads((ROOT / "assets/models" / model / "manifest.json").read_text())
+        own = [name for name in manifest["sha256"] if name.partition("/")[0] not in manifest.get("shared", {})]
+        assert {f"share/detdiffusion/assets/models/{model}/{name}" for name in own} <= data and own
     assert "share/detdiffusion/assets/models/papercut/layouts/1-street.json" in data
     assert not [name for name in inside if name.startswith(("tests/", "benchmarks/"))]
 
