@@ -6,7 +6,8 @@ python -m benchmarks.steps --out DIR [--model DIR ...] [--steps 1,2,4,8,20] [--g
 Prints JSON, and a table of Markdown on standard error. Of each model and number of steps, with 95 % intervals over
 layouts: AP50 of easy images and the share of their things that is found, confidence lost from easy to hard (all by the
 bundled detector), shares of easy and hard things that the held-out detector finds, detail inside the boxes of easy and
-hard things by that of the real ordinary scenes (detdiffusion/evaluation/sharpness.py). It goes on where it was stopped. How long images take: benchmarks.pair.
+hard things by that of the real ordinary scenes (detdiffusion/evaluation/sharpness.py). It goes on where it was stopped.
+How long images take: benchmarks.pair.
 """
 
 import argparse
