@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from detdiffusion.evaluation.sharpness import LUMA
+
 WINDOW = 16  # latent cells on a side of what is decoded: a whole image would cost more than the student's own step
 CELL = 8  # pixels on a side of what strengths are averaged over
-LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 
 
 def detail_loss(vae: Any, drawn: Tensor, wanted: Tensor, place: Tensor) -> Tensor:
